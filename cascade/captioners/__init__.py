@@ -1,0 +1,98 @@
+"""Engines that turn a clip into words, one file each: a `Params` record, a `VERSION`, `NEEDS` and `make(params, host)`.
+
+`VERSION` counts changes of ours that change what an engine says. `NEEDS` maps each module that must be installed to
+the command that installs it. `SLOT` is the slot that the engine usually fills. `FILES`, where there is one, names the
+parameters that may be a local file or folder: its digest goes into the spec, its path into `Host.files`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import MISSING, Field, asdict, fields
+from importlib.util import find_spec
+from pathlib import Path
+from types import ModuleType
+from typing import Any, get_type_hints
+
+from cascade import plugins
+from cascade.errors import MissingExtra, UnknownName, UserError
+from cascade.hashing import digest_path
+from cascade.types import Captioner, CaptionerSpec, Host
+
+_SLOT = re.compile(r"[a-z][a-z0-9_-]*\Z")
+_TRUTH = {"true": True, "false": False}
+
+
+def specify(slot: str, name: str, given: Mapping[str, Any]) -> tuple[CaptionerSpec, dict[str, Path]]:
+    """The spec of an engine in a slot with every parameter filled in, and where the local files it names are.
+
+    Values may be text, as typed on a command line. Raises UnknownName for an engine or parameter that does not exist,
+    UserError for a value that does not fit.
+    """
+    if not _SLOT.match(slot):
+        raise UserError(f"the slot {slot!r} must be a lower-case word, as in --captions speech={name}")
+    module = plugins.find("captioners", name)
+    place = f"--caption-param {slot}."
+    params = {key: _typed(module, key, value, place) for key, value in given.items()}
+    files: dict[str, Path] = {}
+    for key in getattr(module, "FILES", ()):
+        params.update(_localised(params, key, files))
+    filled = asdict(module.Params(**params))
+    return CaptionerSpec(slot=slot, name=name, version=str(module.VERSION), params=filled), files
+
+
+def build(spec: CaptionerSpec, host: Host) -> Captioner:
+    """The engine of a spec, ready to caption. Raises MissingExtra where its packages are not installed."""
+    module = plugins.find("captioners", spec.name)
+    for needed, command in module.NEEDS.items():
+        if find_spec(needed) is None:
+            raise MissingExtra(f"the captioner {spec.name!r}", needed, command)
+    captioner: Captioner = module.make(module.Params(**spec.params), host)
+    return captioner
+
+
+def missing(module: ModuleType) -> list[str]:
+    """The commands that would install what an engine's module lacks here; empty where it is ready."""
+    return sorted({command for needed, command in module.NEEDS.items() if find_spec(needed) is None})
+
+
+def _typed(module: ModuleType, key: str, value: Any, place: str) -> Any:
+    hints = get_type_hints(module.Params)
+    if key not in hints:
+        raise UnknownName("parameter", key, hints, f"in {place}{key}={value}")
+    kind = hints[key]
+    try:
+        return _parsed(kind, value)
+    except (ValueError, KeyError):
+        raise UserError(f"{place}{key}={value}: {kind.__name__} is needed") from None
+
+
+def _parsed(kind: type, value: Any) -> Any:
+    if kind is bool:
+        return value if isinstance(value, bool) else _TRUTH[str(value).lower()]
+    return kind(value)
+
+
+def _localised(params: Mapping[str, Any], key: str, files: dict[str, Path]) -> dict[str, str]:
+    value = str(params.get(key, ""))
+    # Only a value with a separator can be a path: a folder that happens to be called "base" changes nothing.
+    if "/" not in value:
+        return {}
+    path = Path(value).expanduser()
+    if not path.exists():
+        if value.startswith(("/", "./", "../", "~")):
+            raise UserError(f"{key}={value}: no such file or folder")
+        return {}
+    digest = digest_path(path)
+    files[digest] = path.resolve()
+    return {key: digest}
+
+
+def defaults(module: ModuleType) -> dict[str, Any]:
+    """An engine's parameters and their defaults, for listing."""
+    return {field.name: _default(field) for field in fields(module.Params)}
+
+
+def _default(field: Field[Any]) -> Any:
+    return field.default_factory() if field.default_factory is not MISSING else field.default

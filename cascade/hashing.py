@@ -1,0 +1,50 @@
+"""Canonical JSON and tagged digests: the identity of captions, prompts, datasets and runs.
+
+A digest is `"b2:"` and 32 hexadecimal digits of BLAKE2b with a 16-byte output; `b2sum -l 128 FILE` prints the same
+digits for a file.
+"""
+
+from __future__ import annotations
+
+import json
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+_TAG = "b2:"
+_BLOCK = 1 << 20
+
+
+def canonical(value: Any) -> str:
+    """JSON text that is equal for equal values: sorted keys, no spaces, ASCII only.
+
+    Raises TypeError for anything but plain JSON values, ValueError for NaN and infinities.
+    """
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def digest(value: Any) -> str:
+    """The digest of a JSON value."""
+    return digest_bytes(canonical(value).encode("ascii"))
+
+
+def digest_bytes(data: bytes) -> str:
+    """The digest of bytes as they are."""
+    return _TAG + blake2b(data, digest_size=16).hexdigest()
+
+
+def digest_file(path: Path) -> str:
+    """The digest of a file's bytes, read in blocks; raises OSError where it cannot be read."""
+    state = blake2b(digest_size=16)
+    with open(path, "rb") as file:
+        while block := file.read(_BLOCK):
+            state.update(block)
+    return _TAG + state.hexdigest()
+
+
+def digest_path(path: Path) -> str:
+    """The digest of a file, or of a folder as the sorted names and digests of the files in it."""
+    if path.is_file():
+        return digest_file(path)
+    files = sorted(file for file in path.rglob("*") if file.is_file())
+    return digest({file.relative_to(path).as_posix(): digest_file(file) for file in files})

@@ -1,0 +1,125 @@
+"""Whole lines of JSON on disk: read strictly, written so that a kill loses at most the line being written.
+
+A line ends in a newline byte. A reader leaves out one unterminated last line and refuses every other bad one; a writer
+cuts the file back to its last newline when it opens it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from cascade.errors import RunError
+
+_TAIL = 1 << 16
+
+
+def dumps(value: Any) -> str:
+    """One line of JSON, without its newline, readable in any language; NaN is refused."""
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False)
+    # Half a surrogate pair is legal in JSON text and in a model's reply, but has no UTF-8 form: escape that line.
+    return text if _encodable(text) else json.dumps(value, allow_nan=False)
+
+
+def _encodable(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def read(path: Path) -> Iterator[Any]:
+    """Each whole line's value. Raises RunError, with file and line, for a line that is not JSON."""
+    with open(path, "rb") as file:
+        for number, line in enumerate(file, 1):
+            if line.endswith(b"\n"):
+                yield _parse(line, path, number)
+
+
+def _parse(line: bytes, path: Path, number: int) -> Any:
+    try:
+        return json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise RunError(f"{path}:{number}: not JSON ({error}); restore the file or delete that line") from error
+
+
+def write(path: Path, values: Iterable[Any]) -> None:
+    """Replace the file by these lines, whole or not at all."""
+    write_text(path, "".join(dumps(value) + "\n" for value in values))
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replace the file by this text, whole or not at all: written beside it, flushed to disk, then renamed."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with open(handle, "w", encoding="utf-8", newline="\n") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(name, 0o666 & ~_umask())
+        os.replace(name, path)
+    except BaseException:
+        os.unlink(name)
+        raise
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+class Appender:
+    """A file that grows by whole lines. One process at a time: a second one is refused while the first has it open."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = open(path, "a+b", buffering=0)  # noqa: SIM115 - closed by __exit__
+        try:
+            _lock(self._file.fileno(), path)
+            _cut_to_last_newline(self._file.fileno())
+        except BaseException:
+            self._file.close()
+            raise
+
+    def append(self, value: Any) -> None:
+        """Write one line. Raises OSError on a full disk; what was written of it is cut off at the next opening."""
+        rest = memoryview((dumps(value) + "\n").encode())
+        while rest:
+            rest = rest[self._file.write(rest) :]
+
+    def __enter__(self) -> Appender:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._file.close()
+
+
+def _lock(handle: int, path: Path) -> None:
+    try:
+        import fcntl
+    except ImportError:  # Windows has no flock; there a second writer is the user's to avoid.
+        return
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        raise RunError(f"{path.parent}: another process is writing this run; wait for it, or give --out") from error
+
+
+def _cut_to_last_newline(handle: int) -> None:
+    end = os.fstat(handle).st_size
+    while end:
+        start = max(0, end - _TAIL)
+        cut = os.pread(handle, end - start, start).rfind(b"\n")
+        if cut >= 0:
+            os.ftruncate(handle, start + cut + 1)
+            return
+        end = start
+    os.ftruncate(handle, 0)

@@ -1,0 +1,53 @@
+"""Names → objects: built-ins by `"module:attr"` first, entry points second; nothing is imported before it is asked for.
+
+Two groups are open to other packages: `cascade.captioners` and `cascade.datasets`. An entry point names a module.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib import import_module
+from importlib.metadata import EntryPoint, entry_points
+from types import ModuleType
+
+from cascade.errors import UnknownName, UserError
+
+CAPTIONERS: Mapping[str, str] = {
+    "events": "cascade.captioners.events",
+    "fake": "cascade.captioners.fake",
+    "faster-whisper": "cascade.captioners.faster_whisper",
+    "signal": "cascade.captioners.signal",
+}
+DATASETS: Mapping[str, str] = {
+    "demo": "cascade.datasets.demo",
+}
+_BUILT_IN = {"captioners": CAPTIONERS, "datasets": DATASETS}
+
+
+def names(group: str) -> list[str]:
+    """Every name of a group (`"captioners"`, `"datasets"`), built-in or installed, sorted."""
+    return sorted({*_BUILT_IN[group], *_installed(group)})
+
+
+def find(group: str, name: str) -> ModuleType:
+    """The module behind a name. Raises UnknownName on a miss, UserError where a plug-in cannot be imported."""
+    if name in _BUILT_IN[group]:
+        return import_module(_BUILT_IN[group][name])
+    installed = _installed(group)
+    if name not in installed:
+        raise UnknownName(group.removesuffix("s"), name, names(group), f"list them with: cascade {group}")
+    return _load(installed[name])
+
+
+def _installed(group: str) -> dict[str, EntryPoint]:
+    return {point.name: point for point in entry_points(group=f"cascade.{group}")}
+
+
+def _load(point: EntryPoint) -> ModuleType:
+    try:
+        module = point.load()
+    except ImportError as error:
+        raise UserError(f"the plug-in {point.name!r} ({point.value}) cannot be imported: {error}") from error
+    if not isinstance(module, ModuleType):
+        raise UserError(f"the plug-in {point.name!r} ({point.value}) is no module")
+    return module

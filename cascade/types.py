@@ -1,0 +1,223 @@
+"""The records that flow through cascade, and the four protocols that meet at its seams.
+
+A record is a noun: frozen, slotted, keyword-only. What is asked (`RunSpec` and the specs in it, hashed) and how it
+is done (`Execution`, `Host`) are separate types, so the identity of a run needs no list of exceptions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+Params = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Item:
+    """One multiple-choice question about one clip.
+
+    `audio` is the clip's path as the dataset writes it, relative to the dataset's root. `tags` (modality, category, …)
+    only group scores. `reference` is what the benchmark says about the clip (cue, rubric, url, …): no prompt sees it.
+    """
+
+    id: str
+    audio: str
+    question: str
+    choices: tuple[str, ...]
+    answer: str
+    tags: Mapping[str, str] = field(default_factory=dict)
+    reference: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dataset:
+    """Checked items and where their clips are. `digest` names the bytes of the dataset's file."""
+
+    name: str
+    digest: str
+    root: Path
+    items: tuple[Item, ...]
+    version: str = ""
+    licence: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CaptionerSpec:
+    """Which engine fills a slot, with every parameter filled in; hashed into each caption's key."""
+
+    slot: str
+    name: str
+    version: str
+    params: Params
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Caption:
+    """What was heard, in words. `""` is a finding (silence, no speech), not a failure.
+
+    `meta` is JSON: segment times in seconds, language, probabilities, the device, whatever a later filter may want.
+    """
+
+    text: str
+    meta: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PromptSpec:
+    """A template by name and digest, and the slots whose captions fill its evidence block, in order.
+
+    `mismatch_seed` gives every item another clip's captions, `order_seed` shuffles the choices; None leaves both alone.
+    """
+
+    template: str
+    template_digest: str
+    slots: tuple[str, ...]
+    mismatch_seed: int | None = None
+    order_seed: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LLMSpec:
+    """The model by its litellm name (or `local`, `local:…`, `fake`), the parameters sent to it, and samples per item."""
+
+    model: str
+    params: Params = field(default_factory=dict)
+    samples: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunSpec:
+    """Everything that can change a result. Holds no path, device, endpoint, key, time limit or concurrency."""
+
+    dataset: str
+    dataset_digest: str
+    captioners: tuple[CaptionerSpec, ...]
+    prompt: PromptSpec
+    llm: LLMSpec
+    limit: int | None = None
+    only: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Host:
+    """Where engines run. `files` maps the digest that a spec names to the local file or folder that has it."""
+
+    device: str = "auto"
+    batch: int = 8
+    threads: int = 0
+    files: Mapping[str, Path] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Execution:
+    """How a run is done; nothing here may change a result. `timeout` is in seconds a call, `budget` in US dollars."""
+
+    cache: Path
+    runs: Path
+    backend: str = "local"
+    host: Host = field(default_factory=Host)
+    api_base: str | None = None
+    concurrency: int = 16
+    retries: int = 6
+    timeout: float = 600.0
+    budget: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prompt:
+    """Chat messages (`role`, `content`), and the choices in the order in which they stand in them."""
+
+    messages: tuple[Mapping[str, str], ...]
+    order: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Completion:
+    """What a model said, as it said it. `finish` is the provider's reason (`stop`, `length`, …); None is unknown.
+
+    `cost` is in US dollars.
+    """
+
+    text: str
+    reasoning: str = ""
+    finish: str | None = None
+    model: str | None = None
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    reasoning_tokens: int | None = None
+    cost: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """Why there is no result. Recorded, counted as wrong, tried again on resume; never text that could be read."""
+
+    kind: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """One line of a run's log: what became of one sample of one item.
+
+    `prompt` is the digest of the messages sent, `captions` the cache key behind each slot, `seconds` the time the call
+    took, `at` the moment it ended in UTC (ISO 8601).
+    """
+
+    item: str
+    sample: int
+    prompt: str
+    captions: Mapping[str, str]
+    result: Completion | Failure
+    seconds: float
+    at: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    """The choice that a reply settles on, verbatim, or `""` where it settles on none; `how` says by which rule."""
+
+    text: str
+    how: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Score:
+    """One judged sample: scorer name → right or wrong."""
+
+    item: str
+    sample: int
+    choice: Choice
+    correct: Mapping[str, bool]
+    tags: Mapping[str, str]
+
+
+class Captioner(Protocol):
+    """An engine, built once, that turns clips into captions: as many as it was given, in their order.
+
+    Raises `ClipError` for a clip that it cannot hear; a batch that raises is tried again clip by clip.
+    """
+
+    def __call__(self, clips: Sequence[Path], /) -> Sequence[Caption]: ...
+
+
+class Backend(Protocol):
+    """Where captioners run. Yields each clip once, as it is done, in any order."""
+
+    def __call__(
+        self, spec: CaptionerSpec, host: Host, clips: Sequence[Path], /
+    ) -> Iterator[tuple[Path, Caption | Failure]]: ...
+
+
+class LLM(Protocol):
+    """One request to a model. Raises `Transient` (try again), `ReplyError` (record and go on) or `ProviderStop`."""
+
+    async def __call__(self, prompt: Prompt, params: Params, /) -> Completion: ...
+
+
+class Scorer(Protocol):
+    """Whether a prediction (a choice verbatim, or `""`) answers the item."""
+
+    def __call__(self, item: Item, prediction: str, /) -> bool: ...
