@@ -48,3 +48,11 @@ def digest_path(path: Path) -> str:
         return digest_file(path)
     files = sorted(file for file in path.rglob("*") if file.is_file())
     return digest({file.relative_to(path).as_posix(): digest_file(file) for file in files})
+
+
+def caption_key(slot: str, name: str, version: str, params: Any, audio: str) -> str:
+    """The key of a caption: the engine with every parameter, in its slot, and the digest of the clip's bytes.
+
+    Path, batch, device and backend are not in it.
+    """
+    return digest({"slot": slot, "name": name, "version": version, "params": params, "audio": audio})

@@ -80,7 +80,7 @@ class PromptSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LLMSpec:
-    """The model by its litellm name (or `local`, `local:…`, `fake`), the parameters sent to it, and samples per item."""
+    """The model by its litellm name (or `local`, `local:…`, `fake`), its parameters, and samples an item."""
 
     model: str
     params: Params = field(default_factory=dict)

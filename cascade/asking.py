@@ -1,0 +1,139 @@
+"""The questions put to a model: a bounded fan-out, one writer, and only what the log does not have yet."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from time import perf_counter
+from typing import Any
+
+from cascade import llms, prompting, runs
+from cascade.codec import to_json
+from cascade.errors import ReplyError
+from cascade.hashing import digest
+from cascade.jsonl import Appender
+from cascade.progress import Track, silent
+from cascade.prompting import Template
+from cascade.runs import Heard, Run
+from cascade.types import LLM, Answer, Caption, Completion, Execution, Failure, Item, Params, Prompt, PromptSpec
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """One sample of one item, ready to be asked; `failure` says why it cannot be, where a caption failed."""
+
+    item: str
+    sample: int
+    prompt: Prompt
+    captions: Mapping[str, str]
+    failure: Failure | None = None
+
+
+def ask(run: Run, heard: Sequence[Heard], log: Appender, execution: Execution, track: Track = silent) -> None:
+    """Ask whatever the run's log has no completion for, and append each answer as it comes.
+
+    Raises ProviderStop where the provider refuses every call; what was answered by then is in the log.
+    """
+    done = {at for at, answer in runs.answers(run.path).items() if isinstance(answer.result, Completion)}
+    wanted = [(item, sample) for item in run.items for sample in range(run.spec.llm.samples)]
+    missing = [(item, sample) for item, sample in wanted if (item.id, sample) not in done]
+    if not missing:
+        return
+    template = Template(name=run.spec.prompt.template, text=run.manifest.template)
+    by_item = group(heard)
+    questions = (
+        question(item, sample, run.spec.prompt, template, by_item.get(item.id, {})) for item, sample in missing
+    )
+    with track("asking", len(missing)) as tick:
+
+        def write(answer: Answer) -> None:
+            log.append(to_json(answer))
+            tick()
+
+        asyncio.run(_ask_all(_without_failures(questions, write), run, execution, write))
+
+
+def group(heard: Iterable[Heard]) -> dict[str, dict[str, Heard]]:
+    """Captions by item and slot."""
+    grouped: dict[str, dict[str, Heard]] = {}
+    for one in heard:
+        grouped.setdefault(one.item, {})[one.slot] = one
+    return grouped
+
+
+def question(item: Item, sample: int, spec: PromptSpec, template: Template, heard: Mapping[str, Heard]) -> Question:
+    """The prompt of one sample of an item, made from its question, its choices and its captions only."""
+    captions = {slot: heard[slot].caption or Caption(text="") for slot in spec.slots}
+    evidence = prompting.evidence(spec.slots, captions)
+    shown = prompting.order(item.choices, item.id, spec.order_seed)
+    return Question(
+        item=item.id,
+        sample=sample,
+        prompt=prompting.render(template, evidence, item.question, shown),
+        captions={slot: heard[slot].key for slot in spec.slots},
+        failure=_caption_failure(heard.values()),
+    )
+
+
+def _caption_failure(heard: Iterable[Heard]) -> Failure | None:
+    problems = [f"{one.slot}: {one.failure.message}" for one in heard if one.failure]
+    return Failure(kind="caption", message="; ".join(problems)) if problems else None
+
+
+def _without_failures(questions: Iterable[Question], write: Callable[[Answer], None]) -> Iterator[Question]:
+    """The questions that can be asked; the others are written down as failures on the way."""
+    for one in questions:
+        if one.failure:
+            write(_answer(one, one.failure, 0.0))
+        else:
+            yield one
+
+
+async def _ask_all(
+    questions: Iterator[Question], run: Run, execution: Execution, write: Callable[[Answer], None]
+) -> None:
+    first = next(questions, None)
+    if first is None:
+        return  # Nothing to ask: no model is started.
+    async with llms.connect(run.spec.llm, execution) as llm:
+
+        async def worker(one: Question | None) -> None:
+            while one is not None:
+                write(await ask_one(one, llm, run.spec.llm.params))
+                one = next(questions, None)
+
+        await _together([worker(first), *(worker(next(questions, None)) for _ in range(execution.concurrency - 1))])
+
+
+async def _together(jobs: Iterable[Coroutine[Any, Any, None]]) -> None:
+    """Run coroutines side by side; the first error ends the others and is raised."""
+    tasks = [asyncio.create_task(job) for job in jobs]
+    try:
+        await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def ask_one(one: Question, llm: LLM, params: Params) -> Answer:
+    """One question's answer; a reply that could not be had is a Failure in it."""
+    started = perf_counter()
+    try:
+        result: Completion | Failure = await llm(one.prompt, params)
+    except ReplyError as error:
+        result = error.failure()
+    return _answer(one, result, perf_counter() - started)
+
+
+def _answer(one: Question, result: Completion | Failure, seconds: float) -> Answer:
+    return Answer(
+        item=one.item,
+        sample=one.sample,
+        prompt=digest(list(map(dict, one.prompt.messages))),
+        captions=one.captions,
+        result=result,
+        seconds=round(seconds, 3),
+        at=runs.now(),
+    )

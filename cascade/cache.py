@@ -1,0 +1,166 @@
+"""Captions kept for ever under their keys: diskcache, with nothing evicted and no pickle in or out.
+
+Each entry is one JSON text that carries what its key was made from, so `verify` can derive every key again.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from diskcache import Cache, Disk
+
+from cascade.codec import from_json, to_json
+from cascade.errors import CacheError
+from cascade.hashing import canonical, caption_key
+from cascade.types import Caption, CaptionerSpec, Params
+
+_NETWORK = frozenset(
+    {"nfs", "nfs4", "cifs", "smb3", "smbfs", "afs", "ceph", "lustre", "gpfs", "beegfs", "glusterfs"}
+    | {"fuse.sshfs", "fuse.glusterfs", "fuse.ceph"}
+)
+_TEXT = 1  # diskcache's mode of a value that lies in the table as it is
+
+
+class _TextDisk(Disk):  # type: ignore[misc]  # diskcache has no types
+    """Text in the table and nothing else: no pickle and no file beside the table, on the way in and on the way out."""
+
+    def put(self, key: Any) -> tuple[Any, bool]:
+        if not isinstance(key, str):
+            raise TypeError(f"a cache key is text, not {type(key).__name__}")
+        return key, True
+
+    def get(self, key: Any, raw: bool) -> Any:
+        if not raw or not isinstance(key, str):
+            raise CacheError(f"{self._directory}: holds a key that is no text; it was not written by cascade")
+        return key
+
+    def store(self, value: Any, read: bool, key: Any = None) -> tuple[int, int, str | None, Any]:
+        if read or not isinstance(value, str):
+            raise TypeError(f"a cache value is text, not {type(value).__name__}")
+        return 0, _TEXT, None, value
+
+    def fetch(self, mode: int, filename: str | None, value: Any, read: bool) -> Any:
+        # A mode or file name that we never write: reading it could unpickle code or leave the folder.
+        return value if mode == _TEXT and filename is None and isinstance(value, str) else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Entry:
+    """A caption and all that its key is made from; `audio` is the digest of the clip's bytes."""
+
+    slot: str
+    name: str
+    version: str
+    params: Params
+    audio: str
+    text: str
+    meta: Params
+
+    def key(self) -> str:
+        return caption_key(self.slot, self.name, self.version, self.params, self.audio)
+
+
+class CaptionCache:
+    """The captions under one folder. Safe for several processes on one machine; a network disk is refused."""
+
+    def __init__(self, folder: Path) -> None:
+        """Open or create it. Raises CacheError where the folder cannot hold one."""
+        self.folder = folder
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            if (kind := _file_system(folder)) in _NETWORK:
+                raise CacheError(
+                    f"{folder} is on a network disk ({kind}), unsafe for a cache: give --cache a local folder"
+                )
+            self._store = Cache(
+                str(folder), disk=_TextDisk, eviction_policy="none", cull_limit=0, size_limit=1 << 62, statistics=0
+            )
+        except (OSError, sqlite3.Error) as error:
+            raise CacheError(f"{folder}: cannot be used as a cache ({error}); give --cache another folder") from error
+
+    def get(self, key: str) -> Caption | None:
+        """The caption under a key, or None. Raises CacheError, with the key, for an entry that is damaged."""
+        entry = self._entry(key)
+        return Caption(text=entry.text, meta=entry.meta) if entry else None
+
+    def put(self, spec: CaptionerSpec, audio: str, caption: Caption) -> str:
+        """Keep a caption of the clip whose bytes have the digest `audio`; returns its key."""
+        entry = _Entry(
+            slot=spec.slot,
+            name=spec.name,
+            version=spec.version,
+            params=spec.params,
+            audio=audio,
+            text=caption.text,
+            meta=caption.meta,
+        )
+        try:
+            self._store.set(entry.key(), canonical(to_json(entry)))
+        except (OSError, sqlite3.Error) as error:
+            raise CacheError(
+                f"{self.folder}: a caption cannot be written ({error}); free space and run again"
+            ) from error
+        return entry.key()
+
+    def info(self) -> dict[str, Any]:
+        """`folder`, the number of `captions`, the `bytes` on disk, and captions an `engines` name."""
+        engines: dict[str, int] = {}
+        for key in self._keys():
+            name = entry.name if (entry := self._entry(key)) else "?"
+            engines[name] = engines.get(name, 0) + 1
+        size = sum(file.stat().st_size for file in self.folder.glob("cache.db*"))
+        return {"folder": str(self.folder), "captions": len(self._store), "bytes": size, "engines": engines}
+
+    def verify(self) -> Iterator[str]:
+        """Derive every key again; yields a line for each entry that does not match or cannot be read."""
+        try:
+            damage = self._store.check()
+        except sqlite3.Error as error:
+            yield f"{self.folder}: the table is damaged ({error})"
+            return
+        yield from (f"{self.folder}: {warning.message}" for warning in damage)
+        for key in self._keys():
+            try:
+                entry = self._entry(key)
+            except CacheError as error:
+                yield str(error)
+                continue
+            if entry and entry.key() != key:
+                yield f"{self.folder}: {key}: the entry's own content has the key {entry.key()}"
+
+    def __len__(self) -> int:
+        return len(self._store)
+
+    def _keys(self) -> Iterator[str]:
+        yield from self._store.iterkeys()
+
+    def _entry(self, key: str) -> _Entry | None:
+        try:
+            text = self._store.get(key, default=False)
+        except sqlite3.Error as error:
+            raise CacheError(f"{self.folder}: {key}: cannot be read ({error})") from error
+        if text is False:
+            return None
+        try:
+            return from_json(_Entry, json.loads(text))
+        except (TypeError, ValueError, RecursionError) as error:
+            raise CacheError(
+                f"{self.folder}: {key}: the entry is damaged ({error}); delete it or the folder"
+            ) from error
+
+
+def _file_system(folder: Path) -> str:
+    """The kind of file system that a folder lies on, by Linux's table of mounts; `""` where there is no such table."""
+    try:
+        lines = Path("/proc/self/mounts").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return ""
+    mounts = [(Path(fields[1].replace("\\040", " ")), fields[2]) for fields in (line.split(" ") for line in lines)]
+    here = folder.resolve()
+    inside = [(len(at.parts), place, kind) for place, (at, kind) in enumerate(mounts) if here.is_relative_to(at)]
+    return max(inside, default=(0, 0, ""))[2]

@@ -1,0 +1,25 @@
+"""The demo set: questions of our own over synthesised speech, sound, music and their mixes, shipped in the package.
+
+It shows that the whole path works; it measures nothing. `scripts/make_demo.py` makes it again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from cascade.datasets import jsonl
+from cascade.types import Dataset
+
+ABOUT = {
+    "description": "synthesised clips over all seven modalities, shipped in the package",
+    "version": "1",
+    "licence": "MIT",
+}
+_FOLDER = Path(__file__).parent / "demo_set"
+
+
+def load(data: Path | None = None) -> Dataset:
+    """The demo set; its clips come with it, unless `data` names another folder."""
+    dataset = jsonl.load(_FOLDER / "questions.jsonl", data)
+    return replace(dataset, name="demo", version=ABOUT["version"], licence=ABOUT["licence"])

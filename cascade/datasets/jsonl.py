@@ -1,0 +1,154 @@
+"""A JSONL file of questions in the benchmark's own words, checked row by row.
+
+Needed: `id`, `audio_path`, `question`, `choices`, `answer`. What the benchmark says about the clip or the answer
+(`cue`, `thinking`, `rubric`, `url`, …, and anything that is not a plain value) goes to `Item.reference`, which no
+prompt sees; any other field is a tag.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from os.path import normpath
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from cascade.errors import DatasetError
+from cascade.hashing import digest_bytes
+from cascade.types import Dataset, Item
+
+_NEEDED = ("id", "audio_path", "question", "choices", "answer")
+_REFERENCE = frozenset({"cue", "thinking", "rubric", "url", "timestamp", "language", "source"})
+
+
+def load(path: Path, data: Path | None = None) -> Dataset:
+    """The file's items; clips are relative to `data`, or else to the file's folder.
+
+    Raises DatasetError for a file that cannot be read and for its first bad row, with the count of the rest.
+    """
+    content = _content(path)
+    return Dataset(
+        name=path.stem,
+        digest=digest_bytes(content),
+        root=(data or path.parent).resolve(),
+        items=tuple(_items(content, path)),
+    )
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise DatasetError(
+            f"{path}: no such file; give --dataset a JSONL file or a name that `cascade datasets` lists"
+        ) from None
+    except OSError as error:
+        raise DatasetError(f"{path}: cannot be read ({error.strerror})") from error
+
+
+def _items(content: bytes, path: Path) -> list[Item]:
+    items: dict[str, Item] = {}
+    problems: list[str] = []
+    for number, line in _lines(content):
+        try:
+            item = item_of(_row(line))
+            _new(item, items)
+            items[item.id] = item
+        except ValueError as error:
+            problems.append(f"{path}:{number}: {error}")
+    if problems:
+        more = f" (and {len(problems) - 1} more bad rows)" if len(problems) > 1 else ""
+        raise DatasetError(problems[0] + more)
+    if not items:
+        raise DatasetError(f"{path}: holds no rows")
+    return list(items.values())
+
+
+def _lines(content: bytes) -> Iterator[tuple[int, bytes]]:
+    """Numbered lines that are not blank, without a byte order mark."""
+    for number, line in enumerate(content.removeprefix(b"\xef\xbb\xbf").split(b"\n"), 1):
+        if line.strip():
+            yield number, line
+
+
+def _row(line: bytes) -> Mapping[str, Any]:
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"not JSON ({error})") from error
+    if not isinstance(row, dict):
+        raise ValueError(f"an object is needed, not {type(row).__name__}")
+    return row
+
+
+def _new(item: Item, items: Mapping[str, Item]) -> None:
+    if item.id in items:
+        raise ValueError(f"the id {item.id!r} stands twice")
+
+
+def item_of(row: Mapping[str, Any], *, absolute: bool = True, gold_listed: bool = True) -> Item:
+    """One row as an Item. Raises ValueError with the reason why it cannot be one.
+
+    `absolute` allows an absolute `audio_path`: in a file that the user wrote, not in one that was fetched.
+    `gold_listed` refuses an answer that is not one of the choices.
+    """
+    for field in _NEEDED:
+        if row.get(field) is None:
+            raise ValueError(f"{field!r} is {'null' if field in row else 'missing'}")
+    item = Item(
+        id=_text(row, "id"),
+        audio=_audio_path(_text(row, "audio_path"), absolute=absolute),
+        question=_text(row, "question"),
+        choices=_choices(row["choices"]),
+        answer=_text(row, "answer", blank=True),
+        tags={key: _word(value) for key, value in row.items() if _is_tag(key, value)},
+        reference={key: value for key, value in row.items() if _is_reference(key, value)},
+    )
+    if gold_listed and item.answer not in item.choices:
+        raise ValueError(f"the answer {item.answer!r} is none of the choices {list(item.choices)}")
+    return item
+
+
+def _text(row: Mapping[str, Any], field: str, *, blank: bool = False) -> str:
+    value = row[field]
+    if not isinstance(value, str) or not (blank or value.strip()):
+        raise ValueError(f"{field!r} must be text, not {value!r}")
+    return _valid(value)
+
+
+def _valid(text: str) -> str:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError(f"{text!r} is no valid Unicode (half of a surrogate pair)") from None
+    return text
+
+
+def _choices(value: Any) -> tuple[str, ...]:
+    if not isinstance(value, list) or not all(isinstance(choice, str) for choice in value):
+        raise ValueError(f"'choices' must be a list of texts, not {value!r}")
+    if len(value) < 2:
+        raise ValueError(f"'choices' must hold two or more, not {value!r}")
+    return tuple(_valid(choice) for choice in value)
+
+
+def _audio_path(value: str, *, absolute: bool) -> str:
+    path = PurePosixPath(value)
+    if "\0" in value or (path.is_absolute() and not absolute):
+        raise ValueError(f"'audio_path' {value!r} must be relative to the data folder")
+    # By its words, not by links on the disk: where a folder of clips is linked in, that is the user's own doing.
+    if not path.is_absolute() and normpath(value).split("/")[0] == "..":
+        raise ValueError(f"'audio_path' {value!r} leaves the data folder")
+    return normpath(value)
+
+
+def _is_tag(key: str, value: Any) -> bool:
+    return key not in _NEEDED and key not in _REFERENCE and isinstance(value, str | int | float)
+
+
+def _is_reference(key: str, value: Any) -> bool:
+    return key not in _NEEDED and value is not None and not _is_tag(key, value)
+
+
+def _word(value: str | float) -> str:
+    return _valid(value) if isinstance(value, str) else json.dumps(value)

@@ -1,0 +1,120 @@
+"""What a model is shown: a template of `prompts/`, the evidence of what was heard, the question and its choices.
+
+Nothing here takes an `Item`: a prompt is made from the question, the choices and the captions, so nothing that the
+benchmark says about the clip or its answer can reach it.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from string import Template as _Text
+
+from cascade.errors import UnknownName, UserError
+from cascade.hashing import digest_bytes
+from cascade.types import Caption, Prompt
+
+_HERE = Path(__file__).parent
+# Inside a wheel the prompts lie in the package; in a checkout, beside it.
+_FOLDER = next(
+    (folder for folder in (_HERE / "prompts", _HERE.parent / "prompts") if folder.is_dir()), _HERE / "prompts"
+)
+_PART = re.compile(r"^# (system|user)[ \t]*\n", re.MULTILINE)
+_FIELDS = frozenset({"evidence", "question", "choices"})
+_HEADINGS = {"speech": "Speech (transcript)", "sound": "Sound", "music": "Music"}
+_SILENT = {
+    "speech": "No speech was recognised.",
+    "sound": "No sound event was recognised.",
+    "music": "No music was recognised.",
+}
+_BLIND = "There are none: the clip was not listened to."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Template:
+    """A prompt's text with its `# system` and `# user` parts, by name and digest."""
+
+    name: str
+    text: str
+
+    @property
+    def digest(self) -> str:
+        """The digest of the text."""
+        return digest_bytes(self.text.encode())
+
+
+def names() -> list[str]:
+    """The prompts that are shipped."""
+    return sorted(path.stem for path in _FOLDER.glob("*.md"))
+
+
+def find(name: str) -> Template:
+    """A shipped prompt by name, or a file. Raises UnknownName, or UserError for a template that is broken."""
+    own = name.endswith(".md") or "/" in name
+    path = Path(name).expanduser() if own else _FOLDER / f"{name}.md"
+    if not own and name not in names():
+        raise UnknownName("prompt", name, names(), "or give a file: --prompt ./mine.md")
+    try:
+        template = Template(name=path.stem, text=path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"--prompt {name}: cannot be read ({error})") from error
+    _check(template, name)
+    return template
+
+
+def parts(template: Template) -> list[tuple[str, str]]:
+    """(role, text) of each part of a template, in order."""
+    found = _PART.split(template.text)[1:]
+    return [(role, text.strip("\n")) for role, text in zip(found[::2], found[1::2], strict=True)]
+
+
+def _check(template: Template, name: str) -> None:
+    roles = [role for role, _ in parts(template)]
+    if roles not in (["user"], ["system", "user"]):
+        raise UserError(f"--prompt {name}: needs a line '# user', and may have '# system' before it; it has {roles}")
+    fields = {field for _, text in parts(template) for field in _fields(text, name)}
+    if unknown := sorted(fields - _FIELDS):
+        raise UserError(f"--prompt {name}: ${unknown[0]} is no field (there is: $evidence, $question, $choices)")
+    if lacking := sorted({"question", "choices"} - fields):
+        raise UserError(f"--prompt {name}: lacks ${lacking[0]}")
+
+
+def _fields(text: str, name: str) -> set[str]:
+    found = list(_Text.pattern.finditer(text))
+    if any(match["invalid"] is not None for match in found):
+        raise UserError(f"--prompt {name}: a lone $ must be written $$")
+    return {match["named"] or match["braced"] for match in found} - {None}
+
+
+def order(choices: Sequence[str], item: str, seed: int | None) -> tuple[str, ...]:
+    """The choices as they will stand in the prompt: as given, or shuffled by the seed and the item's id."""
+    shown = list(choices)
+    if seed is not None:
+        random.Random(f"{seed}:{item}").shuffle(shown)
+    return tuple(shown)
+
+
+def render(template: Template, evidence: str, question: str, shown: Sequence[str]) -> Prompt:
+    """The messages for one question. Fields are filled in once: a `$` in a caption or question stays a `$`."""
+    fields = {"evidence": evidence, "question": question, "choices": "\n".join(shown)}
+    messages = tuple({"role": role, "content": _Text(text).substitute(fields)} for role, text in parts(template))
+    return Prompt(messages=messages, order=tuple(shown))
+
+
+def evidence(slots: Sequence[str], captions: Mapping[str, Caption]) -> str:
+    """What was heard, slot by slot in the given order under fixed headings; an empty slot says so in words."""
+    return "\n\n".join(f"[{_heading(slot)}]\n{_body(slot, captions[slot])}" for slot in slots) or _BLIND
+
+
+def _heading(slot: str) -> str:
+    return _HEADINGS.get(slot, slot.replace("-", " ").replace("_", " ").capitalize())
+
+
+def _body(slot: str, caption: Caption) -> str:
+    windows = caption.meta.get("windows")
+    if isinstance(windows, list | tuple) and len(windows) > 1:
+        return "\n".join(f"{window['start']:.1f}-{window['end']:.1f} s: {window['text']}" for window in windows)
+    return caption.text.strip() or _SILENT.get(slot, "Nothing was recognised.")

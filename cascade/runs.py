@@ -1,0 +1,197 @@
+"""Run directories: created, resumed and read; each explains itself.
+
+    run.json        what was asked for, with the template's text; written first, whole, atomically
+    items.jsonl     the questions, in the order in which they were asked
+    captions.jsonl  what was heard, an item and slot a line: key, text and meta, or the failure; written before asking
+    log.jsonl       append-only, one answer a line, raw as the model gave it; the last line of an item and sample wins
+
+Anything else in a run directory can be deleted and rebuilt.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any, TypeVar
+
+import cascade
+from cascade import jsonl
+from cascade.codec import from_json, to_json
+from cascade.errors import RunError
+from cascade.hashing import digest
+from cascade.types import Answer, Caption, Failure, Item, RunSpec
+
+_FORMAT = 1
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manifest:
+    """The content of `run.json`. `audio_root` is where the clips were; `data_version` and `licence` the dataset's."""
+
+    format: int
+    spec: RunSpec
+    template: str
+    created: str
+    cascade: str
+    python: str
+    platform: str
+    data_version: str = ""
+    licence: str = ""
+    audio_root: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Heard:
+    """One caption of one item: its cache key (`""` where there is no clip to make one from), and what came of it."""
+
+    item: str
+    slot: str
+    key: str
+    text: str | None = None
+    meta: Mapping[str, Any] = field(default_factory=dict)
+    failure: Failure | None = None
+
+    @property
+    def caption(self) -> Caption | None:
+        """The caption, or None where it failed."""
+        return None if self.text is None else Caption(text=self.text, meta=self.meta)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """A run directory as it was read."""
+
+    path: Path
+    manifest: Manifest
+    items: tuple[Item, ...]
+
+    @property
+    def spec(self) -> RunSpec:
+        """What was asked for."""
+        return self.manifest.spec
+
+
+def identity(spec: RunSpec) -> str:
+    """The digest that names a run: all that can change a result but the number of items, which may grow."""
+    return digest(to_json(replace(spec, limit=None)))
+
+
+def default_directory(runs: Path, spec: RunSpec) -> Path:
+    """`<dataset>-<model>-<digest>` under the folder of runs."""
+    model = spec.llm.model.split("@")[0]
+    name = re.sub(r"[^A-Za-z0-9.]+", "-", f"{spec.dataset}-{model}").strip("-.")
+    return runs / f"{name[:80]}-{identity(spec).removeprefix('b2:')[:8]}"
+
+
+def manifest(spec: RunSpec, template: str, **dataset: str) -> Manifest:
+    """A new run's manifest, for this machine and moment."""
+    return Manifest(
+        format=_FORMAT,
+        spec=spec,
+        template=template,
+        created=now(),
+        cascade=cascade.__version__,
+        python=platform.python_version(),
+        platform=platform.platform(),
+        **dataset,
+    )
+
+
+def now() -> str:
+    """This moment in UTC, ISO 8601, to the millisecond."""
+    return datetime.now(timezone.utc).isoformat(timespec="milliseconds")
+
+
+@contextmanager
+def start(path: Path, wanted: Manifest, items: tuple[Item, ...]) -> Iterator[tuple[Run, jsonl.Appender]]:
+    """Create a run directory, or go on with one of the same identity; yields it and its log, locked for this process.
+
+    A directory that holds more items than are asked for keeps them. Raises RunError for a directory of another run, one
+    that is no run, and one that another process is writing.
+    """
+    _usable(path, wanted.spec)
+    path.mkdir(parents=True, exist_ok=True)
+    with jsonl.Appender(path / "log.jsonl") as log:
+        if (path / "run.json").exists() and (path / "items.jsonl").exists():
+            earlier = read(path)
+            if len(earlier.items) > len(items):
+                yield earlier, log
+                return
+            wanted = replace(earlier.manifest, spec=wanted.spec, audio_root=wanted.audio_root)
+        jsonl.write_text(path / "run.json", json.dumps(to_json(wanted), indent=2, ensure_ascii=False) + "\n")
+        jsonl.write(path / "items.jsonl", map(to_json, items))
+        yield Run(path=path, manifest=wanted, items=items), log
+
+
+def _usable(path: Path, spec: RunSpec) -> None:
+    if (path / "run.json").exists():
+        _same(path, _manifest(path).spec, spec)
+    elif path.exists() and (not path.is_dir() or {file.name for file in path.iterdir()} - {"log.jsonl"}):
+        raise RunError(f"{path} is no run directory and not empty; give --out a new or empty one")
+
+
+def _same(path: Path, there: RunSpec, here: RunSpec) -> None:
+    if identity(there) == identity(here):
+        return
+    old, new = _flat(to_json(there)), _flat(to_json(here))
+    other = sorted(key for key in old.keys() | new.keys() if key != "limit" and old.get(key) != new.get(key))
+    shown = "; ".join(f"{key} is {old.get(key)!r} there, {new.get(key)!r} here" for key in other[:3])
+    raise RunError(f"{path} holds another run ({shown}); give --out another directory")
+
+
+def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
+    parts = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    flat = {key: part for name, inner in parts for key, part in _flat(inner, f"{prefix}.{name}".lstrip(".")).items()}
+    return flat or {prefix: value}
+
+
+def is_run(path: Path) -> bool:
+    """Whether the path is a directory with a `run.json`."""
+    return (path / "run.json").is_file()
+
+
+def read(path: Path) -> Run:
+    """A run directory. Raises RunError, with file and line, where it is none or is damaged."""
+    return Run(path=path, manifest=_manifest(path), items=tuple(_records(path / "items.jsonl", Item)))
+
+
+def _manifest(path: Path) -> Manifest:
+    file = path / "run.json"
+    try:
+        return from_json(Manifest, json.loads(file.read_bytes()))
+    except FileNotFoundError:
+        raise RunError(f"{path} is no run directory: it has no run.json") from None
+    except (ValueError, RecursionError) as error:
+        raise RunError(f"{file}: cannot be read as a run's manifest ({error})") from error
+
+
+def answers(path: Path) -> dict[tuple[str, int], Answer]:
+    """The last answer of each (item, sample) in the log."""
+    return {(answer.item, answer.sample): answer for answer in _records(path / "log.jsonl", Answer)}
+
+
+def write_captions(path: Path, heard: Iterable[Heard]) -> None:
+    """Replace the run's captions, whole or not at all."""
+    jsonl.write(path / "captions.jsonl", map(to_json, heard))
+
+
+def captions(path: Path) -> list[Heard]:
+    """What was heard, in the order of items and slots."""
+    return list(_records(path / "captions.jsonl", Heard))
+
+
+def _records(file: Path, kind: type[T]) -> Iterator[T]:
+    if not file.exists():
+        raise RunError(f"{file.parent}: {file.name} is missing")
+    for number, value in enumerate(jsonl.read(file), 1):
+        try:
+            yield from_json(kind, value)
+        except ValueError as error:
+            raise RunError(f"{file}:{number}: {error}") from error

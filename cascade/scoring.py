@@ -1,0 +1,248 @@
+"""Scores: items and answers → right or wrong by each scorer → accuracy with intervals, by tag, beside chance.
+
+Every item of a run or file is in every denominator: what was not answered is wrong, and counted. Reading alone: a run
+is scored without its model, its cache or its audio.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from cascade import predictions, prompting, runs
+from cascade.errors import UserError
+from cascade.extracting import extract
+from cascade.scorers import SCORERS
+from cascade.stats import wilson
+from cascade.types import Answer, Choice, Completion, Dataset, Item, RunSpec, Score
+
+TAGS = ("modality", "category", "sub-category", "task", "difficulty")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rate:
+    """A share of `n` items that are right, in [0, 1], with Wilson's 95 % interval."""
+
+    n: int
+    accuracy: float
+    ci95: tuple[float, float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScorerResult:
+    """One scorer's accuracy over all items, and by each tag's values."""
+
+    accuracy: float
+    ci95: tuple[float, float]
+    by: Mapping[str, Mapping[str, Rate]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Summary:
+    """A run's or file's scores. `n` is every item, `answered` = n − failed, `coverage` = (answered − unparsed) / n.
+
+    `failed` items have no reply; `unparsed` replies name no choice, `truncated` ones among them were cut at the token
+    limit. `chance` is the accuracy expected of a uniform choice. `official_denominator`, for files, is the accuracy over
+    the rows that carry a prediction, which is what the official script prints. `cost` is in US dollars; null is unknown.
+    """
+
+    run: str
+    dataset: str
+    llm: str
+    n: int
+    answered: int
+    failed: int
+    unparsed: int
+    truncated: int
+    coverage: float
+    chance: Mapping[str, float]
+    scores: Mapping[str, ScorerResult]
+    official_denominator: float | None
+    captions: Mapping[str, str] = field(default_factory=dict)
+    prompt: str = ""
+    tokens: Mapping[str, int] = field(default_factory=lambda: dict.fromkeys(("input", "output", "reasoning"), 0))
+    cost: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Judged:
+    """Scores and, beside them, which of them have no reply."""
+
+    scores: Sequence[Score]
+    failed: frozenset[str]
+
+
+def score(
+    source: Path, dataset: Dataset | None = None, *, read_replies: bool = False, by: Sequence[str] = ()
+) -> Summary:
+    """The scores of a run directory or of an official prediction file (joined with `dataset` where it has ids alone).
+
+    A file's predictions are scored as they stand; `read_replies` extracts a choice from each first. `by` names tags to
+    break down by, besides those of the benchmarks. Raises RunError or DatasetError for what cannot be read.
+    """
+    if runs.is_run(source):
+        return _score_run(source, by)
+    if source.is_dir():
+        raise UserError(f"{source} is no run directory: it has no run.json")
+    return _score_file(source, dataset, read_replies, by)
+
+
+def judge(items: Iterable[Item], choices: Mapping[str, Choice], sample: int = 0) -> list[Score]:
+    """Every item with the choice that was made for it; an item without one is judged as no answer."""
+    none = Choice(text="", how="no reply")
+    return [_judge(item, choices.get(item.id, none), sample) for item in items]
+
+
+def _judge(item: Item, choice: Choice, sample: int) -> Score:
+    correct = {name: rule(item, choice.text) for name, rule in SCORERS.items()}
+    return Score(item=item.id, sample=sample, choice=choice, correct=correct, tags=item.tags)
+
+
+# Runs
+
+
+def _score_run(path: Path, by: Sequence[str]) -> Summary:
+    run = runs.read(path)
+    answers = [answer for (_, sample), answer in runs.answers(path).items() if sample == 0]
+    choices = read_choices(run.spec, run.items, answers)
+    return _summary(
+        _Judged(scores=judge(run.items, choices), failed=frozenset(item.id for item in run.items) - choices.keys()),
+        run.items,
+        by,
+        run=str(path),
+        dataset=run.spec.dataset,
+        llm=run.spec.llm.model,
+        captions={spec.slot: spec.name for spec in run.spec.captioners},
+        prompt=run.spec.prompt.template,
+        tokens=_tokens(answers),
+        cost=_cost(answers),
+    )
+
+
+def read_choices(spec: RunSpec, items: Iterable[Item], answers: Iterable[Answer]) -> dict[str, Choice]:
+    """The choice that each answered item's reply settles on, by item id; failures are not in it."""
+    shown = {item.id: prompting.order(item.choices, item.id, spec.prompt.order_seed) for item in items}
+    return {
+        answer.item: _choice(answer.result, shown[answer.item])
+        for answer in answers
+        if isinstance(answer.result, Completion) and answer.item in shown
+    }
+
+
+def _choice(completion: Completion, shown: Sequence[str]) -> Choice:
+    # A reply that was cut at its token limit is an unfinished thought, whatever it named on the way.
+    if completion.finish == "length":
+        return Choice(text="", how="truncated")
+    return extract(completion.text, shown)
+
+
+def _completions(answers: Iterable[Answer]) -> list[Completion]:
+    return [answer.result for answer in answers if isinstance(answer.result, Completion)]
+
+
+def _tokens(answers: Iterable[Answer]) -> dict[str, int]:
+    done = _completions(answers)
+    return {kind: sum(getattr(one, f"{kind}_tokens") or 0 for one in done) for kind in ("input", "output", "reasoning")}
+
+
+def _cost(answers: Iterable[Answer]) -> float | None:
+    costs = [one.cost for one in _completions(answers)]
+    known = [cost for cost in costs if cost is not None]
+    return sum(known) if known and len(known) == len(costs) else None
+
+
+# Prediction files
+
+
+def _score_file(path: Path, dataset: Dataset | None, read_replies: bool, by: Sequence[str]) -> Summary:
+    file = predictions.read(path, dataset.items if dataset else None)
+    known = {item.id: item for item in file.items}
+    said = {name: text for name, text in file.said.items() if text is not None}
+    choices = {name: _as_read(text, known[name], read_replies) for name, text in said.items()}
+    judged = _Judged(scores=judge(file.items, choices), failed=frozenset(known) - choices.keys())
+    carried = [one.correct["mmar"] for one in judged.scores if one.item in file.carried]
+    return _summary(
+        judged,
+        file.items,
+        by,
+        run=str(path),
+        dataset=dataset.name if dataset else "",
+        llm="",
+        official=sum(carried) / len(carried) if carried else None,
+    )
+
+
+def _as_read(text: str, item: Item, read_replies: bool) -> Choice:
+    return extract(text, item.choices) if read_replies else Choice(text=text, how="as it stands")
+
+
+# Summaries
+
+
+def _summary(
+    judged: _Judged,
+    items: Sequence[Item],
+    by: Sequence[str],
+    *,
+    run: str,
+    dataset: str,
+    llm: str,
+    official: float | None = None,
+    captions: Mapping[str, str] | None = None,
+    prompt: str = "",
+    tokens: Mapping[str, int] | None = None,
+    cost: float | None = None,
+) -> Summary:
+    n, failed = len(judged.scores), len(judged.failed)
+    unparsed = sum(not one.choice.text.strip() for one in judged.scores) - failed
+    return Summary(
+        run=run,
+        dataset=dataset,
+        llm=llm,
+        n=n,
+        answered=n - failed,
+        failed=failed,
+        unparsed=unparsed,
+        truncated=sum(one.choice.how == "truncated" for one in judged.scores),
+        coverage=(n - failed - unparsed) / n,
+        chance=chance(items),
+        scores={name: _scorer_result(judged.scores, name, by) for name in SCORERS},
+        official_denominator=official,
+        captions=captions or {},
+        prompt=prompt,
+        tokens=tokens or dict.fromkeys(("input", "output", "reasoning"), 0),
+        cost=cost,
+    )
+
+
+def chance(items: Sequence[Item]) -> dict[str, float]:
+    """The accuracy that a uniform choice among each item's choices is expected to have, by scorer."""
+    return {
+        name: sum(sum(rule(item, choice) for choice in item.choices) / len(item.choices) for item in items) / len(items)
+        for name, rule in SCORERS.items()
+    }
+
+
+def _scorer_result(scores: Sequence[Score], scorer: str, by: Sequence[str]) -> ScorerResult:
+    whole = _rate([one.correct[scorer] for one in scores])
+    present = [tag for tag in dict.fromkeys((*TAGS, *by)) if any(tag in one.tags for one in scores)]
+    if lacking := [tag for tag in by if tag not in present]:
+        known = sorted({tag for one in scores for tag in one.tags})
+        raise UserError(f"--by {lacking[0]}: no item has that tag (there is: {', '.join(known) or 'none'})")
+    return ScorerResult(
+        accuracy=whole.accuracy, ci95=whole.ci95, by={tag: _broken_down(scores, scorer, tag) for tag in present}
+    )
+
+
+def _broken_down(scores: Sequence[Score], scorer: str, tag: str) -> dict[str, Rate]:
+    """The rate of each value of a tag, the most frequent value first."""
+    counts = Counter(one.tags[tag] for one in scores if tag in one.tags)
+    values = sorted(counts, key=lambda value: (-counts[value], value))
+    return {value: _rate([one.correct[scorer] for one in scores if one.tags.get(tag) == value]) for value in values}
+
+
+def _rate(correct: Sequence[bool]) -> Rate:
+    right, n = sum(correct), len(correct)
+    return Rate(n=n, accuracy=right / n, ci95=wilson(right, n))

@@ -1,0 +1,76 @@
+"""Tables as text, Markdown, CSV and LaTeX (booktabs), and text made safe for a terminal. Standard library only."""
+
+from __future__ import annotations
+
+import csv
+import io
+import unicodedata
+from collections.abc import Sequence
+
+Row = Sequence[str]
+FORMATS = ("text", "md", "csv", "latex")
+_LATEX = str.maketrans(
+    {
+        "\\": r"\textbackslash{}",
+        "~": r"\textasciitilde{}",
+        "^": r"\textasciicircum{}",
+        **{char: "\\" + char for char in "&%$#_{}"},
+    }
+)
+
+
+def render(header: Row, rows: Sequence[Row], form: str = "text") -> str:
+    """The table in one of FORMATS, ending in a newline. The first column is set flush left, the others flush right."""
+    return {"text": _text, "md": _markdown, "csv": _csv, "latex": _latex}[form](header, rows)
+
+
+def plain(text: str) -> str:
+    """The text without control characters but newline and tab, so that hostile text cannot drive a terminal."""
+    return "".join(
+        char if char in "\n\t" or unicodedata.category(char) not in ("Cc", "Cf", "Cs") else "\ufffd" for char in text
+    )
+
+
+def width(text: str) -> int:
+    """The columns that a text takes in a terminal: wide characters take two, combining ones none."""
+    return sum(_columns(char) for char in text)
+
+
+def _columns(char: str) -> int:
+    if unicodedata.combining(char):
+        return 0
+    return 2 if unicodedata.east_asian_width(char) in "WF" else 1
+
+
+def _text(header: Row, rows: Sequence[Row]) -> str:
+    lines = [[plain(cell).replace("\n", " ").replace("\t", " ") for cell in row] for row in (header, *rows)]
+    widths = [max(map(width, column)) for column in zip(*lines, strict=True)]
+    return "".join(_aligned(line, widths) + "\n" for line in lines)
+
+
+def _aligned(line: Row, widths: Sequence[int]) -> str:
+    first, *rest = (" " * (size - width(cell)) for cell, size in zip(line, widths, strict=True))
+    return (line[0] + first + "".join(f"  {pad}{cell}" for pad, cell in zip(rest, line[1:], strict=True))).rstrip()
+
+
+def _markdown(header: Row, rows: Sequence[Row]) -> str:
+    def line(cells: Row) -> str:
+        return "| " + " | ".join(plain(cell).replace("|", r"\|").replace("\n", " ") for cell in cells) + " |\n"
+
+    return line(header) + line([":--", *["--:"] * (len(header) - 1)]) + "".join(map(line, rows))
+
+
+def _csv(header: Row, rows: Sequence[Row]) -> str:
+    out = io.StringIO()
+    csv.writer(out, lineterminator="\n").writerows([header, *rows])
+    return out.getvalue()
+
+
+def _latex(header: Row, rows: Sequence[Row]) -> str:
+    def line(cells: Row) -> str:
+        return " & ".join(plain(cell).translate(_LATEX) for cell in cells) + r" \\" + "\n"
+
+    columns = "l" + "r" * (len(header) - 1)
+    top, middle, bottom = (f"\\{part}rule\n" for part in ("top", "mid", "bottom"))
+    body = "".join(map(line, rows))
+    return f"\\begin{{tabular}}{{{columns}}}\n{top}{line(header)}{middle}{body}{bottom}\\end{{tabular}}\n"
