@@ -16,7 +16,19 @@ from cascade.jsonl import Appender
 from cascade.progress import Track, silent
 from cascade.prompting import Template
 from cascade.runs import Heard, Run
-from cascade.types import LLM, Answer, Caption, Completion, Execution, Failure, Item, Params, Prompt, PromptSpec
+from cascade.types import (
+    LLM,
+    Answer,
+    Caption,
+    Completion,
+    Execution,
+    Failure,
+    Item,
+    LLMSpec,
+    Params,
+    Prompt,
+    PromptSpec,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,6 +127,16 @@ async def _together(jobs: Iterable[Coroutine[Any, Any, None]]) -> None:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def ask_alone(one: Question, spec: LLMSpec, execution: Execution) -> Answer:
+    """One question's answer, without a run."""
+
+    async def answer() -> Answer:
+        async with llms.connect(spec, execution) as llm:
+            return await ask_one(one, llm, spec.params)
+
+    return _answer(one, one.failure, 0.0) if one.failure else asyncio.run(answer())
 
 
 async def ask_one(one: Question, llm: LLM, params: Params) -> Answer:

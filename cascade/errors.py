@@ -19,7 +19,6 @@ Anything else that escapes is a bug and keeps its traceback.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from difflib import get_close_matches
 
 from cascade.types import Failure
 
@@ -44,6 +43,8 @@ class UnknownName(UserError):
     """A name that means nothing here, with the nearest that does."""
 
     def __init__(self, kind: str, name: str, known: Iterable[str], hint: str = "") -> None:
+        from difflib import get_close_matches
+
         known = sorted(known)
         near = get_close_matches(name, known, n=1, cutoff=0.5)
         guess = f" (did you mean {near[0]!r}?)" if near else f" (there is: {', '.join(known) or 'none'})"

@@ -7,10 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from importlib import import_module
-from importlib.metadata import EntryPoint, entry_points
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 from cascade.errors import UnknownName, UserError
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 CAPTIONERS: Mapping[str, str] = {
     "events": "cascade.captioners.events",
@@ -40,6 +43,8 @@ def find(group: str, name: str) -> ModuleType:
 
 
 def _installed(group: str) -> dict[str, EntryPoint]:
+    from importlib.metadata import entry_points  # 15 ms, and most commands never get here
+
     return {point.name: point for point in entry_points(group=f"cascade.{group}")}
 
 

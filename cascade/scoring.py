@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from cascade import predictions, prompting, runs
 from cascade.errors import UserError
@@ -44,8 +45,9 @@ class Summary:
     """A run's or file's scores. `n` is every item, `answered` = n − failed, `coverage` = (answered − unparsed) / n.
 
     `failed` items have no reply; `unparsed` replies name no choice, `truncated` ones among them were cut at the token
-    limit. `chance` is the accuracy expected of a uniform choice. `official_denominator`, for files, is the accuracy over
-    the rows that carry a prediction, which is what the official script prints. `cost` is in US dollars; null is unknown.
+    limit. `chance` is the accuracy expected of a uniform choice. `official_denominator`, for files, is the accuracy
+    over the rows that carry a prediction, which is what the official script prints. `cost` is in US dollars; null is
+    unknown.
     """
 
     run: str
@@ -59,7 +61,7 @@ class Summary:
     coverage: float
     chance: Mapping[str, float]
     scores: Mapping[str, ScorerResult]
-    official_denominator: float | None
+    official_denominator: float | None = None
     captions: Mapping[str, str] = field(default_factory=dict)
     prompt: str = ""
     tokens: Mapping[str, int] = field(default_factory=lambda: dict.fromkeys(("input", "output", "reasoning"), 0))
@@ -170,7 +172,7 @@ def _score_file(path: Path, dataset: Dataset | None, read_replies: bool, by: Seq
         run=str(path),
         dataset=dataset.name if dataset else "",
         llm="",
-        official=sum(carried) / len(carried) if carried else None,
+        official_denominator=sum(carried) / len(carried) if carried else None,
     )
 
 
@@ -181,26 +183,11 @@ def _as_read(text: str, item: Item, read_replies: bool) -> Choice:
 # Summaries
 
 
-def _summary(
-    judged: _Judged,
-    items: Sequence[Item],
-    by: Sequence[str],
-    *,
-    run: str,
-    dataset: str,
-    llm: str,
-    official: float | None = None,
-    captions: Mapping[str, str] | None = None,
-    prompt: str = "",
-    tokens: Mapping[str, int] | None = None,
-    cost: float | None = None,
-) -> Summary:
+def _summary(judged: _Judged, items: Sequence[Item], by: Sequence[str], **about: Any) -> Summary:
+    """The figures, and `about`: the fields of a Summary that say where they come from."""
     n, failed = len(judged.scores), len(judged.failed)
     unparsed = sum(not one.choice.text.strip() for one in judged.scores) - failed
     return Summary(
-        run=run,
-        dataset=dataset,
-        llm=llm,
         n=n,
         answered=n - failed,
         failed=failed,
@@ -209,11 +196,7 @@ def _summary(
         coverage=(n - failed - unparsed) / n,
         chance=chance(items),
         scores={name: _scorer_result(judged.scores, name, by) for name in SCORERS},
-        official_denominator=official,
-        captions=captions or {},
-        prompt=prompt,
-        tokens=tokens or dict.fromkeys(("input", "output", "reasoning"), 0),
-        cost=cost,
+        **about,
     )
 
 

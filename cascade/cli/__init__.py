@@ -1,0 +1,94 @@
+"""The commands. Each imports its work inside the function, so that `--help` costs no more than typer does.
+
+Results go to stdout, notes and progress to stderr. Exit codes: 0 all asked, 1 a bug (traceback), 2 the user's mistake
+(one line), 3 finished with failures, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+from typing import Annotated, Any
+
+import typer
+
+from cascade import __version__
+from cascade.cli import listing, making, reading
+from cascade.errors import CascadeError
+
+_USERS_TO_MEND = frozenset(
+    {
+        errno.EACCES,
+        errno.EPERM,
+        errno.EROFS,
+        errno.ENOSPC,
+        errno.EDQUOT,
+        errno.ENOTDIR,
+        errno.EISDIR,
+        errno.ENAMETOOLONG,
+    }
+)
+
+
+class _Commands(typer.core.TyperGroup):
+    """Commands whose mistakes come out as one line and an exit code, however they are called."""
+
+    def invoke(self, ctx: Any) -> Any:  # typer carries its own copy of click
+        try:
+            return super().invoke(ctx)
+        except CascadeError as error:
+            _stop(str(error), 2)
+        except KeyboardInterrupt:
+            _stop("interrupted; the same command goes on from here", 130)
+        except BrokenPipeError:
+            # The reader of our output has left: so do we, without a second error when Python flushes stdout.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise typer.Exit(141) from None
+        except OSError as error:
+            if error.errno not in _USERS_TO_MEND:
+                raise
+            where = f"{error.filename}: " if error.filename else ""
+            _stop(f"{where}{error.strerror}; nothing written so far is lost, the same command goes on from here", 2)
+
+
+def _stop(message: str, code: int) -> None:
+    typer.echo("cascade: " + " ".join(message.split()), err=True)
+    raise typer.Exit(code)
+
+
+app = typer.Typer(
+    cls=_Commands,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"cascade {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and leave.")
+    ] = False,
+) -> None:
+    """Audio question answering without an audio model: captions of a clip, a text model that answers, a score."""
+
+
+for _register in (making.register, reading.register, listing.register):
+    _register(app)
+
+
+def main() -> None:
+    """The `cascade` command."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+    app()

@@ -1,0 +1,176 @@
+"""The commands that say what there is: `prompts`, `datasets`, `captioners`, `cache`."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from cascade.cli import options as o
+
+if TYPE_CHECKING:
+    from cascade.types import Item
+
+Form = Annotated[str, typer.Option("--format", metavar="table|json", help="How to print the list.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add these commands."""
+    app.command()(datasets)
+    app.command()(captioners)
+    app.add_typer(_prompts, name="prompts")
+    app.add_typer(_cache, name="cache")
+
+
+def _print(header: list[str], rows: list[dict[str, Any]], form: str) -> None:
+    """Rows as a table of these fields, or whole as JSON."""
+    from cascade.errors import UnknownName
+    from cascade.table import render
+
+    if form not in ("table", "json"):
+        raise UnknownName("format", form, ("table", "json"))
+    if form == "json":
+        typer.echo(json.dumps(rows, ensure_ascii=False))
+        return
+    cells = [[str(row[field]) if row[field] not in (None, "") else "-" for field in header] for row in rows]
+    typer.echo(render(header, cells), nl=False)
+
+
+def datasets(form: Form = "table") -> None:
+    """List the datasets: what each is, its version, licence, and how many items are here."""
+    from cascade import plugins
+
+    _print(
+        ["name", "items", "version", "licence", "description"],
+        [_dataset(name) for name in plugins.names("datasets")],
+        form,
+    )
+
+
+def _dataset(name: str) -> dict[str, Any]:
+    from cascade import datasets, plugins
+    from cascade.errors import DatasetError
+
+    about = plugins.find("datasets", name).ABOUT
+    try:
+        items: int | None = len(datasets.load(name).items)
+    except DatasetError:
+        items = None
+    return {"name": name, "items": items, **about}
+
+
+def captioners(form: Form = "table") -> None:
+    """List the captioners: the slot each usually fills, whether it works here, and what would make it work."""
+    from cascade import plugins
+
+    rows = [_captioner(name) for name in plugins.names("captioners")]
+    if form == "table":
+        rows = [{**row, "slots": ", ".join(row["slots"]), "ready": "yes" if row["ready"] else "no"} for row in rows]
+    _print(["name", "slots", "ready", "needs"], rows, form)
+
+
+def _captioner(name: str) -> dict[str, Any]:
+    from cascade import captioners, plugins
+
+    module = plugins.find("captioners", name)
+    commands = captioners.missing(module)
+    row = {"name": name, "slots": [module.SLOT], "ready": not commands, "needs": " && ".join(commands)}
+    return {**row, "params": captioners.defaults(module)}
+
+
+_prompts = typer.Typer(
+    help="List the prompts; show what one sends.", invoke_without_command=True, rich_markup_mode=None
+)
+
+
+@_prompts.callback()
+def prompts(ctx: typer.Context, form: Form = "table") -> None:
+    """List the prompts, or show what one sends."""
+    if ctx.invoked_subcommand:
+        return
+    from cascade import prompting
+
+    found = [prompting.find(name) for name in prompting.names()]
+    rows = [
+        {"name": one.name, "digest": one.digest, "begins": " ".join(prompting.parts(one)[0][1].split())}
+        for one in found
+    ]
+    shown = [{**row, "begins": row["begins"][:60]} for row in rows] if form == "table" else rows
+    _print(["name", "digest", "begins"], shown, form)
+
+
+@_prompts.command("show")
+def prompts_show(
+    name: Annotated[str, typer.Argument(metavar="NAME|FILE", help="A shipped prompt, or FILE.md.")],
+    item: Annotated[str | None, typer.Option("--item", metavar="ID", help="Fill it in for this item.")] = None,
+    dataset: o.DatasetName = "demo",
+    data: o.Data = None,
+    captions: o.Captions = o.EMBEDDED,
+    caption_param: o.CaptionParam = None,
+    cache: o.Cache = None,
+) -> None:
+    """Print a template, or with --item exactly what would be sent."""
+    from cascade import asking, captioning, prompting
+    from cascade import datasets as found
+    from cascade.types import PromptSpec
+
+    template = prompting.find(name)
+    if item is None:
+        typer.echo(template.text, nl=False)
+        return
+    loaded = found.load(dataset, data)
+    one = _item(loaded.items, item)
+    heard_by = o.listening(captions, caption_param)
+    how = o.execution(cache, heard_by.files, "auto", 1, 0)
+    heard = captioning.caption([one], loaded.root, heard_by.specs, how)
+    slots = tuple(spec.slot for spec in heard_by.specs)
+    shape = PromptSpec(template=template.name, template_digest=template.digest, slots=slots)
+    question = asking.question(one, 0, shape, template, asking.group(heard).get(one.id, {}))
+    for message in question.prompt.messages:
+        typer.echo(f"--- {message['role']}\n{message['content']}")
+    if question.failure:
+        o.note(f"failed ({question.failure.kind}): {question.failure.message}; a run would not ask this item")
+        raise typer.Exit(3)
+
+
+def _item(items: tuple[Item, ...], name: str) -> Item:
+    from cascade.errors import UnknownName
+
+    by_id = {one.id: one for one in items}
+    if name not in by_id:
+        raise UnknownName("item", name, list(by_id)[:20])
+    return by_id[name]
+
+
+_cache = typer.Typer(help="Say what is in the cache; check it.", no_args_is_help=True, rich_markup_mode=None)
+
+
+@_cache.command("info")
+def cache_info(cache: o.Cache = None, form: Form = "table") -> None:
+    """Print the cache's folder, captions and size."""
+    from cascade.cache import CaptionCache
+
+    info = CaptionCache(o.cache(cache)).info()
+    if form == "json":
+        typer.echo(json.dumps(info))
+        return
+    engines = ", ".join(f"{name} {count}" for name, count in sorted(info["engines"].items())) or "-"
+    rows = {"folder": info["folder"], "captions": info["captions"], "bytes": info["bytes"], "by engine": engines}
+    for key, value in rows.items():
+        typer.echo(f"{key:<10} {value}")
+
+
+@_cache.command("verify")
+def cache_verify(cache: o.Cache = None) -> None:
+    """Derive every key again, and name each entry that does not match."""
+    from cascade.cache import CaptionCache
+    from cascade.errors import CacheError
+
+    kept = CaptionCache(o.cache(cache))
+    problems = list(kept.verify())
+    for problem in problems:
+        typer.echo(problem)
+    if problems:
+        raise CacheError(f"{len(problems)} of {len(kept)} captions do not match; delete {kept.folder} or restore it")
+    typer.echo(f"{len(kept)} captions, every key derived again and equal")

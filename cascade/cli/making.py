@@ -1,0 +1,258 @@
+"""The commands that make: `run`, `caption`, `ask`."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cascade.cli import options as o
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from cascade import prompting, runs
+    from cascade.cli.options import Listening
+    from cascade.runs import Heard, Run
+    from cascade.types import Answer, Dataset, Execution, Item, LLMSpec, RunSpec
+
+
+def register(app: typer.Typer) -> None:
+    """Add these commands."""
+    for command in (run, caption, ask):
+        app.command()(command)
+
+
+def run(
+    llm: o.LLM = "local",
+    dataset: o.DatasetName = "mmar",
+    data: o.Data = None,
+    captions: o.Captions = o.EMBEDDED,
+    caption_param: o.CaptionParam = None,
+    prompt: o.PromptName = "default",
+    param: o.Param = None,
+    limit: o.Limit = None,
+    only: o.Only = None,
+    seed: o.Seed = 0,
+    out: o.Out = None,
+    cache: o.Cache = None,
+    api_base: o.ApiBase = None,
+    concurrency: o.Concurrency = 16,
+    retries: o.Retries = 6,
+    timeout: o.Timeout = 600.0,
+    backend: o.Backend = "local",
+    device: o.Device = "auto",
+    batch: o.Batch = 8,
+    threads: o.Threads = 0,
+) -> None:
+    """Caption the clips, ask the model, score the answers. The same command again resumes."""
+    from cascade import datasets, prompting, runs
+
+    loaded = datasets.load(dataset, data)
+    wanted = o.only(only)
+    items = datasets.select(loaded, wanted, limit)
+    heard_by = o.listening(captions, caption_param)
+    template = prompting.find(prompt)
+    asked, files = o.model(llm, param, seed)
+    spec = _spec(loaded, heard_by, template, asked, limit, wanted)
+    how = o.execution(
+        cache, {**heard_by.files, **files}, device, batch, threads,
+        backend=backend, api_base=api_base, concurrency=concurrency, retries=retries, timeout=timeout,
+    )  # fmt: skip
+    manifest = runs.manifest(
+        spec, template.text, data_version=loaded.version, licence=loaded.licence, audio_root=str(loaded.root)
+    )
+    done = _carry_out(out or runs.default_directory(how.runs, spec), manifest, items, loaded.root, how)
+    _show(done, len(items))
+
+
+def _spec(
+    loaded: Dataset,
+    heard_by: Listening,
+    template: prompting.Template,
+    asked: LLMSpec,
+    limit: int | None,
+    wanted: dict[str, tuple[str, ...]],
+) -> RunSpec:
+    from cascade.types import PromptSpec, RunSpec
+
+    slots = tuple(spec.slot for spec in heard_by.specs)
+    return RunSpec(
+        dataset=loaded.name,
+        dataset_digest=loaded.digest,
+        captioners=heard_by.specs,
+        prompt=PromptSpec(template=template.name, template_digest=template.digest, slots=slots),
+        llm=asked,
+        limit=limit,
+        only=wanted,
+    )
+
+
+def _carry_out(path: Path, manifest: runs.Manifest, items: tuple[Item, ...], root: Path, how: Execution) -> Run:
+    from cascade import asking, captioning, llms, runs
+    from cascade.progress import bars
+
+    llms.check(manifest.spec.llm, how)
+    with runs.start(path, manifest, items) as (started, log):
+        o.note(f"run directory: {path}")
+        heard = captioning.caption(started.items, root, started.spec.captioners, how, bars)
+        runs.write_captions(path, heard)
+        asking.ask(started, heard, log, how, bars)
+    return started
+
+
+def _show(done: Run, asked: int) -> None:
+    from cascade import scoring
+    from cascade.cli.reading import show
+
+    if len(done.items) > asked:
+        o.note(f"the run already holds {len(done.items)} items; all of them are scored (for {asked} alone give --out)")
+    summary = scoring.score(done.path)
+    show(summary, "table")
+    if summary.failed:
+        _complain(done)
+        raise typer.Exit(3)
+
+
+def _complain(done: Run) -> None:
+    """The failures of a run on stderr: a line a kind, with its first message."""
+    from cascade import runs
+    from cascade.types import Failure
+
+    failures = [one.result for one in runs.answers(done.path).values() if isinstance(one.result, Failure)]
+    first = {failure.kind: failure.message for failure in reversed(failures)}
+    for kind, count in Counter(failure.kind for failure in failures).most_common():
+        o.note(f"{count} failed ({kind}), counted as wrong; the first: {first[kind]}")
+    o.note("the same command tries the failed ones again")
+
+
+def caption(
+    dataset: o.DatasetName = "mmar",
+    data: o.Data = None,
+    captions: o.Captions = o.EMBEDDED,
+    caption_param: o.CaptionParam = None,
+    limit: o.Limit = None,
+    only: o.Only = None,
+    cache: o.Cache = None,
+    backend: o.Backend = "local",
+    device: o.Device = "auto",
+    batch: o.Batch = 8,
+    threads: o.Threads = 0,
+    form: Annotated[str, typer.Option("--format", metavar="table|jsonl", help="How to print the captions.")] = "table",
+) -> None:
+    """Caption the clips, fill the cache, and print what was heard."""
+    from cascade import captioning, datasets
+    from cascade.errors import UnknownName
+    from cascade.progress import bars
+
+    if form not in ("table", "jsonl"):
+        raise UnknownName("format", form, ("table", "jsonl"))
+    loaded = datasets.load(dataset, data)
+    items = datasets.select(loaded, o.only(only), limit)
+    heard_by = o.listening(captions, caption_param)
+    how = o.execution(cache, heard_by.files, device, batch, threads, backend=backend)
+    heard = captioning.caption(items, loaded.root, heard_by.specs, how, bars)
+    engines = {spec.slot: spec.name for spec in heard_by.specs}
+    typer.echo(_jsonl(heard, engines) if form == "jsonl" else _table(heard), nl=False)
+    failed = [one for one in heard if one.failure]
+    for one in failed:
+        o.note(f"{one.item}: {one.slot}: {one.failure.message if one.failure else ''}")
+    if failed:
+        raise typer.Exit(3)
+
+
+def _jsonl(heard: Sequence[Heard], engines: dict[str, str]) -> str:
+    from cascade.codec import to_json
+    from cascade.jsonl import dumps
+
+    def line(one: Heard) -> str:
+        start = {"id": one.item, "slot": one.slot, "engine": engines[one.slot]}
+        if one.failure:
+            return dumps({**start, "error": {"kind": one.failure.kind, "message": one.failure.message}}) + "\n"
+        return dumps({**start, "key": one.key, "text": one.text, "meta": to_json(one.meta)}) + "\n"
+
+    return "".join(map(line, heard))
+
+
+def _table(heard: Sequence[Heard]) -> str:
+    """A block an item: its id, then a line a slot; long texts are folded at the terminal's width."""
+    from shutil import get_terminal_size
+    from textwrap import fill
+
+    from cascade.table import plain
+
+    columns = max(40, min(120, get_terminal_size().columns))
+    lines: list[str] = []
+    for before, one in zip([None, *heard], heard, strict=False):
+        if before is None or before.item != one.item:
+            lines.append(plain(one.item))
+        text = f"({one.failure.kind}: {one.failure.message})" if one.failure else one.text or "(nothing)"
+        lines.append(fill(plain(text), columns, initial_indent=f"  {one.slot:<8}", subsequent_indent=" " * 10))
+    return "".join(line + "\n" for line in lines)
+
+
+def ask(
+    clip: Annotated[Path, typer.Argument(metavar="CLIP", help="An audio file.")],
+    question: Annotated[str, typer.Argument(metavar="QUESTION", help="What to ask about it.")],
+    choice: Annotated[list[str], typer.Option("--choice", metavar="TEXT", help="One of the choices. Repeat it.")],
+    llm: o.LLM = "local",
+    captions: o.Captions = o.EMBEDDED,
+    caption_param: o.CaptionParam = None,
+    prompt: o.PromptName = "default",
+    param: o.Param = None,
+    seed: o.Seed = 0,
+    cache: o.Cache = None,
+    api_base: o.ApiBase = None,
+    retries: o.Retries = 6,
+    timeout: o.Timeout = 600.0,
+    device: o.Device = "auto",
+    threads: o.Threads = 0,
+    form: Annotated[str, typer.Option("--format", metavar="table|json", help="How to print the answer.")] = "table",
+) -> None:
+    """Ask one question about one clip, and print the answer with what was heard."""
+    from cascade import asking, captioning, llms, prompting
+    from cascade.errors import UnknownName, UserError
+    from cascade.types import Item, PromptSpec
+
+    if form not in ("table", "json"):
+        raise UnknownName("format", form, ("table", "json"))
+    if len(choice) < 2:
+        raise UserError(f"--choice {choice[0]}: give two or more, each as --choice TEXT")
+    heard_by = o.listening(captions, caption_param)
+    template = prompting.find(prompt)
+    asked, files = o.model(llm, param, seed)
+    how = o.execution(
+        cache, {**heard_by.files, **files}, device, 1, threads, api_base=api_base, retries=retries, timeout=timeout
+    )
+    llms.check(asked, how)
+    item = Item(id=clip.name, audio=str(clip.absolute()), question=question, choices=tuple(choice), answer=choice[0])
+    heard = captioning.caption([item], Path(), heard_by.specs, how)
+    slots = tuple(spec.slot for spec in heard_by.specs)
+    shape = PromptSpec(template=template.name, template_digest=template.digest, slots=slots)
+    answer = asking.ask_alone(
+        asking.question(item, 0, shape, template, asking.group(heard).get(item.id, {})), asked, how
+    )
+    _show_answer(item, heard, answer, form)
+
+
+def _show_answer(item: Item, heard: Sequence[Heard], answer: Answer, form: str) -> None:
+    from cascade.codec import to_json
+    from cascade.extracting import extract
+    from cascade.jsonl import dumps
+    from cascade.table import plain
+    from cascade.types import Choice, Completion, Failure
+
+    reply = answer.result.text if isinstance(answer.result, Completion) else ""
+    choice = extract(reply, item.choices) if reply else Choice(text="", how="no reply")
+    if form == "json":
+        captions = {one.slot: one.text for one in heard}
+        row = {"answer": choice.text, "how": choice.how, "captions": captions, "result": to_json(answer.result)}
+        typer.echo(dumps(row))
+    else:
+        typer.echo(_table(heard) + (f"\nReply: {plain(reply.strip())}\n" if reply else ""))
+        typer.echo(f"Answer: {plain(choice.text) or '(none)'}   [{choice.how}]")
+    if isinstance(answer.result, Failure):
+        o.note(f"failed ({answer.result.kind}): {answer.result.message}")
+        raise typer.Exit(3)

@@ -1,0 +1,145 @@
+"""The options that several commands share, and what they are turned into."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from cascade.types import CaptionerSpec, Execution, LLMSpec
+
+EMBEDDED = "speech=faster-whisper,sound=events,music=signal"
+
+LLM = Annotated[
+    str, typer.Option("--llm", metavar="MODEL", help="Any litellm model name; `local`, `local:FILE.gguf` or `fake`.")
+]
+DatasetName = Annotated[
+    str, typer.Option("--dataset", metavar="NAME|FILE", help="A name of `cascade datasets`, or FILE.jsonl.")
+]
+Data = Annotated[
+    Path | None, typer.Option("--data", metavar="DIR", help="The folder that the clips' paths are relative to.")
+]
+Captions = Annotated[
+    str, typer.Option("--captions", metavar="SLOT=ENGINE,…", help="Who listens for what; `none` asks blind.")
+]
+CaptionParam = Annotated[
+    list[str] | None,
+    typer.Option("--caption-param", metavar="SLOT.KEY=VALUE", help="A parameter of a captioner. Repeatable."),
+]
+PromptName = Annotated[
+    str, typer.Option("--prompt", metavar="NAME|FILE", help="A name of `cascade prompts`, or FILE.md.")
+]
+Param = Annotated[
+    list[str] | None,
+    typer.Option("--param", metavar="KEY=VALUE", help="A parameter sent to the model; KEY=none unsets it. Repeatable."),
+]
+Limit = Annotated[
+    int | None, typer.Option("--limit", min=1, metavar="N", help="Only the first N items; raise it later to go on.")
+]
+Only = Annotated[
+    list[str] | None, typer.Option("--only", metavar="TAG=VALUE", help="Only items with this tag. Repeatable.")
+]
+ApiBase = Annotated[str | None, typer.Option("--api-base", metavar="URL", help="An OpenAI-compatible endpoint.")]
+Concurrency = Annotated[int, typer.Option("--concurrency", min=1, metavar="N", help="Questions in flight at most.")]
+Retries = Annotated[int, typer.Option("--retries", min=0, metavar="N", help="Tries again after a passing fault.")]
+Timeout = Annotated[
+    float, typer.Option("--timeout", min=0.001, metavar="SECONDS", help="The longest wait for one reply.")
+]
+Backend = Annotated[str, typer.Option("--backend", metavar="NAME", help="Where captioners run.")]
+Cache = Annotated[
+    Path | None,
+    typer.Option("--cache", metavar="DIR", help="Where captions are kept (else $CASCADE_CACHE, else cache/)."),
+]
+Out = Annotated[
+    Path | None, typer.Option("--out", metavar="DIR", help="The run directory (else runs/<dataset>-<model>-<digest>).")
+]
+Seed = Annotated[int, typer.Option("--seed", metavar="N", help="Seeds everything random of ours.")]
+Device = Annotated[str, typer.Option("--device", metavar="NAME", help="auto, cpu, cuda, cuda:1, mps.")]
+Batch = Annotated[int, typer.Option("--batch", min=1, metavar="N", help="Clips an engine gets at once.")]
+Threads = Annotated[
+    int, typer.Option("--threads", min=0, metavar="N", help="Threads an engine may use; 0 is all cores.")
+]
+By = Annotated[list[str] | None, typer.Option("--by", metavar="TAG", help="Break down by this tag too. Repeatable.")]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listening:
+    """The captioners that were asked for, and where the local files are that they name."""
+
+    specs: tuple[CaptionerSpec, ...]
+    files: dict[str, Path]
+
+
+def listening(captions: str, params: list[str] | None) -> Listening:
+    """`--captions` and `--caption-param` as specs. Raises UserError for what cannot be read."""
+    from cascade import captioners
+    from cascade.errors import UnknownName
+
+    entries = captioners.parse(captions)
+    extra: dict[str, dict[str, str]] = {slot: {} for slot, _, _ in entries}
+    for key, value in captioners.pairs(params or (), "--caption-param").items():
+        slot, _, name = key.partition(".")
+        if slot not in extra:
+            raise UnknownName("slot", slot, extra, f"in --caption-param {key}={value}; write it as SLOT.KEY=VALUE")
+        extra[slot][name] = value
+    made = [captioners.specify(slot, name, {**given, **extra[slot]}) for slot, name, given in entries]
+    return Listening(
+        specs=tuple(spec for spec, _ in made), files={key: at for _, files in made for key, at in files.items()}
+    )
+
+
+def model(llm: str, params: list[str] | None, seed: int) -> tuple[LLMSpec, dict[str, Path]]:
+    """`--llm` and `--param` as a spec, and where a local model's file is."""
+    from cascade import captioners, llms
+    from cascade.types import LLMSpec
+
+    name, files = llms.identify(llm)
+    given = {key: _value(text) for key, text in captioners.pairs(params or (), "--param").items()}
+    merged = {**llms.default_params(llm, seed), **given}
+    return LLMSpec(model=name, params={key: value for key, value in merged.items() if value is not None}), files
+
+
+def _value(text: str) -> Any:
+    """A parameter's value: JSON where it is JSON, `none` for unset, otherwise text."""
+    if text.lower() == "none":
+        return None
+    try:
+        return json.loads(text, parse_constant=str)
+    except ValueError:
+        return text
+
+
+def only(given: list[str] | None) -> dict[str, tuple[str, ...]]:
+    """`--only` as tag → wanted values; the same tag given twice wants either."""
+    from cascade import captioners
+
+    wanted: dict[str, tuple[str, ...]] = {}
+    for text in given or ():
+        for tag, value in captioners.pairs([text], "--only").items():
+            wanted[tag] = tuple(sorted({*wanted.get(tag, ()), value}))
+    return wanted
+
+
+def cache(given: Path | None) -> Path:
+    """`--cache`, else `CASCADE_CACHE`, else `cache/`."""
+    return given or Path(os.environ.get("CASCADE_CACHE") or "cache")
+
+
+def execution(
+    given: Path | None, files: dict[str, Path], device: str, batch: int, threads: int, **how: Any
+) -> Execution:
+    """How a command is carried out; `how` are fields of Execution."""
+    from cascade.types import Execution, Host
+
+    host = Host(device=device, batch=batch, threads=threads, files=files)
+    return Execution(cache=cache(given), runs=Path("runs"), host=host, **how)
+
+
+def note(text: str) -> None:
+    """A line for people, on stderr."""
+    typer.echo(text, err=True)

@@ -1,0 +1,156 @@
+"""The commands that read: `score`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cascade.cli import options as o
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from cascade.scoring import Rate, ScorerResult, Summary
+    from cascade.types import Dataset
+
+_FORMATS = ("table", "json", "md", "csv", "latex")
+
+
+def register(app: typer.Typer) -> None:
+    """Add these commands."""
+    app.command()(score)
+
+
+def score(
+    sources: Annotated[
+        list[Path], typer.Argument(metavar="RUN|FILE…", help="Run directories, official prediction files.")
+    ],
+    form: Annotated[
+        str, typer.Option("--format", metavar="|".join(_FORMATS), help="How to print the scores.")
+    ] = "table",
+    by: o.By = None,
+    extract: Annotated[bool, typer.Option("--extract", help="Read a file's replies first, as a run's are.")] = False,
+    dataset: Annotated[
+        str | None, typer.Option("--dataset", metavar="NAME|FILE", help="The questions of a file that has ids alone.")
+    ] = None,
+    data: o.Data = None,
+) -> None:
+    """Score runs and official prediction files, by the official matcher and by equality."""
+    from cascade import scoring
+    from cascade.errors import UnknownName
+
+    if form not in _FORMATS:
+        raise UnknownName("format", form, _FORMATS)
+    joined = _questions(dataset, data) if dataset else None
+    for place, source in enumerate(sources):
+        if place and form != "json":
+            typer.echo()
+        show(scoring.score(source, joined, read_replies=extract, by=by or ()), form)
+
+
+def _questions(name: str, data: Path | None) -> Dataset:
+    from cascade import datasets
+
+    return datasets.load(name, data)
+
+
+def show(summary: Summary, form: str) -> None:
+    """Print a summary to stdout in one of the formats."""
+    if form == "json":
+        from cascade.codec import to_json
+        from cascade.jsonl import dumps
+
+        typer.echo(dumps(to_json(summary)))
+        return
+    from cascade.table import render
+
+    rows = {"table": _people, "csv": _machines}.get(form, _paper)(summary)
+    if form == "table":
+        typer.echo(_title(summary))
+    typer.echo(render(rows[0], rows[1:], "text" if form == "table" else form), nl=False)
+    if form == "table":
+        typer.echo(_legend(summary))
+
+
+def _title(summary: Summary) -> str:
+    """What was run, and what became of its items."""
+    captions = " ".join(f"{slot}={name}" for slot, name in summary.captions.items()) or "none"
+    what = [summary.dataset, summary.llm.split("@")[0], f"captions {captions}", f"prompt {summary.prompt}"]
+    told = " · ".join(what) if summary.llm else f"{summary.run}{f' · {summary.dataset}' if summary.dataset else ''}"
+    cut = f" ({summary.truncated} cut at the token limit)" if summary.truncated else ""
+    counts = f"{summary.n} items: {summary.answered} answered, {summary.failed} failed, {summary.unparsed} unread{cut}"
+    money = f"; {_money(summary)}" if summary.llm else ""
+    return f"{told}\n{counts}; coverage {_percent(summary.coverage)} %{money}\n"
+
+
+def _money(summary: Summary) -> str:
+    tokens = f"{summary.tokens['input']} + {summary.tokens['output']} tokens"
+    return f"{tokens}, cost {'unknown' if summary.cost is None else f'${summary.cost:.4f}'}"
+
+
+def _legend(summary: Summary) -> str:
+    lines = ["", "mmar: the official matcher; strict: equality with the gold choice. 95 % Wilson intervals."]
+    official = summary.official_denominator
+    if official is not None and summary.failed:
+        lines.append(f"Over the rows that carry a prediction, as the official script counts: {_percent(official)} %.")
+    return "\n".join(lines)
+
+
+def _people(summary: Summary) -> list[list[str]]:
+    rows = [["", "n", *(head for name in summary.scores for head in (name, "95 %"))]]
+    chance = [part for name in summary.scores for part in (_percent(summary.chance[name]), "")]
+    rows.append(_row("all", summary.n, list(summary.scores.values())))
+    rows.append(["chance", "", *chance])
+    for tag, value, rates in _breakdown(summary):
+        if value is None:
+            rows.append([tag, *[""] * (len(rows[0]) - 1)])
+        else:
+            rows.append(_row(f"  {value}", rates[0].n, rates))
+    return rows
+
+
+def _paper(summary: Summary) -> list[list[str]]:
+    """One table without groups, each row saying which tag it is of."""
+    rows = [["", "n", *(head for name in summary.scores for head in (name, "95 %"))]]
+    rows.append(_row("all", summary.n, list(summary.scores.values())))
+    rows += [
+        _row(f"{tag}: {value}", rates[0].n, rates) for tag, value, rates in _breakdown(summary) if value is not None
+    ]
+    return rows
+
+
+def _row(name: str, n: int, rates: list[Rate] | list[ScorerResult]) -> list[str]:
+    return [name, str(n), *(cell for rate in rates for cell in (_percent(rate.accuracy), _interval(rate)))]
+
+
+def _machines(summary: Summary) -> list[list[str]]:
+    """Unrounded shares, a row a value of a tag."""
+    rows = [["run", "tag", "value", "n", *(f"{name}{end}" for name in summary.scores for end in ("", "_low", "_high"))]]
+    rows.append([summary.run, "", "", str(summary.n), *_shares(list(summary.scores.values()))])
+    for tag, value, rates in _breakdown(summary):
+        if value is not None:
+            rows.append([summary.run, tag, value, str(rates[0].n), *_shares(rates)])
+    return rows
+
+
+def _shares(rates: list[Rate] | list[ScorerResult]) -> list[str]:
+    return [repr(share) for rate in rates for share in (rate.accuracy, *rate.ci95)]
+
+
+def _breakdown(summary: Summary) -> Iterator[tuple[str, str | None, list[Rate]]]:
+    """(tag, value, each scorer's rate); before a tag's values once with None for the value."""
+    results = list(summary.scores.values())
+    for tag in results[0].by:
+        yield tag, None, []
+        for value in results[0].by[tag]:
+            yield tag, value, [result.by[tag][value] for result in results]
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.2f}"
+
+
+def _interval(rate: Rate | ScorerResult) -> str:
+    return f"{100 * rate.ci95[0]:.1f}-{100 * rate.ci95[1]:.1f}"
