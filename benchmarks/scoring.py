@@ -15,7 +15,20 @@ import tempfile
 import time
 from pathlib import Path
 
-WORDS = ["rain", "a bell", "two people", "major", "minor", "a siren", "slow", "fast", "laughter", "piano", "drums", "wind"]
+WORDS = [
+    "rain",
+    "a bell",
+    "two people",
+    "major",
+    "minor",
+    "a siren",
+    "slow",
+    "fast",
+    "laughter",
+    "piano",
+    "drums",
+    "wind",
+]
 BARE = """
 import json, re, sys
 def tokens(text):

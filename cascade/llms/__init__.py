@@ -1,0 +1,76 @@
+"""Models: one request → one `Completion`. `fake`, `local`, and any name that litellm knows."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from cascade.errors import MissingExtra
+from cascade.llms import fake, local
+from cascade.llms.retry import retrying
+from cascade.types import LLM, Completion, Execution, LLMSpec, Params, Prompt
+
+_REPLY_TOKENS = 256  # of the embedded model, which seldom knows when to stop
+
+
+def is_local(model: str) -> bool:
+    """Whether the name is the embedded model's or a GGUF file's."""
+    return model == "local" or model.startswith("local:")
+
+
+def identify(model: str) -> tuple[str, dict[str, Path]]:
+    """What stands in a spec for the name that was typed, and where the files are that it names, by digest."""
+    return local.identify(model) if is_local(model) else (model, {})
+
+
+def default_params(model: str, seed: int) -> dict[str, Any]:
+    """The parameters that a model is sent unless they are unset. `seed` is ours: only `fake` is sent it."""
+    if model == "fake":
+        return {"seed": seed}
+    return {"temperature": 0, "max_tokens": _REPLY_TOKENS} if is_local(model) else {"temperature": 0}
+
+
+def check(spec: LLMSpec, execution: Execution) -> None:
+    """Raise MissingExtra for what the model needs and is not installed, before any clip is heard."""
+    if spec.model == "fake":
+        return
+    if find_spec("litellm") is None:
+        raise MissingExtra(f"the model {spec.model!r}", "litellm", "pip install 'audio-cascade[llm]'")
+    if is_local(spec.model):
+        local.check()
+
+
+@asynccontextmanager
+async def connect(spec: LLMSpec, execution: Execution) -> AsyncIterator[LLM]:
+    """The model, ready to be asked, with retries. Raises UserError where it cannot be had."""
+    if spec.model == "fake":
+        yield fake.complete
+        return
+    from cascade.llms import litellm
+
+    if not is_local(spec.model):
+        async with litellm.client(spec.model, execution.api_base, None, execution.timeout) as llm:
+            yield retrying(llm, execution.retries)
+        return
+    path = execution.host.files[spec.model.rpartition("@")[2]]
+    reply = int(spec.params.get("max_tokens", _REPLY_TOKENS))
+    with local.serving(path, reply, execution.host.threads) as at:
+        async with litellm.client("openai/local", at.api_base, at.key, execution.timeout) as llm:
+            yield _embedded(retrying(llm, execution.retries), spec.model)
+
+
+def _embedded(llm: LLM, model: str) -> LLM:
+    """One call at a time, at no cost, under the model's own name."""
+    # One slot: a second is no faster on a processor, and batched arithmetic would let a reply depend on its neighbours.
+    turn = asyncio.Lock()
+
+    async def complete(prompt: Prompt, params: Params) -> Completion:
+        async with turn:
+            return replace(await llm(prompt, params), model=model, cost=0.0)
+
+    return complete

