@@ -43,7 +43,7 @@ Script = Callable[[dict[str, Any], int], Reply]
 
 
 class Stub:
-    """The server, for as long as the context lasts. `script(request, number)` says what to do; `asked` is every request."""
+    """The server, while the context lasts. `script(request, number)` says what to do; `asked` is every request."""
 
     def __init__(self, script: Script | None = None, *, delay: float = 0.0) -> None:
         self.script = script or (lambda request, number: Reply(delay=delay))

@@ -172,7 +172,7 @@ def test_a_mistake_is_one_line_and_exit_code_2(mistake: str, mini: Path) -> None
     assert not result.stdout
 
 
-BAD_ROWS = {
+BAD_ROWS: dict[str, tuple[dict[str, Any], str]] = {
     "no choices": ({"choices": []}, "two or more"),
     "gold not listed": ({"answer": "hail"}, "the answer 'hail' is none of the choices"),
     "null": ({"question": None}, "'question' is null"),
@@ -233,7 +233,7 @@ def test_the_cache_says_what_it_holds_and_names_what_does_not_match(mini: Path) 
 
 
 def test_a_prompt_shows_what_was_heard_and_nothing_of_the_answer(mini: Path) -> None:
-    args = [
+    args: list[str | Path] = [
         "prompts",
         "show",
         "default",
@@ -269,7 +269,7 @@ def test_lists(mini: Path) -> None:
 
 
 def test_ask_shows_what_was_heard(mini: Path) -> None:
-    args = ["ask", "0.wav", "What is it?", "--choice", "rain", "--choice", "a bell", *FAKE]
+    args: list[str | Path] = ["ask", "0.wav", "What is it?", "--choice", "rain", "--choice", "a bell", *FAKE]
     told = cascade(*args).stdout
     assert "  speech  A fixed caption." in told
     answer = json.loads(cascade(*args, "--format", "json").stdout)
@@ -305,7 +305,7 @@ def test_a_full_disk_loses_nothing(mini: Path) -> None:
     import resource
 
     def small_files() -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (6000, 6000))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (2500, 2500))
 
     full = child(
         "run", "--dataset", mini, "--captions", "none", "--llm", "fake", cwd=mini.parent, preexec_fn=small_files
@@ -339,7 +339,17 @@ def test_control_c_ends_with_130_and_a_resume(mini: Path, tmp_path: Path) -> Non
     from tests.stub_server import Stub
 
     with Stub(delay=0.2) as stub:
-        args = ["run", "--dataset", mini, "--captions", "none", "--llm", "gpt-x", "--api-base", stub.url]
+        args: list[str | Path] = [
+            "run",
+            "--dataset",
+            mini,
+            "--captions",
+            "none",
+            "--llm",
+            "gpt-x",
+            "--api-base",
+            stub.url,
+        ]
         running = child(*args, "--concurrency", "1", cwd=tmp_path)
         logs = tmp_path / "runs"
         while running.poll() is None and not any(file.stat().st_size for file in logs.glob("*/log.jsonl")):

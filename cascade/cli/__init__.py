@@ -17,18 +17,8 @@ from cascade import __version__
 from cascade.cli import listing, making, reading
 from cascade.errors import CascadeError
 
-_USERS_TO_MEND = frozenset(
-    {
-        errno.EACCES,
-        errno.EPERM,
-        errno.EROFS,
-        errno.ENOSPC,
-        errno.EDQUOT,
-        errno.ENOTDIR,
-        errno.EISDIR,
-        errno.ENAMETOOLONG,
-    }
-)
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_NO_ACCESS = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG}
 
 
 class _Commands(typer.core.TyperGroup):
@@ -46,10 +36,11 @@ class _Commands(typer.core.TyperGroup):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise typer.Exit(141) from None
         except OSError as error:
-            if error.errno not in _USERS_TO_MEND:
+            if error.errno not in _NO_ROOM | _NO_ACCESS:
                 raise
             where = f"{error.filename}: " if error.filename else ""
-            _stop(f"{where}{error.strerror}; nothing written so far is lost, the same command goes on from here", 2)
+            room = "; make room: the same command goes on from here" if error.errno in _NO_ROOM else ""
+            _stop(f"{where}{error.strerror}{room}", 2)
 
 
 def _stop(message: str, code: int) -> None:

@@ -105,9 +105,8 @@ def _placed(litellm: ModuleType, model: str, api_base: str | None) -> str:
         return model
     if api_base:
         return f"openai/{model}"
-    raise ProviderStop(
-        f"--llm {model}: litellm knows no such model; write PROVIDER/MODEL (openai/…, anthropic/…, gemini/…), or give --api-base"
-    )
+    ways = "write PROVIDER/MODEL (openai/…, anthropic/…, gemini/…), or give --api-base"
+    raise ProviderStop(f"--llm {model}: litellm knows no such model; {ways}")
 
 
 def _classified(litellm: ModuleType, error: Any, model: str, accepted: bool) -> ProviderStop | ReplyError:

