@@ -7,21 +7,22 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from diskcache import Cache, Disk
+from diskcache import Cache, Disk, Timeout, UnknownFileWarning
 
 from cascade.codec import from_json, to_json
 from cascade.errors import CacheError
-from cascade.hashing import canonical, caption_key
+from cascade.hashing import canonical, caption_key, digest
 from cascade.types import Caption, CaptionerSpec, Params
 
 _NETWORK = frozenset(
     {"nfs", "nfs4", "cifs", "smb3", "smbfs", "afs", "ceph", "lustre", "gpfs", "beegfs", "glusterfs"}
-    | {"fuse.sshfs", "fuse.glusterfs", "fuse.ceph"}
+    | {"panfs", "fuse.sshfs", "fuse.glusterfs", "fuse.ceph", "fuse.s3fs", "fuse.gcsfuse", "fuse.rclone"}
 )
 _TEXT = 1  # diskcache's mode of a value that lies in the table as it is
 
@@ -60,9 +61,20 @@ class _Entry:
     audio: str
     text: str
     meta: Params
+    content: str
 
     def key(self) -> str:
         return caption_key(self.slot, self.name, self.version, self.params, self.audio)
+
+    def damage(self, key: str) -> str:
+        """What does not match the key or the content's own digest, or `""`."""
+        if self.key() != key:
+            return f"its content belongs to the key {self.key()}"
+        return "" if _content(self.text, self.meta) == self.content else "its text or meta was altered"
+
+
+def _content(text: str, meta: Params) -> str:
+    return digest({"text": text, "meta": to_json(meta)})
 
 
 class CaptionCache:
@@ -98,12 +110,14 @@ class CaptionCache:
             audio=audio,
             text=caption.text,
             meta=caption.meta,
+            content=_content(caption.text, caption.meta),
         )
         try:
             self._store.set(entry.key(), canonical(to_json(entry)))
-        except (OSError, sqlite3.Error) as error:
+        except (OSError, sqlite3.Error, Timeout) as error:
+            reason = "another process holds it" if isinstance(error, Timeout) else error
             raise CacheError(
-                f"{self.folder}: a caption cannot be written ({error}); free space and run again"
+                f"{self.folder}: a caption cannot be written ({reason}); make room and run again"
             ) from error
         return entry.key()
 
@@ -119,19 +133,20 @@ class CaptionCache:
     def verify(self) -> Iterator[str]:
         """Derive every key again; yields a line for each entry that does not match or cannot be read."""
         try:
-            damage = self._store.check()
-        except sqlite3.Error as error:
-            yield f"{self.folder}: the table is damaged ({error})"
+            with warnings.catch_warnings():
+                # What it finds comes as warnings: each of them, whatever the filters in force.
+                warnings.simplefilter("always")
+                found = self._store.check()
+        except (Timeout, sqlite3.Error) as error:
+            yield f"{self.folder}: the table is damaged or held by another process ({error})"
             return
-        yield from (f"{self.folder}: {warning.message}" for warning in damage)
+        # A README beside the table is no damage.
+        yield from (f"{self.folder}: {one.message}" for one in found if one.category is not UnknownFileWarning)
         for key in self._keys():
             try:
-                entry = self._entry(key)
+                self._entry(key)
             except CacheError as error:
                 yield str(error)
-                continue
-            if entry and entry.key() != key:
-                yield f"{self.folder}: {key}: the entry's own content has the key {entry.key()}"
 
     def __len__(self) -> int:
         return len(self._store)
@@ -147,7 +162,10 @@ class CaptionCache:
         if text is False:
             return None
         try:
-            return from_json(_Entry, json.loads(text))
+            entry = from_json(_Entry, json.loads(text))
+            if damage := entry.damage(key):
+                raise ValueError(damage)
+            return entry
         except (TypeError, ValueError, RecursionError) as error:
             raise CacheError(
                 f"{self.folder}: {key}: the entry is damaged ({error}); delete it or the folder"

@@ -66,12 +66,18 @@ def _record(kind: type) -> _Decoder:
     def decode(value: Any) -> Any:
         if not isinstance(value, dict):
             raise ValueError(f"{kind.__name__}: an object is needed, not {type(value).__name__}")
-        given = {key: part for key, part in value.items() if key != "type"} if kind.__name__ in _TAGGED else value
+        given = _untagged(kind, value) if kind.__name__ in _TAGGED else value
         if given.keys() - decoders.keys() or required - given.keys():
             raise ValueError(_misfit(kind, given, decoders, required))
         return kind(**{name: _field(kind, name, decoders[name], part) for name, part in given.items()})
 
     return decode
+
+
+def _untagged(kind: type, value: Mapping[str, Any]) -> Mapping[str, Any]:
+    if (tag := value.get("type", kind.__name__.lower())) != kind.__name__.lower():
+        raise ValueError(f"{kind.__name__}: the type is {tag!r}")
+    return {key: part for key, part in value.items() if key != "type"}
 
 
 def _field(kind: type, name: str, decode: _Decoder, part: Any) -> Any:
@@ -89,7 +95,7 @@ def _misfit(kind: type, given: Mapping[str, Any], known: Mapping[str, Any], requ
 
 def _union(kinds: tuple[Any, ...]) -> _Decoder:
     records = {kind.__name__.lower(): _decoder(kind) for kind in kinds if kind.__name__ in _TAGGED}
-    if not records:
+    if len(records) < 2:
         return _optional(_decoder(next(kind for kind in kinds if kind is not NoneType)))
 
     def decode(value: Any) -> Any:
@@ -127,7 +133,7 @@ def _plain(kind: Any) -> _Decoder:
     if kind is Any:
         return lambda value: value
     if kind is Path:
-        return Path
+        return lambda value: Path(_plain(str)(value))
     accepted = (int, float) if kind is float else (kind,)
 
     def decode(value: Any) -> Any:

@@ -18,9 +18,21 @@ _BLOCK = 1 << 20
 def canonical(value: Any) -> str:
     """JSON text that is equal for equal values: sorted keys, no spaces, ASCII only.
 
-    Raises TypeError for anything but plain JSON values, ValueError for NaN and infinities.
+    Raises TypeError for anything but plain JSON values (keys that are not text too), ValueError for NaN and infinities.
     """
+    _refuse_odd_keys(value)
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def _refuse_odd_keys(value: Any) -> None:
+    """A key 1 would become "1", and two different values equal."""
+    if isinstance(value, dict):
+        if odd := [key for key in value if not isinstance(key, str)]:
+            raise TypeError(f"a key must be text, not {odd[0]!r}")
+        value = list(value.values())
+    if isinstance(value, list | tuple):
+        for part in value:
+            _refuse_odd_keys(part)
 
 
 def digest(value: Any) -> str:
@@ -44,7 +56,7 @@ def digest_file(path: Path) -> str:
 
 def digest_path(path: Path) -> str:
     """The digest of a file, or of a folder as the sorted names and digests of the files in it."""
-    if path.is_file():
+    if not path.is_dir():
         return digest_file(path)
     files = sorted(file for file in path.rglob("*") if file.is_file())
     return digest({file.relative_to(path).as_posix(): digest_file(file) for file in files})

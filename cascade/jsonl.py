@@ -1,7 +1,7 @@
 """Whole lines of JSON on disk: read strictly, written so that a kill loses at most the line being written.
 
-A line ends in a newline byte. A reader leaves out one unterminated last line and refuses every other bad one; a writer
-cuts the file back to its last newline when it opens it.
+A line ends in a newline byte. The reader of a log leaves out one unfinished last line and refuses every other bad one;
+a writer cuts the file back to its last newline when it opens it.
 """
 
 from __future__ import annotations
@@ -34,11 +34,14 @@ def _encodable(text: str) -> bool:
     return True
 
 
-def read(path: Path) -> Iterator[Any]:
-    """Each whole line's value. Raises RunError, with file and line, for a line that is not JSON."""
+def read(path: Path, *, growing: bool = False) -> Iterator[Any]:
+    """Each line's value. Raises RunError, with file and line, for a line that is not JSON.
+
+    The last line of a `growing` file may be unfinished, and is left out then.
+    """
     with open(path, "rb") as file:
         for number, line in enumerate(file, 1):
-            if line.endswith(b"\n"):
+            if line.endswith(b"\n") or not growing:
                 yield _parse(line, path, number)
 
 
@@ -88,10 +91,15 @@ class Appender:
             raise
 
     def append(self, value: Any) -> None:
-        """Write one line. Raises OSError on a full disk; what was written of it is cut off at the next opening."""
+        """Write one line, whole or, on a full disk, not at all: then raises OSError."""
         rest = memoryview((dumps(value) + "\n").encode())
-        while rest:
-            rest = rest[self._file.write(rest) :]
+        before = os.fstat(self._file.fileno()).st_size
+        try:
+            while rest:
+                rest = rest[self._file.write(rest) :]
+        except OSError:
+            os.ftruncate(self._file.fileno(), before)
+            raise
 
     def __enter__(self) -> Appender:
         return self

@@ -115,6 +115,6 @@ def _heading(slot: str) -> str:
 
 def _body(slot: str, caption: Caption) -> str:
     windows = caption.meta.get("windows") or ()
-    if len(windows) > 1 and all("text" in window for window in windows):
+    if caption.text.strip() and len(windows) > 1 and all("text" in window for window in windows):
         return "\n".join(f"{window['start']:.1f}-{window['end']:.1f} s: {window['text']}" for window in windows)
     return caption.text.strip() or _SILENT.get(slot, "Nothing was recognised.")

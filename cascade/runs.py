@@ -133,8 +133,13 @@ def start(path: Path, wanted: Manifest, items: tuple[Item, ...]) -> Iterator[tup
 def _usable(path: Path, spec: RunSpec) -> None:
     if (path / "run.json").exists():
         _same(path, _manifest(path).spec, spec)
-    elif path.exists() and (not path.is_dir() or {file.name for file in path.iterdir()} - {"log.jsonl"}):
+    elif path.exists() and (not path.is_dir() or any(not _left_by_us(file) for file in path.iterdir())):
         raise RunError(f"{path} is no run directory and not empty; give --out a new or empty one")
+
+
+def _left_by_us(file: Path) -> bool:
+    """Whether a start that was killed may have left it: an empty log, or a `run.json` that was not yet whole."""
+    return file.name == "log.jsonl" or file.name.startswith(".run.json.")
 
 
 def _same(path: Path, there: RunSpec, here: RunSpec) -> None:
@@ -165,7 +170,10 @@ def read(path: Path) -> Run:
 def _manifest(path: Path) -> Manifest:
     file = path / "run.json"
     try:
-        return from_json(Manifest, json.loads(file.read_bytes()))
+        content = json.loads(file.read_bytes())
+        if isinstance(content, dict) and content.get("format") != _FORMAT:
+            raise RunError(f"{file} has format {content.get('format')!r}, this cascade reads {_FORMAT}: update it")
+        return from_json(Manifest, content)
     except FileNotFoundError:
         raise RunError(f"{path} is no run directory: it has no run.json") from None
     except (ValueError, RecursionError) as error:
@@ -174,7 +182,8 @@ def _manifest(path: Path) -> Manifest:
 
 def answers(path: Path) -> dict[tuple[str, int], Answer]:
     """The last answer of each (item, sample) in the log."""
-    return {(answer.item, answer.sample): answer for answer in _records(path / "log.jsonl", Answer)}
+    log = _records(path / "log.jsonl", Answer, growing=True)
+    return {(answer.item, answer.sample): answer for answer in log}
 
 
 def write_captions(path: Path, heard: Iterable[Heard]) -> None:
@@ -187,10 +196,10 @@ def captions(path: Path) -> list[Heard]:
     return list(_records(path / "captions.jsonl", Heard))
 
 
-def _records(file: Path, kind: type[T]) -> Iterator[T]:
+def _records(file: Path, kind: type[T], *, growing: bool = False) -> Iterator[T]:
     if not file.exists():
         raise RunError(f"{file.parent}: {file.name} is missing")
-    for number, value in enumerate(jsonl.read(file), 1):
+    for number, value in enumerate(jsonl.read(file, growing=growing), 1):
         try:
             yield from_json(kind, value)
         except ValueError as error:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from cascade import predictions, prompting, runs
-from cascade.errors import UserError
+from cascade.errors import RunError, UserError
 from cascade.extracting import extract
 from cascade.scorers import SCORERS
 from cascade.stats import wilson
@@ -107,7 +107,10 @@ def _judge(item: Item, choice: Choice, sample: int) -> Score:
 
 def _score_run(path: Path, by: Sequence[str]) -> Summary:
     run = runs.read(path)
-    answers = [answer for (_, sample), answer in runs.answers(path).items() if sample == 0]
+    if not run.items:
+        raise RunError(f"{path}/items.jsonl: there are no items; run it again with the command that made it")
+    asked = {item.id for item in run.items}
+    answers = [one for (item, sample), one in runs.answers(path).items() if item in asked and sample == 0]
     choices = read_choices(run.spec, run.items, answers)
     return _summary(
         _Judged(scores=judge(run.items, choices), failed=frozenset(item.id for item in run.items) - choices.keys()),

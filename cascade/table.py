@@ -68,7 +68,7 @@ def _csv(header: Row, rows: Sequence[Row]) -> str:
 
 def _latex(header: Row, rows: Sequence[Row]) -> str:
     def line(cells: Row) -> str:
-        return " & ".join(plain(cell).translate(_LATEX) for cell in cells) + r" \\" + "\n"
+        return " & ".join(" ".join(plain(cell).split()).translate(_LATEX) for cell in cells) + r" \\" + "\n"
 
     columns = "l" + "r" * (len(header) - 1)
     top, middle, bottom = (f"\\{part}rule\n" for part in ("top", "mid", "bottom"))

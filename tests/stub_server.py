@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
@@ -14,7 +14,10 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Reply:
-    """What the server does with one request. `drop` closes the connection after that many bytes of the body."""
+    """What the server does with one request. `drop` closes the connection after that many bytes of the body.
+
+    `delay` is in seconds before the reply, `trickle` in seconds after each byte of it.
+    """
 
     text: str = "Answer: rain"
     status: int = 200
@@ -24,6 +27,7 @@ class Reply:
     delay: float = 0.0
     raw: bytes | None = None
     drop: int | None = None
+    trickle: float = 0.0
 
     def body(self, model: str) -> bytes:
         """The body as it is sent: `raw`, an error object, or a completion."""
@@ -37,6 +41,10 @@ class Reply:
         choice = {"index": 0, "finish_reason": self.finish, "message": message}
         whole = {"id": "1", "object": "chat.completion", "created": 1, "model": model, "choices": [choice]}
         return json.dumps({**whole, "usage": usage}).encode()
+
+
+def _parts(body: bytes, trickle: float) -> Iterator[bytes]:
+    return (body[at : at + 1] for at in range(len(body))) if trickle else iter([body])
 
 
 Script = Callable[[dict[str, Any], int], Reply]
@@ -93,8 +101,10 @@ class Stub:
                     self.send_header(name, value)
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
-                self.wfile.write(body if reply.drop is None else body[: reply.drop])
-                self.wfile.flush()
+                for part in _parts(body[: reply.drop], reply.trickle):
+                    self.wfile.write(part)
+                    self.wfile.flush()
+                    time.sleep(reply.trickle)
                 self.close_connection = reply.drop is not None
 
             def handle(self) -> None:

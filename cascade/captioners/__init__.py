@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, Field, asdict, fields
 from importlib.util import find_spec
+from math import isfinite
 from pathlib import Path
 from types import ModuleType
 from typing import Any, get_type_hints
@@ -71,7 +72,12 @@ def _typed(module: ModuleType, key: str, value: Any, place: str) -> Any:
 def _parsed(kind: type, value: Any) -> Any:
     if kind is bool:
         return value if isinstance(value, bool) else _TRUTH[str(value).lower()]
-    return kind(value)
+    if value is None or (kind is int and isinstance(value, float)):
+        raise ValueError
+    parsed = kind(value)
+    if kind is float and not isfinite(parsed):
+        raise ValueError
+    return parsed
 
 
 def _localised(params: Mapping[str, Any], key: str, files: dict[str, Path]) -> dict[str, str]:
@@ -133,10 +139,11 @@ def _usual_slot(name: str) -> str:
 
 def pairs(texts: Iterable[str], place: str) -> dict[str, str]:
     """`key=value` texts as a dict; blank ones are left out. Raises UserError, naming the place, for anything else."""
-    found = {}
+    found: dict[str, str] = {}
     for text in filter(str.strip, texts):
         key, equals, value = text.partition("=")
         if not (equals and key.strip()):
             raise UserError(f"{place}: {text!r} must be key=value")
-        found[key.strip()] = value.strip()
+        if found.setdefault(key.strip(), value.strip()) != value.strip():
+            raise UserError(f"{place}: {key.strip()} is given twice, as {found[key.strip()]!r} and {value.strip()!r}")
     return found

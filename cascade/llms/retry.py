@@ -38,4 +38,4 @@ def wait(attempt: int, asked: float | None, draw: random.Random) -> float:
     """
     if asked is not None:
         return min(_LONGEST_ASKED_FOR, asked * (1 + draw.random() / 10))
-    return draw.uniform(0, min(_LONGEST, _FIRST * 2**attempt))
+    return draw.uniform(0, min(_LONGEST, _FIRST * 2 ** min(attempt, 30)))

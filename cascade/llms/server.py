@@ -8,10 +8,17 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 
 
 def main(model: str, context: str, threads: str) -> None:
     """Serve the GGUF file until standard input ends. `context` is in tokens; `threads` 0 is all cores."""
+    key = sys.stdin.readline().strip()
+    watch = threading.Thread(target=_end_with_parent, daemon=True)
+    watch.start()
+    # The address alone goes to the parent: whatever the engine prints joins its log.
+    address = os.fdopen(os.dup(sys.stdout.fileno()), "w")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     import xllamacpp
 
     params = xllamacpp.CommonParams()
@@ -19,18 +26,26 @@ def main(model: str, context: str, threads: str) -> None:
     params.hostnames = ["127.0.0.1"]
     params.port = 0
     # Without a key, any page open in a browser of this machine could ask the model.
-    params.api_keys = [sys.stdin.readline().strip()]
+    params.api_keys = [key]
     params.n_parallel = 1
+    # What was asked before must not matter: a prompt that is continued is computed in other batches than a whole one.
+    params.cache_prompt = False
     params.n_ctx = int(context)
     params.cache_ram_mib = 0
     cores = int(threads) or os.cpu_count() or 1
     # Prompts are read on all cores. Writing waits for memory, and its threads for each other at every step: half of the
-    # cores are as fast, and three times as fast where another process wants one. Spinning would cost ten times more.
+    # cores are nearly as fast, and faster where another process wants one.
     params.cpuparams_batch.n_threads, params.cpuparams.n_threads = cores, max(1, cores // 2)
     params.cpuparams.poll = params.cpuparams_batch.poll = 0
     server = xllamacpp.Server(params)
-    print(server.listening_address, flush=True)  # noqa: T201 - how the parent learns where
-    sys.stdin.read()
+    print(server.listening_address, file=address, flush=True)
+    watch.join()
+
+
+def _end_with_parent() -> None:
+    # Past Python's buffer: its lock would be held when a model that cannot be loaded ends the process.
+    while os.read(0, 1):
+        pass
     # The engine's own clean-up may wait for requests in flight; there is nobody left to answer to.
     os._exit(0)
 
