@@ -38,7 +38,7 @@ def _print(header: list[str], rows: list[dict[str, Any]], form: str) -> None:
 
 
 def datasets(form: Form = "table") -> None:
-    """List the datasets: what each is, its version, licence, and how many items are here."""
+    """List the datasets."""
     from cascade import plugins
 
     _print(
@@ -61,7 +61,7 @@ def _dataset(name: str) -> dict[str, Any]:
 
 
 def captioners(form: Form = "table") -> None:
-    """List the captioners: the slot each usually fills, whether it works here, and what would make it work."""
+    """List the captioners, and what each needs to work here."""
     from cascade import plugins
 
     rows = [_captioner(name) for name in plugins.names("captioners")]
@@ -80,7 +80,7 @@ def _captioner(name: str) -> dict[str, Any]:
 
 
 _prompts = typer.Typer(
-    help="List the prompts; show what one sends.", invoke_without_command=True, rich_markup_mode=None
+    help="List the prompts, or show what one sends.", invoke_without_command=True, rich_markup_mode=None
 )
 
 
@@ -143,7 +143,7 @@ def _item(items: tuple[Item, ...], name: str) -> Item:
     return by_id[name]
 
 
-_cache = typer.Typer(help="Say what is in the cache; check it.", no_args_is_help=True, rich_markup_mode=None)
+_cache = typer.Typer(help="Say what is in the cache, or check it.", no_args_is_help=True, rich_markup_mode=None)
 
 
 @_cache.command("info")

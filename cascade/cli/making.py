@@ -47,7 +47,10 @@ def run(
     batch: o.Batch = 8,
     threads: o.Threads = 0,
 ) -> None:
-    """Caption the clips, ask the model, score the answers. The same command again resumes."""
+    """Caption the clips, ask the model, score the answers.
+
+    The same command again resumes; a larger --limit extends.
+    """
     from cascade import datasets, prompting, runs
 
     loaded = datasets.load(dataset, data)
@@ -142,7 +145,7 @@ def caption(
     threads: o.Threads = 0,
     form: Annotated[str, typer.Option("--format", metavar="table|jsonl", help="How to print the captions.")] = "table",
 ) -> None:
-    """Caption the clips, fill the cache, and print what was heard."""
+    """Caption the clips, and print what was heard."""
     from cascade import captioning, datasets
     from cascade.errors import UnknownName
     from cascade.progress import bars
@@ -211,7 +214,7 @@ def ask(
     threads: o.Threads = 0,
     form: Annotated[str, typer.Option("--format", metavar="table|json", help="How to print the answer.")] = "table",
 ) -> None:
-    """Ask one question about one clip, and print the answer with what was heard."""
+    """Ask one question about one clip."""
     from cascade import asking, captioning, llms, prompting
     from cascade.errors import UnknownName, UserError
     from cascade.types import Item, PromptSpec

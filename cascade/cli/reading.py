@@ -37,7 +37,10 @@ def score(
     ] = None,
     data: o.Data = None,
 ) -> None:
-    """Score runs and official prediction files, by the official matcher and by equality."""
+    """Score runs and official prediction files.
+
+    By the official matcher and by equality, with 95 % intervals and chance.
+    """
     from cascade import scoring
     from cascade.errors import UnknownName
 
