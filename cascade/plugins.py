@@ -23,6 +23,8 @@ CAPTIONERS: Mapping[str, str] = {
 }
 DATASETS: Mapping[str, str] = {
     "demo": "cascade.datasets.demo",
+    "mmar": "cascade.datasets.mmar",
+    "mmau": "cascade.datasets.mmau",
 }
 _BUILT_IN = {"captioners": CAPTIONERS, "datasets": DATASETS}
 
