@@ -157,11 +157,6 @@ def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
     return flat or {prefix: value}
 
 
-def is_run(path: Path) -> bool:
-    """Whether the path is a directory with a `run.json`."""
-    return (path / "run.json").is_file()
-
-
 def read(path: Path) -> Run:
     """A run directory. Raises RunError, with file and line, where it is none or is damaged."""
     return Run(path=path, manifest=_manifest(path), items=tuple(_records(path / "items.jsonl", Item)))

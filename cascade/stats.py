@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from math import sqrt
-from statistics import NormalDist
 
-_Z95 = NormalDist().inv_cdf(0.975)
+_Z95 = 1.959963984540054  # of the normal distribution, 97.5 % lie below
 
 
 def wilson(right: int, n: int, z: float = _Z95) -> tuple[float, float]:

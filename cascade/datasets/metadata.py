@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -18,10 +19,10 @@ Row = Mapping[str, Any]
 def rows(path: Path, hint: str = "a JSON array or lines of JSON are needed") -> list[tuple[str, Any]]:
     """(place, value) of each row of a `.json` array or a `.jsonl` file. Raises DatasetError where it is neither."""
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = path.read_bytes().decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise DatasetError(f"{path}: cannot be read ({error}); {hint}") from error
-    if text.lstrip().startswith("["):
+    if re.match(r"\s*\[", text):
         return [(f"{path}: row {number}", row) for number, row in enumerate(_parsed(text, str(path)), 1)]
     lines = [(f"{path}:{number}", line) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
     return [(place, _parsed(line, place)) for place, line in lines]
