@@ -19,20 +19,20 @@ Row = Mapping[str, Any]
 def rows(path: Path, hint: str = "a JSON array or lines of JSON are needed") -> list[tuple[str, Any]]:
     """(place, value) of each row of a `.json` array or a `.jsonl` file. Raises DatasetError where it is neither."""
     try:
-        text = path.read_bytes().decode("utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DatasetError(f"{path}: cannot be read ({error}); {hint}") from error
-    if re.match(r"\s*\[", text):
-        return [(f"{path}: row {number}", row) for number, row in enumerate(_parsed(text, str(path)), 1)]
-    lines = [(f"{path}:{number}", line) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
-    return [(place, _parsed(line, place)) for place, line in lines]
+        content = path.read_bytes().removeprefix(b"\xef\xbb\xbf")
+    except OSError as error:
+        raise DatasetError(f"{path}: cannot be read ({error.strerror}); {hint}") from error
+    if re.match(rb"\s*\[", content):
+        return [(f"{path}: row {number}", row) for number, row in enumerate(_parsed(content, f"{path}", hint), 1)]
+    lines = [(f"{path}:{number}", line) for number, line in enumerate(content.split(b"\n"), 1) if line.strip()]
+    return [(place, _parsed(line, place, hint)) for place, line in lines]
 
 
-def _parsed(text: str, place: str) -> Any:
+def _parsed(content: bytes, place: str, hint: str) -> Any:
     try:
-        return json.loads(text)
+        return json.loads(content.decode())
     except (ValueError, RecursionError) as error:
-        raise DatasetError(f"{place}: not JSON ({error})") from error
+        raise DatasetError(f"{place}: not JSON ({error}); {hint}") from error
 
 
 def by_id(found: list[tuple[str, Any]], path: Path) -> dict[str, Row]:
