@@ -94,7 +94,7 @@ def test_a_file_that_cannot_be_scored(
         (b'{"id": "q0"}\n{', r"said\.jsonl:2: not JSON"),
         (b"[1,", r"said\.jsonl: not JSON"),
         (b"[" * 100_000, r"said\.jsonl: not JSON"),
-        (b"\xff", r"said\.jsonl: not JSON .*; give a run directory or a file of predictions"),
+        (b"\xff", r"said\.jsonl:1: not JSON .*; give a run directory or a file of predictions"),
     ],
 )
 def test_a_file_that_is_none(content: bytes, complaint: str) -> None:
