@@ -148,6 +148,10 @@ class CaptionCache:
             except CacheError as error:
                 yield str(error)
 
+    def close(self) -> None:
+        """Let go of the file."""
+        self._store.close()
+
     def __len__(self) -> int:
         return len(self._store)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 
 from cascade import backends
@@ -27,8 +28,8 @@ def caption(
     if not specs:
         return []
     digests = _digests(items, root)
-    cache = CaptionCache(execution.cache)
-    heard = {spec.slot: _hear(spec, digests, root, cache, execution, track) for spec in specs}
+    with closing(CaptionCache(execution.cache)) as cache:
+        heard = {spec.slot: _hear(spec, digests, root, cache, execution, track) for spec in specs}
     return [_heard(item, spec, digests[item.audio], heard[spec.slot]) for item in items for spec in specs]
 
 

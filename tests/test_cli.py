@@ -338,7 +338,7 @@ def test_the_launcher_of_a_checkout_is_the_command(mini: Path) -> None:
 def test_control_c_ends_with_130_and_a_resume(mini: Path, tmp_path: Path) -> None:
     from tests.stub_server import Stub
 
-    with Stub(delay=0.2) as stub:
+    with Stub(delay=0.5) as stub:
         args: list[str | Path] = [
             "run",
             "--dataset",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import closing
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -151,7 +152,8 @@ def cache_info(cache: o.Cache = None, form: Form = "table") -> None:
     """Print the cache's folder, captions and size."""
     from cascade.cache import CaptionCache
 
-    info = CaptionCache(o.cache(cache)).info()
+    with closing(CaptionCache(o.cache(cache))) as kept:
+        info = kept.info()
     if form == "json":
         typer.echo(json.dumps(info))
         return
@@ -167,10 +169,10 @@ def cache_verify(cache: o.Cache = None) -> None:
     from cascade.cache import CaptionCache
     from cascade.errors import CacheError
 
-    kept = CaptionCache(o.cache(cache))
-    problems = list(kept.verify())
+    with closing(CaptionCache(o.cache(cache))) as kept:
+        problems, count = list(kept.verify()), len(kept)
     for problem in problems:
         typer.echo(problem)
     if problems:
-        raise CacheError(f"{len(problems)} of {len(kept)} captions do not match; delete {kept.folder} or restore it")
-    typer.echo(f"{len(kept)} captions, every key derived again and equal")
+        raise CacheError(f"{len(problems)} of {count} captions do not match; delete {kept.folder} or restore it")
+    typer.echo(f"{count} captions, every key derived again and equal")
