@@ -293,6 +293,23 @@ def test_scores_in_every_format(form: str, mini: Path) -> None:
     assert (repr(share) if form in ("json", "csv") else f"{100 * share:.2f}") in printed
 
 
+def test_a_file_whose_field_is_misnamed_is_said_to_be(mini: Path) -> None:
+    result = cascade("score", mini)
+    assert result.exit_code == 0
+    assert "8 items: 0 answered, 8 failed" in result.stdout
+    assert "no row carries a prediction; the field must be one of answer_prediction" in result.stderr
+
+
+def test_papers_and_machines_get_chance_and_what_failed_too(mini: Path) -> None:
+    cascade("run", "--dataset", mini, *FAKE)
+    lines = cascade("score", only_run(), only_run(), "--format", "csv").stdout.splitlines()
+    assert sum(line.startswith("run,tag,") for line in lines) == 1
+    assert sum(",chance,,8,0.25,,," in line for line in lines) == 2
+    paper = cascade("score", only_run(), "--format", "md").stdout
+    assert paper.startswith(f"| {only_run().name} | n | mmar |")
+    assert "| chance |  | 25.00 |" in paper and "| failed | 0 |" in paper
+
+
 def child(*args: str | Path, cwd: Path, **options: Any) -> subprocess.Popen[str]:
     """The command in a process of its own, without the shell that wraps it."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}

@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from cascade import __version__
-from cascade.cli import listing, making, reading
+from cascade.cli import listing, making, options, reading
 from cascade.errors import CascadeError
 
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -44,7 +44,7 @@ class _Commands(typer.core.TyperGroup):
 
 
 def _stop(message: str, code: int) -> None:
-    typer.echo("cascade: " + " ".join(message.split()), err=True)
+    options.note(f"cascade: {message}")
     raise typer.Exit(code)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from contextlib import closing
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -114,6 +115,7 @@ def prompts_show(
     """Print a template, or with --item exactly what would be sent."""
     from cascade import asking, captioning, prompting
     from cascade import datasets as found
+    from cascade.table import plain
     from cascade.types import PromptSpec
 
     template = prompting.find(name)
@@ -129,7 +131,9 @@ def prompts_show(
     shape = PromptSpec(template=template.name, template_digest=template.digest, slots=slots)
     question = asking.question(one, 0, shape, template, asking.group(heard).get(one.id, {}))
     for message in question.prompt.messages:
-        typer.echo(f"--- {message['role']}\n{message['content']}")
+        text = f"--- {message['role']}\n{message['content']}"
+        # To a file or pipe exactly what would be sent; a terminal is not to be driven by what stands in a dataset.
+        typer.echo(plain(text) if sys.stdout.isatty() else text, color=True)
     if question.failure:
         o.note(f"failed ({question.failure.kind}): {question.failure.message}; a run would not ask this item")
         raise typer.Exit(3)

@@ -141,5 +141,7 @@ def execution(
 
 
 def note(text: str) -> None:
-    """A line for people, on stderr."""
-    typer.echo(text, err=True)
+    """A line for people, on stderr; what the text carries cannot drive their terminal."""
+    from cascade.table import plain
+
+    typer.echo(" ".join(plain(text).split()), err=True)

@@ -48,9 +48,14 @@ def score(
         raise UnknownName("format", form, _FORMATS)
     joined = _questions(dataset, data) if dataset else None
     for place, source in enumerate(sources):
-        if place and form != "json":
+        if place and form not in ("json", "csv"):
             typer.echo()
-        show(scoring.score(source, joined, read_replies=extract, by=by or ()), form)
+        summary = scoring.score(source, joined, read_replies=extract, by=by or ())
+        show(summary, form, first=not place)
+        if not summary.llm and summary.official_denominator is None:
+            from cascade.predictions import KEYS
+
+            o.note(f"{source}: no row carries a prediction; the field must be one of {', '.join(KEYS)}")
 
 
 def _questions(name: str, data: Path | None) -> Dataset:
@@ -59,8 +64,8 @@ def _questions(name: str, data: Path | None) -> Dataset:
     return datasets.load(name, data)
 
 
-def show(summary: Summary, form: str) -> None:
-    """Print a summary to stdout in one of the formats."""
+def show(summary: Summary, form: str, *, first: bool = True) -> None:
+    """Print a summary to stdout in one of the formats; several CSVs share the header of the first."""
     if form == "json":
         from cascade.codec import to_json
         from cascade.jsonl import dumps
@@ -72,7 +77,8 @@ def show(summary: Summary, form: str) -> None:
     rows = {"table": _people, "csv": _machines}.get(form, _paper)(summary)
     if form == "table":
         typer.echo(_title(summary))
-    typer.echo(render(rows[0], rows[1:], "text" if form == "table" else form), nl=False)
+    text = render(rows[0], rows[1:], "text" if form == "table" else form)
+    typer.echo(text if first or form != "csv" else text.partition("\n")[2], nl=False)
     if form == "table":
         typer.echo(_legend(summary))
 
@@ -115,9 +121,12 @@ def _people(summary: Summary) -> list[list[str]]:
 
 
 def _paper(summary: Summary) -> list[list[str]]:
-    """One table without groups, each row saying which tag it is of."""
-    rows = [["", "n", *(head for name in summary.scores for head in (name, "95 %"))]]
+    """One table without groups, under the run's name, each row saying which tag it is of."""
+    rows = [[Path(summary.run).name, "n", *(head for name in summary.scores for head in (name, "95 %"))]]
     rows.append(_row("all", summary.n, list(summary.scores.values())))
+    rows.append(["chance", "", *(part for name in summary.scores for part in (_percent(summary.chance[name]), ""))])
+    unanswered = {"failed": summary.failed, "unread": summary.unparsed}
+    rows += [[name, str(count), *[""] * (len(rows[0]) - 2)] for name, count in unanswered.items()]
     rows += [
         _row(f"{tag}: {value}", rates[0].n, rates) for tag, value, rates in _breakdown(summary) if value is not None
     ]
@@ -132,6 +141,10 @@ def _machines(summary: Summary) -> list[list[str]]:
     """Unrounded shares, a row a value of a tag."""
     rows = [["run", "tag", "value", "n", *(f"{name}{end}" for name in summary.scores for end in ("", "_low", "_high"))]]
     rows.append([summary.run, "", "", str(summary.n), *_shares(list(summary.scores.values()))])
+    chance = [part for name in summary.scores for part in (repr(summary.chance[name]), "", "")]
+    rows.append([summary.run, "chance", "", str(summary.n), *chance])
+    unanswered = {"failed": summary.failed, "unread": summary.unparsed}
+    rows += [[summary.run, name, "", str(count), *[""] * len(chance)] for name, count in unanswered.items()]
     for tag, value, rates in _breakdown(summary):
         if value is not None:
             rows.append([summary.run, tag, value, str(rates[0].n), *_shares(rates)])
