@@ -1,4 +1,4 @@
-"""What `signal` measures: levels in one pass over a clip's own samples, spectra in a second pass over its mono mix.
+"""What `signal` measures, by librosa: levels of a clip's own samples, then spectra of its mono mix.
 
 Both passes hold one block of samples; what grows with a clip are the curves, a few numbers for each 20 ms. Levels are
 in dB relative to full scale, where a square wave at ±1 has 0 dB; times are in seconds.
@@ -6,14 +6,15 @@ in dB relative to full scale, where a square wave at ±1 has 0 dB; times are in 
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from numpy.lib.stride_tricks import sliding_window_view
 
 from cascade import audio
 
@@ -21,14 +22,13 @@ Floats = npt.NDArray[np.float64]
 
 RATE = 22_050  # Hz, of the spectra
 HOP = 441  # samples: 50 frames a second
-FPS = RATE // HOP  # frames a second
-SHORT, LONG = 1024, 4096  # samples a frame: sharp in time for onsets, in frequency for pitch classes
-SPARSE = 5  # every fifth frame goes to the long transform
+FPS = RATE // HOP
+SHORT, MIDDLE, LONG = 1024, 2048, 4096  # samples a frame: for onsets, for pitch, for pitch classes
 BLOCK = 20.0  # seconds
 STEP = 0.05  # seconds a frame of the level curve
-BANDS = 40  # mel bands
-LOWER = 26  # of them lie under 4 kHz, which the clip of lowest rate still has
-FLOOR = -120.0  # dB, what digital silence counts as
+CLEAR = 0.88  # correlation with the next period, from which on a pitch is one
+REGULAR = 0.45  # the pulse of music reached more in every trial, that of speech did not
+LOWER = 26  # of 40 mel bands lie under 4 kHz, which the clip of lowest rate still has
 
 # Krumhansl and Kessler's (1982) probe-tone ratings of the twelve pitch classes, from the tonic.
 _MAJOR = np.array([6.35, 2.23, 3.48, 2.33, 4.38, 4.09, 2.52, 5.19, 2.39, 3.66, 2.29, 2.88])
@@ -67,14 +67,13 @@ class Spectra:
 
 
 def decibels(power: Any) -> Any:
-    """Power (mean square) in dB, no lower than the floor."""
-    return 10 * np.log10(np.maximum(power, 10 ** (FLOOR / 10)))
+    """Power (mean square) in dB; digital silence counts as -120."""
+    return 10 * np.log10(np.maximum(power, 1e-12))
 
 
 def levels(path: Path) -> Levels:
     """The first pass. Raises ClipError."""
     rate = audio.probe(path).sample_rate
-    size = round(rate * STEP)
     curves, total, peak, flat, count, alike, channels = [], 0.0, 0.0, 0, 0, True, 1
     for block in audio.blocks(path, None, BLOCK, mono=False):
         count, channels = count + len(block), block.shape[1]
@@ -83,7 +82,7 @@ def levels(path: Path) -> Levels:
         peak = max(peak, float(np.abs(block).max()))
         flat += _flat_tops(block)
         alike = alike and bool((block == block[:, :1]).all())
-        starts = np.arange(0, len(block), size)
+        starts = np.arange(0, len(block), rate * STEP).astype(int)
         curves.append(np.add.reduceat(square, starts) / np.diff(starts, append=len(block))[:, None])
     return Levels(
         rate=rate,
@@ -107,131 +106,142 @@ def _flat_tops(block: npt.NDArray[np.float32]) -> int:
 
 def spectra(path: Path, loudest: float) -> Spectra:
     """The second pass, over the clip scaled so that its loudest sample is 1. `loudest` must be above 0."""
-    mel, fold = _mel_bands(), _pitch_classes()
-    bands, power, pitch, chroma, seen = [], [], [], np.zeros(12), 0
-    for frames in _frames(path, loudest):
-        wide = _spectrum(frames[:, (LONG - SHORT) // 2 : (LONG + SHORT) // 2])
-        bands.append(wide @ mel)
-        power.append(wide.sum(axis=1))
-        pitch.append(_pitches(frames[:, LONG // 4 : -LONG // 4].astype(np.float64)))
-        chroma += np.sqrt(_spectrum(frames[-seen % SPARSE :: SPARSE])).sum(axis=0) @ fold
-        seen += len(frames)
-    mels, loud = np.concatenate(bands), np.concatenate(power)
-    level = decibels(loud)
+    with warnings.catch_warnings():
+        # librosa 0.10 opens its table of intervals in a way that Python has deprecated.
+        warnings.filterwarnings("ignore", "path is deprecated", DeprecationWarning)
+        import librosa.core.intervals
+    mels, power, pitch, tones = [], [], [], np.zeros(LONG // 2 + 1)
+    for samples in _stretches(path, loudest):
+        short = _spectrum(samples, SHORT)
+        mels.append(librosa.feature.melspectrogram(S=short, sr=RATE, n_mels=40, fmin=40, htk=True))
+        power.append(short.sum(axis=0))
+        pitch.append(_pitch(samples))
+        tones += np.sqrt(_spectrum(samples, LONG)).sum(axis=1)
+    bands, level = np.concatenate(mels, axis=1), decibels(np.concatenate(power))
     return Spectra(
-        rise=_rise(mels),
+        rise=_rise(bands),
         power=level,
         pitch=np.where(level > level.max() - 40, np.concatenate(pitch), np.nan),
-        chroma=chroma,
-        flatness=_flatness(mels[:, :LOWER]),
-        harmonic=_harmonic(mels),
+        chroma=_chroma(tones),
+        flatness=_flatness(bands[:LOWER]),
+        harmonic=_harmonic(bands),
     )
 
 
-def _frames(path: Path, loudest: float) -> Iterator[Any]:
-    """Overlapping frames centred on every 20 ms of the clip, as if silence lay around it: shape (frames, LONG)."""
-    held = np.zeros(LONG // 2, np.float32)
-    for block in audio.blocks(path, RATE, BLOCK):
+def _stretches(path: Path, loudest: float) -> Iterator[Any]:
+    """Samples of which frames are centred on every 20 ms of the clip, as if silence lay around it."""
+    held = rest = np.zeros(LONG // 2, np.float32)
+    for block in chain(audio.blocks(path, RATE, BLOCK), [rest]):
         held = np.concatenate([held, block / np.float32(loudest)])
-        if len(held) >= LONG:
-            frames = sliding_window_view(held, LONG)[::HOP]
-            yield frames
-            held = held[len(frames) * HOP :]
-    held = np.concatenate([held, np.zeros(LONG // 2, np.float32)])
-    if len(held) >= LONG:
-        yield sliding_window_view(held, LONG)[::HOP]
+        if (frames := (len(held) - LONG) // HOP + 1) > 0:
+            yield held[: LONG + (frames - 1) * HOP]
+            held = held[frames * HOP :]
 
 
-def _spectrum(frames: Any) -> Floats:
-    """Power by (frame, frequency), a full-scale sine summing to about 1."""
-    window = np.hanning(frames.shape[1])
-    return np.asarray(np.abs(np.fft.rfft(frames * window, axis=1)) ** 2 * (2 / window.sum()) ** 2)
+def _cut(samples: Any, size: int) -> Any:
+    return samples[(LONG - size) // 2 : len(samples) - (LONG - size) // 2]
 
 
-def _mel_bands() -> Floats:
-    """Triangles of unit area, evenly spaced in mel from 40 Hz to half the rate: shape (SHORT // 2 + 1, BANDS)."""
-    frequencies = np.fft.rfftfreq(SHORT, 1 / RATE)
-    low, high = (2595 * np.log10(1 + f / 700) for f in (40.0, RATE / 2))
-    edges = 700 * (10 ** (np.linspace(low, high, BANDS + 2) / 2595) - 1)
-    rising = (frequencies[:, None] - edges[:-2]) / (edges[1:-1] - edges[:-2])
-    falling = (edges[2:] - frequencies[:, None]) / (edges[2:] - edges[1:-1])
-    bands = np.maximum(0, np.minimum(rising, falling))
-    return np.asarray(bands / np.maximum(bands.sum(axis=0), 1e-9))
+def _spectrum(samples: Any, size: int) -> Any:
+    """Power by (frequency, frame), a full-scale sine summing to about 1."""
+    import librosa
+
+    return np.abs(librosa.stft(_cut(samples, size), n_fft=size, hop_length=HOP, center=False) * (4 / size)) ** 2
 
 
-def _pitch_classes() -> Floats:
-    """How much each frequency from 100 to 2000 Hz counts for each pitch class from C: shape (LONG // 2 + 1, 12)."""
-    frequencies = np.maximum(np.fft.rfftfreq(LONG, 1 / RATE), 1)
-    numbers = 69 + 12 * np.log2(frequencies / 440)
-    apart = (numbers[:, None] - np.arange(12) + 6) % 12 - 6
-    used = (frequencies > 100) & (frequencies < 2000)
-    return np.asarray(np.exp(-0.5 * (apart / 0.35) ** 2) * used[:, None])
+def _pitch(samples: Any) -> Any:
+    """The fundamental of each frame in Hz, nan where the sound does not repeat with it, which yin leaves unsaid.
 
-
-def _flatness(mels: Floats) -> float:
-    """Geometric over arithmetic mean of the bands, averaged over the frames by their energy."""
-    padded = mels + 1e-12
-    flat = np.exp(np.log(padded).mean(axis=1)) / padded.mean(axis=1)
-    return float(np.average(flat, weights=padded.sum(axis=1)))
-
-
-def _rise(mels: Floats) -> Floats:
-    """Mean rise of the mel bands' levels over two frames in dB; levels 60 dB under the clip's loudest count alike."""
-    level = decibels(mels)
-    level = np.maximum(level, level.max() - 60)
-    before = np.concatenate([np.full((2, level.shape[1]), level.min()), level[:-2]])
-    return np.asarray(np.maximum(0, level - before).mean(axis=1))
-
-
-def _harmonic(mels: Floats) -> float:
-    """The steady part's share of the energy, by median filtering (Fitzgerald 2010); of at most two minutes."""
-    size = np.sqrt(mels[: 120 * FPS])
-    steady, struck = _median(size, 17, 0) ** 2, _median(size, 9, 1) ** 2
-    share = steady / (steady + struck + 1e-30)
-    return float((share * size**2).sum() / ((size**2).sum() + 1e-30))
-
-
-def _median(values: Floats, width: int, axis: int) -> Floats:
-    """The running median along one axis, the edges repeated."""
-    wide = np.pad(values, [(width // 2, width // 2) if a == axis else (0, 0) for a in (0, 1)], mode="edge")
-    return np.asarray(np.median(sliding_window_view(wide, width, axis=axis), axis=-1))
-
-
-def _pitches(frames: Floats) -> Floats:
-    """The fundamental of each frame in Hz, nan where no period is clear, after McLeod and Wyvill (2005).
-
-    A chord has the period of a fundamental that nobody plays, so the fundamental must also sound.
+    A chord repeats with a fundamental that nobody plays, so it must be a peak of the spectrum, from which it is also
+    read over 500 Hz, where yin is inexact. Square roots of amplitudes peak like the parabola that piptrack fits.
     """
-    size = frames.shape[1]
-    shortest, longest = RATE // 2000, RATE // 60
-    auto = np.fft.irfft(np.abs(np.fft.rfft(frames, n=2 * size, axis=1)) ** 2, axis=1)[:, :longest]
-    energy = np.cumsum(frames**2, axis=1)
-    lags = np.arange(longest)
-    both = energy[:, size - 1 - lags] + energy[:, -1:] - np.where(lags, energy[:, lags - 1], 0)
-    clear = 2 * auto / (both + 1e-9)
-    inner = clear[:, 1:-1]
-    peaks = (inner > clear[:, :-2]) & (inner >= clear[:, 2:]) & (lags[1:-1] >= shortest)
-    heights = np.where(peaks, inner, 0)
-    best = heights.max(axis=1)
-    pitch = RATE / _refined(clear, (heights >= 0.93 * best[:, None]).argmax(axis=1) + 1)
-    return np.where((best > 0.9) & (energy[:, -1] > 1e-4) & _sounds(frames, pitch), pitch, np.nan)
+    import librosa
+
+    samples, power = _cut(samples, MIDDLE), _spectrum(samples, MIDDLE)
+    pitch = librosa.yin(samples, fmin=60, fmax=2000, sr=RATE, frame_length=MIDDLE, hop_length=HOP, center=False)
+    frames = librosa.util.frame(samples, frame_length=MIDDLE, hop_length=HOP)
+    first = frames[: MIDDLE - RATE // 50]
+    later = np.take_along_axis(frames, np.rint(RATE / pitch).astype(int) + np.arange(len(first))[:, None], axis=0)
+    energy = (first**2 + later**2).sum(axis=0)
+    peaks, _ = librosa.piptrack(S=power**0.25, sr=RATE, fmin=50, fmax=2200, threshold=0.18)
+    peak = np.take_along_axis(peaks, np.abs(peaks / pitch - 1).argmin(axis=0)[None], axis=0)[0]
+    repeats = (2 * (first * later).sum(axis=0) > CLEAR * energy) & (energy > 1e-4)
+    return np.where(repeats & (np.abs(peak / pitch - 1) < 0.03), np.where(pitch > 500, peak, pitch), np.nan)
 
 
-def _sounds(frames: Floats, pitch: Floats) -> Any:
-    """Whether a partial at each frame's pitch has at least a five-hundredth of the frame's energy."""
-    size = frames.shape[1]
-    waves = np.exp(-2j * np.pi * pitch[:, None] * np.arange(size) / RATE)
-    partial = 2 * np.abs((frames * waves).sum(axis=1)) ** 2 / size
-    return partial >= (frames**2).sum(axis=1) / 500
+def _chroma(tones: Floats) -> Floats:
+    """The pitch classes of a spectrum from 100 to 2000 Hz, where the notes' clearest partials are."""
+    import librosa
+
+    frequencies = librosa.fft_frequencies(sr=RATE, n_fft=LONG)
+    within = (frequencies > 100) & (frequencies < 2000)
+    return np.asarray(librosa.filters.chroma(sr=RATE, n_fft=LONG, tuning=0, octwidth=None) @ (tones * within))
 
 
-def _refined(curves: Floats, at: npt.NDArray[np.int64]) -> Floats:
-    """The top of the parabola through each row's values around its index."""
-    rows = np.arange(len(curves))
-    a, b, c = curves[rows, at - 1], curves[rows, at], curves[rows, at + 1]
-    bend = a - 2 * b + c
-    shift = np.where(bend < 0, 0.5 * (a - c) / np.where(bend < 0, bend, 1), 0)
-    return np.asarray(at + np.clip(shift, -0.5, 0.5))
+def _rise(bands: Floats) -> Floats:
+    """Mean rise of the mel bands' levels over two frames in dB; levels 60 dB under the clip's loudest count alike."""
+    import librosa
+
+    level = librosa.power_to_db(bands, amin=1e-12, top_db=60)
+    before = np.pad(level, ((0, 0), (2, 0)), constant_values=level.min())
+    return np.asarray(librosa.onset.onset_strength(S=before, sr=RATE, lag=2, center=False)[2:])
+
+
+def _flatness(bands: Floats) -> float:
+    """The mean over the frames by their energy."""
+    import librosa
+
+    flat = librosa.feature.spectral_flatness(S=bands, power=1.0, amin=1e-12)[0]
+    return float(np.average(flat, weights=bands.sum(axis=0) + 1e-12))
+
+
+def _harmonic(bands: Floats) -> float:
+    """The steady part's share of the energy; of at most two minutes."""
+    import librosa
+
+    # With the edges repeated, as a drum may fill the lowest band alone.
+    size = np.pad(np.sqrt(bands[:, : 120 * FPS]), ((4, 4), (0, 0)), mode="edge")
+    steady, _ = librosa.decompose.hpss(size, kernel_size=(17, 9), mask=True)
+    return float(np.average(steady[4:-4], weights=size[4:-4] ** 2 + 1e-30))
+
+
+def onsets(found: Spectra) -> list[float]:
+    """Times at which something clearly begins: the bands rise at a stroke, and the level does not fall with it."""
+    import librosa
+
+    power = np.pad(found.power, 3, mode="edge")
+    after, before = power[6:], power[:-6]
+    before[:3] = -120
+    picked = librosa.util.peak_pick(found.rise, pre_max=3, post_max=4, pre_avg=25, post_avg=26, delta=2.5, wait=2)
+    audible = np.maximum(found.power, after) > found.power.max() - 40
+    return [float(index) / FPS for index in picked if audible[index] and after[index] > before[index] - 1]
+
+
+def tempo(found: Spectra, times: list[float]) -> tuple[float, float] | None:
+    """(beats a minute, regularity from 0 to 1) of the onset curve, or None where these onsets keep no pulse.
+
+    From the autocorrelation of the whole curve, as a tempogram would hold hundreds of numbers for each 20 ms.
+    """
+    import librosa
+
+    rise = np.where(found.power > found.power.max() - 40, found.rise, 0)
+    if len(times) < 5 or len(rise) < 3 * FPS or not rise.any():
+        return None
+    sharp = np.convolve(rise - np.convolve(rise, np.ones(2 * FPS) / (2 * FPS), "same"), (0.5, 1, 0.5), "same")
+    auto = librosa.autocorrelate(sharp, max_size=60 * FPS // 40 + 2)
+    auto = np.clip(auto / auto[0] / (1 - np.arange(len(auto)) / len(rise)), 0, 1)
+    about = float(librosa.feature.tempo(tg=auto[:, None], sr=RATE, hop_length=HOP, start_bpm=130, max_tempo=240)[0])
+    # Lags are whole frames; the onsets tell the rest. With enough of them, some may lie between the beats.
+    kept, beats = max((_kept(times, beats), beats) for beats in about * np.linspace(0.96, 1.04, 161))
+    regularity = float(auto[round(60 * FPS / about)])
+    return (float(beats), regularity) if regularity > REGULAR and kept > (0.6 if len(times) >= 8 else 0.95) else None
+
+
+def _kept(times: list[float], beats: float) -> float:
+    """How well onsets keep to a pulse, 0 to 1: the mean phase coherence of eight neighbours, as the tempo may drift."""
+    count = min(8, len(times))
+    phases = (np.exp(2j * np.pi * np.array(times) * beats / 60 * part) for part in ((1, 2) if count == 8 else (1,)))
+    return max(float(np.abs(np.convolve(phase, np.ones(count) / count, "valid")).mean()) for phase in phases)
 
 
 def key(chroma: Floats) -> tuple[str, float, float, str] | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 from cascade.captioners._measures import STEP, Floats, Levels, decibels
@@ -33,10 +34,11 @@ def _stays(levels: Levels, curve: Floats) -> list[tuple[float, float, str]]:
         power = levels.curve[start : start + 10].mean(axis=0)
         if decibels(power.mean()) > curve.max() - 40:
             places.append((start, _place(*decibels(power))))
-    return [
-        (places[a][0] * STEP, min((places[b - 1][0] + 10) * STEP, levels.duration), place)
-        for a, b, place in runs([place for _, place in places])
-    ]
+    stays = []
+    for place, run in groupby(places, key=itemgetter(1)):
+        starts = [start for start, _ in run]
+        stays.append((starts[0] * STEP, min((starts[-1] + 10) * STEP, levels.duration), place))
+    return stays
 
 
 def _place(left: float, right: float) -> str:
@@ -49,13 +51,3 @@ def _still(left: float, right: float) -> str:
         return "Left and right are equally loud throughout."
     only = abs(left - right) > 30
     return f"The sound is only on the {place}." if only else f"It is {abs(left - right):.0f} dB louder on the {place}."
-
-
-def runs(values: Any) -> list[tuple[int, int, Any]]:
-    """(first index, index after the last, value) of each run of equal values."""
-    found, start = [], 0
-    for value, run in groupby(values):
-        stop = start + len(list(run))
-        found.append((start, stop, value))
-        start = stop
-    return found

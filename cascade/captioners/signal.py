@@ -22,10 +22,9 @@ if TYPE_CHECKING:
 
 VERSION = "1"
 SLOT = "music"
-NEEDS = dict.fromkeys(("numpy", "soundfile", "av", "soxr"), "pip install 'audio-cascade[local]'")
+NEEDS = dict.fromkeys(("numpy", "soundfile", "av", "soxr", "librosa"), "pip install 'audio-cascade[local]'")
 
-REGULAR = 0.45  # the pulse of music reached more in every trial, that of speech did not
-FITTING, CLOSE = 0.75, 0.06  # correlation with a key's profile; a lead over the next key that is no lead
+FITTING, CLOSE = 0.7, 0.06  # correlation with a key's profile; a lead over the next key that is no lead
 VOICED = 0.2  # share of audible frames with one clear pitch from which on a pitch range is stated
 
 
@@ -45,7 +44,7 @@ class Params:
 
 def make(params: Params, host: Host) -> Captioner:
     """The measurer. It runs on the processor, whatever `host.device` says."""
-    about = {"numpy": version("numpy"), "soxr": version("soxr"), "device": "cpu"}
+    about = {name: version(name) for name in ("librosa", "numpy", "soxr")} | {"device": "cpu"}
 
     def caption(clips: Sequence[Path]) -> list[Caption]:
         return [_measured(params, about, clip) for clip in clips]
@@ -87,22 +86,14 @@ def _audible(params: Params, clip: Path, levels: Levels, curve: Floats) -> tuple
     from cascade.captioners import _measures, _stereo
 
     quiet = _silences(params, levels, curve)
-    sides, side_facts = _stereo.sides(levels, curve)
+    sides, facts = _stereo.sides(levels, curve)
     first = [_opening(levels), _loudness(levels, curve), _distortion(levels), _pauses(quiet), sides]
-    facts = {"silences": quiet, **side_facts}
     found = _measures.spectra(clip, 10 ** (levels.peak_db / 20))
-    if found.power.max() < -60:
-        return _joined(first, ["The channels cancel each other when mixed."]), facts
-    second = []
-    for say in (_onsets, _pulse, _character, _key, _pitch):
-        sentence, more = say(params, found)
-        second.append(sentence)
-        facts |= more
-    return _joined(first, second), facts
-
-
-def _joined(first: list[str], second: list[str]) -> str:
-    return "\n".join(" ".join(filter(None, part)) for part in (first, second)).strip()
+    said: list[tuple[str, dict[str, Any]]] = [("The channels cancel each other when mixed.", {})]
+    if found.power.max() >= -60:
+        said = [_onsets(params, found), _character(found), _key(found), _pitch(found)]
+    facts = {"silences": quiet, **facts} | {name: value for _, more in said for name, value in more.items()}
+    return "\n".join(" ".join(filter(None, part)) for part in (first, [text for text, _ in said])).strip(), facts
 
 
 def _opening(levels: Levels) -> str:
@@ -151,18 +142,16 @@ def _distortion(levels: Levels) -> str:
 
 
 def _silences(params: Params, levels: Levels, curve: Floats) -> list[list[float]]:
-    """[start, end] of each stretch of silence, in seconds."""
+    """[start, end] of each stretch of silence, in seconds; librosa would split a clip that is held as a whole."""
     import numpy as np
 
     from cascade.captioners._measures import STEP
-    from cascade.captioners._stereo import runs
 
     loud = float(np.percentile(curve[curve >= params.silence_db], 95))
-    quiet = curve < max(params.silence_db, loud - 40)
-    spans = [
-        [round(a * STEP, 2), round(min(b * STEP, levels.duration), 2)] for a, b, is_quiet in runs(quiet) if is_quiet
-    ]
-    return [span for span in spans if span[1] - span[0] >= params.shortest_silence]
+    quiet = np.pad(curve < max(params.silence_db, loud - 40), 1)
+    spans = np.flatnonzero(quiet[1:] != quiet[:-1]).reshape(-1, 2) * STEP
+    ends = [[round(start, 2), round(min(end, levels.duration), 2)] for start, end in spans.tolist()]
+    return [span for span in ends if span[1] - span[0] >= params.shortest_silence]
 
 
 def _pauses(silences: list[list[float]]) -> str:
@@ -175,43 +164,24 @@ def _pauses(silences: list[list[float]]) -> str:
 
 
 def _onsets(params: Params, found: Spectra) -> tuple[str, dict[str, Any]]:
-    from cascade.captioners import _measures, _rhythm
+    from cascade.captioners import _measures
 
-    times = _rhythm.onsets(found)
-    facts = {"onsets": len(times), "onset_times": [round(time, 2) for time in times[: params.listed]]}
+    times = _measures.onsets(found)
+    facts: dict[str, Any] = {"onsets": len(times), "onset_times": [round(time, 2) for time in times[: params.listed]]}
     if not times or (len(times) == 1 and times[0] < 0.1):
         return "Nothing begins distinctly after the start.", facts
-    count = f"{len(times)} distinct onset{'s' if len(times) > 1 else ''}"
+    text = "There is 1 distinct onset" if len(times) == 1 else f"There are {len(times)} distinct onsets"
     if len(times) > params.listed:
-        return f"There are {count}, {len(times) * _measures.FPS / len(found.rise):.1f} a second.", facts
-    return (
-        f"There {'are' if len(times) > 1 else 'is'} {count}, at {', '.join(f'{time:.1f}' for time in times)} s.",
-        facts,
-    )
+        text += f", {len(times) * _measures.FPS / len(found.rise):.1f} a second."
+    else:
+        text += f", at {', '.join(f'{time:.1f}' for time in times)} s."
+    if pulse := _measures.tempo(found, times):
+        text += f" They follow a regular pulse of about {pulse[0]:.0f} a minute."
+        facts |= {"tempo_bpm": round(pulse[0], 1), "tempo_regularity": round(pulse[1], 3)}
+    return text, facts
 
 
-def _pulse(params: Params, found: Spectra) -> tuple[str, dict[str, Any]]:
-    from cascade.captioners import _rhythm
-
-    times = _rhythm.onsets(found)
-    pulse = _rhythm.tempo(found) if len(times) >= 5 else None
-    if pulse is None or pulse[1] < REGULAR or not _kept(times, pulse[0]):
-        return "", {}
-    beats, regularity = pulse
-    text = f"They follow a regular pulse of about {beats:.0f} a minute."
-    return text, {"tempo_bpm": round(beats, 1), "tempo_regularity": round(regularity, 3)}
-
-
-def _kept(times: list[float], beats: float) -> bool:
-    """Whether the onsets lie on the beats or, where there are enough of them to tell, between."""
-    from cascade.captioners._rhythm import steadiness
-
-    if len(times) < 8:
-        return steadiness(times, beats) > 0.95
-    return max(steadiness(times, beats), steadiness(times, 2 * beats)) > 0.6
-
-
-def _character(params: Params, found: Spectra) -> tuple[str, dict[str, Any]]:
+def _character(found: Spectra) -> tuple[str, dict[str, Any]]:
     facts = {"flatness": round(found.flatness, 4), "harmonic": round(found.harmonic, 4)}
     if len(found.rise) < 10:
         return "", facts
@@ -222,7 +192,7 @@ def _character(params: Params, found: Spectra) -> tuple[str, dict[str, Any]]:
     return f"The sound is {'tonal' if found.harmonic > 0.45 else 'part tonal, part percussive'}.", facts
 
 
-def _key(params: Params, found: Spectra) -> tuple[str, dict[str, Any]]:
+def _key(found: Spectra) -> tuple[str, dict[str, Any]]:
     from cascade.captioners import _measures
 
     fit = _measures.key(found.chroma)
@@ -233,7 +203,7 @@ def _key(params: Params, found: Spectra) -> tuple[str, dict[str, Any]]:
     return f"The notes fit {name} best{f', {rival} almost as well' if lead < CLOSE else ''}.", facts
 
 
-def _pitch(params: Params, found: Spectra) -> tuple[str, dict[str, Any]]:
+def _pitch(found: Spectra) -> tuple[str, dict[str, Any]]:
     import numpy as np
 
     from cascade.captioners._measures import note
