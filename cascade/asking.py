@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from time import perf_counter
 from typing import Any
 
@@ -47,9 +48,7 @@ def ask(run: Run, heard: Sequence[Heard], log: Appender, execution: Execution, t
 
     Raises ProviderStop where the provider refuses every call; what was answered by then is in the log.
     """
-    done = {at for at, answer in runs.answers(run.path).items() if isinstance(answer.result, Completion)}
-    wanted = [(item, sample) for item in run.items for sample in range(run.spec.llm.samples)]
-    missing = [(item, sample) for item, sample in wanted if (item.id, sample) not in done]
+    missing = remaining(run.path, run.items, run.spec.llm.samples)
     if not missing:
         return
     template = Template(name=run.spec.prompt.template, text=run.manifest.template)
@@ -64,6 +63,13 @@ def ask(run: Run, heard: Sequence[Heard], log: Appender, execution: Execution, t
             tick()
 
         asyncio.run(_ask_all(_without_failures(questions, write), run, execution, write))
+
+
+def remaining(path: Path, items: Sequence[Item], samples: int) -> list[tuple[Item, int]]:
+    """Each item and sample that a run directory, which need not be there yet, has no completion for."""
+    answers = runs.answers(path) if (path / "log.jsonl").exists() else {}
+    done = {at for at, answer in answers.items() if isinstance(answer.result, Completion)}
+    return [(item, sample) for item in items for sample in range(samples) if (item.id, sample) not in done]
 
 
 def group(heard: Iterable[Heard]) -> dict[str, dict[str, Heard]]:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 
-from cascade import backends
+from cascade import backends, captioners
 from cascade.cache import CaptionCache
-from cascade.errors import UserError
-from cascade.hashing import caption_key, digest_file
+from cascade.errors import ItemError, UserError
+from cascade.hashing import caption_key, digest, digest_file
 from cascade.progress import Track, silent
 from cascade.runs import Heard
 from cascade.types import Caption, CaptionerSpec, Execution, Failure, Item
@@ -23,14 +23,52 @@ def caption(
     """Every item's captions, in the order of items and specs; clips with the same bytes are heard once.
 
     `root` is the folder that the items' `audio` is relative to. A caption is in the cache as soon as it is made;
-    failures are never cached. Raises UserError where not one of the clips is there.
+    failures and what is looked up are never cached. Raises UserError where not one of the clips is there.
     """
-    if not specs:
-        return []
+    listening = [spec for spec in specs if captioners.hears(spec.name)]
+    heard = {spec.slot: _look_up(spec, items, root, execution) for spec in specs if spec not in listening}
+    if listening:
+        heard.update(_listen(listening, items, root, execution, track))
+    return [heard[spec.slot][place] for place in range(len(items)) for spec in specs]
+
+
+def needs_clips(specs: Sequence[CaptionerSpec]) -> bool:
+    """Whether any of the engines hears; without one the clips need not be here."""
+    return any(captioners.hears(spec.name) for spec in specs)
+
+
+def _look_up(spec: CaptionerSpec, items: Sequence[Item], root: Path, execution: Execution) -> list[Heard]:
+    look_up = captioners.lookup(spec, execution.host)
+
+    def heard(item: Item) -> Heard:
+        try:
+            found = look_up(item, root / item.audio)
+        except ItemError as error:
+            return Heard(item=item.id, slot=spec.slot, key="", failure=error.failure())
+        # No clip made it, so the digest of the text stands where a clip's would.
+        return Heard(item=item.id, slot=spec.slot, key=_key(spec, digest(found.text)), text=found.text, meta=found.meta)
+
+    return [heard(item) for item in items]
+
+
+def _listen(
+    specs: Sequence[CaptionerSpec], items: Sequence[Item], root: Path, execution: Execution, track: Track
+) -> dict[str, list[Heard]]:
+    """What each engine heard of every item, by slot."""
     digests = _digests(items, root)
+    clips = {digest: root / audio for audio, digest in digests.items() if isinstance(digest, str)}
     with closing(CaptionCache(execution.cache)) as cache:
-        heard = {spec.slot: _hear(spec, digests, root, cache, execution, track) for spec in specs}
-    return [_heard(item, spec, digests[item.audio], heard[spec.slot]) for item in items for spec in specs]
+        results = {spec.slot: _kept(spec, clips, cache) for spec in specs}
+        # Before the first engine works for hours, whatever the others lack; a full cache needs no packages at all.
+        for spec in specs:
+            if results[spec.slot].keys() != clips.keys():
+                captioners.check(spec)
+        for spec in specs:
+            missing = {path: digest for digest, path in clips.items() if digest not in results[spec.slot]}
+            results[spec.slot].update(_make(spec, missing, cache, execution, track))
+    return {
+        spec.slot: [_heard(item, spec, digests[item.audio], results[spec.slot]) for item in items] for spec in specs
+    }
 
 
 def _digests(items: Sequence[Item], root: Path) -> dict[str, str | Failure]:
@@ -51,31 +89,26 @@ def _digest(clip: Path) -> str | Failure:
         return Failure(kind="audio", message=f"{clip.name}: {error.strerror}")
 
 
-def _hear(
-    spec: CaptionerSpec,
-    digests: Mapping[str, str | Failure],
-    root: Path,
-    cache: CaptionCache,
-    execution: Execution,
-    track: Track,
+def _kept(spec: CaptionerSpec, clips: Mapping[str, Path], cache: CaptionCache) -> dict[str, _Result]:
+    """The captions that the cache has, by the clips' digests."""
+    found = {digest: cache.get(_key(spec, digest)) for digest in clips}
+    return {digest: caption for digest, caption in found.items() if caption is not None}
+
+
+def _make(
+    spec: CaptionerSpec, missing: Mapping[Path, str], cache: CaptionCache, execution: Execution, track: Track
 ) -> dict[str, _Result]:
-    """The results of one engine by the clips' digests."""
-    clips = {digest: root / audio for audio, digest in digests.items() if isinstance(digest, str)}
-    kept = {digest: cache.get(_key(spec, digest)) for digest in clips}
-    results: dict[str, _Result] = {digest: found for digest, found in kept.items() if found is not None}
-    missing = {path: digest for digest, path in clips.items() if digest not in results}
+    """The other clips' captions, each in the cache as soon as it is made."""
+    results: dict[str, _Result] = {}
     with track(f"{spec.slot} by {spec.name}", len(missing)) as tick:
-        for path, result in _made(spec, list(missing), execution):
+        # Without a missing clip no engine is built: a full cache needs neither weights nor packages.
+        backend = backends.find(execution.backend)
+        for path, result in backend(spec, execution.host, list(missing)) if missing else ():
             if isinstance(result, Caption):
                 cache.put(spec, missing[path], result)
             results[missing[path]] = result
             tick()
     return results
-
-
-def _made(spec: CaptionerSpec, clips: Sequence[Path], execution: Execution) -> Iterator[tuple[Path, _Result]]:
-    # Without a missing clip no engine is built: a full cache needs neither weights nor packages.
-    return backends.find(execution.backend)(spec, execution.host, clips) if clips else iter(())
 
 
 def _heard(item: Item, spec: CaptionerSpec, digest: str | Failure, results: Mapping[str, _Result]) -> Heard:

@@ -10,6 +10,7 @@
     │   └── ProviderStop     the provider refuses every call alike: wrong key, unknown model, refused parameter
     └── ItemError            one item has no result: recorded as a `Failure`, and the run goes on
         ├── ClipError        a clip that cannot be heard
+        ├── CaptionMissing   an item that a lookup has no caption for
         └── ReplyError       a reply that cannot be had: content filter, empty
             └── Transient    the same, but trying again may help: rate limit, server fault, time-out
 
@@ -84,6 +85,13 @@ class ClipError(ItemError):
 
     def __init__(self, message: str) -> None:
         super().__init__("audio", message)
+
+
+class CaptionMissing(ItemError):
+    """An item that a file of captions, or the dataset's own annotation, says nothing about."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__("missing", message)
 
 
 class ReplyError(ItemError):

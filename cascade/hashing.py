@@ -7,7 +7,8 @@ digits for a file.
 from __future__ import annotations
 
 import json
-from hashlib import blake2b
+from collections.abc import Iterator
+from hashlib import blake2b, sha256
 from pathlib import Path
 from typing import Any
 
@@ -48,10 +49,23 @@ def digest_bytes(data: bytes) -> str:
 def digest_file(path: Path) -> str:
     """The digest of a file's bytes, read in blocks; raises OSError where it cannot be read."""
     state = blake2b(digest_size=16)
+    for block in _blocks(path):
+        state.update(block)
+    return _TAG + state.hexdigest()
+
+
+def sha256_file(path: Path) -> str:
+    """The SHA-256 of a file's bytes, in hexadecimal, as others name files; raises OSError."""
+    state = sha256()
+    for block in _blocks(path):
+        state.update(block)
+    return state.hexdigest()
+
+
+def _blocks(path: Path) -> Iterator[bytes]:
     with open(path, "rb") as file:
         while block := file.read(_BLOCK):
-            state.update(block)
-    return _TAG + state.hexdigest()
+            yield block
 
 
 def digest_path(path: Path) -> str:

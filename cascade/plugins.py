@@ -19,6 +19,8 @@ CAPTIONERS: Mapping[str, str] = {
     "events": "cascade.captioners.events",
     "fake": "cascade.captioners.fake",
     "faster-whisper": "cascade.captioners.faster_whisper",
+    "file": "cascade.captioners.file",
+    "oracle": "cascade.captioners.oracle",
     "signal": "cascade.captioners.signal",
 }
 DATASETS: Mapping[str, str] = {

@@ -1,4 +1,4 @@
-"""The records that flow through cascade, and the four protocols that meet at its seams.
+"""The records that flow through cascade, and the protocols that meet at its seams.
 
 A record is a noun: frozen, slotted, keyword-only. What is asked (`RunSpec` and the specs in it, hashed) and how it
 is done (`Execution`, `Host`) are separate types, so the identity of a run needs no list of exceptions.
@@ -205,6 +205,12 @@ class Captioner(Protocol):
     """
 
     def __call__(self, clips: Sequence[Path], /) -> Sequence[Caption]: ...
+
+
+class Lookup(Protocol):
+    """A captioner that looks up what is known of an item (and its clip) instead of hearing it. Raises `ItemError`."""
+
+    def __call__(self, item: Item, clip: Path, /) -> Caption: ...
 
 
 class Backend(Protocol):

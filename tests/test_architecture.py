@@ -20,11 +20,11 @@ LAYERS = {
     1: "jsonl stats table codec audio progress markers",
     2: "runs prompting extracting plugins ablations datasets scorers predictions",
     3: "scoring comparing cache captioners backends llms",
-    4: "reporting captioning asking judging",
+    4: "reporting exporting captioning asking judging",
     5: "cli",
 }
 LAYER = {name: layer for layer, names in LAYERS.items() for name in names.split()}
-READING = frozenset(["scoring", "comparing", "reporting"])
+READING = frozenset(["scoring", "comparing", "reporting", "exporting"])
 MAKING = frozenset(["cache", "captioners", "backends", "llms", "captioning", "asking", "judging"])
 # Engines are built where they run: a backend is given the spec, and builds from it.
 SIDEWAYS = {("backends", "captioners"), ("predictions", "datasets"), ("datasets", "plugins"), ("comparing", "scoring")}

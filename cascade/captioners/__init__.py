@@ -4,6 +4,9 @@
 the command that installs it. `SLOT` is the slot that the engine usually fills. `FILES`, where there is one, maps each
 parameter that may be a local file or folder to the shipped file that is meant where it is left empty, or to None: the
 digest goes into the spec, the path into `Host.files`.
+
+Two engines hear nothing: `file` and `oracle` look up what is known of an item. They have `lookup(spec, host)` in the
+place of `make`, need no clip, and never enter the cache.
 """
 
 from __future__ import annotations
@@ -20,7 +23,7 @@ from typing import Any, get_type_hints
 from cascade import plugins
 from cascade.errors import MissingExtra, UnknownName, UserError
 from cascade.hashing import digest_path
-from cascade.types import Captioner, CaptionerSpec, Host
+from cascade.types import Captioner, CaptionerSpec, Host, Lookup
 
 _SLOT = re.compile(r"[a-z][a-z0-9_-]*\Z")
 _TRUTH = {"true": True, "false": False}
@@ -39,19 +42,38 @@ def specify(slot: str, name: str, given: Mapping[str, Any]) -> tuple[CaptionerSp
     params = {key: _typed(module, key, value, place) for key, value in given.items()}
     files: dict[str, Path] = {}
     for key, shipped in getattr(module, "FILES", {}).items():
-        params.update(_localised(key, str(params.get(key, "")), shipped, files))
-    filled = asdict(module.Params(**params))
+        path = shipped if shipped and not params.get(key) else _local(key, str(params.get(key, "")), hears(name))
+        if path is not None:
+            params[key] = digest_path(path)
+            files[params[key]] = path.resolve()
+    filled = asdict(_filled(module, params, place))
     return CaptionerSpec(slot=slot, name=name, version=str(module.VERSION), params=filled), files
+
+
+def hears(name: str) -> bool:
+    """Whether an engine makes captions from clips; `file` and `oracle` look them up."""
+    return not hasattr(plugins.find("captioners", name), "lookup")
+
+
+def check(spec: CaptionerSpec) -> None:
+    """Raise MissingExtra where an engine's packages are not installed."""
+    for needed, command in plugins.find("captioners", spec.name).NEEDS.items():
+        if find_spec(needed) is None:
+            raise MissingExtra(f"the captioner {spec.name!r}", needed, command)
 
 
 def build(spec: CaptionerSpec, host: Host) -> Captioner:
     """The engine of a spec, ready to caption. Raises MissingExtra where its packages are not installed."""
+    check(spec)
     module = plugins.find("captioners", spec.name)
-    for needed, command in module.NEEDS.items():
-        if find_spec(needed) is None:
-            raise MissingExtra(f"the captioner {spec.name!r}", needed, command)
     captioner: Captioner = module.make(module.Params(**spec.params), host)
     return captioner
+
+
+def lookup(spec: CaptionerSpec, host: Host) -> Lookup:
+    """The lookup of a spec whose engine does not hear."""
+    found: Lookup = plugins.find("captioners", spec.name).lookup(spec, host)
+    return found
 
 
 def missing(module: ModuleType) -> list[str]:
@@ -81,32 +103,34 @@ def _parsed(kind: type, value: Any) -> Any:
     return parsed
 
 
-def _localised(key: str, value: str, shipped: Path | None, files: dict[str, Path]) -> dict[str, str]:
-    path = shipped if shipped and not value else _local(key, value)
-    if path is None:
-        return {}
-    digest = digest_path(path)
-    files[digest] = path.resolve()
-    return {key: digest}
+def _filled(module: ModuleType, params: Mapping[str, Any], place: str) -> Any:
+    for field in fields(module.Params):
+        if field.default is MISSING and field.default_factory is MISSING and field.name not in params:
+            raise UserError(f"{place}{field.name} is needed: give {place}{field.name}=VALUE")
+    return module.Params(**params)
 
 
-def _local(key: str, value: str) -> Path | None:
-    # Only a value with a separator can be a path: a folder that happens to be called "base" changes nothing.
+def _local(key: str, value: str, optional: bool) -> Path | None:
+    """The file or folder that a value names, or None where it is a name of another kind."""
     path = Path(value).expanduser()
-    if "/" in value and path.exists():
+    # A value that may be a name is a path only with a separator: a folder that happens to be called "base" changes
+    # nothing.
+    if value and path.exists() and ("/" in value or not optional):
         return path
-    if value.startswith(("/", "./", "../", "~")):
+    if value.startswith(("/", "./", "../", "~")) or not optional:
         raise UserError(f"{key}={value}: no such file or folder")
     return None
 
 
 def defaults(module: ModuleType) -> dict[str, Any]:
-    """An engine's parameters and their defaults, for listing."""
+    """An engine's parameters and their defaults, for listing; None is a value that must be given."""
     return {field.name: _default(field) for field in fields(module.Params)}
 
 
 def _default(field: Field[Any]) -> Any:
-    return field.default_factory() if field.default_factory is not MISSING else field.default
+    if field.default_factory is not MISSING:
+        return field.default_factory()
+    return None if field.default is MISSING else field.default
 
 
 # What the command line says: slot=engine(param=value,…),…

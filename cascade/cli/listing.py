@@ -108,7 +108,7 @@ def prompts_show(
     item: Annotated[str | None, typer.Option("--item", metavar="ID", help="Fill it in for this item.")] = None,
     dataset: o.DatasetName = "demo",
     data: o.Data = None,
-    captions: o.Captions = o.EMBEDDED,
+    captions: o.Captions = None,
     caption_param: o.CaptionParam = None,
     cache: o.Cache = None,
 ) -> None:
@@ -122,9 +122,9 @@ def prompts_show(
     if item is None:
         typer.echo(template.text, nl=False)
         return
-    loaded = found.load(dataset, data)
+    heard_by = o.listening(o.captions(captions, dataset), caption_param)
+    loaded = found.load(dataset, data, audio=heard_by.audio)
     one = _item(loaded.items, item)
-    heard_by = o.listening(captions, caption_param)
     how = o.execution(cache, heard_by.files, "auto", 1, 0)
     heard = captioning.caption([one], loaded.root, heard_by.specs, how)
     slots = tuple(spec.slot for spec in heard_by.specs)

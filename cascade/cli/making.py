@@ -28,8 +28,9 @@ def register(app: typer.Typer) -> None:
 def run(
     llm: o.LLM = "local",
     dataset: o.DatasetName = "mmar",
+    spec: o.SpecFile = None,
     data: o.Data = None,
-    captions: o.Captions = o.EMBEDDED,
+    captions: o.Captions = None,
     caption_param: o.CaptionParam = None,
     prompt: o.PromptName = "default",
     param: o.Param = None,
@@ -51,23 +52,29 @@ def run(
 
     The same command again resumes; a larger --limit extends.
     """
-    from cascade import datasets, prompting, runs
+    from cascade import asking, datasets, llms, prompting, runs
 
-    loaded = datasets.load(dataset, data)
-    wanted = o.only(only)
-    items = datasets.select(loaded, wanted, limit)
-    heard_by = o.listening(captions, caption_param)
+    heard_by = o.listening(o.captions(captions, dataset), caption_param)
     template = prompting.find(prompt)
     asked, files = o.model(llm, param, seed)
-    spec = _spec(loaded, heard_by, template, asked, limit, wanted)
     how = o.execution(
         cache, {**heard_by.files, **files}, device, batch, threads,
         backend=backend, api_base=api_base, concurrency=concurrency, retries=retries, timeout=timeout,
     )  # fmt: skip
+    llms.check(asked, how)
+    loaded = datasets.load(dataset, data, audio=False)
+    wanted = o.only(only)
+    items = datasets.select(loaded, wanted, limit)
+    request = _spec(loaded, heard_by, template, asked, limit, wanted)
+    path = out or runs.default_directory(how.runs, request)
+    # Before gigabytes are fetched and hours are heard.
+    if asking.remaining(path, items, asked.samples):
+        llms.check_access(asked, how)
+    root = datasets.load(dataset, data).root if heard_by.audio else loaded.root
     manifest = runs.manifest(
-        spec, template.text, data_version=loaded.version, licence=loaded.licence, audio_root=str(loaded.root)
+        request, template.text, data_version=loaded.version, licence=loaded.licence, audio_root=str(root)
     )
-    done = _carry_out(out or runs.default_directory(how.runs, spec), manifest, items, loaded.root, how)
+    done = _carry_out(path, manifest, items, root, how)
     _show(done, len(items))
 
 
@@ -94,10 +101,9 @@ def _spec(
 
 
 def _carry_out(path: Path, manifest: runs.Manifest, items: tuple[Item, ...], root: Path, how: Execution) -> Run:
-    from cascade import asking, captioning, llms, runs
+    from cascade import asking, captioning, runs
     from cascade.progress import bars
 
-    llms.check(manifest.spec.llm, how)
     with runs.start(path, manifest, items) as (started, log):
         o.note(f"run directory: {path}")
         heard = captioning.caption(started.items, root, started.spec.captioners, how, bars)
@@ -134,7 +140,7 @@ def _complain(done: Run) -> None:
 def caption(
     dataset: o.DatasetName = "mmar",
     data: o.Data = None,
-    captions: o.Captions = o.EMBEDDED,
+    captions: o.Captions = None,
     caption_param: o.CaptionParam = None,
     limit: o.Limit = None,
     only: o.Only = None,
@@ -152,9 +158,9 @@ def caption(
 
     if form not in ("table", "jsonl"):
         raise UnknownName("format", form, ("table", "jsonl"))
-    loaded = datasets.load(dataset, data)
+    heard_by = o.listening(o.captions(captions, dataset), caption_param)
+    loaded = datasets.load(dataset, data, audio=heard_by.audio)
     items = datasets.select(loaded, o.only(only), limit)
-    heard_by = o.listening(captions, caption_param)
     how = o.execution(cache, heard_by.files, device, batch, threads, backend=backend)
     heard = captioning.caption(items, loaded.root, heard_by.specs, how, bars)
     engines = {spec.slot: spec.name for spec in heard_by.specs}
@@ -201,7 +207,9 @@ def ask(
     question: Annotated[str, typer.Argument(metavar="QUESTION", help="What to ask about it.")],
     choice: Annotated[list[str], typer.Option("--choice", metavar="TEXT", help="One of the choices. Repeat it.")],
     llm: o.LLM = "local",
-    captions: o.Captions = o.EMBEDDED,
+    captions: Annotated[
+        str, typer.Option("--captions", metavar="SLOT=ENGINE,…", help="Who listens for what; `none` asks blind.")
+    ] = o.EMBEDDED,
     caption_param: o.CaptionParam = None,
     prompt: o.PromptName = "default",
     param: o.Param = None,

@@ -13,8 +13,32 @@ import typer
 if TYPE_CHECKING:
     from cascade.types import CaptionerSpec, Execution, LLMSpec
 
-EMBEDDED = "speech=faster-whisper,sound=events,music=signal"
+DEFAULT = "speech=whisper,sound=clapcap,music=clap-music"
+EMBEDDED = "speech=faster-whisper,sound=events,music=signal"  # need no hub
 
+
+def _from_file(ctx: typer.Context, path: Path | None) -> Path | None:
+    """Let the file say what the flags say, before they are read."""
+    if path:
+        from cascade.cli import specfile
+
+        names = {param.opts[0].lstrip("-"): param for param in ctx.command.params if param.name != "spec"}
+        flags = {name: bool(getattr(param, "multiple", False)) for name, param in names.items() if name != "help"}
+        said = specfile.read(path, flags)
+        ctx.default_map = {str(names[name].name): value for name, value in said.items()}
+    return path
+
+
+SpecFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--spec",
+        metavar="FILE",
+        callback=_from_file,
+        is_eager=True,
+        help="A YAML or TOML file that says what flags say; a flag overrides it.",
+    ),
+]
 LLM = Annotated[
     str, typer.Option("--llm", metavar="MODEL", help="Any litellm model name; `local`, `local:FILE.gguf` or `fake`.")
 ]
@@ -25,7 +49,12 @@ Data = Annotated[
     Path | None, typer.Option("--data", metavar="DIR", help="The folder that the clips' paths are relative to.")
 ]
 Captions = Annotated[
-    str, typer.Option("--captions", metavar="SLOT=ENGINE,…", help="Who listens for what; `none` asks blind.")
+    str | None,
+    typer.Option(
+        "--captions",
+        metavar="SLOT=ENGINE,…",
+        help=f"Who listens for what; `none` asks blind. Else {DEFAULT}; for the demo set {EMBEDDED}.",
+    ),
 ]
 CaptionParam = Annotated[
     list[str] | None,
@@ -73,6 +102,18 @@ class Listening:
 
     specs: tuple[CaptionerSpec, ...]
     files: dict[str, Path]
+
+    @property
+    def audio(self) -> bool:
+        """Whether the clips are needed: blind runs and lookups go without."""
+        from cascade import captioners
+
+        return any(captioners.hears(spec.name) for spec in self.specs)
+
+
+def captions(given: str | None, dataset: str) -> str:
+    """`--captions`, else what suits the dataset: the demo set is for machines that reach no hub."""
+    return given or (EMBEDDED if dataset == "demo" else DEFAULT)
 
 
 def listening(captions: str, params: list[str] | None) -> Listening:

@@ -1,4 +1,4 @@
-"""The commands that read: `score`."""
+"""The commands that read: `score`, `export`."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ _FORMATS = ("table", "json", "md", "csv", "latex")
 def register(app: typer.Typer) -> None:
     """Add these commands."""
     app.command()(score)
+    app.command()(export)
 
 
 def score(
@@ -56,6 +57,24 @@ def score(
             from cascade.predictions import KEYS
 
             o.note(f"{source}: no row carries a prediction; the field must be one of {', '.join(KEYS)}")
+
+
+def export(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.")],
+    benchmark: Annotated[
+        str | None, typer.Option("--benchmark", metavar="mmar|mmau", help="Whose file (else the run's dataset's).")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE", help="The file (else predictions.jsonl or .json in RUN).")
+    ] = None,
+) -> None:
+    """Write the official prediction file of a run.
+
+    Every item is in it, with its choice verbatim or nothing.
+    """
+    from cascade import exporting
+
+    typer.echo(exporting.export(run, benchmark, out))
 
 
 def _questions(name: str, data: Path | None) -> Dataset:

@@ -10,7 +10,7 @@ from cascade.errors import UserError
 from cascade.types import Dataset, Item
 
 
-def load(name: str, data: Path | None = None) -> Dataset:
+def load(name: str, data: Path | None = None, *, audio: bool = True) -> Dataset:
     """The dataset of that name, or of a JSONL file. `data` is the folder that clips' paths are relative to.
 
     Raises UnknownName for a name that is neither, DatasetError for a row that cannot be used.

@@ -10,8 +10,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from cascade.errors import MissingExtra, UserError
-from cascade.llms import fake, local
+from cascade.errors import MissingExtra, ProviderStop, UserError
+from cascade.llms import fake, keys, local
 from cascade.llms.retry import retrying
 from cascade.types import LLM, Completion, Execution, LLMSpec, Params, Prompt
 
@@ -59,6 +59,23 @@ def check(spec: LLMSpec, execution: Execution) -> None:
         raise MissingExtra(f"the model {spec.model!r}", "litellm", "pip install 'audio-cascade[llm]'")
     if is_local(spec.model):
         local.check()
+
+
+def check_access(spec: LLMSpec, execution: Execution) -> None:
+    """Raise ProviderStop for a model that nobody knows and for a key that is missing, before anything takes time.
+
+    An endpoint of the user's own (`api_base`) may need neither.
+    """
+    if spec.model == "fake" or is_local(spec.model) or execution.api_base:
+        return
+    if keys.provider(spec.model) and not keys.missing(spec.model):
+        return
+    from cascade.llms import litellm
+
+    # litellm takes seconds to import, knows every name, and reads a .env file, where a key may be.
+    litellm.place(spec.model)
+    if variable := keys.missing(spec.model):
+        raise ProviderStop(f"--llm {spec.model}: the key is missing: export {variable}=…")
 
 
 @asynccontextmanager

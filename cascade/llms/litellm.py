@@ -89,7 +89,7 @@ async def client(model: str, api_base: str | None, key: str | None, timeout: flo
     litellm cannot place, where there is no endpoint to send it to.
     """
     litellm = _library()
-    name, provider = _placed(litellm, model, api_base)
+    name, provider = place(model, api_base)
     target = {"model": name, "api_base": api_base, "timeout": timeout, "api_key": key or _no_key(provider, api_base)}
     sent = {name: value for name, value in target.items() if value is not None}
     loopback = _is_loopback(api_base)
@@ -123,8 +123,9 @@ def _openai() -> ModuleType:
     return openai
 
 
-def _placed(litellm: ModuleType, model: str, api_base: str | None) -> tuple[str, str]:
-    """The name under which litellm finds a provider, and the provider."""
+def place(model: str, api_base: str | None = None) -> tuple[str, str]:
+    """The name under which litellm finds a provider, and the provider. Raises ProviderStop where there is none."""
+    litellm = _library()
     try:
         return model, str(litellm.get_llm_provider(model=model, api_base=api_base)[1])
     except litellm.BadRequestError:

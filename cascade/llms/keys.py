@@ -1,0 +1,64 @@
+"""Which variable holds a provider's key, known without importing litellm: a missing key shows before a clip is heard.
+
+Only providers whose key is nothing but a variable of the environment stand here. Clouds with a chain of credentials
+and servers of one's own say at the first answer what they lack.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+
+# Any one of a provider's variables will do; the first is the one that is told.
+VARIABLES = {
+    "openai": ("OPENAI_API_KEY",),
+    "anthropic": ("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN"),
+    "gemini": ("GEMINI_API_KEY", "GOOGLE_API_KEY"),
+    "deepseek": ("DEEPSEEK_API_KEY",),
+    "openrouter": ("OPENROUTER_API_KEY", "OR_API_KEY"),
+    "mistral": ("MISTRAL_API_KEY", "MISTRAL_AZURE_API_KEY"),
+    "groq": ("GROQ_API_KEY",),
+    "xai": ("XAI_API_KEY",),
+    "together_ai": ("TOGETHERAI_API_KEY", "TOGETHER_API_KEY", "TOGETHER_AI_API_KEY", "TOGETHER_AI_TOKEN"),
+    "fireworks_ai": ("FIREWORKS_AI_API_KEY", "FIREWORKS_API_KEY", "FIREWORKSAI_API_KEY", "FIREWORKS_AI_TOKEN"),
+    "deepinfra": ("DEEPINFRA_API_KEY",),
+    "cerebras": ("CEREBRAS_API_KEY",),
+    "perplexity": ("PERPLEXITYAI_API_KEY", "PERPLEXITY_API_KEY"),
+    "cohere": ("COHERE_API_KEY", "CO_API_KEY"),
+    "cohere_chat": ("COHERE_API_KEY", "CO_API_KEY"),
+    "moonshot": ("MOONSHOT_API_KEY",),
+    "dashscope": ("DASHSCOPE_API_KEY",),
+    "nvidia_nim": ("NVIDIA_NIM_API_KEY",),
+    "sambanova": ("SAMBANOVA_API_KEY",),
+    "nebius": ("NEBIUS_API_KEY",),
+    "novita": ("NOVITA_API_KEY",),
+    "ai21": ("AI21_API_KEY",),
+    "replicate": ("REPLICATE_API_KEY", "REPLICATE_API_TOKEN"),
+}
+
+
+def provider(model: str) -> str | None:
+    """Who serves the model of that name, by its prefix or litellm's own list; None where neither says."""
+    prefix, slash, _ = model.partition("/")
+    return prefix if slash and prefix in VARIABLES else _listed().get(model)
+
+
+@cache
+def _listed() -> dict[str, str]:
+    """litellm's list of models and providers, as it lies in the package: 40 ms, where importing it takes seconds."""
+    found = find_spec("litellm")
+    for folder in found.submodule_search_locations or () if found else ():
+        file = Path(folder) / "model_prices_and_context_window_backup.json"
+        if file.exists():
+            models = json.loads(file.read_bytes())
+            return {name: str(about.get("litellm_provider")) for name, about in models.items()}
+    return {}
+
+
+def missing(model: str) -> str:
+    """The variable that should hold the key and does not; `""` where the key is there, or none can be asked for."""
+    names = VARIABLES.get(provider(model) or "", ())
+    return names[0] if names and not any(os.environ.get(name) for name in names) else ""
