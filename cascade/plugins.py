@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
 CAPTIONERS: Mapping[str, str] = {
+    "clap-music": "cascade.captioners.clap_music",
+    "clap-sound": "cascade.captioners.clap_sound",
+    "clapcap": "cascade.captioners.clapcap",
     "events": "cascade.captioners.events",
     "fake": "cascade.captioners.fake",
     "faster-whisper": "cascade.captioners.faster_whisper",

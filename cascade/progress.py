@@ -40,3 +40,10 @@ def bars(what: str, total: int) -> Iterator[Tick]:
             shown.update(task, advance=1, rate=f"{speed:.1f}/s" if speed else "")
 
         yield tick
+
+
+def say(text: str) -> None:
+    """A line about something that takes long, on stderr."""
+    import sys
+
+    print(text, file=sys.stderr, flush=True)  # noqa: T201 - there is nothing to log to

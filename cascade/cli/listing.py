@@ -43,23 +43,18 @@ def datasets(form: Form = "table") -> None:
     """List the datasets."""
     from cascade import plugins
 
-    _print(
-        ["name", "items", "version", "licence", "description"],
-        [_dataset(name) for name in plugins.names("datasets")],
-        form,
-    )
+    rows = [_dataset(name) for name in plugins.names("datasets")]
+    _print(["name", "items", "size", "version", "licence", "where"], rows, form)
+    if form == "table":
+        typer.echo("Where there is no folder: --data DIR, or, for mmar, fetched when it is first asked for.")
 
 
 def _dataset(name: str) -> dict[str, Any]:
-    from cascade import datasets, plugins
-    from cascade.errors import DatasetError
+    from cascade import plugins
 
-    about = plugins.find("datasets", name).ABOUT
-    try:
-        items: int | None = len(datasets.load(name).items)
-    except DatasetError:
-        items = None
-    return {"name": name, "items": items, **about}
+    module = plugins.find("datasets", name)
+    found = module.where()
+    return {"name": name, **module.ABOUT, "where": str(found) if found else None}
 
 
 def captioners(form: Form = "table") -> None:

@@ -1,4 +1,8 @@
-"""Benchmarks and files of questions as checked `Item`s: every module has `load(data) -> Dataset` and `ABOUT`."""
+"""Benchmarks and files of questions as checked `Item`s.
+
+Every module has `load(data, audio=…) -> Dataset`, `ABOUT`, and `where()`: the folder where its clips are on this
+machine without `--data`, or None.
+"""
 
 from __future__ import annotations
 
@@ -13,11 +17,13 @@ from cascade.types import Dataset, Item
 def load(name: str, data: Path | None = None, *, audio: bool = True) -> Dataset:
     """The dataset of that name, or of a JSONL file. `data` is the folder that clips' paths are relative to.
 
+    Without `audio`, the clips need not be there, and are not fetched.
+
     Raises UnknownName for a name that is neither, DatasetError for a row that cannot be used.
     """
     if name.endswith(".jsonl") or "/" in name:
         return jsonl.load(Path(name).expanduser(), data)
-    dataset: Dataset = plugins.find("datasets", name).load(data)
+    dataset: Dataset = plugins.find("datasets", name).load(data, audio=audio)
     return dataset
 
 

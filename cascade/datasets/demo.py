@@ -13,13 +13,20 @@ from cascade.types import Dataset
 
 ABOUT = {
     "description": "synthesised clips over all seven modalities, shipped in the package",
+    "items": 38,
+    "size": "3 MB",
     "version": "1",
     "licence": "MIT",
 }
 _FOLDER = Path(__file__).parent / "demo_set"
 
 
-def load(data: Path | None = None) -> Dataset:
+def load(data: Path | None = None, *, audio: bool = True) -> Dataset:
     """The demo set; its clips come with it, unless `data` names another folder."""
     dataset = jsonl.load(_FOLDER / "questions.jsonl", data)
-    return replace(dataset, name="demo", version=ABOUT["version"], licence=ABOUT["licence"])
+    return replace(dataset, name="demo", version=str(ABOUT["version"]), licence=str(ABOUT["licence"]))
+
+
+def where() -> Path:
+    """The folder in the package."""
+    return _FOLDER

@@ -16,16 +16,26 @@ from cascade.types import Dataset
 
 ABOUT = {
     "description": "test-mini: 1000 questions over speech, sound and music",
+    "items": 1000,
+    "size": "-",
     "version": "as in the file",
     "licence": "Apache-2.0",
 }
-_MISSING = "put mmau-test-mini.json and its test-mini-audios/ into one folder and give --data DIR"
+_MISSING = (
+    "download mmau-test-mini.json from github.com/Sakshi113/MMAU and the clips from huggingface.co/datasets/"
+    "gamma-lab-umd/MMAU-test-mini, put them into one folder as the metadata's paths say, and give --data DIR"
+)
 
 
-def load(data: Path | None = None) -> Dataset:
+def load(data: Path | None = None, *, audio: bool = True) -> Dataset:
     """The benchmark from a folder that holds its metadata and its clips; `audio_id` is the clip's path."""
     dataset = metadata.load("mmau", data, "mmau-test-mini*.json*", _MISSING, _adapt)
-    return replace(dataset, licence=ABOUT["licence"])
+    return replace(dataset, licence=str(ABOUT["licence"]))
+
+
+def where() -> Path | None:
+    """Nowhere: it is not fetched."""
+    return None
 
 
 def _adapt(row: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -1,0 +1,130 @@
+"""Zero-shot tags by CLAP: which phrases of a vocabulary a clip is most like, for `clap-sound` and `clap-music`.
+
+A vocabulary is a text file: `[group] how a phrase is said, with {} in its place`, then a phrase a line; `#` begins a
+comment. Within a group the phrases' likenesses to a window become shares by softmax; a clip's shares are the mean of
+its windows'.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from cascade.captioners import _clap
+from cascade.errors import UserError
+from cascade.types import Caption
+
+if TYPE_CHECKING:
+    from cascade.audio import Samples
+
+_GROUP = re.compile(r"\[([^\[\]]+)\]\s*(.*)\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Phrases of which one is to be told from the others, and how one is said."""
+
+    name: str
+    template: str
+    phrases: tuple[str, ...]
+
+
+def read(path: Path) -> list[Group]:
+    """A vocabulary's groups. Raises UserError, with file and line, for what is none."""
+    groups: dict[str, tuple[str, list[str]]] = {}
+    current: list[str] | None = None
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot be read as a vocabulary ({error})") from None
+    for number, line in enumerate(map(str.strip, lines), 1):
+        if not line or line.startswith("#"):
+            continue
+        if heading := _GROUP.match(line):
+            name, template = heading[1].strip(), heading[2] or "{}"
+            if name in groups or template.count("{}") != 1:
+                raise UserError(f"{path}:{number}: a group stands once, and its wording has {{}} once, not {line!r}")
+            current = groups.setdefault(name, (template, []))[1]
+        elif current is None or line in current:
+            why = "stands twice" if current else "stands before the first [group]"
+            raise UserError(f"{path}:{number}: {line!r} {why}")
+        else:
+            current.append(line)
+    if not groups or any(len(phrases) < 2 for _, phrases in groups.values()):
+        raise UserError(f"{path}: a vocabulary has [groups] of two phrases or more")
+    return [Group(name, template, tuple(phrases)) for name, (template, phrases) in groups.items()]
+
+
+class Tagger:
+    """A vocabulary's groups, embedded, and the model that hears."""
+
+    def __init__(self, clap: _clap.Clap, groups: Sequence[Group], scratch: Path | None) -> None:
+        self.clap = clap
+        self.groups = groups
+        texts = [group.template.replace("{}", phrase) for group in groups for phrase in group.phrases]
+        self._texts = clap.embedded(texts, scratch)
+
+    def shares(self, samples: Samples) -> list[Samples]:
+        """Each group's shares for one window, in the vocabulary's order; they sum to one."""
+        likeness = self.clap.likeness(samples, self._texts)
+        ends = np.cumsum([len(group.phrases) for group in self.groups])
+        return [_softmax(part) for part in np.split(likeness, ends[:-1])]
+
+
+def _softmax(values: Samples) -> Samples:
+    raised = np.exp((values - values.max()).astype(np.float64))
+    return np.asarray(raised / raised.sum())
+
+
+def heard(tagger: Tagger, clip: Path, top: int, worded: Any) -> Caption:
+    """A clip's caption, its text `worded(tags of the clip, windows)`; the `top` tags a group and window in `meta`."""
+    began = time.perf_counter()
+    windows: list[dict[str, Any]] = []
+    sums: list[Samples] = []
+    for start, end, samples in _clap.windows(clip):
+        shares = tagger.shares(samples)
+        sums = [one + more for one, more in zip(sums, shares, strict=True)] if sums else shares
+        windows.append({"start": round(start, 3), "end": round(end, 3), "tags": tags(tagger.groups, shares, top)})
+    whole = tags(tagger.groups, [one / len(windows) for one in sums], top)
+    meta = {
+        "duration_s": windows[-1]["end"],
+        "tags": whole,
+        "windows": windows,
+        "seconds": round(time.perf_counter() - began, 3),
+        "compute": "float32",
+        **tagger.clap.about,
+    }
+    return Caption(text=worded(whole, windows), meta=meta)
+
+
+def tags(groups: Sequence[Group], shares: Sequence[Samples], top: int) -> dict[str, list[list[Any]]]:
+    """The `top` phrases of each group with their shares, the likeliest first."""
+    return {group.name: _likeliest(group.phrases, share, top) for group, share in zip(groups, shares, strict=True)}
+
+
+def _likeliest(phrases: Sequence[str], shares: Samples, top: int) -> list[list[Any]]:
+    order = np.argsort(-shares, kind="stable")[:top]
+    return [[phrases[at], round(float(shares[at]), 4)] for at in order]
+
+
+def listed(found: Sequence[Sequence[Any]], floor: float) -> str:
+    """Tags in words, with shares: the likeliest always, the others where they reach the floor."""
+    kept = [(name, share) for place, (name, share) in enumerate(found) if not place or share >= floor]
+    return ", ".join(f"{name} ({share:.2f})" for name, share in kept)
+
+
+def check(compute: str, top: int, floor: float, slot: str) -> None:
+    """Raise UserError for parameters that no tagging can have."""
+    wrong: Mapping[str, bool] = {
+        f"compute={compute}": compute != "float32",
+        f"top={top}": top < 1,
+        f"floor={floor}": not 0 <= floor <= 1,
+    }
+    for value in [value for value, is_wrong in wrong.items() if is_wrong]:
+        raise UserError(f"{slot}.{value}: compute is float32, top is 1 or more, floor is 0 to 1")

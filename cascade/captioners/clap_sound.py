@@ -1,0 +1,69 @@
+"""Which of AudioSet's 527 kinds of sound a clip is most like, by CLAP: the likeliest with their shares, over time.
+
+The shares are of one another, not probabilities that a sound is there: something is always likeliest, in silence too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cascade.types import Caption, Captioner, Host
+
+VERSION = "1"
+SLOT = "sound"
+_INSTALL = "pip install 'audio-cascade[clap]'"
+NEEDS = dict.fromkeys(("msclap", "transformers", "huggingface_hub", "soundfile", "av", "soxr"), _INSTALL)
+_VOCABULARY = Path(__file__).parent / "vocabulary" / "audioset.txt"
+FILES = {"weights": None, "vocabulary": _VOCABULARY}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Params:
+    """What may change the tags.
+
+    `weights`: a folder that holds `CLAP_weights_2023.pth` and `gpt2/`; "" is the hub's microsoft/msclap.
+    `revision`: of that repository.
+    `compute`: the arithmetic, float32.
+    `vocabulary`: a file of your own; its digest stands in the spec, the shipped file's too.
+    `top`: tags a window and clip. `floor`: the share (0 to 1) under which only the likeliest is told.
+    """
+
+    weights: str = ""
+    revision: str = "main"
+    compute: str = "float32"
+    vocabulary: str = ""
+    top: int = 5
+    floor: float = 0.05
+
+
+def make(params: Params, host: Host) -> Captioner:
+    """The tagger, with its model loaded and its vocabulary embedded. Raises UserError where one cannot be had."""
+    from cascade.captioners import _clap, _tags
+
+    _tags.check(params.compute, params.top, params.floor, SLOT)
+    groups = _tags.read(host.files.get(params.vocabulary, _VOCABULARY))
+    clap = _clap.Clap("2023", params.weights, params.revision, host, SLOT)
+    tagger = _tags.Tagger(clap, groups, host.scratch)
+
+    def worded(whole: Mapping[str, Any], windows: Sequence[Mapping[str, Any]]) -> str:
+        return _worded(params, whole, windows)
+
+    def caption(clips: Sequence[Path]) -> list[Caption]:
+        return [_tags.heard(tagger, clip, params.top, worded) for clip in clips]
+
+    return caption
+
+
+def _worded(params: Params, whole: Mapping[str, Any], windows: Sequence[Mapping[str, Any]]) -> str:
+    """The clip's tags, then each window's likeliest where they change."""
+    from cascade.captioners import _tags
+
+    told = "; ".join(_tags.listed(found, params.floor) for found in whole.values())
+    leading = [" and ".join(found[0][0] for found in window["tags"].values()) for window in windows]
+    if len(set(leading)) < 2:
+        return f"Likeliest sounds: {told}."
+    times = [f"{one['start']:.0f}-{one['end']:.0f} s {name}" for one, name in zip(windows, leading, strict=True)]
+    return f"Likeliest sounds: {told}. In time: {'; '.join(times)}."

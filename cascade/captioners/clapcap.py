@@ -1,0 +1,104 @@
+"""What is heard in a clip, in a sentence a window, by msclap's captioner (CLAP and GPT-2).
+
+Windows of 7 s from the start, each captioned alone by beam search; the clip's line has each window's times where there
+is more than one, and windows in a row that say the same are one.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from cascade.errors import UserError
+from cascade.types import Caption, Captioner, Host
+
+VERSION = "1"
+SLOT = "sound"
+_INSTALL = "pip install 'audio-cascade[clap]'"
+NEEDS = dict.fromkeys(("msclap", "transformers", "huggingface_hub", "soundfile", "av", "soxr"), _INSTALL)
+FILES = {"weights": None}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Params:
+    """What may change a caption.
+
+    `weights`: a folder that holds `clapcap_weights_2023.pth` and `gpt2/`; "" is the hub's microsoft/msclap.
+    `revision`: of that repository.
+    `compute`: the arithmetic, float32.
+    `beam_size` and `entry_length` (tokens at most): msclap's own.
+    """
+
+    weights: str = ""
+    revision: str = "main"
+    compute: str = "float32"
+    beam_size: int = 5
+    entry_length: int = 67
+
+
+def make(params: Params, host: Host) -> Captioner:
+    """The captioner, with its model loaded. Raises UserError where the weights cannot be had or are another model's."""
+    from cascade.captioners import _clap
+
+    if params.compute != "float32" or params.beam_size < 2 or params.entry_length < 1:
+        raise UserError("clapcap computes in float32, with two beams or more and one token or more")
+    clap = _clap.Clap("clapcap", params.weights, params.revision, host, SLOT)
+
+    def caption(clips: Sequence[Path]) -> list[Caption]:
+        return [_heard(params, clap, clip) for clip in clips]
+
+    return caption
+
+
+def _heard(params: Params, clap: Any, clip: Path) -> Caption:
+    from cascade.captioners import _clap
+
+    began = time.perf_counter()
+    windows: list[dict[str, Any]] = []
+    for start, end, samples in _clap.windows(clip):
+        text, score = _sentence(params, clap, samples)
+        windows.append({"start": round(start, 3), "end": round(end, 3), "text": text, "score": round(score, 4)})
+    meta = {
+        "duration_s": windows[-1]["end"],
+        "windows": windows,
+        "seconds": round(time.perf_counter() - began, 3),
+        "compute": params.compute,
+        **clap.about,
+    }
+    return Caption(text=worded([(w["start"], w["end"], w["text"]) for w in windows]), meta=meta)
+
+
+def _sentence(params: Params, clap: Any, samples: Any) -> tuple[str, float]:
+    import torch
+
+    from cascade.captioners import _beam
+
+    model, tokenizer, args = clap.model, clap.wrapper.tokenizer, clap.wrapper.args
+    with torch.no_grad():
+        prefix = clap.heard(samples)
+        if args.normalize_prefix:
+            prefix = prefix / prefix.norm(2, -1).reshape(-1, 1)
+        width = model.gpt.transformer.wte.weight.shape[1]
+        shown = model.clap_project(prefix).view(-1, args.prefix_length, width)
+    stop = tokenizer.encode(_beam.STOP)[0]
+    tokens, score = _beam.search(model.gpt, shown, stop, params.beam_size, params.entry_length)
+    return _tidy(tokenizer.decode(tokens).capitalize()), score
+
+
+def worded(parts: Sequence[tuple[float, float, str]]) -> str:
+    """The clip's line from (start, end, text) of its windows: text alone where there is one, else with times."""
+    runs = [list(run) for _, run in groupby(parts, key=lambda part: part[2])]
+    if len(runs) == 1:
+        return runs[0][0][2]
+    return " ".join(f"{run[0][0]:.0f}-{run[-1][1]:.0f} s: {run[0][2]}" for run in runs)
+
+
+def _tidy(text: str) -> str:
+    """A sentence that ends as one; what the stop token leaves behind is cut off."""
+    text = text.replace("<|endoftext|>", " ").strip()
+    text = " ".join(text.split()).replace(" .", ".").replace(" ,", ",")
+    return text if not text or text[-1] in ".!?" else f"{text}."

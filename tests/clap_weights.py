@@ -1,0 +1,55 @@
+"""msclap's models at their real size with random weights, behind a GPT-2 of two layers and a tokenizer of bytes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from cascade.captioners import _clap
+
+WORDS = ["Ġa", "Ġth", "in", "er", "Ġs", "Ġthe", "Ġsound", "Ġof", "Ġmusic", "Ġdog", "Ġrain", "<|endoftext|>"]
+
+
+def write(folder: Path, seed: int = 0) -> Path:
+    """Both checkpoints and `gpt2/` in a folder, as `weights=DIR` wants them."""
+    import torch
+
+    torch.manual_seed(seed)
+    _gpt2(folder / "gpt2")
+    for kind, name in _clap.FILES.items():
+        model = _untrained(kind, folder / "gpt2")
+        torch.save({"model": model.state_dict()}, folder / name)
+    return folder
+
+
+def _gpt2(folder: Path) -> None:
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    alphabet = sorted(_alphabet())
+    vocabulary = {token: at for at, token in enumerate([*alphabet, "Ġt", "th", *WORDS])}
+    folder.mkdir(parents=True)
+    (folder / "vocab.json").write_text(json.dumps(vocabulary))
+    (folder / "merges.txt").write_text("#version: 0.2\nĠ a\ni n\ne r\nĠ s\nĠ t\nt h\nĠt h\n")
+    config: Any = GPT2Config
+    model: Any = GPT2LMHeadModel
+    model(config(vocab_size=len(vocabulary), n_layer=2, bos_token_id=0, eos_token_id=0)).save_pretrained(folder)
+    (folder / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "GPT2Tokenizer"}))
+
+
+def _alphabet() -> list[str]:
+    from transformers.models.gpt2.tokenization_gpt2 import bytes_to_unicode
+
+    return list(bytes_to_unicode().values())
+
+
+def _untrained(kind: str, gpt2: Path) -> Any:
+    """The model that msclap itself would build before it loads weights."""
+    import torch
+
+    empty = gpt2.parent / "empty.pth"
+    torch.save({"model": {}}, empty)
+    with _clap._quietly():
+        wrapper = _clap._class(gpt2)(model_fp=empty, version=kind, use_cuda=False)
+    empty.unlink()
+    return wrapper.clapcap if kind == "clapcap" else wrapper.clap
