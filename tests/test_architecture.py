@@ -36,7 +36,7 @@ HEAVY = {
     "ray": {"backends/ray.py"},
     "typer": {"cli"},
     "rich": {"progress.py", "cli"},
-    "whisper": {"captioners/whisper.py"},
+    "whisper": {"captioners/whisper.py", "captioners/_tokens.py"},
     "faster_whisper": {"captioners/faster_whisper.py"},
     "msclap": {"captioners"},
     "torch": {"captioners"},

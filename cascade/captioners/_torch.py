@@ -23,3 +23,12 @@ def device(host: Host) -> str:
         reason = " ".join(str(error).split())[:120]
         raise UserError(f"--device {host.device}: torch cannot use it here ({reason}); try --device cpu") from None
     return host.device
+
+
+def accelerators() -> str:
+    """The GPUs that torch can use here, by name, or `""`."""
+    import torch
+
+    if torch.cuda.is_available():
+        return ", ".join(torch.cuda.get_device_name(at) for at in range(torch.cuda.device_count()))
+    return "Apple's GPU" if torch.backends.mps.is_available() else ""

@@ -55,3 +55,10 @@ def make(params: Params, host: Host) -> Captioner:
         return [_tags.heard(tagger, clip, params.top, worded) for clip in clips]
 
     return caption
+
+
+def absent(params: Params, host: Host) -> tuple[str, str] | None:
+    """What is to be fetched before the first clip, and from where; None where the weights are here."""
+    from cascade.captioners import _clap
+
+    return _clap.absent("2023", params.weights, params.revision, host)

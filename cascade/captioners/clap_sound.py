@@ -57,6 +57,13 @@ def make(params: Params, host: Host) -> Captioner:
     return caption
 
 
+def absent(params: Params, host: Host) -> tuple[str, str] | None:
+    """What is to be fetched before the first clip, and from where; None where the weights are here."""
+    from cascade.captioners import _clap
+
+    return _clap.absent("2023", params.weights, params.revision, host)
+
+
 def _worded(params: Params, whole: Mapping[str, Any], windows: Sequence[Mapping[str, Any]]) -> str:
     """The clip's tags, then each window's likeliest where they change."""
     from cascade.captioners import _tags

@@ -54,6 +54,13 @@ def make(params: Params, host: Host) -> Captioner:
     return caption
 
 
+def absent(params: Params, host: Host) -> tuple[str, str] | None:
+    """What is to be fetched before the first clip, and from where; None where the weights are here."""
+    from cascade.captioners import _clap
+
+    return _clap.absent("clapcap", params.weights, params.revision, host)
+
+
 def _heard(params: Params, clap: Any, clip: Path) -> Caption:
     from cascade.captioners import _clap
 

@@ -12,6 +12,7 @@ arithmetic has one shape, and a transcript is the same alone and in any company.
 from __future__ import annotations
 
 import io
+import os
 import struct
 import sys
 import time
@@ -21,7 +22,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, redirect_stderr
 from dataclasses import dataclass, field
 from importlib.metadata import version
-from itertools import pairwise
 from pathlib import Path
 from pickle import UnpicklingError
 from types import SimpleNamespace
@@ -40,7 +40,6 @@ NEEDS = dict.fromkeys(("whisper", "soundfile", "av", "soxr"), "pip install 'audi
 FILES = {"model": None}
 
 ROWS = 8  # windows decoded together, always
-PRECISION = 0.02  # seconds a timestamp token
 LEAST = 0.5  # seconds; less than that is not worth a window of its own
 AHEAD = 1.0  # seconds that a window must get on, or it would be heard for ever
 
@@ -119,13 +118,15 @@ def _name(params: Params, host: Host) -> str:
 def _loaded(params: Params, host: Host, device: str) -> Any:
     import whisper
 
+    from cascade.captioners import _tokens
+
     path = host.files.get(params.model)
     if path is None and params.model not in whisper.available_models():
         raise UnknownName("model", params.model, whisper.available_models(), "or give a checkpoint: speech.model=PATH")
     try:
         with _quietly():
             model = whisper.load_model(str(path or params.model), device="cpu")
-            _tokenizer(model)
+            _tokens.tokenizer(model)
     except OSError as error:
         raise UserError(_unreachable(params, error)) from None
     except (
@@ -147,18 +148,24 @@ def _loaded(params: Params, host: Host, device: str) -> Any:
     return model.to(device).eval()
 
 
+def absent(params: Params, host: Host) -> tuple[str, str] | None:
+    """What is to be fetched before the first clip, and from where; None where the weights are here."""
+    import whisper
+
+    if params.model in host.files or params.model not in whisper.available_models():
+        return None
+    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "whisper"
+    address: str = whisper._MODELS[params.model]
+    here = (folder / Path(address).name).is_file()
+    return None if here else (f"{Path(address).name}; or give speech.model=FILE.pt", address)
+
+
 @contextmanager
 def _quietly() -> Iterator[None]:
     """Without whisper's bar where nobody watches, and without warnings of files that it leaves open."""
     with warnings.catch_warnings(), nullcontext() if sys.stderr.isatty() else redirect_stderr(io.StringIO()):
         warnings.simplefilter("ignore")
         yield
-
-
-def _tokenizer(model: Any) -> Any:
-    from whisper.tokenizer import get_tokenizer
-
-    return get_tokenizer(model.is_multilingual, num_languages=model.num_languages)
 
 
 def _unreachable(params: Params, error: Exception) -> str:
@@ -216,6 +223,8 @@ def _decoded(params: Params, model: Any, windows: Sequence[Samples]) -> list[Any
     import torch
     from whisper.decoding import DecodingOptions, decode
 
+    from cascade.captioners import _tokens
+
     half = params.compute == "float16"
     with torch.no_grad():
         features = [_encoded(model, window, half) for window in windows]
@@ -225,7 +234,7 @@ def _decoded(params: Params, model: Any, windows: Sequence[Samples]) -> list[Any
         results = decode(model, rows, options)
         chances = [{"en": 1.0}] * ROWS
         if model.is_multilingual:
-            chances = model.detect_language(rows, _tokenizer(model))[1]
+            chances = model.detect_language(rows, _tokens.tokenizer(model))[1]
     return [
         SimpleNamespace(result=result, language_probability=chance.get(result.language, 0.0), model=model)
         for result, chance, _ in zip(results, chances, windows, strict=False)
@@ -247,10 +256,10 @@ def _encoded(model: Any, samples: Samples, half: bool) -> Any:
 
 def _take(params: Params, clip: _Clip, row: _Window, found: Any) -> list[_Window]:
     """Add to the clip what a window said; what remains to be heard of the window."""
-    from cascade.captioners import _speech
+    from cascade.captioners import _speech, _tokens
 
     begin, length = row.start / _speech.RATE, len(row.samples) / _speech.RATE
-    spans, done = _spans(found.result, found.model)
+    spans, done = _tokens.spans(found.result, found.model)
     made = [_speech.segment(params, begin, begin + length, _said(found, *span)) for span in spans]
     # Nothing is asked again of a window that said no speech: it would go on inventing.
     rest = length - done if done is not None and not all(segment["dropped"] for segment in made) else 0.0
@@ -275,25 +284,3 @@ def _said(found: Any, start: float, end: float, text: str) -> Any:
         no_speech_prob=result.no_speech_prob,
         compression_ratio=result.compression_ratio,
     )
-
-
-def _spans(result: Any, model: Any) -> tuple[list[tuple[float, float, str]], float | None]:
-    """(start, end, text) of each segment in seconds of the window, and up to where it is finished; None is all of it.
-
-    Two timestamps in a row part segments. After the last pair comes an unfinished segment, unless a single timestamp
-    closes it: then there is no speech after that.
-    """
-    tokenizer = _tokenizer(model)
-    tokens, first = result.tokens, tokenizer.timestamp_begin
-    cuts = [at + 1 for at, (one, two) in enumerate(pairwise(tokens)) if one >= first and two >= first]
-    parts = [tokens[begin:end] for begin, end in pairwise([0, *cuts, len(tokens)])]
-    spans = [_span(part, first, tokenizer) for part in parts if part]
-    closed = len(tokens) > 1 and tokens[-1] >= first and tokens[-2] < first
-    return spans, None if closed or not cuts else (tokens[cuts[-1] - 1] - first) * PRECISION
-
-
-def _span(part: Sequence[int], first: int, tokenizer: Any) -> tuple[float, float, str]:
-    times = [(token - first) * PRECISION for token in part if token >= first]
-    text = tokenizer.decode([token for token in part if token < tokenizer.eot])
-    start = times[0] if part[0] >= first else 0.0
-    return start, times[-1] if part[-1] >= first and len(times) > 1 else 30.0, text

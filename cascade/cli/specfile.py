@@ -36,6 +36,8 @@ def read(path: Path, flags: Mapping[str, bool]) -> dict[str, Any]:
         if value is not None:
             # TOML reads `speech.model = …` as a table in a table.
             value = _dotted(value) if name == "caption-param" else value
+            if name == "only":
+                value = _each(value)
             said[name] = _typed(value, flags[name], f"--spec {path}: {name}")
     return said
 
@@ -84,10 +86,17 @@ def _typed(value: Any, repeated: bool, place: str) -> Any:
 
 
 def _pairs(value: Any, place: str) -> list[str]:
-    """`{key: value}`, `{key: [value, …]}` or `[key=value, …]` as `key=value` texts."""
+    """`{key: value}` or `[key=value, …]` as `key=value` texts."""
     if isinstance(value, dict):
-        return [f"{key}={_json(one)}" for key, several in value.items() for one in _several(several)]
+        return [f"{key}={_json(one)}" for key, one in value.items()]
     return [_plain(one, place) for one in _several(value)]
+
+
+def _each(value: Any) -> Any:
+    """`{tag: [one, other]}` wants either, as the flag given twice does."""
+    if not isinstance(value, dict):
+        return value
+    return [f"{tag}={_json(one)}" for tag, several in value.items() for one in _several(several)]
 
 
 def _dotted(value: Any) -> Any:

@@ -24,6 +24,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from http.client import HTTPException
 from importlib.util import find_spec
+from logging import ERROR
 from pathlib import Path, PurePosixPath
 from typing import IO
 from urllib.error import HTTPError, URLError
@@ -57,15 +58,19 @@ class Source:
         return Path(os.environ.get("CASCADE_DATA") or cache) / f"{self.name}-{self.revision[:8]}"
 
     @property
+    def address(self) -> str:
+        """Where its files are on the hub."""
+        return f"{endpoint()}/datasets/{self.repository}/resolve/{self.revision}"
+
+    @property
     def whole(self) -> bool:
         """Whether its clips are here, all of them."""
         return (self.folder / "fetched.json").is_file()
 
     def advice(self) -> str:
         """What to download by other means, and where to put it."""
-        url = f"{_endpoint()}/datasets/{self.repository}/resolve/{self.revision}"
         return (
-            f"where the hub can be reached, download {url}/{self.metadata} and {url}/{self.archive}, "
+            f"where the hub can be reached, download {self.address}/{self.metadata} and {self.address}/{self.archive}, "
             "unpack the archive beside the metadata, and give --data DIR"
         )
 
@@ -101,7 +106,8 @@ def _alone(folder: Path) -> Iterator[None]:
         yield
 
 
-def _endpoint() -> str:
+def endpoint() -> str:
+    """The hub's own address, as `HF_ENDPOINT` says."""
     return (os.environ.get("HF_ENDPOINT") or "https://huggingface.co").rstrip("/")
 
 
@@ -110,7 +116,7 @@ def _download(source: Source, name: str) -> Path:
     from huggingface_hub import hf_hub_download
 
     try:
-        _reach(f"{_endpoint()}/datasets/{source.repository}/resolve/{source.revision}/{name}")
+        _reach(f"{source.address}/{name}")
         with _bars():
             path = _patiently(
                 lambda: hf_hub_download(
@@ -119,7 +125,7 @@ def _download(source: Source, name: str) -> Path:
                     repo_type="dataset",
                     revision=source.revision,
                     local_dir=source.folder,
-                    endpoint=_endpoint(),
+                    endpoint=endpoint(),
                 )
             )
             expected = _sha256(source, path, name)
@@ -145,12 +151,25 @@ def _patiently(download: Callable[[], str]) -> Path:
     raise AssertionError("the last try returns or raises")
 
 
+def unreachable(url: str) -> str:
+    """Why an address cannot be reached from here, in a word or two, or `""`."""
+    try:
+        _reach(url)
+    except (OSError, ValueError) as error:
+        return _reason(error)
+    return "HF_HUB_OFFLINE is set" if _offline() else ""
+
+
+def _offline() -> bool:
+    return os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE")
+
+
 def _reach(url: str) -> None:
     """Raise OSError at once where the hub cannot be reached: huggingface_hub would try for half a minute.
 
     Whatever the hub answers is huggingface_hub's to deal with.
     """
-    if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"):
+    if _offline():
         return
     try:
         urlopen(Request(url, method="HEAD"), timeout=_PATIENCE).close()
@@ -191,7 +210,7 @@ def _bars() -> Iterator[None]:
 
     said = logging.get_verbosity()
     hidden = not sys.stderr.isatty() and not are_progress_bars_disabled()
-    logging.set_verbosity(logging.ERROR)
+    logging.set_verbosity(ERROR)
     if hidden:
         disable_progress_bars()
     try:

