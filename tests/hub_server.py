@@ -55,7 +55,7 @@ class Hub:
                 asked = self.headers.get("Range", "")
                 hub.asked.append((self.command, name, asked))
                 content = hub.files.get(name)
-                if hub.status != 200 or content is None or folder != "/datasets/BoJack/MMAR":
+                if hub.status != 200 or content is None or not folder.endswith("/datasets/BoJack/MMAR"):
                     self.send_response(hub.status if hub.status != 200 else 404)
                     self.send_header("Content-Length", "0")
                     self.end_headers()

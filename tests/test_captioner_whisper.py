@@ -161,6 +161,26 @@ def test_an_unfinished_window_is_heard_on_from_there() -> None:
     assert engine._take(PARAMS, engine._Clip(), engine._Window(0, 0, samples), found) == []
 
 
+def test_a_language_is_detected_in_each_window(tmp_path: Path) -> None:
+    from whisper.model import ModelDimensions, Whisper
+    from whisper.tokenizer import LANGUAGES
+
+    torch.manual_seed(0)
+    small = {"n_audio_state": 64, "n_audio_head": 1, "n_audio_layer": 1, "n_text_state": 64, "n_text_head": 1}
+    dims = {**whisper_weights.AUDIO, **whisper_weights.TEXT, **small, "n_text_layer": 1, "n_vocab": 51865}
+    state = Whisper(ModelDimensions(**dims)).state_dict()
+    state = {
+        name: torch.randn_like(value) * 0.3 if value.is_floating_point() else value for name, value in state.items()
+    }
+    torch.save({"dims": dims, "model_state_dict": state}, tmp_path / "m.pt")
+    path = clips.write(tmp_path / "a.wav", clips.noise(2))
+    host = Host(device="cpu", threads=1, files={"b2:m": tmp_path / "m.pt"})
+    found = engine.make(engine.Params(model="b2:m"), host)([path])[0].meta
+    assert found["language"] in LANGUAGES and 0 < found["language_probability"] <= 1
+    told = engine.make(engine.Params(model="b2:m", language="fr"), host)([path])[0].meta
+    assert told["language"] == "fr" and 0 <= told["language_probability"] <= 1
+
+
 class _Trap:
     def __reduce__(self) -> Any:
         return (Path("trapped").write_text, ("code has run",))

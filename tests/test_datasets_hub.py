@@ -200,6 +200,15 @@ def test_a_hub_out_of_reach_is_one_line(endpoint: str, monkeypatch: pytest.Monke
     assert f"download {endpoint.rstrip('/')}/datasets/BoJack/MMAR/resolve/3bd05112" in result.stderr
 
 
+def test_a_proxy_is_honoured(start: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Hub(files()) as server:
+        start(server)
+        monkeypatch.setenv("HF_ENDPOINT", "http://hub.invalid")
+        monkeypatch.setenv("HTTP_PROXY", server.url)
+        monkeypatch.setenv("http_proxy", server.url)
+        assert len(datasets.load("mmar").items) == 5
+
+
 def test_offline_is_honoured() -> None:
     with Hub(files()) as server:
         changes = {"HF_ENDPOINT": server.url, "HF_HUB_OFFLINE": "1"}
