@@ -28,7 +28,7 @@ from logging import ERROR
 from pathlib import Path, PurePosixPath
 from typing import IO
 from urllib.error import HTTPError, URLError
-from urllib.request import Request, urlopen
+from urllib.request import Request, build_opener
 
 from cascade.errors import DatasetError, MissingExtra
 from cascade.hashing import sha256_file
@@ -172,7 +172,7 @@ def _reach(url: str) -> None:
     if _offline():
         return
     try:
-        urlopen(Request(url, method="HEAD"), timeout=_PATIENCE).close()
+        build_opener().open(Request(url, method="HEAD"), timeout=_PATIENCE).close()
     except HTTPError as answer:
         answer.close()
     except HTTPException as error:
