@@ -170,7 +170,11 @@ def test_the_doctor_on_a_bare_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     assert {f"pip install 'audio-cascade[{extra}]'" for extra in ("llm", "hub", "whisper", "clap", "local")} <= commands
     assert found["ffmpeg"] == "ok"
     text = cascade("doctor").stdout
-    assert "things are missing" in text and "pip install 'audio-cascade[whisper]'" in text
+    assert (
+        "pip install 'audio-cascade[clap,hub,llm,whisper]'" in text
+        and "things are missing" in text
+        and "pip install 'audio-cascade[whisper]'" in text
+    )
 
 
 def test_the_doctor_where_nothing_is_missing(mini: Path) -> None:
