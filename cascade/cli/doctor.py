@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import re
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
@@ -74,14 +75,18 @@ def doctor(
     typer.echo(_page(needed), nl=False)
     typer.echo("\nThis machine:")
     typer.echo(_page(machine), nl=False)
-    typer.echo(
-        "\nNothing is missing." if ready else f"\n{_missing(needed)} missing; the offline demo needs less: make demo"
-    )
+    typer.echo(f"\n{_verdict(needed)}")
 
 
-def _missing(checks: list[Check]) -> str:
+def _verdict(checks: list[Check]) -> str:
+    """How much is missing, and the one command that installs all of it that can be installed."""
     count = sum(check.state == MISSING for check in checks)
-    return f"{count} thing is" if count == 1 else f"{count} things are"
+    if not count:
+        return "Nothing is missing."
+    extras = sorted({extra for check in checks for extra in re.findall(r"audio-cascade\[(\w+)\]", check.command)})
+    install = f"All packages at once:\n  $ pip install 'audio-cascade[{','.join(extras)}]'\n" if extras else ""
+    things = "1 thing is" if count == 1 else f"{count} things are"
+    return f"{install}{things} missing; the offline demo needs less: make demo"
 
 
 def _page(checks: list[Check]) -> str:
