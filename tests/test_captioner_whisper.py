@@ -67,6 +67,13 @@ def test_speech_is_transcribed_and_a_clip_is_alike_in_any_company(caption: Capti
         assert segment["avg_logprob"] <= 0 <= segment["no_speech_prob"] <= 1
 
 
+def test_eight_rows_say_what_one_says(caption: Captioner, monkeypatch: pytest.MonkeyPatch) -> None:
+    paths = [DEMO / "01.flac", DEMO / "14.flac"]
+    alone = [one.text for one in caption(paths)]
+    monkeypatch.setattr(engine, "_rows", lambda model: engine.ROWS)
+    assert [one.text for one in caption(paths)] == [one.text for one in caption(paths[::-1])][::-1] == alone
+
+
 def test_a_long_clip_is_heard_to_its_end_with_its_times(caption: Captioner, tmp_path: Path) -> None:
     import soundfile
 
@@ -117,6 +124,7 @@ def test_a_long_clip_and_many_clips_are_held_a_few_windows_at_a_time(
         return [SimpleNamespace(result=said, language_probability=1.0, model=_Model()) for _ in windows]
 
     monkeypatch.setattr(engine, "_decoded", decoded)
+    monkeypatch.setattr(engine, "_rows", lambda model: engine.ROWS)
     caption = engine.make(PARAMS, host)
     hour = clips.write(tmp_path / "long.wav", clips.silence(600), 8_000)  # 20 minutes
     short = clips.write(tmp_path / "short.wav", clips.tone(440, 1))

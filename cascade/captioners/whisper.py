@@ -1,12 +1,13 @@
 """What is said in a clip, by OpenAI's Whisper.
 
-Samples go in as arrays, so no ffmpeg is needed. A clip is heard in windows of at most 30 s, cut at quiet moments; the
-windows of all clips are decoded side by side, eight at a time: at temperature 0, with no fallback and no conditioning
-on previous text. Where a window's last sentence is unfinished, the rest is heard again as a window of its own, as
-Whisper's own transcription does. What is dropped as no speech is decided as `faster-whisper` does.
+Samples go in as arrays, so no ffmpeg is needed. A clip is heard in windows of at most 30 s, cut at quiet moments, at
+temperature 0, with no fallback and no conditioning on previous text. Where a window's last sentence is unfinished, the
+rest is heard again as a window of its own, as Whisper's own transcription does. What is dropped as no speech is decided
+as `faster-whisper` does.
 
-Every decoding has eight rows, spare ones repeating the last, and the encoder hears one window at a time: so the
-arithmetic has one shape, and a transcript is the same alone and in any company.
+On a GPU the windows of all clips are decoded side by side, always in eight rows, spare ones repeating the last, so the
+arithmetic has one shape whatever the company. On a processor they are decoded one by one: eight rows were no faster
+there (16 clips with tiny.en on one core: 30 s, one by one 25 s), and a row's last bits depend on its place.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ SLOT = "speech"
 NEEDS = dict.fromkeys(("whisper", "soundfile", "av", "soxr"), "pip install 'audio-cascade[whisper]'")
 FILES = {"model": None}
 
-ROWS = 8  # windows decoded together, always
+ROWS = 8  # windows decoded together on a GPU, always
 LEAST = 0.5  # seconds; less than that is not worth a window of its own
 AHEAD = 1.0  # seconds that a window must get on, or it would be heard for ever
 
@@ -190,7 +191,7 @@ def _captions(params: Params, model: Any, about: Mapping[str, str], clips: Seque
     heard = [_Clip() for _ in clips]
     coming = _windows(clips)
     rests: deque[_Window] = deque()
-    while rows := _next(rests, coming):
+    while rows := _next(rests, coming, _rows(model)):
         began = time.perf_counter()
         for row, found in zip(rows, _decoded(params, model, [row.samples for row in rows]), strict=True):
             rests.extend(_take(params, heard[row.clip], row, found))
@@ -211,15 +212,19 @@ def _windows(clips: Sequence[Path]) -> Iterator[_Window]:
             yield _Window(number, start, samples)
 
 
-def _next(rests: deque[_Window], coming: Iterator[_Window]) -> list[_Window]:
-    rows = [rests.popleft() for _ in range(min(ROWS, len(rests)))]
-    while len(rows) < ROWS and (window := next(coming, None)):
+def _rows(model: Any) -> int:
+    return 1 if model.device.type == "cpu" else ROWS
+
+
+def _next(rests: deque[_Window], coming: Iterator[_Window], most: int) -> list[_Window]:
+    rows = [rests.popleft() for _ in range(min(most, len(rests)))]
+    while len(rows) < most and (window := next(coming, None)):
         rows.append(window)
     return rows
 
 
 def _decoded(params: Params, model: Any, windows: Sequence[Samples]) -> list[Any]:
-    """Whisper's result of each of at most `ROWS` windows, with `language_probability`."""
+    """Whisper's result of each window, with `language_probability`; there are at most `_rows(model)` windows."""
     import torch
     from whisper.decoding import DecodingOptions, decode
 
@@ -228,11 +233,11 @@ def _decoded(params: Params, model: Any, windows: Sequence[Samples]) -> list[Any
     half = params.compute == "float16"
     with torch.no_grad():
         features = [_encoded(model, window, half) for window in windows]
-        rows = torch.cat(features + features[-1:] * (ROWS - len(features)))
+        rows = torch.cat(features + features[-1:] * (_rows(model) - len(features)))
         beams = params.beam_size if params.beam_size > 1 else None
         options = DecodingOptions(language=_language(params, model), temperature=0.0, beam_size=beams, fp16=half)
         results = decode(model, rows, options)
-        chances = [{"en": 1.0}] * ROWS
+        chances = [{"en": 1.0}] * len(windows)
         if model.is_multilingual:
             chances = model.detect_language(rows, _tokens.tokenizer(model))[1]
     return [

@@ -26,6 +26,8 @@ def read(path: Path, flags: Mapping[str, bool]) -> dict[str, Any]:
     file cannot be read or says what no flag says.
     """
     found = _parsed(path)
+    if found is None:
+        raise UserError(f"--spec {path}: is empty; `flag: value` lines are needed")
     if not isinstance(found, dict):
         raise UserError(f"--spec {path}: `flag: value` lines are needed, not {type(found).__name__}")
     said: dict[str, Any] = {}
