@@ -56,8 +56,7 @@ def music(host: Host) -> Captioner:
 
 
 def sound(folder: Path, name: str, seconds: float, rate: int = 44_100) -> Path:
-    samples = 0.2 * np.sin(np.arange(round(seconds * rate)) ** 1.5 / 3000) + np.resize(clips.noise(3, 0.02), 1)
-    return clips.write(folder / name, samples, rate)
+    return clips.write(folder / name, 0.2 * np.sin(np.arange(round(seconds * rate)) ** 1.5 / 3000), rate)
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
@@ -318,4 +317,4 @@ def test_importing_msclap_leaves_the_process_as_it_was(host: Host) -> None:
     before = list(warnings.filters)
     _clap.Clap("2023", "b2:w", "", host, "sound")
     assert list(warnings.filters) == before
-    assert getattr(sys.modules.get("torchaudio"), "__file__", "real")
+    assert "torchaudio" not in sys.modules or hasattr(sys.modules["torchaudio"], "__file__")  # no stand-in is left
