@@ -201,10 +201,11 @@ class Score:
 class Captioner(Protocol):
     """An engine, built once, that turns clips into captions: as many as it was given, in their order.
 
-    Raises `ClipError` for a clip that it cannot hear; a batch that raises is tried again clip by clip.
+    A clip that it cannot hear is a `Failure` in its place, or raises `ClipError`: a batch that raises is tried again
+    clip by clip.
     """
 
-    def __call__(self, clips: Sequence[Path], /) -> Sequence[Caption]: ...
+    def __call__(self, clips: Sequence[Path], /) -> Sequence[Caption | Failure]: ...
 
 
 class Lookup(Protocol):

@@ -1,25 +1,63 @@
-"""Captioners in this process, a batch at a time. A batch that fails is tried again clip by clip."""
+"""Captioners in this process: a batch at a time, or clip by clip in lanes, each a thread of its own.
+
+A batch that fails is tried again clip by clip.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from queue import SimpleQueue
+from threading import Event, Thread
 
 from cascade import captioners
 from cascade.errors import ItemError, UserError
 from cascade.types import Caption, Captioner, CaptionerSpec, Failure, Host
 
+_Result = tuple[Path, Caption | Failure]
 
-def run(spec: CaptionerSpec, host: Host, clips: Sequence[Path]) -> Iterator[tuple[Path, Caption | Failure]]:
+
+def run(spec: CaptionerSpec, host: Host, clips: Sequence[Path]) -> Iterator[_Result]:
     """Each clip with its caption, or with what went wrong with it."""
     captioner = captioners.build(spec, host)
+    lanes = captioners.lanes(spec, host)
+    if lanes:
+        yield from _side_by_side(captioner, clips, lanes)
+        return
     for start in range(0, len(clips), host.batch):
         yield from _batch(captioner, clips[start : start + host.batch])
 
 
-def _batch(captioner: Captioner, clips: Sequence[Path]) -> Iterator[tuple[Path, Caption | Failure]]:
+def _side_by_side(captioner: Captioner, clips: Sequence[Path], lanes: int) -> Iterator[_Result]:
+    """Each clip by a call of its own, as it is done; what is in flight when the caller leaves is left behind."""
+    coming, done, left = iter(clips), SimpleQueue[_Result | UserError](), Event()
+
+    def lane() -> None:
+        try:
+            for clip in coming:  # a list's iterator hands each clip to one thread
+                if left.is_set():
+                    return
+                for result in _batch(captioner, [clip]):
+                    done.put(result)
+        except UserError as error:
+            done.put(error)
+
+    # Daemons: a call that waits for a server must not hold the process when its user wants to leave.
+    for number in range(min(lanes, len(clips))):
+        Thread(target=lane, name=f"lane-{number}", daemon=True).start()
     try:
-        captions: Sequence[Caption | Failure] = captioner(clips)
+        for _ in clips:
+            result = done.get()
+            if isinstance(result, UserError):
+                raise result
+            yield result
+    finally:
+        left.set()
+
+
+def _batch(captioner: Captioner, clips: Sequence[Path]) -> Iterator[_Result]:
+    try:
+        captions = captioner(clips)
     except UserError:
         raise
     except Exception as error:  # noqa: BLE001 - an engine may raise anything; a bad clip costs one failure, not the run

@@ -5,6 +5,8 @@ the command that installs it. `SLOT` is the slot that the engine usually fills. 
 parameter that may be a local file or folder to the shipped file that is meant where it is left empty, or to None: the
 digest goes into the spec, the path into `Host.files`.
 `absent(params, host)`, where there is one, says what would be fetched before the first clip, and from which address.
+`lanes(params, host)`, where there is one, says how many clips are heard at once, each by a call of its own from a
+thread of its own; without it, or at 0, calls come one after another, with up to `host.batch` clips.
 
 Two engines hear nothing: `file` and `oracle` look up what is known of an item. They have `lookup(spec, host)` in the
 place of `make`, need no clip, and never enter the cache.
@@ -81,6 +83,12 @@ def build(spec: CaptionerSpec, host: Host) -> Captioner:
     module = plugins.find("captioners", spec.name)
     captioner: Captioner = module.make(module.Params(**spec.params), host)
     return captioner
+
+
+def lanes(spec: CaptionerSpec, host: Host) -> int:
+    """How many clips the engine of a spec hears at once, each by a call of its own; 0 for one call a batch."""
+    module = plugins.find("captioners", spec.name)
+    return int(module.lanes(module.Params(**spec.params), host)) if hasattr(module, "lanes") else 0
 
 
 def lookup(spec: CaptionerSpec, host: Host) -> Lookup:

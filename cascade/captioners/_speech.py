@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from cascade.errors import MissingExtra
 from cascade.types import Caption
 
 if TYPE_CHECKING:
@@ -20,8 +22,12 @@ TOKENS = 224  # a window, half of the decoder's context, as Whisper's own decodi
 
 
 class Gate(Protocol):
-    """The bounds of the gate, as an engine's parameters have them."""
+    """The gate's bounds and what is told, as an engine's parameters have them."""
 
+    @property
+    def times(self) -> bool: ...
+    @property
+    def vad(self) -> bool: ...
     @property
     def max_compression(self) -> float: ...
     @property
@@ -52,6 +58,24 @@ def quiet(samples: Samples) -> int:
     return begin + int((steps**2).mean(axis=1).argmin()) * STEP + STEP // 2
 
 
+def check(gate: Gate) -> None:
+    """Raise MissingExtra where the detector of voices is asked for and not installed."""
+    if gate.vad and find_spec("faster_whisper") is None:
+        raise MissingExtra("vad=true", "faster_whisper", "pip install 'audio-cascade[local]'")
+
+
+def voices(samples: Samples) -> list[tuple[float, float]]:
+    """Where Silero's detector hears a voice, in seconds of the window."""
+    from faster_whisper.vad import get_speech_timestamps
+
+    return [(span["start"] / RATE, span["end"] / RATE) for span in get_speech_timestamps(samples)]
+
+
+def silent(start: int, samples: Samples) -> dict[str, Any]:
+    """What `meta` says of a window without a voice, which is not transcribed."""
+    return window(start / RATE, (start + len(samples)) / RATE, "", 0.0)
+
+
 def window(begin: float, end: float, language: str, probability: float) -> dict[str, Any]:
     """What `meta` says of one window, in seconds of the clip."""
     return {
@@ -62,8 +86,13 @@ def window(begin: float, end: float, language: str, probability: float) -> dict[
     }
 
 
-def segment(gate: Gate, begin: float, end: float, found: Any) -> dict[str, Any]:
-    """What `meta` says of one segment of the window from `begin` to `end`; `found` has Whisper's own fields."""
+def segment(
+    gate: Gate, begin: float, end: float, found: Any, voice: Sequence[tuple[float, float]] | None = None
+) -> dict[str, Any]:
+    """What `meta` says of one segment of the window from `begin` to `end`; `found` has Whisper's own fields.
+
+    `voice` is what `voices` heard in the window, None where it was not asked.
+    """
     # Whisper hears a window as if padded to 30 s, and its times may lie in the padding.
     made = {
         "start": round(min(begin + found.start, end), 2),
@@ -73,6 +102,8 @@ def segment(gate: Gate, begin: float, end: float, found: Any) -> dict[str, Any]:
         "no_speech_prob": round(float(found.no_speech_prob), 4),
         "compression_ratio": round(float(found.compression_ratio), 3),
     }
+    if voice is not None and not any(start < found.end and stop > found.start for start, stop in voice):
+        return {**made, "dropped": "no voice"}
     return {**made, "dropped": no_speech(gate, made)}
 
 
@@ -91,7 +122,11 @@ def no_speech(gate: Gate, segment: Mapping[str, Any]) -> str:
 
 
 def caption(
-    windows: Sequence[dict[str, Any]], segments: Sequence[dict[str, Any]], seconds: float, about: Mapping[str, Any]
+    gate: Gate,
+    windows: Sequence[dict[str, Any]],
+    segments: Sequence[dict[str, Any]],
+    seconds: float,
+    about: Mapping[str, Any],
 ) -> Caption:
     """The transcript of what is speech, with all that was heard in `meta`; `seconds` is the time it took."""
     kept = [segment for segment in segments if not segment["dropped"]]
@@ -107,7 +142,11 @@ def caption(
     }
     if len(kept) < len(segments):
         meta["raw"] = " ".join(segment["text"] for segment in segments)
-    return Caption(text=" ".join(segment["text"] for segment in kept), meta=meta)
+    return Caption(text=_timed(kept) if gate.times else " ".join(segment["text"] for segment in kept), meta=meta)
+
+
+def _timed(kept: Sequence[Mapping[str, Any]]) -> str:
+    return "\n".join(f"{segment['start']:.1f}-{segment['end']:.1f} s: {segment['text']}" for segment in kept)
 
 
 def _leading(windows: Sequence[dict[str, Any]], kept: Sequence[dict[str, Any]]) -> dict[str, Any]:

@@ -16,14 +16,13 @@ def tokenizer(model: Any) -> Any:
     return get_tokenizer(model.is_multilingual, num_languages=model.num_languages)
 
 
-def spans(result: Any, model: Any) -> tuple[list[tuple[float, float, str]], float | None]:
+def spans(tokens: Sequence[int], words: Any) -> tuple[list[tuple[float, float, str]], float | None]:
     """(start, end, text) of each segment in seconds of the window, and up to where it is finished; None is all of it.
 
-    Two timestamps in a row part segments. After the last pair comes an unfinished segment, unless a single timestamp
-    closes it: then there is no speech after that.
+    `words` is the tokenizer. Two timestamps in a row part segments. After the last pair comes an unfinished segment,
+    unless a single timestamp closes it: then there is no speech after that.
     """
-    words = tokenizer(model)
-    tokens, first = result.tokens, words.timestamp_begin
+    first = words.timestamp_begin
     cuts = [at + 1 for at, (one, two) in enumerate(pairwise(tokens)) if one >= first and two >= first]
     parts = [tokens[begin:end] for begin, end in pairwise([0, *cuts, len(tokens)])]
     found = [_span(part, first, words) for part in parts if part]

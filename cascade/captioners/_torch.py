@@ -1,6 +1,12 @@
-"""Where torch computes: the device that was asked for, and how many threads."""
+"""Where torch computes: the device that was asked for, and on a processor in how many lanes.
+
+On a processor each clip is computed by one thread, clips side by side: sums are then made in one order whatever the
+number of cores and the company, and no thread waits for another.
+"""
 
 from __future__ import annotations
+
+import os
 
 from cascade.errors import UserError
 from cascade.types import Host
@@ -9,12 +15,29 @@ from cascade.types import Host
 def device(host: Host) -> str:
     """The device's name for torch; `auto` is CUDA where there is one, else Apple's GPU, else the processor.
 
-    Sets torch's threads where the host names a number. Raises UserError for a device that is not here.
+    On a processor torch is set to one thread. Raises UserError for a device that is not here.
     """
     import torch
 
-    if host.threads:
-        torch.set_num_threads(host.threads)
+    name = _found(host)
+    if name == "cpu":
+        torch.set_num_threads(1)
+    return name
+
+
+def lanes(host: Host) -> int:
+    """How many clips are computed side by side: as many as there are threads, on a GPU 0, one batch after another."""
+    return min(host.threads or cores(), host.batch) if _found(host) == "cpu" else 0
+
+
+def cores() -> int:
+    """The processor's cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _found(host: Host) -> str:
+    import torch
+
     if host.device == "auto":
         return "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     try:

