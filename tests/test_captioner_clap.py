@@ -6,8 +6,11 @@ import json
 import pickle
 import sys
 import warnings
+from collections import Counter
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,7 +19,7 @@ from cascade import captioners
 from cascade.backends import local
 from cascade.captioners import clap_music, clap_sound, clapcap
 from cascade.errors import UserError
-from cascade.types import Caption, Captioner, Failure, Host
+from cascade.types import Caption, Failure, Host
 
 np = pytest.importorskip("numpy")
 torch = pytest.importorskip("torch")
@@ -46,12 +49,12 @@ def clap(host: Host) -> Any:
 
 
 @pytest.fixture(scope="module")
-def caption(host: Host) -> Captioner:
+def caption(host: Host) -> Any:
     return clapcap.make(clapcap.Params(weights="b2:w", entry_length=20), host)
 
 
 @pytest.fixture(scope="module")
-def music(host: Host) -> Captioner:
+def music(host: Host) -> Any:
     return clap_music.make(clap_music.Params(weights="b2:w"), host)
 
 
@@ -72,26 +75,47 @@ def test_the_same_caption_as_msclap_for_a_mono_clip_of_seven_seconds(clap: Any, 
     try:
         theirs = wrapper.generate_caption([path], entry_length=30)[0]
         ((_, _, samples),) = _clap.windows(path)
-        ours, _ = clapcap._sentence(clapcap.Params(entry_length=30), clap, samples)
+        ((ours, _),) = clapcap.sentences(clapcap.Params(entry_length=30), clap, samples[None])
     finally:
         gpt.transformer.ln_f.weight.data = before
     assert ours == clapcap._tidy(theirs) and len(theirs) > 5
 
 
-def test_the_same_beams_as_msclap_where_they_stop(clap: Any) -> None:
-    torch.manual_seed(3)
-    shown = torch.randn(1, 40, 768)
-    gpt, tokenizer = clap.model.gpt, clap.wrapper.tokenizer
-    stop = tokenizer.encode(_beam.STOP)[0]
-    before = gpt.transformer.wte.weight.data.clone()
-    for seed in range(4):
-        torch.manual_seed(seed)
-        gpt.transformer.wte.weight.data = before + 0.05 * torch.randn_like(before)
-        gpt.lm_head.weight = gpt.transformer.wte.weight
-        theirs = clap.wrapper._generate_beam(embed=shown, entry_length=25)[0]
-        tokens, score = _beam.search(gpt, shown, stop, 5, 25)
-        assert tokenizer.decode(tokens) == theirs and score < 0
-    gpt.transformer.wte.weight.data = before
+@pytest.fixture
+def lively(clap: Any) -> Iterator[Any]:
+    """GPT-2 with a louder last layer, and its usual word in the stop token's place: beams differ, part and stop."""
+    gpt, stop = clap.model.gpt, clap.wrapper.tokenizer.encode(_beam.STOP)[0]
+    norm, words = gpt.transformer.ln_f.weight, gpt.transformer.wte.weight
+    before = norm.data.clone(), words.data.clone()
+    torch.manual_seed(0)
+    norm.data += 8 * torch.randn_like(norm)
+    torch.manual_seed(1)
+    shown = torch.randn(8, 40, 768) * torch.linspace(0.5, 3, 8)[:, None, None]
+    usual = Counter(token for tokens, _ in _beam.search(gpt, shown, -1, 5, 15) for token in set(tokens))
+    (often, _), *_ = usual.most_common(1)
+    words.data[[stop, often]] = words.data[[often, stop]]
+    gpt.lm_head.weight = words
+    yield SimpleNamespace(gpt=gpt, stop=stop, shown=shown)
+    norm.data, words.data = before
+
+
+def test_the_same_beams_as_msclap_where_they_stop(clap: Any, lively: Any) -> None:
+    lengths = set()
+    for shown in lively.shown[:3]:
+        theirs = clap.wrapper._generate_beam(embed=shown[None], entry_length=15)[0]
+        ((tokens, score),) = _beam.search(lively.gpt, shown[None], lively.stop, 5, 15)
+        assert clap.wrapper.tokenizer.decode(tokens) == theirs and score < 0
+        lengths.add(len(tokens))
+    assert len(lengths) > 1 and max(lengths) < 15
+
+
+@pytest.mark.parametrize("fixed", [False, True])
+def test_windows_side_by_side_have_the_beams_they_have_alone(lively: Any, fixed: bool) -> None:
+    alone = [_beam.search(lively.gpt, one[None], lively.stop, 5, 15)[0] for one in lively.shown]
+    together = _beam.search(lively.gpt, lively.shown, lively.stop, 5, 15, fixed=fixed)
+    assert len({len(tokens) for tokens, _ in alone}) > 2
+    assert [tokens for tokens, _ in together] == [tokens for tokens, _ in alone]
+    assert [score for _, score in together] == pytest.approx([score for _, score in alone], abs=1e-4)
 
 
 def test_windows_have_times_and_fill_seven_seconds_as_msclap_does(tmp_path: Path) -> None:
@@ -112,7 +136,7 @@ def plain(one: Caption) -> tuple[str, dict[str, Any]]:
     return one.text, {**one.meta, "seconds": 0}
 
 
-def test_a_caption_is_alike_in_any_company(caption: Captioner, music: Captioner, tmp_path: Path) -> None:
+def test_a_caption_is_alike_in_any_company(caption: Any, music: Any, tmp_path: Path) -> None:
     paths = [sound(tmp_path, "a.wav", 9), clips.write(tmp_path / "b.wav", clips.noise(2)), sound(tmp_path, "c.wav", 1)]
     for engine in (caption, music):
         alone = [plain(engine([path])[0]) for path in paths]
@@ -121,6 +145,30 @@ def test_a_caption_is_alike_in_any_company(caption: Captioner, music: Captioner,
     meta = caption(paths)[0].meta
     assert [(one["start"], one["end"]) for one in meta["windows"]] == [(0.0, 7.0), (7.0, 9.0)]
     assert {"msclap", "torch", "transformers", "device", "compute", "weights", "seconds"} <= meta.keys()
+
+
+@pytest.mark.parametrize("name", ["clapcap", "clap-sound"])
+def test_lanes_and_rows_say_the_same(name: str, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "bad.mp3").write_text("no sound")
+    paths = [sound(tmp_path, "0.wav", 8), tmp_path / "bad.mp3", sound(tmp_path, "1.wav", 3)]
+    given = {"entry_length": "3"} if name == "clapcap" else {"vocabulary": vocabulary()}
+    spec, files = captioners.specify("sound", name, {"weights": str(weights), **given})
+    found = [
+        dict(local.run(spec, Host(device="cpu", threads=threads, files=files), order))
+        for threads, order in ((1, paths), (3, paths[::-1]))
+    ]
+    told = [result(found[0][path]) for path in paths]
+    assert [result(found[1][path]) for path in paths] == told
+    assert [type(found[0][path]) for path in paths] == [Caption, Failure, Caption]
+    # As on a GPU: the windows of all clips are rows of one batch.
+    monkeypatch.setattr(_clap.Clap, "fixed", property(lambda clap: True))
+    monkeypatch.setattr(_clap, "ROWS", 4)
+    engine = captioners.build(spec, Host(device="cpu", files=files))
+    assert [result(one)[0] for one in engine(paths)] == [text for text, _ in told]
+
+
+def result(one: Caption | Failure) -> tuple[str, Any]:
+    return plain(one) if isinstance(one, Caption) else (one.message, one.kind)
 
 
 @pytest.mark.parametrize(
@@ -162,7 +210,7 @@ def vocabulary() -> str:
     return str(path)
 
 
-def test_tags_are_shares_of_their_group(host: Host, music: Captioner, tmp_path: Path) -> None:
+def test_tags_are_shares_of_their_group(host: Host, music: Any, tmp_path: Path) -> None:
     path = sound(tmp_path, "a.wav", 9)
     found = music([path])[0]
     groups = _tags.read(clap_music._VOCABULARY)
@@ -171,7 +219,7 @@ def test_tags_are_shares_of_their_group(host: Host, music: Captioner, tmp_path: 
     assert set(found.meta["tags"]) == {group.name for group in groups} and len(found.meta["windows"]) == 2
     clap = _clap.Clap("2023", "b2:w", "", host, "music")
     tagger = _tags.Tagger(clap, groups, host.scratch)
-    shares = tagger.shares(next(_clap.windows(path))[2])
+    (shares,) = tagger.shares(next(_clap.windows(path))[2][None])
     assert [len(share) for share in shares] == [len(group.phrases) for group in groups]
     assert [share.sum() for share in shares] == pytest.approx([1.0] * len(groups))
 

@@ -11,7 +11,7 @@ import pytest
 
 from cascade.captioners import faster_whisper as engine
 from cascade.errors import ClipError, UnknownName, UserError
-from cascade.types import Captioner, Host
+from cascade.types import Host
 
 np = pytest.importorskip("numpy")
 pytest.importorskip("faster_whisper")
@@ -27,7 +27,7 @@ CHORDS = ((60, 64, 67), (65, 69, 72), (67, 71, 74), (60, 64, 67))
 
 
 @pytest.fixture(scope="module")
-def caption() -> Captioner:
+def caption() -> Any:
     return engine.make(engine.Params(), Host(threads=1))
 
 
@@ -48,7 +48,7 @@ def _demo(number: str) -> Path:
         ("22", ("close the window",)),  # said three times, which is no loop
     ],
 )
-def test_speech_is_transcribed(caption: Captioner, number: str, words: tuple[str, ...]) -> None:
+def test_speech_is_transcribed(caption: Any, number: str, words: tuple[str, ...]) -> None:
     found = caption([_demo(number)])[0]
     assert all(word in found.text for word in words)
     meta = found.meta
@@ -74,7 +74,7 @@ def _nothing() -> dict[str, Any]:
     }
 
 
-def test_no_speech_is_a_finding_of_nothing(caption: Captioner, tmp_path: Path) -> None:
+def test_no_speech_is_a_finding_of_nothing(caption: Any, tmp_path: Path) -> None:
     made = [clips.write(tmp_path / f"{name}.wav", samples) for name, samples in _nothing().items()]
     found = caption(made)
     assert [one.text for one in found] == [""] * len(made)
@@ -83,7 +83,7 @@ def test_no_speech_is_a_finding_of_nothing(caption: Captioner, tmp_path: Path) -
     assert any(one.meta.get("raw") for one in found)
 
 
-def test_a_clip_is_alike_in_any_company_and_a_bad_one_is_named(caption: Captioner, tmp_path: Path) -> None:
+def test_a_clip_is_alike_in_any_company_and_a_bad_one_is_named(caption: Any, tmp_path: Path) -> None:
     music = clips.write(tmp_path / "music.wav", [clips.chords(CHORDS)] * 2, 96_000, "PCM_24")
     paths = [music, _demo("01"), clips.write(tmp_path / "noise.wav", clips.noise(2), 8_000, "PCM_U8")]
     alone = [caption([path])[0] for path in paths]
@@ -147,7 +147,8 @@ def test_a_long_clip_is_heard_window_by_window(tmp_path: Path, monkeypatch: pyte
     parrot = _Parrot()
     monkeypatch.setattr(engine, "_loaded", lambda *_: parrot)
     path = clips.write(tmp_path / "a.wav", clips.noise(70), 8_000)  # 140 s
-    found = engine.make(engine.Params(language="fr"), Host())([path])[0]
+    transcribe: Any = engine.make(engine.Params(language="fr"), Host())
+    found = transcribe([path])[0]
     assert found.text == " ".join(["Yes."] * len(parrot.windows))
     assert sum(parrot.windows) == 140 * _speech.RATE and max(parrot.windows) <= _speech.WINDOW
     assert found.meta["language"] == "fr" and found.meta["duration_s"] == 140.0
@@ -170,11 +171,12 @@ def test_a_hub_out_of_reach(monkeypatch: pytest.MonkeyPatch) -> None:
         engine.make(engine.Params(model="base"), Host())
 
 
-def test_a_local_folder_is_found_by_its_digest(tmp_path: Path, caption: Captioner) -> None:
+def test_a_local_folder_is_found_by_its_digest(tmp_path: Path, caption: Any) -> None:
     packaged = engine._weights(engine.Params(), Host())
     host = Host(threads=1, files={"b2:1": packaged, "b2:2": tmp_path})
     path = clips.write(tmp_path / "a.wav", clips.noise(1))
-    local = engine.make(engine.Params(model="b2:1"), host)([path])[0]
+    transcribe: Any = engine.make(engine.Params(model="b2:1"), host)
+    local = transcribe([path])[0]
     assert local.meta["segments"] == caption([path])[0].meta["segments"]
     with pytest.raises(UserError, match=r"the folder lacks model\.bin"):
         engine.make(engine.Params(model="b2:2"), host)

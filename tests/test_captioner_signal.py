@@ -29,10 +29,10 @@ A_MINOR = ((57, 60, 64), (62, 65, 69), (64, 67, 71), (57, 60, 64)) * 4
 @pytest.fixture
 def heard(tmp_path: Path) -> Any:
     """A function from samples (or rows of channels) to their caption."""
-    caption = signal.make(signal.Params(), Host())
+    caption: Any = signal.make(signal.Params(), Host())
 
     def hear(samples: Any, rate: int = clips.RATE) -> Caption:
-        found = caption([clips.write(tmp_path / "clip.wav", samples, rate)])[0]
+        found: Caption = caption([clips.write(tmp_path / "clip.wav", samples, rate)])[0]
         json.dumps(found.meta, allow_nan=False)
         assert 0 < len(found.text.split()) < 120
         return found
@@ -174,7 +174,8 @@ def test_scraps(heard: Any, samples: int, rate: int) -> None:
 
 def test_extremes(heard: Any, tmp_path: Path) -> None:
     huge = clips.write(tmp_path / "huge.wav", clips.tone(440, 1) * 1e30, subtype="FLOAT")
-    assert "A4 (440 Hz)" in signal.make(signal.Params(), Host())([huge])[0].text
+    caption: Any = signal.make(signal.Params(), Host())
+    assert "A4 (440 Hz)" in caption([huge])[0].text
     assert "6 channels" in heard([clips.tone(440, 1)] * 6).text
 
 
@@ -189,7 +190,7 @@ def test_blocks_leave_no_seam(heard: Any, monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_a_clip_is_alike_in_any_company(tmp_path: Path) -> None:
     paths = [clips.write(tmp_path / f"{i}.wav", made) for i, made in enumerate([clips.noise(2), clips.melody(SCALE)])]
-    caption = signal.make(signal.Params(), Host())
+    caption: Any = signal.make(signal.Params(), Host())
     alone = [caption([path])[0].text for path in paths]
     assert [found.text for found in caption(paths[::-1])] == alone[::-1]
     with pytest.raises(ClipError, match=r"gone\.wav: no such file"):
@@ -206,5 +207,6 @@ def test_ten_seconds_take_less_than_one(heard: Any) -> None:
 
 def test_params_change_the_words(tmp_path: Path) -> None:
     path = clips.write(tmp_path / "a.wav", clips.beeps(3))
-    brief = signal.make(signal.Params(listed=2, shortest_silence=2.0), Host())([path])[0].text
+    caption: Any = signal.make(signal.Params(listed=2, shortest_silence=2.0), Host())
+    brief = caption([path])[0].text
     assert "There are 3 distinct onsets, 1.2 a second." in brief and "silent" not in brief

@@ -130,7 +130,7 @@ def test_a_model_of_a_hub_is_no_path_and_a_folder_of_that_name_changes_nothing()
 
 def test_building() -> None:
     spec, _ = specify("speech", "fake", {"text": "hello"})
-    heard = captioners.build(spec, Host())([Path("none.wav"), Path("none.wav")])
+    heard: Any = captioners.build(spec, Host())([Path("none.wav"), Path("none.wav")])
     assert [caption.text for caption in heard] == ["hello", "hello"]
 
 

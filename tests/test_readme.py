@@ -65,4 +65,4 @@ def test_the_captioner_in_it_works(monkeypatch: pytest.MonkeyPatch) -> None:
     spec, _ = captioners.specify(slot, name, given)
     assert (spec.slot, spec.params) == ("sound", {"loud": 0.5})
     clips = [demo.load().root / item.audio for item in demo.load().items[:2]]
-    assert [one.text for one in captioners.build(spec, Host())(clips)] == ["quiet", "quiet"]
+    assert [getattr(one, "text", one) for one in captioners.build(spec, Host())(clips)] == ["quiet", "quiet"]

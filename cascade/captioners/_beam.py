@@ -1,44 +1,95 @@
-"""The beam search of msclap's captioner, with GPT-2's keys and values kept from token to token.
+"""The beam search of msclap's captioner over several windows at once, with GPT-2's keys and values kept.
 
-The same beams as `msclap.CLAPWrapper._generate_beam` at temperature 1, which computes every token anew from the start.
-Its ways are kept: a beam that has stopped goes on with token 0 at no cost, lengths count the stop token, and the stop
-token is the first of those that " <|endoftext|>" is cut into.
+The same beams as `msclap.CLAPWrapper._generate_beam` at temperature 1, which hears one window at a time and computes
+every token anew from the start. Its ways are kept: a beam that has stopped goes on with token 0 at no cost, lengths
+count the stop token, and the stop token is the first of those that " <|endoftext|>" is cut into.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 STOP = " <|endoftext|>"
 
 
-def search(gpt: Any, prefix: Any, stop: int, beams: int, longest: int) -> tuple[list[int], float]:
-    """The tokens of the best beam and its score, the mean log-probability a token.
+@dataclass(slots=True)
+class _Beams:
+    """The beams of the windows that are still searched: `rows` says which; shapes are (windows, beams[, tokens])."""
 
-    `prefix` has shape (1, positions, width): what GPT-2 is shown before the first token.
+    rows: Any
+    tokens: Any
+    scores: Any
+    lengths: Any
+    stopped: Any
+
+    def best(self, at: int) -> tuple[list[int], float]:
+        """The tokens and score of a window's best beam."""
+        means = self.scores[at] / self.lengths[at]
+        winner = int(means.argsort(descending=True)[0])
+        return self.tokens[at, winner, : int(self.lengths[at, winner])].tolist(), float(means[winner])
+
+    def only(self, at: Any) -> _Beams:
+        """Some of the windows."""
+        parts = (self.rows, self.tokens, self.scores, self.lengths, self.stopped)
+        return _Beams(*(part[at] for part in parts))
+
+
+def search(
+    gpt: Any, prefixes: Any, stop: int, beams: int, longest: int, *, fixed: bool = False
+) -> list[tuple[list[int], float]]:
+    """The tokens of each window's best beam and its score, the mean log-probability a token.
+
+    `prefixes` has shape (windows, positions, width): what GPT-2 is shown before the first token. Windows whose beams
+    have all stopped are taken out, unless the shape is to stay `fixed`.
     """
     import torch
 
+    found: dict[int, tuple[list[int], float]] = {}
     with torch.no_grad():
-        out = gpt(inputs_embeds=prefix, use_cache=True)
-        scores, tokens = out.logits[0, -1].softmax(-1).log().topk(beams)
-        tokens, past = tokens[:, None], out.past_key_values
+        out = gpt(inputs_embeds=prefixes, use_cache=True)
+        past, beam = out.past_key_values, _first(out.logits[:, -1], stop, beams)
         past.batch_repeat_interleave(beams)
-        lengths = torch.ones(beams, device=tokens.device)
-        stopped = tokens[:, -1] == stop
         for _ in range(longest - 1):
-            if stopped.all():
+            done = beam.stopped.all(dim=1)
+            if done.all():
                 break
-            out = gpt(inputs_embeds=gpt.transformer.wte(tokens[:, -1:]), past_key_values=past, use_cache=True)
-            logs = out.logits[:, -1].softmax(-1).log()
-            logs[stopped] = -float("inf")
-            logs[stopped, 0] = 0
-            lengths[~stopped] += 1
-            means, best = ((scores[:, None] + logs) / lengths[:, None]).view(-1).topk(beams)
-            source, following = best // logs.shape[1], best % logs.shape[1]
+            if done.any() and not fixed:
+                found.update((int(beam.rows[at]), beam.best(at)) for at in done.nonzero().flatten().tolist())
+                kept = (~done).nonzero().flatten()
+                past.reorder_cache((kept[:, None] * beams + torch.arange(beams, device=kept.device)).flatten())
+                beam = beam.only(kept)
+            last = gpt.transformer.wte(beam.tokens[:, :, -1].reshape(-1, 1))
+            out = gpt(inputs_embeds=last, past_key_values=past, use_cache=True)
+            source = _advance(beam, out.logits[:, -1].view(*beam.scores.shape, -1), stop)
             past.reorder_cache(source)
-            lengths, tokens = lengths[source], torch.cat([tokens[source], following[:, None]], dim=1)
-            scores, stopped = means * lengths, stopped[source] | (following == stop)
-        means = scores / lengths
-        winner = int(means.argsort(descending=True)[0])
-        return tokens[winner, : int(lengths[winner])].tolist(), float(means[winner])
+        found.update((int(row), beam.best(at)) for at, row in enumerate(beam.rows))
+    return [found[row] for row in range(len(prefixes))]
+
+
+def _first(logits: Any, stop: int, beams: int) -> _Beams:
+    import torch
+
+    scores, tokens = logits.softmax(-1).log().topk(beams)
+    rows = torch.arange(len(logits), device=logits.device)
+    return _Beams(rows, tokens[:, :, None], scores, torch.ones_like(scores), tokens == stop)
+
+
+def _advance(beam: _Beams, logits: Any, stop: int) -> Any:
+    """Let every window go on by a token; which row of keys and values each beam goes on from, flat."""
+    import torch
+
+    windows, beams, words = logits.shape
+    logs = logits.softmax(-1).log()
+    logs[beam.stopped] = -float("inf")
+    logs[:, :, 0].masked_fill_(beam.stopped, 0)
+    beam.lengths[~beam.stopped] += 1
+    means, best = ((beam.scores[:, :, None] + logs) / beam.lengths[:, :, None]).view(windows, -1).topk(beams)
+    source, following = best // words, best % words
+    beam.tokens = torch.cat(
+        [beam.tokens.gather(1, source[:, :, None].expand_as(beam.tokens)), following[:, :, None]], 2
+    )
+    beam.lengths = beam.lengths.gather(1, source)
+    beam.scores = means * beam.lengths
+    beam.stopped = beam.stopped.gather(1, source) | (following == stop)
+    return (source + torch.arange(windows, device=source.device)[:, None] * beams).flatten()

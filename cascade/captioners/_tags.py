@@ -8,8 +8,7 @@ its windows'.
 from __future__ import annotations
 
 import re
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,11 +17,12 @@ import numpy as np
 
 from cascade.captioners import _clap
 from cascade.errors import UserError
-from cascade.types import Caption
+from cascade.types import Caption, Captioner, Failure, Host
 
 if TYPE_CHECKING:
     from cascade.audio import Samples
 
+Worded = Callable[[Any, Mapping[str, Any], Sequence[Mapping[str, Any]]], str]
 _GROUP = re.compile(r"\[([^\[\]]+)\]\s*(.*)\Z")
 
 
@@ -70,11 +70,10 @@ class Tagger:
         texts = [group.template.replace("{}", phrase) for group in groups for phrase in group.phrases]
         self._texts = clap.embedded(texts, scratch)
 
-    def shares(self, samples: Samples) -> list[Samples]:
-        """Each group's shares for one window, in the vocabulary's order; they sum to one."""
-        likeness = self.clap.likeness(samples, self._texts)
-        ends = np.cumsum([len(group.phrases) for group in self.groups])
-        return [_softmax(part) for part in np.split(likeness, ends[:-1])]
+    def shares(self, samples: Samples) -> list[list[Samples]]:
+        """Each window's shares, a group after the other in the vocabulary's order; they sum to one a group."""
+        ends = np.cumsum([len(group.phrases) for group in self.groups])[:-1]
+        return [[_softmax(part) for part in np.split(row, ends)] for row in self.clap.likeness(samples, self._texts)]
 
 
 def _softmax(values: Samples) -> Samples:
@@ -82,25 +81,39 @@ def _softmax(values: Samples) -> Samples:
     return np.asarray(raised / raised.sum())
 
 
-def heard(tagger: Tagger, clip: Path, top: int, worded: Any) -> Caption:
-    """A clip's caption, its text `worded(tags of the clip, windows)`; the `top` tags a group and window in `meta`."""
-    began = time.perf_counter()
-    windows: list[dict[str, Any]] = []
-    sums: list[Samples] = []
-    for start, end, samples in _clap.windows(clip):
-        shares = tagger.shares(samples)
-        sums = [one + more for one, more in zip(sums, shares, strict=True)] if sums else shares
-        windows.append({"start": round(start, 3), "end": round(end, 3), "tags": tags(tagger.groups, shares, top)})
-    whole = tags(tagger.groups, [one / len(windows) for one in sums], top)
+def maker(params: Any, host: Host, slot: str, shipped: Path, worded: Worded) -> Captioner:
+    """The tagger of an engine, its text `worded(params, tags of the clip, windows)`.
+
+    Raises UserError where the weights or the vocabulary cannot be had, or a parameter cannot be.
+    """
+    check(params.compute, params.top, params.floor, slot)
+    groups = read(host.files.get(params.vocabulary, shipped))
+    clap = _clap.Clap("2023", params.weights, params.revision, host, slot)
+    tagger = Tagger(clap, groups, host.scratch)
+
+    def caption(clips: Sequence[Path]) -> list[Caption | Failure]:
+        return [one.failure or _caption(tagger, one, params, worded) for one in _clap.hear(clap, clips, tagger.shares)]
+
+    return caption
+
+
+def _caption(tagger: Tagger, heard: _clap.Heard, params: Any, worded: Worded) -> Caption:
+    """A clip's caption; the `top` tags a group and window stand in `meta`."""
+    windows = [
+        {"start": round(start, 3), "end": round(end, 3), "tags": tags(tagger.groups, shares, params.top)}
+        for start, end, shares in heard.windows
+    ]
+    means = [sum(parts) / len(windows) for parts in zip(*(shares for _, _, shares in heard.windows), strict=True)]
+    whole = tags(tagger.groups, means, params.top)
     meta = {
         "duration_s": windows[-1]["end"],
         "tags": whole,
         "windows": windows,
-        "seconds": round(time.perf_counter() - began, 3),
-        "compute": "float32",
+        "seconds": round(heard.seconds, 3),
+        "compute": params.compute,
         **tagger.clap.about,
     }
-    return Caption(text=worded(whole, windows), meta=meta)
+    return Caption(text=worded(params, whole, windows), meta=meta)
 
 
 def tags(groups: Sequence[Group], shares: Sequence[Samples], top: int) -> dict[str, list[list[Any]]]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cascade.types import Caption, Captioner, Host
+from cascade.types import Captioner, Host
 
 VERSION = "1"
 SLOT = "music"
@@ -41,20 +41,16 @@ class Params:
 
 def make(params: Params, host: Host) -> Captioner:
     """The tagger, with its model loaded and its vocabulary embedded. Raises UserError where one cannot be had."""
-    from cascade.captioners import _clap, _tags
+    from cascade.captioners import _tags
 
-    _tags.check(params.compute, params.top, params.floor, SLOT)
-    groups = _tags.read(host.files.get(params.vocabulary, _VOCABULARY))
-    clap = _clap.Clap("2023", params.weights, params.revision, host, SLOT)
-    tagger = _tags.Tagger(clap, groups, host.scratch)
+    return _tags.maker(params, host, SLOT, _VOCABULARY, _worded)
 
-    def worded(whole: Mapping[str, Any], windows: Sequence[Mapping[str, Any]]) -> str:
-        return " ".join(f"{name.capitalize()}: {_tags.listed(found, params.floor)}." for name, found in whole.items())
 
-    def caption(clips: Sequence[Path]) -> list[Caption]:
-        return [_tags.heard(tagger, clip, params.top, worded) for clip in clips]
+def lanes(params: Params, host: Host) -> int:
+    """Clips heard side by side on a processor; on a GPU their windows are one batch."""
+    from cascade.captioners import _torch
 
-    return caption
+    return _torch.lanes(host)
 
 
 def absent(params: Params, host: Host) -> tuple[str, str] | None:
@@ -62,3 +58,10 @@ def absent(params: Params, host: Host) -> tuple[str, str] | None:
     from cascade.captioners import _clap
 
     return _clap.absent("2023", params.weights, params.revision, host)
+
+
+def _worded(params: Params, whole: Mapping[str, Any], windows: Sequence[Mapping[str, Any]]) -> str:
+    """The likeliest tags of each group."""
+    from cascade.captioners import _tags
+
+    return " ".join(f"{name.capitalize()}: {_tags.listed(found, params.floor)}." for name, found in whole.items())

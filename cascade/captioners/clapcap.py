@@ -6,7 +6,6 @@ is more than one, and windows in a row that say the same are one.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -14,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from cascade.errors import UserError
-from cascade.types import Caption, Captioner, Host
+from cascade.types import Caption, Captioner, Failure, Host
 
 VERSION = "1"
 SLOT = "sound"
@@ -48,10 +47,20 @@ def make(params: Params, host: Host) -> Captioner:
         raise UserError("clapcap computes in float32, with two beams or more and one token or more")
     clap = _clap.Clap("clapcap", params.weights, params.revision, host, SLOT)
 
-    def caption(clips: Sequence[Path]) -> list[Caption]:
-        return [_heard(params, clap, clip) for clip in clips]
+    def found(samples: Any) -> list[tuple[str, float]]:
+        return sentences(params, clap, samples)
+
+    def caption(clips: Sequence[Path]) -> list[Caption | Failure]:
+        return [one.failure or _caption(params, clap, one) for one in _clap.hear(clap, clips, found)]
 
     return caption
+
+
+def lanes(params: Params, host: Host) -> int:
+    """Clips heard side by side on a processor; on a GPU their windows are one batch."""
+    from cascade.captioners import _torch
+
+    return _torch.lanes(host)
 
 
 def absent(params: Params, host: Host) -> tuple[str, str] | None:
@@ -61,25 +70,23 @@ def absent(params: Params, host: Host) -> tuple[str, str] | None:
     return _clap.absent("clapcap", params.weights, params.revision, host)
 
 
-def _heard(params: Params, clap: Any, clip: Path) -> Caption:
-    from cascade.captioners import _clap
-
-    began = time.perf_counter()
-    windows: list[dict[str, Any]] = []
-    for start, end, samples in _clap.windows(clip):
-        text, score = _sentence(params, clap, samples)
-        windows.append({"start": round(start, 3), "end": round(end, 3), "text": text, "score": round(score, 4)})
+def _caption(params: Params, clap: Any, heard: Any) -> Caption:
+    windows = [
+        {"start": round(start, 3), "end": round(end, 3), "text": text, "score": round(score, 4)}
+        for start, end, (text, score) in heard.windows
+    ]
     meta = {
         "duration_s": windows[-1]["end"],
         "windows": windows,
-        "seconds": round(time.perf_counter() - began, 3),
+        "seconds": round(heard.seconds, 3),
         "compute": params.compute,
         **clap.about,
     }
-    return Caption(text=worded([(w["start"], w["end"], w["text"]) for w in windows]), meta=meta)
+    return Caption(text=worded([(start, end, text) for start, end, (text, _) in heard.windows]), meta=meta)
 
 
-def _sentence(params: Params, clap: Any, samples: Any) -> tuple[str, float]:
+def sentences(params: Params, clap: Any, samples: Any) -> list[tuple[str, float]]:
+    """The sentence for each window and its score (mean log-probability a token); samples of shape (windows, 7 s)."""
     import torch
 
     from cascade.captioners import _beam
@@ -92,8 +99,8 @@ def _sentence(params: Params, clap: Any, samples: Any) -> tuple[str, float]:
         width = model.gpt.transformer.wte.weight.shape[1]
         shown = model.clap_project(prefix).view(-1, args.prefix_length, width)
     stop = tokenizer.encode(_beam.STOP)[0]
-    tokens, score = _beam.search(model.gpt, shown, stop, params.beam_size, params.entry_length)
-    return _tidy(tokenizer.decode(tokens).capitalize()), score
+    found = _beam.search(model.gpt, shown, stop, params.beam_size, params.entry_length, fixed=clap.fixed)
+    return [(_tidy(tokenizer.decode(tokens).capitalize()), score) for tokens, score in found]
 
 
 def worded(parts: Sequence[tuple[float, float, str]]) -> str:
