@@ -62,7 +62,7 @@ def _listen(
         # Before the first engine works for hours, whatever the others lack; a full cache needs no packages at all.
         for spec in specs:
             if results[spec.slot].keys() != clips.keys():
-                captioners.check(spec)
+                captioners.check(spec, execution.host)
         for spec in specs:
             missing = {path: digest for digest, path in clips.items() if digest not in results[spec.slot]}
             results[spec.slot].update(_make(spec, missing, cache, execution, track))

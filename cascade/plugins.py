@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
 CAPTIONERS: Mapping[str, str] = {
+    "asr-api": "cascade.captioners.asr_api",
+    "audio-llm": "cascade.captioners.audio_llm",
     "clap-music": "cascade.captioners.clap_music",
     "clap-sound": "cascade.captioners.clap_sound",
     "clapcap": "cascade.captioners.clapcap",

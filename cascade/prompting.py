@@ -24,6 +24,7 @@ _FOLDER = next(
 )
 _PART = re.compile(r"^# (system|user)[ \t]*\n", re.MULTILINE)
 _FIELDS = frozenset({"evidence", "question", "choices"})
+_CAPTIONING = ("caption",)  # shipped prompts that are for models that hear, and hold no question
 _HEADINGS = {"speech": "Speech (transcript)", "sound": "Sound", "music": "Music"}
 _SILENT = {
     "speech": "No speech was recognised.",
@@ -47,8 +48,26 @@ class Template:
 
 
 def names() -> list[str]:
-    """The prompts that are shipped."""
-    return sorted(path.stem for path in _FOLDER.glob("*.md"))
+    """The prompts that are shipped for asking."""
+    return sorted(path.stem for path in _FOLDER.glob("*.md") if path.stem not in _CAPTIONING)
+
+
+def captioning(given: str) -> str:
+    """The text of a captioning prompt: of a shipped one by name, of a file, or as it was given; "none" is no text."""
+    if given == "none":
+        return ""
+    own = (given.endswith(".md") or given.startswith(("/", "./", "../", "~"))) and "\n" not in given
+    if not own and given not in _CAPTIONING:
+        return given
+    path = Path(given).expanduser() if own else _FOLDER / f"{given}.md"
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"prompt={given}: cannot be read ({error})") from error
+    roles = [role for role, _ in parts(Template(name=path.stem, text=text))]
+    if roles not in ([], ["user"], ["system", "user"]):
+        raise UserError(f"prompt={given}: has the parts {roles}; it needs '# user', and may have '# system' before it")
+    return text
 
 
 def find(name: str) -> Template:

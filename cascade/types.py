@@ -6,7 +6,7 @@ is done (`Execution`, `Host`) are separate types, so the identity of a run needs
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -105,13 +105,19 @@ class Host:
     """Where engines run. `files` maps the digest that a spec names to the local file or folder that has it.
 
     `scratch` is a folder for what an engine computes once and may find again (text embeddings); None keeps nothing.
+    For engines that ask a model elsewhere: `endpoints` maps the model that a spec names to the address that serves it,
+    `concurrency` is calls in flight at most, `retries` and `timeout` (seconds) are a call's.
     """
 
     device: str = "auto"
-    batch: int = 8
+    batch: int = 32
     threads: int = 0
     files: Mapping[str, Path] = field(default_factory=dict)
     scratch: Path | None = None
+    endpoints: Mapping[str, str] = field(default_factory=dict)
+    concurrency: int = 16
+    retries: int = 6
+    timeout: float = 600.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,10 +137,13 @@ class Execution:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prompt:
-    """Chat messages (`role`, `content`), and the choices in the order in which they stand in them."""
+    """Chat messages (`role`, `content`), and the choices in the order in which they stand in them.
 
-    messages: tuple[Mapping[str, str], ...]
-    order: tuple[str, ...]
+    `content` is text, or for a model that hears the list of texts and clips that chat endpoints take.
+    """
+
+    messages: tuple[Mapping[str, Any], ...]
+    order: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -225,7 +234,7 @@ class Backend(Protocol):
 class LLM(Protocol):
     """One request to a model. Raises `Transient` (try again), `ReplyError` (record and go on) or `ProviderStop`."""
 
-    async def __call__(self, prompt: Prompt, params: Params, /) -> Completion: ...
+    def __call__(self, prompt: Prompt, params: Params, /) -> Awaitable[Completion]: ...
 
 
 class Scorer(Protocol):

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from email import message_from_bytes
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Any
@@ -47,6 +48,20 @@ def _parts(body: bytes, trickle: float) -> Iterator[bytes]:
     return (body[at : at + 1] for at in range(len(body))) if trickle else iter([body])
 
 
+def _read(kind: str, body: bytes) -> dict[str, Any]:
+    """A request's fields: of a JSON object, or of a form, where a file is (name, content)."""
+    if kind.startswith("application/json"):
+        return dict(json.loads(body))
+    form = message_from_bytes(f"Content-Type: {kind}\r\n\r\n".encode() + body)
+    fields: dict[str, Any] = {}
+    for part in form.walk():
+        name, file = part.get_param("name", header="content-disposition"), part.get_filename()
+        content = part.get_payload(decode=True)
+        if isinstance(name, str) and isinstance(content, bytes):
+            fields[name] = (file, content) if file else content.decode()
+    return fields
+
+
 Script = Callable[[dict[str, Any], int], Reply]
 
 
@@ -57,6 +72,7 @@ class Stub:
         self.script = script or (lambda request, number: Reply(delay=delay))
         self.asked: list[dict[str, Any]] = []
         self.headers: list[dict[str, str]] = []
+        self.paths: list[str] = []
         self.most_at_once = 0
         self._now = 0
         self._lock = threading.Lock()
@@ -81,18 +97,19 @@ class Stub:
             wbufsize = -1
 
             def do_POST(self) -> None:
-                request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                request = _read(self.headers["Content-Type"], self.rfile.read(int(self.headers["Content-Length"])))
                 with stub._lock:
                     number = len(stub.asked)
                     stub.asked.append(request)
                     stub.headers.append(dict(self.headers))
+                    stub.paths.append(self.path)
                     stub._now += 1
                     stub.most_at_once = max(stub.most_at_once, stub._now)
                 reply = stub.script(request, number)
                 time.sleep(reply.delay)
                 with stub._lock:
                     stub._now -= 1
-                self._send(reply, request["model"])
+                self._send(reply, request.get("model", ""))
 
             def _send(self, reply: Reply, model: str) -> None:
                 body = reply.body(model)

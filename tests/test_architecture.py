@@ -27,7 +27,14 @@ LAYER = {name: layer for layer, names in LAYERS.items() for name in names.split(
 READING = frozenset(["scoring", "comparing", "reporting", "exporting"])
 MAKING = frozenset(["cache", "captioners", "backends", "llms", "captioning", "asking", "judging"])
 # Engines are built where they run: a backend is given the spec, and builds from it.
-SIDEWAYS = {("backends", "captioners"), ("predictions", "datasets"), ("datasets", "plugins"), ("comparing", "scoring")}
+# An engine may ask a model elsewhere, by the one door to such models.
+SIDEWAYS = {
+    ("backends", "captioners"),
+    ("captioners", "llms"),
+    ("predictions", "datasets"),
+    ("datasets", "plugins"),
+    ("comparing", "scoring"),
+}
 ENTRY = {"__init__", "__main__"}
 
 HEAVY = {
@@ -36,8 +43,8 @@ HEAVY = {
     "ray": {"backends/ray.py"},
     "typer": {"cli"},
     "rich": {"progress.py", "cli"},
-    "whisper": {"captioners/whisper.py", "captioners/_tokens.py"},
-    "faster_whisper": {"captioners/faster_whisper.py"},
+    "whisper": {"captioners"},
+    "faster_whisper": {"captioners/faster_whisper.py", "captioners/_speech.py"},
     "msclap": {"captioners"},
     "torch": {"captioners"},
     "transformers": {"captioners"},

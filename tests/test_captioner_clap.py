@@ -27,7 +27,7 @@ if find_spec("msclap") is None:  # importing it needs what _clap does
     pytest.skip("msclap is not installed", allow_module_level=True)
 soundfile = pytest.importorskip("soundfile")
 
-from cascade.captioners import _beam, _clap, _tags  # noqa: E402
+from cascade.captioners import _beam, _clap, _tags, _told, _windows  # noqa: E402
 from tests import clap_weights, clips  # noqa: E402
 
 ENGINES = {"clapcap": clapcap, "clap-sound": clap_sound, "clap-music": clap_music}
@@ -74,7 +74,7 @@ def test_the_same_caption_as_msclap_for_a_mono_clip_of_seven_seconds(clap: Any, 
     gpt.transformer.ln_f.weight.data = before + 8 * torch.randn_like(before)
     try:
         theirs = wrapper.generate_caption([path], entry_length=30)[0]
-        ((_, _, samples),) = _clap.windows(path)
+        ((_, _, samples),) = _windows.windows(path)
         ((ours, _),) = clapcap.sentences(clapcap.Params(entry_length=30), clap, samples[None])
     finally:
         gpt.transformer.ln_f.weight.data = before
@@ -119,16 +119,16 @@ def test_windows_side_by_side_have_the_beams_they_have_alone(lively: Any, fixed:
 
 
 def test_windows_have_times_and_fill_seven_seconds_as_msclap_does(tmp_path: Path) -> None:
-    found = list(_clap.windows(sound(tmp_path, "a.wav", 16.0)))
+    found = list(_windows.windows(sound(tmp_path, "a.wav", 16.0)))
     assert [(start, end) for start, end, _ in found] == [(0.0, 7.0), (7.0, 14.0), (14.0, 16.0)]
     assert all(samples.shape == (7 * 44_100,) and samples.dtype == np.float32 for _, _, samples in found)
     last = found[-1][2]
     np.testing.assert_array_equal(last[: 2 * 44_100], last[2 * 44_100 : 4 * 44_100])
-    assert len(list(_clap.windows(sound(tmp_path, "b.wav", 7.3)))) == 1  # 0.3 s more are no window
-    assert len(list(_clap.windows(sound(tmp_path, "c.wav", 0.2)))) == 1
+    assert len(list(_windows.windows(sound(tmp_path, "b.wav", 7.3)))) == 1  # 0.3 s more are no window
+    assert len(list(_windows.windows(sound(tmp_path, "c.wav", 0.2)))) == 1
     left = sound(tmp_path, "d.wav", 2.0)
     both = clips.write(tmp_path / "e.wav", [soundfile.read(left)[0]] * 2, 44_100)
-    ((_, _, one),), ((_, _, two),) = _clap.windows(left), _clap.windows(both)
+    ((_, _, one),), ((_, _, two),) = _windows.windows(left), _windows.windows(both)
     np.testing.assert_allclose(one, two, atol=1e-6)
 
 
@@ -162,7 +162,7 @@ def test_lanes_and_rows_say_the_same(name: str, weights: Path, tmp_path: Path, m
     assert [type(found[0][path]) for path in paths] == [Caption, Failure, Caption]
     # As on a GPU: the windows of all clips are rows of one batch.
     monkeypatch.setattr(_clap.Clap, "fixed", property(lambda clap: True))
-    monkeypatch.setattr(_clap, "ROWS", 4)
+    monkeypatch.setattr(_windows, "ROWS", 4)
     engine = captioners.build(spec, Host(device="cpu", files=files))
     assert [result(one)[0] for one in engine(paths)] == [text for text, _ in told]
 
@@ -180,7 +180,7 @@ def result(one: Caption | Failure) -> tuple[str, Any]:
     ],
 )
 def test_the_line_of_a_clip(parts: list[tuple[float, float, str]], line: str) -> None:
-    assert clapcap.worded(parts) == line
+    assert _told.worded(parts) == line
 
 
 @pytest.mark.parametrize(
@@ -219,7 +219,7 @@ def test_tags_are_shares_of_their_group(host: Host, music: Any, tmp_path: Path) 
     assert set(found.meta["tags"]) == {group.name for group in groups} and len(found.meta["windows"]) == 2
     clap = _clap.Clap("2023", "b2:w", "", host, "music")
     tagger = _tags.Tagger(clap, groups, host.scratch)
-    (shares,) = tagger.shares(next(_clap.windows(path))[2][None])
+    (shares,) = tagger.shares(next(_windows.windows(path))[2][None])
     assert [len(share) for share in shares] == [len(group.phrases) for group in groups]
     assert [share.sum() for share in shares] == pytest.approx([1.0] * len(groups))
 

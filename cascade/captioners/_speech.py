@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 RATE = 16_000  # Hz, what Whisper hears
 WINDOW = 30 * RATE  # samples, what its encoder holds
-SEARCH = 5 * RATE  # samples at a full window's end, where the cut is looked for
-STEP = RATE // 10  # samples; a cut is the middle of the quietest such step
+SEARCH = 5  # seconds at a full window's end, where the cut is looked for
+SHORT = 3  # words; what is invented for sounds is seldom longer ("Thank you.", "you")
 TOKENS = 224  # a window, half of the decoder's context, as Whisper's own decoding has it: a loop ends there
 
 
@@ -27,8 +27,6 @@ class Gate(Protocol):
     @property
     def times(self) -> bool: ...
     @property
-    def vad(self) -> bool: ...
-    @property
     def max_compression(self) -> float: ...
     @property
     def max_no_speech(self) -> float: ...
@@ -36,31 +34,36 @@ class Gate(Protocol):
     def sure_logprob(self) -> float: ...
     @property
     def min_logprob(self) -> float: ...
+    @property
+    def short_logprob(self) -> float: ...
 
 
-def windows(blocks: Iterator[Samples]) -> Iterator[tuple[int, Samples]]:
-    """Windows of at most 30 s with the sample each starts at; holds a window and a block, however long the clip is."""
+def windows(blocks: Iterator[Samples], longest: int = WINDOW, rate: int = RATE) -> Iterator[tuple[int, Samples]]:
+    """Windows of at most 30 s (`longest` samples, whole tenths of a second) with the sample each starts at.
+
+    Holds a window and a block, however long the clip is.
+    """
     start, held = 0, np.zeros(0, np.float32)
     for block in blocks:
         held = np.concatenate([held, block])
-        while len(held) > WINDOW:
-            cut = quiet(held)
+        while len(held) > longest:
+            cut = quiet(held, longest, rate)
             yield start, held[:cut]
             start, held = start + cut, held[cut:]
     if len(held):
         yield start, held
 
 
-def quiet(samples: Samples) -> int:
+def quiet(samples: Samples, longest: int = WINDOW, rate: int = RATE) -> int:
     """Where to cut: the middle of the quietest tenth of a second in the last five of a full window."""
-    begin = WINDOW - SEARCH
-    steps = samples[begin:WINDOW].reshape(-1, STEP)
-    return begin + int((steps**2).mean(axis=1).argmin()) * STEP + STEP // 2
+    begin, step = longest - min(SEARCH * rate, longest // 2 // (rate // 10) * (rate // 10)), rate // 10
+    steps = samples[begin:longest].reshape(-1, step)
+    return begin + int((steps**2).mean(axis=1).argmin()) * step + step // 2
 
 
-def check(gate: Gate) -> None:
+def check(vad: bool) -> None:
     """Raise MissingExtra where the detector of voices is asked for and not installed."""
-    if gate.vad and find_spec("faster_whisper") is None:
+    if vad and find_spec("faster_whisper") is None:
         raise MissingExtra("vad=true", "faster_whisper", "pip install 'audio-cascade[local]'")
 
 
@@ -73,16 +76,16 @@ def voices(samples: Samples) -> list[tuple[float, float]]:
 
 def silent(start: int, samples: Samples) -> dict[str, Any]:
     """What `meta` says of a window without a voice, which is not transcribed."""
-    return window(start / RATE, (start + len(samples)) / RATE, "", 0.0)
+    return window(start / RATE, (start + len(samples)) / RATE, "", None)
 
 
-def window(begin: float, end: float, language: str, probability: float) -> dict[str, Any]:
+def window(begin: float, end: float, language: str, probability: float | None) -> dict[str, Any]:
     """What `meta` says of one window, in seconds of the clip."""
     return {
         "start": round(begin, 3),
         "end": round(end, 3),
         "language": language,
-        "language_probability": round(float(probability), 4),
+        "language_probability": None if probability is None else round(float(probability), 4),
     }
 
 
@@ -111,7 +114,8 @@ def no_speech(gate: Gate, segment: Mapping[str, Any]) -> str:
     """The rule by which a segment is no speech, or "" for speech."""
     if not any(character.isalnum() for character in segment["text"]):
         return "no words"
-    if segment["avg_logprob"] < gate.min_logprob:
+    short = len(segment["text"].split()) <= SHORT
+    if segment["avg_logprob"] < (gate.short_logprob if short else gate.min_logprob):
         return "improbable"
     doubted = segment["no_speech_prob"] > gate.max_no_speech
     if doubted and segment["avg_logprob"] < gate.sure_logprob:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cascade.captioners import _clap
+from cascade.captioners import _clap, _windows
 from cascade.errors import UserError
 from cascade.types import Caption, Captioner, Failure, Host
 
@@ -92,12 +92,15 @@ def maker(params: Any, host: Host, slot: str, shipped: Path, worded: Worded) -> 
     tagger = Tagger(clap, groups, host.scratch)
 
     def caption(clips: Sequence[Path]) -> list[Caption | Failure]:
-        return [one.failure or _caption(tagger, one, params, worded) for one in _clap.hear(clap, clips, tagger.shares)]
+        return [
+            one.failure or _caption(tagger, one, params, worded)
+            for one in _windows.hear(clips, tagger.shares, fixed=clap.fixed)
+        ]
 
     return caption
 
 
-def _caption(tagger: Tagger, heard: _clap.Heard, params: Any, worded: Worded) -> Caption:
+def _caption(tagger: Tagger, heard: _windows.Heard, params: Any, worded: Worded) -> Caption:
     """A clip's caption; the `top` tags a group and window stand in `meta`."""
     windows = [
         {"start": round(start, 3), "end": round(end, 3), "tags": tags(tagger.groups, shares, params.top)}

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +40,7 @@ class Params:
 
 def make(params: Params, host: Host) -> Captioner:
     """The captioner, with its model loaded. Raises UserError where the weights cannot be had or are another model's."""
-    from cascade.captioners import _clap
+    from cascade.captioners import _clap, _windows
 
     if params.compute != "float32" or params.beam_size < 2 or params.entry_length < 1:
         raise UserError("clapcap computes in float32, with two beams or more and one token or more")
@@ -51,7 +50,7 @@ def make(params: Params, host: Host) -> Captioner:
         return sentences(params, clap, samples)
 
     def caption(clips: Sequence[Path]) -> list[Caption | Failure]:
-        return [one.failure or _caption(params, clap, one) for one in _clap.hear(clap, clips, found)]
+        return [one.failure or _caption(params, clap, one) for one in _windows.hear(clips, found, fixed=clap.fixed)]
 
     return caption
 
@@ -71,6 +70,8 @@ def absent(params: Params, host: Host) -> tuple[str, str] | None:
 
 
 def _caption(params: Params, clap: Any, heard: Any) -> Caption:
+    from cascade.captioners import _told
+
     windows = [
         {"start": round(start, 3), "end": round(end, 3), "text": text, "score": round(score, 4)}
         for start, end, (text, score) in heard.windows
@@ -82,7 +83,7 @@ def _caption(params: Params, clap: Any, heard: Any) -> Caption:
         "compute": params.compute,
         **clap.about,
     }
-    return Caption(text=worded([(start, end, text) for start, end, (text, _) in heard.windows]), meta=meta)
+    return Caption(text=_told.worded([(start, end, text) for start, end, (text, _) in heard.windows]), meta=meta)
 
 
 def sentences(params: Params, clap: Any, samples: Any) -> list[tuple[str, float]]:
@@ -101,14 +102,6 @@ def sentences(params: Params, clap: Any, samples: Any) -> list[tuple[str, float]
     stop = tokenizer.encode(_beam.STOP)[0]
     found = _beam.search(model.gpt, shown, stop, params.beam_size, params.entry_length, fixed=clap.fixed)
     return [(_tidy(tokenizer.decode(tokens).capitalize()), score) for tokens, score in found]
-
-
-def worded(parts: Sequence[tuple[float, float, str]]) -> str:
-    """The clip's line from (start, end, text) of its windows: text alone where there is one, else with times."""
-    runs = [list(run) for _, run in groupby(parts, key=lambda part: part[2])]
-    if len(runs) == 1:
-        return runs[0][0][2]
-    return " ".join(f"{run[0][0]:.0f}-{run[-1][1]:.0f} s: {run[0][2]}" for run in runs)
 
 
 def _tidy(text: str) -> str:

@@ -8,7 +8,7 @@ and never in one batch, so a transcript is the same alone and in any company.
 Whisper invents sentences for silence, noise and music. A segment is dropped as no speech where it
 
 1. holds no letter or digit,
-2. is improbable (average log-probability under `min_logprob`),
+2. is improbable: average log-probability under `min_logprob`, or under `short_logprob` for three words or fewer,
 3. is doubted twice: no-speech probability above `max_no_speech` and average log-probability under `sure_logprob`, or
 4. repeats itself: compression ratio above `max_compression` where no-speech probability is above `max_no_speech`, above
    twice that anywhere. (People do say a sentence three times, and then Whisper does not doubt that it is speech.)
@@ -59,7 +59,7 @@ class Params:
     `max_compression`: 2.4 is Whisper's own bound on repetition.
     `max_no_speech` (0 to 1): Whisper's own 0.6; tiny.en gives noise and music 0.78 and more, audible speech under 0.5.
     `sure_logprob`: -0.7; inventions that do not loop lie under -0.8, speech that is heard right above -0.7.
-    `min_logprob`: -1.5, under which nothing heard right was seen.
+    `min_logprob`: -1.5, under which nothing heard right was seen; `short_logprob`: the same for three words or fewer.
     """
 
     model: str = PACKAGED
@@ -73,6 +73,7 @@ class Params:
     max_no_speech: float = 0.6
     sure_logprob: float = -0.7
     min_logprob: float = -1.5
+    short_logprob: float = -1.0
 
 
 def make(params: Params, host: Host) -> Captioner:

@@ -13,24 +13,18 @@ depend on its place in a batch there, and eight rows on all cores were no faster
 
 from __future__ import annotations
 
-import io
 import os
-import struct
-import sys
 import time
-import warnings
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext, redirect_stderr
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from pickle import UnpicklingError
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from cascade import audio
-from cascade.errors import ClipError, UnknownName, UserError
+from cascade.errors import ClipError, UserError
 from cascade.types import Caption, Captioner, Failure, Host
 
 if TYPE_CHECKING:
@@ -67,6 +61,7 @@ class Params:
     max_no_speech: float = 0.6
     sure_logprob: float = -0.7
     min_logprob: float = -1.5
+    short_logprob: float = -1.0
 
 
 @dataclass(slots=True, kw_only=True)
@@ -94,22 +89,22 @@ def make(params: Params, host: Host) -> Captioner:
 
     Raises UnknownName for a model or language that does not exist, UserError for a model that cannot be had or loaded.
     """
-    from cascade.captioners import _speech, _torch
+    from cascade.captioners import _checkpoint, _speech, _torch
 
-    _speech.check(params)
+    _speech.check(params.vad)
     device = _torch.device(host)
     if params.compute not in ("float32", "float16") or (params.compute == "float16" and device == "cpu"):
         raise UserError(
             f"speech.compute={params.compute}: on {device} whisper computes in float32; use compute=float32"
         )
-    model = _computing(params.compute, _loaded(params, host, device))
-    _check_language(params, model)
+    model = _checkpoint.loaded(params.model, host, device, params.compute)
+    _checkpoint.check_language(params.language, params.model, model)
     about = {
         "openai-whisper": version("openai-whisper"),
         "torch": version("torch"),
         "device": device,
         "compute": params.compute,
-        "weights": _name(params, host),
+        "weights": host.files[params.model].name if params.model in host.files else params.model,
     }
 
     def caption(clips: Sequence[Path]) -> list[Caption | Failure]:
@@ -125,55 +120,6 @@ def lanes(params: Params, host: Host) -> int:
     return _torch.lanes(host)
 
 
-def _name(params: Params, host: Host) -> str:
-    return host.files[params.model].name if params.model in host.files else params.model
-
-
-def _loaded(params: Params, host: Host, device: str) -> Any:
-    import whisper
-
-    from cascade.captioners import _tokens
-
-    path = host.files.get(params.model)
-    if path is None and params.model not in whisper.available_models():
-        raise UnknownName("model", params.model, whisper.available_models(), "or give a checkpoint: speech.model=PATH")
-    try:
-        with _quietly():
-            model = whisper.load_model(str(path or params.model), device="cpu")
-            _tokens.tokenizer(model)
-    except OSError as error:
-        raise UserError(_unreachable(params, error)) from None
-    except (
-        UnpicklingError,
-        RuntimeError,
-        LookupError,
-        TypeError,
-        ValueError,
-        EOFError,
-        AttributeError,
-        struct.error,
-    ) as error:
-        if path is None:
-            raise UserError(_unreachable(params, error)) from None
-        reason = " ".join(str(error).split())[:120]
-        raise UserError(f"speech.model={path}: no Whisper checkpoint ({type(error).__name__}: {reason})") from None
-    # A sparse buffer, which some devices cannot hold; only word times would need it.
-    model.register_buffer("alignment_heads", model.alignment_heads.to_dense(), persistent=False)
-    return model.to(device).eval()
-
-
-def _computing(compute: str, model: Any) -> Any:
-    """The model with its weights in that arithmetic; the norms stay in float32, as Whisper computes them."""
-    import torch
-
-    if compute == "float16":
-        model.half()
-        for part in model.modules():
-            if isinstance(part, torch.nn.LayerNorm):
-                part.float()
-    return model
-
-
 def absent(params: Params, host: Host) -> tuple[str, str] | None:
     """What is to be fetched before the first clip, and from where; None where the weights are here."""
     import whisper
@@ -184,29 +130,6 @@ def absent(params: Params, host: Host) -> tuple[str, str] | None:
     address: str = whisper._MODELS[params.model]
     here = (folder / Path(address).name).is_file()
     return None if here else (f"{Path(address).name}; or give speech.model=FILE.pt", address)
-
-
-@contextmanager
-def _quietly() -> Iterator[None]:
-    """Without whisper's bar where nobody watches, and without warnings of files that it leaves open."""
-    with warnings.catch_warnings(), nullcontext() if sys.stderr.isatty() else redirect_stderr(io.StringIO()):
-        warnings.simplefilter("ignore")
-        yield
-
-
-def _unreachable(params: Params, error: Exception) -> str:
-    return (
-        f"whisper's {params.model!r} cannot be fetched ({type(error).__name__}: {' '.join(str(error).split())[:120]}); "
-        "give a checkpoint: --caption-param speech.model=/path/to/model.pt, or use --captions speech=faster-whisper"
-    )
-
-
-def _check_language(params: Params, model: Any) -> None:
-    from whisper.tokenizer import LANGUAGES
-
-    known = LANGUAGES if model.is_multilingual else ["en"]
-    if params.language and params.language not in known:
-        raise UnknownName("language", params.language, known, f"for the model {params.model!r}")
 
 
 def _captions(params: Params, model: Any, about: Mapping[str, str], clips: Sequence[Path]) -> list[Caption | Failure]:

@@ -63,7 +63,7 @@ def doctor(
     if form not in ("table", "json"):
         raise UnknownName("format", form, ("table", "json"))
     heard_by = o.listening(o.captions(captions, dataset), caption_param)
-    how = o.execution(cache, heard_by.files, "auto", 1, 0)
+    how = o.execution(cache, heard_by)
     needed = [*_model(llm), *_dataset(dataset, data, heard_by.audio), *_engines(heard_by.specs, how), *_cache(how)]
     machine = list(_machine())
     ready = all(check.state != MISSING for check in needed)
@@ -107,7 +107,7 @@ def _model(llm: str) -> Iterator[Check]:
 
     try:
         name, _ = llms.identify(llm)
-        llms.check(LLMSpec(model=name), o.execution(None, {}, "auto", 1, 0))
+        llms.check(LLMSpec(model=name), o.execution(None, o.listening("none", None)))
     except UserError as error:
         yield Check(
             what=f"model {llm}", state=MISSING, detail=_before(str(error)), command=getattr(error, "command", "")
@@ -178,6 +178,9 @@ def _engines(specs: tuple[CaptionerSpec, ...], how: Execution) -> Iterator[Check
             yield Check(
                 what=what, state=MISSING, detail="its packages are not installed", command=" && ".join(commands)
             )
+        elif lacking := captioners.lacks(spec, how.host):
+            told, _, command = lacking.partition(": ")
+            yield Check(what=what, state=MISSING, detail=told, command=command)
         elif absent := captioners.absent(spec, how.host):
             reason = hub.unreachable(absent[1])
             told = f"{urlsplit(absent[1]).hostname} cannot be reached ({reason})" if reason else "when first used"

@@ -89,7 +89,7 @@ Out = Annotated[
 ]
 Seed = Annotated[int, typer.Option("--seed", metavar="N", help="Seeds everything random of ours.")]
 Device = Annotated[str, typer.Option("--device", metavar="NAME", help="auto, cpu, cuda, cuda:1, mps.")]
-Batch = Annotated[int, typer.Option("--batch", min=1, metavar="N", help="Clips an engine gets at once.")]
+Batch = Annotated[int, typer.Option("--batch", min=1, metavar="N", help="Clips an engine gets at once, at most.")]
 Threads = Annotated[
     int, typer.Option("--threads", min=0, metavar="N", help="Threads an engine may use; 0 is all cores.")
 ]
@@ -98,10 +98,11 @@ By = Annotated[list[str] | None, typer.Option("--by", metavar="TAG", help="Break
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Listening:
-    """The captioners that were asked for, and where the local files are that they name."""
+    """The captioners that were asked for, where the local files are that they name, and who serves which model."""
 
     specs: tuple[CaptionerSpec, ...]
     files: dict[str, Path]
+    endpoints: dict[str, str]
 
     @property
     def audio(self) -> bool:
@@ -128,9 +129,13 @@ def listening(captions: str, params: list[str] | None) -> Listening:
         if slot not in extra:
             raise UnknownName("slot", slot, extra, f"in --caption-param {key}={value}; write it as SLOT.KEY=VALUE")
         extra[slot][name] = value
-    made = [captioners.specify(slot, name, {**given, **extra[slot]}) for slot, name, given in entries]
+    merged = [(slot, name, {**given, **extra[slot]}) for slot, name, given in entries]
+    addresses = [given.pop("api_base", None) if captioners.asks(name) else None for _, name, given in merged]
+    made = [captioners.specify(slot, name, given) for slot, name, given in merged]
     return Listening(
-        specs=tuple(spec for spec, _ in made), files={key: at for _, files in made for key, at in files.items()}
+        specs=tuple(spec for spec, _ in made),
+        files={key: at for _, files in made for key, at in files.items()},
+        endpoints={str(spec.params["model"]): at for (spec, _), at in zip(made, addresses, strict=True) if at},
     )
 
 
@@ -172,13 +177,28 @@ def cache(given: Path | None) -> Path:
 
 
 def execution(
-    given: Path | None, files: dict[str, Path], device: str, batch: int, threads: int, **how: Any
+    given: Path | None,
+    heard_by: Listening,
+    device: str = "auto",
+    batch: int = 1,
+    threads: int = 0,
+    files: dict[str, Path] | None = None,
+    **how: Any,
 ) -> Execution:
-    """How a command is carried out; `how` are fields of Execution."""
+    """How a command is carried out; `files` are a local model's, `how` are fields of Execution."""
     from cascade.types import Execution, Host
 
     kept = cache(given)
-    host = Host(device=device, batch=batch, threads=threads, files=files, scratch=kept / "scratch")
+    calls = {name: how[name] for name in ("concurrency", "retries", "timeout") if name in how}
+    host = Host(
+        device=device,
+        batch=batch,
+        threads=threads,
+        files={**heard_by.files, **(files or {})},
+        scratch=kept / "scratch",
+        endpoints=heard_by.endpoints,
+        **calls,
+    )
     return Execution(cache=kept, runs=Path("runs"), host=host, **how)
 
 

@@ -40,6 +40,16 @@ VARIABLES = {
 }
 
 
+# Servers of one's own, and the variable that may say where they are.
+SERVERS = {"hosted_vllm": "HOSTED_VLLM_API_BASE"}
+
+
+def unserved(model: str) -> bool:
+    """Whether the model is to be served by oneself, and nothing says where."""
+    variable = SERVERS.get(model.partition("/")[0])
+    return variable is not None and not os.environ.get(variable)
+
+
 def provider(model: str) -> str | None:
     """Who serves the model of that name, by its prefix or litellm's own list; None where neither says."""
     prefix, slash, _ = model.partition("/")

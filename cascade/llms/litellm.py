@@ -1,22 +1,7 @@
-"""Any model that litellm knows: one call → one HTTP request → one `Completion`, and one classification of what fails.
+"""Any model that litellm knows: one call → one HTTP request → one `Completion`, or one transcript of a clip.
 
-| what happened | by | what follows |
-|---|---|---|
-| content filter | litellm's type, an error code, or the finish reason | record: `ReplyError`, `content_filter` |
-| prompt too long | litellm's type, an error code, or 413 | record: `too_long` |
-| nothing said at all | no text and no reasoning, and not cut | record: `empty` |
-| wrong key, no access | 401, 403 | stop: `ProviderStop` |
-| unknown model or address | 404, 405 | stop |
-| no money | 402, or the error code `insufficient_quota` | stop |
-| no key, a missing package | no HTTP answer yet: litellm's list of keys; an ImportError | stop |
-| refused parameter or request | any other 4xx, litellm's own too | stop; after a success, record: `refused` |
-| too many requests, provider's fault | 408, 409, 429, 5xx | try again: `Transient`, after Retry-After where given |
-| dropped, timed out, unreadable body | openai's types, no status, or no HTTP answer | try again |
-
-The rows are tried in this order. A refusal stops the run only while nothing has been answered: then every call would be
-refused alike, while later it is one odd item. A reply that was cut at the token limit is a `Completion` with
-`finish="length"`: what it says is kept, and read as no answer. litellm's own retries, cache, dropping of parameters and
-chatter are off.
+What fails is classified in `faults`. A reply that was cut at the token limit is a `Completion` with `finish="length"`:
+what it says is kept, and read as no answer. litellm's own retries, cache, dropping of parameters and chatter are off.
 """
 
 from __future__ import annotations
@@ -25,29 +10,17 @@ import asyncio
 import logging
 import os
 import warnings
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from datetime import datetime, timezone
-from email.utils import parsedate_to_datetime
 from functools import cache
 from types import ModuleType
 from typing import Any
 from urllib.parse import urlsplit
 
 from cascade.errors import ProviderStop, ReplyError, Transient
-from cascade.llms.redaction import one_line, redact
+from cascade.llms import faults
 from cascade.types import LLM, Completion, Params, Prompt
 
-_STOP = {
-    401: "the key is wrong or missing",
-    402: "there is no money left",
-    403: "the key has no access",
-    404: "there is no such model or address",
-    405: "there is no such address",
-}
-_PASSING = frozenset({408, 409, 429})
-_FILTERED = frozenset({"content_filter", "content_policy_violation"})
-_TOO_LONG = frozenset({"context_length_exceeded", "exceed_context_size_error"})
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
@@ -81,39 +54,90 @@ def _quiet() -> Iterator[None]:
         yield
 
 
+class _Door:
+    """A model's address, and one call at a time through it."""
+
+    def __init__(self, model: str, api_base: str | None, key: str | None, timeout: float, asked: str) -> None:
+        name, provider = place(model, api_base, asked)
+        target = {
+            "model": name,
+            "api_base": api_base,
+            "timeout": timeout,
+            "api_key": key or _no_key(provider, api_base),
+        }
+        self.sent = {name: value for name, value in target.items() if value is not None}
+        self.asked, self.timeout, self.loopback = asked, timeout, _is_loopback(api_base)
+        self._accepted = False
+        self._keyless = model if "api_key" not in self.sent and api_base is None else None
+
+    async def call(self, function: Callable[..., Awaitable[Any]], **params: Any) -> Any:
+        """What the library's function returns. Raises ProviderStop, ReplyError or Transient, as `faults` has it."""
+        try:
+            reply = await asyncio.wait_for(function(**self.sent, **params), self.timeout)
+        except asyncio.TimeoutError:
+            raise Transient("timeout", f"no whole reply within {self.timeout:g} s") from None
+        except _openai().OpenAIError as error:
+            raise faults.classified(
+                error, _library(), self.asked, accepted=self._accepted, keyless=self._keyless
+            ) from None
+        self._accepted = True
+        return reply
+
+
 @asynccontextmanager
-async def client(model: str, api_base: str | None, key: str | None, timeout: float) -> AsyncIterator[LLM]:
+async def client(
+    model: str, api_base: str | None, key: str | None, timeout: float, asked: str = ""
+) -> AsyncIterator[LLM]:
     """The model of that name. `api_base` is an OpenAI-compatible endpoint; `key` overrides the environment's.
 
-    `timeout` is in seconds for a whole call, however slowly the reply trickles in. Raises ProviderStop for a name that
-    litellm cannot place, where there is no endpoint to send it to.
+    `timeout` is in seconds for a whole call, however slowly the reply trickles in; `asked` names the model in errors as
+    its user did. Raises ProviderStop for a name that litellm cannot place, where there is no endpoint to send it to.
     """
-    litellm = _library()
-    name, provider = place(model, api_base)
-    target = {"model": name, "api_base": api_base, "timeout": timeout, "api_key": key or _no_key(provider, api_base)}
-    sent = {name: value for name, value in target.items() if value is not None}
-    loopback = _is_loopback(api_base)
-    accepted, keyless = False, "api_key" not in sent and api_base is None
+    door = _Door(model, api_base, key, timeout, asked or f"--llm {model}")
 
     async def complete(prompt: Prompt, params: Params) -> Completion:
-        nonlocal accepted
         messages = [dict(message) for message in prompt.messages]
-        call = litellm.acompletion(messages=messages, num_retries=0, max_retries=0, **sent, **params)
-        try:
-            reply = await asyncio.wait_for(call, timeout)
-        except asyncio.TimeoutError:
-            raise Transient("timeout", f"no whole reply within {timeout:g} s") from None
-        except _openai().OpenAIError as error:
-            raise _classified(error, model, accepted, keyless) from None
-        accepted = True
-        return _completion(reply, priced=not loopback)
+        reply = await door.call(_library().acompletion, messages=messages, num_retries=0, max_retries=0, **params)
+        return _completion(reply, priced=not door.loopback)
 
-    with _quiet(), _without_proxy(loopback):
+    with _quiet(), _without_proxy(door.loopback):
         try:
             yield complete
         finally:
-            await litellm.close_litellm_async_clients()
-            litellm.in_memory_llm_clients_cache.flush_cache()
+            await _close()
+
+
+@asynccontextmanager
+async def transcriber(
+    model: str, api_base: str | None, timeout: float, asked: str
+) -> AsyncIterator[Callable[[bytes, Params], Awaitable[dict[str, Any]]]]:
+    """A transcription model: a function from a clip as a WAV file, and parameters, to what the endpoint says of it.
+
+    That is `text`, the price in `cost` (US dollars, None unknown) and, where the format has them, `language` and
+    `segments`. The rest as in `client`.
+    """
+    door = _Door(model, api_base, None, timeout, asked)
+
+    async def transcribe(clip: bytes, params: Params) -> dict[str, Any]:
+        # The same name for every clip: a file's own may name the video, or the answer.
+        file = ("clip.wav", clip, "audio/wav")
+        reply = await door.call(_library().atranscription, file=file, max_retries=0, **params)
+        said: Any = reply.model_dump() if hasattr(reply, "model_dump") else {}
+        if not isinstance(said.get("text"), str):
+            raise Transient("unreadable", "the reply has no text")
+        return {**said, "cost": None if door.loopback else _cost(reply)}
+
+    with _quiet(), _without_proxy(door.loopback):
+        try:
+            yield transcribe
+        finally:
+            await _close()
+
+
+async def _close() -> None:
+    litellm = _library()
+    await litellm.close_litellm_async_clients()
+    litellm.in_memory_llm_clients_cache.flush_cache()
 
 
 def _openai() -> ModuleType:
@@ -123,7 +147,7 @@ def _openai() -> ModuleType:
     return openai
 
 
-def place(model: str, api_base: str | None = None) -> tuple[str, str]:
+def place(model: str, api_base: str | None = None, asked: str = "") -> tuple[str, str]:
     """The name under which litellm finds a provider, and the provider. Raises ProviderStop where there is none."""
     litellm = _library()
     try:
@@ -132,7 +156,7 @@ def place(model: str, api_base: str | None = None) -> tuple[str, str]:
         if api_base:
             return f"openai/{model}", "openai"
     ways = "write PROVIDER/MODEL (openai/…, anthropic/…, gemini/…), or give --api-base"
-    raise ProviderStop(f"--llm {model}: litellm knows no such model; {ways}")
+    raise ProviderStop(f"{asked or f'--llm {model}'}: litellm knows no such model; {ways}")
 
 
 def _no_key(provider: str, api_base: str | None) -> str | None:
@@ -159,102 +183,6 @@ def _without_proxy(loopback: bool) -> Iterator[None]:
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
-
-
-def _classified(error: Any, model: str, accepted: bool, keyless: bool) -> ProviderStop | ReplyError:
-    """The table above. `accepted`: a call has succeeded; `keyless`: the key is left to the environment."""
-    litellm = _library()
-    said, codes, status = _words(error), _codes(error), getattr(error, "status_code", None) or 0
-    if isinstance(error, litellm.ContentPolicyViolationError) or codes & _FILTERED:
-        return ReplyError("content_filter", said)
-    if isinstance(error, litellm.ContextWindowExceededError) or status == 413 or codes & _TOO_LONG:
-        return ReplyError("too_long", said)
-    if why := _stopping(error, status, codes, model if keyless and not accepted else None):
-        return ProviderStop(f"--llm {model}: {why}: {said}")
-    if 400 <= status < 500 and status not in _PASSING:
-        return ReplyError("refused", said) if accepted else ProviderStop(f"--llm {model}: refused: {said}{_hint(said)}")
-    return Transient(_kind(error, status), said, _retry_after(error))
-
-
-def _stopping(error: Any, status: int, codes: set[str], keyless: str | None) -> str | None:
-    """Why every further call would fail like this one; None where it might not. `keyless` may lack a key."""
-    if status in _STOP or "insufficient_quota" in codes:
-        return _STOP.get(status, _STOP[402])
-    if _headers(error) is not None or 400 <= status < 500:
-        return None
-    if _behind(error, ImportError):
-        return "a package that the provider needs is not installed"
-    missing = _library().validate_environment(model=keyless)["missing_keys"] if keyless else ()
-    return f"{' and '.join(missing)} not set" if missing else None
-
-
-def _behind(error: BaseException, kinds: type[BaseException] | tuple[type[BaseException], ...]) -> bool:
-    """Whether the error, or one that it arose from, is of a kind."""
-    link: BaseException | None = error
-    while link is not None:
-        if isinstance(link, kinds):
-            return True
-        link = link.__cause__ or link.__context__
-    return False
-
-
-def _kind(error: Any, status: int) -> str:
-    openai = _openai()
-    if isinstance(error, openai.APITimeoutError) or _behind(error, (asyncio.TimeoutError, TimeoutError)):
-        return "timeout"
-    if _headers(error) is None:
-        # litellm gives these the status 500; no server said so.
-        return "connection" if _behind(error, (openai.APIConnectionError, OSError)) else "unreadable"
-    return "rate_limit" if status == 429 else "server"
-
-
-def _words(error: Any) -> str:
-    """What the provider said, on one line, without litellm's names for it and without any key."""
-    said = str(getattr(error, "message", error)).rpartition("Exception - ")[2].removeprefix("litellm.")
-    for foreign in ("Traceback (most recent call last)", "To drop unsupported openai params"):
-        said = said.partition(foreign)[0]
-    return one_line(redact(said)).rstrip(". ")
-
-
-def _codes(error: Any) -> set[str]:
-    """The provider's own names for what went wrong, on the error or on one that it arose from."""
-    codes: set[str] = set()
-    link: BaseException | None = error
-    while link is not None:
-        body = getattr(link, "body", None)
-        if isinstance(body, Mapping):
-            codes |= {str(body.get(name)) for name in ("code", "type")}
-        link = link.__cause__ or link.__context__
-    return codes
-
-
-def _hint(said: str) -> str:
-    return "; unset it with --param temperature=none" if "temperature" in said else ""
-
-
-def _headers(error: Any) -> Any:
-    """The headers of the HTTP answer behind an error; None where there was no answer."""
-    found = getattr(error, "litellm_response_headers", None)
-    return found if found is not None else getattr(getattr(error, "response", None), "headers", None) or None
-
-
-def _retry_after(error: Any) -> float | None:
-    """The seconds that the provider asked to wait, given as a number or as a date; None where it did not."""
-    asked = (_headers(error) or {}).get("retry-after")
-    if not asked:
-        return None
-    try:
-        return max(0.0, float(asked))
-    except ValueError:
-        return _until(asked)
-
-
-def _until(date: str) -> float | None:
-    try:
-        then = parsedate_to_datetime(date)
-    except (TypeError, ValueError):
-        return None
-    return max(0.0, (then - datetime.now(timezone.utc)).total_seconds()) if then.tzinfo else None
 
 
 def _completion(reply: Any, priced: bool) -> Completion:

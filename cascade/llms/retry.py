@@ -5,28 +5,35 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Awaitable, Callable
+from typing import ParamSpec, TypeVar
 
 from cascade.errors import Transient
-from cascade.types import LLM, Completion, Params, Prompt
 
 _FIRST = 1.0  # seconds, doubled each time
 _LONGEST = 60.0
 _LONGEST_ASKED_FOR = 300.0  # a provider may ask for longer than we would wait of our own accord
 
 Sleep = Callable[[float], Awaitable[None]]
+Asked = ParamSpec("Asked")
+Reply = TypeVar("Reply")
 
 
-def retrying(llm: LLM, retries: int, sleep: Sleep = asyncio.sleep, jitter: random.Random | None = None) -> LLM:
-    """The model, asked up to `retries` more times after a Transient; the last one is raised as it is."""
+def retrying(
+    call: Callable[Asked, Awaitable[Reply]],
+    retries: int,
+    sleep: Sleep = asyncio.sleep,
+    jitter: random.Random | None = None,
+) -> Callable[Asked, Awaitable[Reply]]:
+    """The model's call, made up to `retries` more times after a Transient; the last one is raised as it is."""
     draw = jitter or random.Random()
 
-    async def complete(prompt: Prompt, params: Params) -> Completion:
+    async def complete(*asked: Asked.args, **named: Asked.kwargs) -> Reply:
         for attempt in range(retries):
             try:
-                return await llm(prompt, params)
+                return await call(*asked, **named)
             except Transient as error:
                 await sleep(wait(attempt, error.retry_after, draw))
-        return await llm(prompt, params)
+        return await call(*asked, **named)
 
     return complete
 
