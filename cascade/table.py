@@ -24,6 +24,14 @@ def render(header: Row, rows: Sequence[Row], form: str = "text") -> str:
     return {"text": _text, "md": _markdown, "csv": _csv, "latex": _latex}[form](header, rows)
 
 
+def words(header: Row, rows: Sequence[Row]) -> str:
+    """A text table whose cells are words: every column flush left."""
+    lines = [[" ".join(plain(cell).split()) for cell in row] for row in (header, *rows)]
+    widths = [max(map(width, column)) for column in zip(*lines, strict=True)]
+    padded = ([cell + " " * (size - width(cell)) for cell, size in zip(line, widths, strict=True)] for line in lines)
+    return "".join("  ".join(line).rstrip() + "\n" for line in padded)
+
+
 def plain(text: str) -> str:
     """The text without control characters but newline and tab, so that hostile text cannot drive a terminal."""
     return "".join(

@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import re
-import sys
 from pathlib import Path
-from types import ModuleType
 
-import pytest
 from typer.testing import CliRunner
 
-from cascade import captioners, plugins
 from cascade.cli import app
 from cascade.datasets import demo
-from cascade.types import Host
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -52,17 +47,3 @@ def test_the_set_has_as_many_clips_and_questions_as_it_says() -> None:
     items = demo.load().items
     assert f"hears the {len({item.audio for item in items})} clips" in README
     assert f"asks its {len(items)} questions" in README
-
-
-def test_the_captioner_in_it_works(monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("soundfile")
-    module = ModuleType("loudness")
-    monkeypatch.setitem(sys.modules, "loudness", module)
-    exec(block('"""How loud a clip is'), module.__dict__)
-    monkeypatch.setattr(plugins, "CAPTIONERS", {**plugins.CAPTIONERS, "loudness": "loudness"})
-    monkeypatch.setattr(plugins, "_BUILT_IN", {**plugins._BUILT_IN, "captioners": plugins.CAPTIONERS})
-    ((slot, name, given),) = captioners.parse("loudness(loud=0.5)")
-    spec, _ = captioners.specify(slot, name, given)
-    assert (spec.slot, spec.params) == ("sound", {"loud": 0.5})
-    clips = [demo.load().root / item.audio for item in demo.load().items[:2]]
-    assert [getattr(one, "text", one) for one in captioners.build(spec, Host())(clips)] == ["quiet", "quiet"]

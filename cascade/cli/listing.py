@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
+from collections.abc import Iterable
 from contextlib import closing
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -28,7 +30,7 @@ def register(app: typer.Typer) -> None:
 def _print(header: list[str], rows: list[dict[str, Any]], form: str) -> None:
     """Rows as a table of these fields, or whole as JSON."""
     from cascade.errors import UnknownName
-    from cascade.table import render
+    from cascade.table import words
 
     if form not in ("table", "json"):
         raise UnknownName("format", form, ("table", "json"))
@@ -36,7 +38,7 @@ def _print(header: list[str], rows: list[dict[str, Any]], form: str) -> None:
         typer.echo(json.dumps(rows, ensure_ascii=False))
         return
     cells = [[str(row[field]) if row[field] not in (None, "") else "-" for field in header] for row in rows]
-    typer.echo(render(header, cells), nl=False)
+    typer.echo(words(header, cells), nl=False)
 
 
 def datasets(form: Form = "table") -> None:
@@ -63,17 +65,43 @@ def captioners(form: Form = "table") -> None:
 
     rows = [_captioner(name) for name in plugins.names("captioners")]
     if form == "table":
-        rows = [{**row, "slots": ", ".join(row["slots"]), "ready": "yes" if row["ready"] else "no"} for row in rows]
-    _print(["name", "slots", "ready", "needs"], rows, form)
+        shown = [{**row, "slots": ", ".join(row["slots"]), "ready": "yes" if row["ready"] else "no"} for row in rows]
+        _print(
+            ["name", "slots", "ready", "needs"],
+            [{**row, "needs": row["needs"] or row["note"]} for row in shown],
+            form,
+        )
+        typer.echo(_all_at_once(row["needs"] for row in rows), nl=False)
+        return
+    _print([], rows, form)
 
 
 def _captioner(name: str) -> dict[str, Any]:
+    """A row of the list. With its default parameters an engine may have weights to fetch, or lack a key."""
     from cascade import captioners, plugins
 
     module = plugins.find("captioners", name)
-    commands = captioners.missing(module)
-    row = {"name": name, "slots": [module.SLOT], "ready": not commands, "needs": " && ".join(commands)}
-    return {**row, "params": captioners.defaults(module)}
+    needs, note = " && ".join(captioners.missing(module)), ""
+    params = captioners.defaults(module)
+    given = [key for key, value in params.items() if value is None]
+    if given:
+        note = f"give {', '.join(given)}: {name}({given[0]}=…)"
+    elif not needs:
+        spec, files = captioners.specify(name, name, {})
+        heard_by = o.Listening(specs=(spec,), files=files, endpoints={})
+        host = o.execution(None, heard_by).host
+        lacking = captioners.lacks(spec, host)
+        needs = lacking.rpartition(": ")[2]
+        absent = captioners.absent(spec, host)
+        note = f"fetches {absent[0].partition(';')[0]} when first used" if absent else ""
+    row = {"name": name, "slots": [module.SLOT], "ready": not needs, "needs": needs, "note": note}
+    return {**row, "params": params}
+
+
+def _all_at_once(needs: Iterable[str]) -> str:
+    """The one command that installs the packages of every engine that lacks some."""
+    extras = sorted({extra for text in needs for extra in re.findall(r"audio-cascade\[(\w+)\]", text)})
+    return f"All of them: pip install 'audio-cascade[{','.join(extras)}]'\n" if extras else ""
 
 
 _prompts = typer.Typer(
@@ -120,7 +148,7 @@ def prompts_show(
     heard_by = o.listening(o.captions(captions, dataset), caption_param)
     loaded = found.load(dataset, data, audio=heard_by.audio)
     one = _item(loaded.items, item)
-    how = o.execution(cache, heard_by.files, "auto", 1, 0)
+    how = o.execution(cache, heard_by)
     heard = captioning.caption([one], loaded.root, heard_by.specs, how)
     slots = tuple(spec.slot for spec in heard_by.specs)
     shape = PromptSpec(template=template.name, template_digest=template.digest, slots=slots)

@@ -45,7 +45,7 @@ def run(
     timeout: o.Timeout = 600.0,
     backend: o.Backend = "local",
     device: o.Device = "auto",
-    batch: o.Batch = 8,
+    batch: o.Batch = 32,
     threads: o.Threads = 0,
 ) -> None:
     """Caption the clips, ask the model, score the answers.
@@ -58,7 +58,7 @@ def run(
     template = prompting.find(prompt)
     asked, files = o.model(llm, param, seed)
     how = o.execution(
-        cache, {**heard_by.files, **files}, device, batch, threads,
+        cache, heard_by, device, batch, threads, files,
         backend=backend, api_base=api_base, concurrency=concurrency, retries=retries, timeout=timeout,
     )  # fmt: skip
     llms.check(asked, how)
@@ -145,9 +145,12 @@ def caption(
     limit: o.Limit = None,
     only: o.Only = None,
     cache: o.Cache = None,
+    concurrency: o.Concurrency = 16,
+    retries: o.Retries = 6,
+    timeout: o.Timeout = 600.0,
     backend: o.Backend = "local",
     device: o.Device = "auto",
-    batch: o.Batch = 8,
+    batch: o.Batch = 32,
     threads: o.Threads = 0,
     form: Annotated[str, typer.Option("--format", metavar="table|jsonl", help="How to print the captions.")] = "table",
 ) -> None:
@@ -161,15 +164,28 @@ def caption(
     heard_by = o.listening(o.captions(captions, dataset), caption_param)
     loaded = datasets.load(dataset, data, audio=heard_by.audio)
     items = datasets.select(loaded, o.only(only), limit)
-    how = o.execution(cache, heard_by.files, device, batch, threads, backend=backend)
+    how = o.execution(
+        cache, heard_by, device, batch, threads,
+        backend=backend, concurrency=concurrency, retries=retries, timeout=timeout,
+    )  # fmt: skip
     heard = captioning.caption(items, loaded.root, heard_by.specs, how, bars)
     engines = {spec.slot: spec.name for spec in heard_by.specs}
     typer.echo(_jsonl(heard, engines) if form == "jsonl" else _table(heard), nl=False)
+    _tell_cost(heard)
     failed = [one for one in heard if one.failure]
     for one in failed:
         o.note(f"{one.item}: {one.slot}: {one.failure.message if one.failure else ''}")
     if failed:
         raise typer.Exit(3)
+
+
+def _tell_cost(heard: Sequence[Heard]) -> None:
+    """What the captions cost when they were made, where an engine asked a provider."""
+    costs = {one.key: one.meta["cost"] for one in heard if "cost" in one.meta}
+    if costs:
+        known = [cost for cost in costs.values() if cost is not None]
+        unknown = f", and {len(costs) - len(known)} of unknown price" if len(known) < len(costs) else ""
+        o.note(f"{len(costs)} captions by providers cost ${sum(known):.4f} when they were made{unknown}")
 
 
 def _jsonl(heard: Sequence[Heard], engines: dict[str, str]) -> str:
@@ -186,20 +202,29 @@ def _jsonl(heard: Sequence[Heard], engines: dict[str, str]) -> str:
 
 
 def _table(heard: Sequence[Heard]) -> str:
-    """A block an item: its id, then a line a slot; long texts are folded at the terminal's width."""
+    """A row an item and slot: the seconds are those the caption took when it was made; texts are folded."""
+    from io import StringIO
     from shutil import get_terminal_size
-    from textwrap import fill
+
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
 
     from cascade.table import plain
 
-    columns = max(40, min(120, get_terminal_size().columns))
-    lines: list[str] = []
+    columns = max(40, min(160, get_terminal_size().columns))
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="")
+    for name, widest in (("clip", columns // 4), ("slot", columns // 6), ("seconds", None), ("text", None)):
+        table.add_column(name, overflow="fold", max_width=widest, justify="right" if name == "seconds" else "left")
     for before, one in zip([None, *heard], heard, strict=False):
-        if before is None or before.item != one.item:
-            lines.append(plain(one.item))
+        new = before is None or before.item != one.item
         text = f"({one.failure.kind}: {one.failure.message})" if one.failure else one.text or "(nothing)"
-        lines.append(fill(plain(text), columns, initial_indent=f"  {one.slot:<8}", subsequent_indent=" " * 10))
-    return "".join(line + "\n" for line in lines)
+        took = one.meta.get("seconds")
+        cells = (one.item if new else "", one.slot, f"{took:.1f}" if isinstance(took, int | float) else "-", text)
+        table.add_row(*(Text(plain(cell)) for cell in cells))
+    out = StringIO()
+    Console(file=out, width=columns, color_system=None).print(table)
+    return "".join(line.rstrip() + "\n" for line in out.getvalue().splitlines())
 
 
 def ask(
@@ -234,9 +259,7 @@ def ask(
     heard_by = o.listening(captions, caption_param)
     template = prompting.find(prompt)
     asked, files = o.model(llm, param, seed)
-    how = o.execution(
-        cache, {**heard_by.files, **files}, device, 1, threads, api_base=api_base, retries=retries, timeout=timeout
-    )
+    how = o.execution(cache, heard_by, device, 1, threads, files, api_base=api_base, retries=retries, timeout=timeout)
     llms.check(asked, how)
     item = Item(id=clip.name, audio=str(clip.absolute()), question=question, choices=tuple(choice), answer=choice[0])
     heard = captioning.caption([item], Path(), heard_by.specs, how)
