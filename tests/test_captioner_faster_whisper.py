@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from cascade import captioners
+from cascade.backends import local
 from cascade.captioners import faster_whisper as engine
 from cascade.errors import ClipError, UnknownName, UserError
-from cascade.types import Host
+from cascade.types import Caption, Failure, Host
 
 np = pytest.importorskip("numpy")
 pytest.importorskip("faster_whisper")
@@ -100,7 +103,9 @@ def test_a_clip_is_alike_in_any_company_and_a_bad_one_is_named(caption: Any, tmp
     [
         ("Hello there.", -0.6, 0.1, 0.6, ""),
         ("Hello there.", -0.6, 0.9, 0.6, ""),
-        ("Hello there.", -1.2, 0.5, 0.6, ""),
+        ("Hello there, my friend.", -1.2, 0.5, 0.6, ""),
+        ("Hello there.", -0.9, 0.5, 0.6, ""),
+        ("Thank you.", -1.2, 0.3, 0.6, "improbable"),  # what is invented for sounds is short
         (" . . ", -0.2, 0.1, 0.6, "no words"),
         ("Thank you.", -1.0, 0.86, 0.6, "probably no speech"),
         ("A", -2.2, 0.1, 0.6, "improbable"),
@@ -112,6 +117,53 @@ def test_a_clip_is_alike_in_any_company_and_a_bad_one_is_named(caption: Any, tmp
 def test_the_gate(text: str, logprob: float, doubt: float, ratio: float, dropped: str) -> None:
     segment = {"text": text, "avg_logprob": logprob, "no_speech_prob": doubt, "compression_ratio": ratio}
     assert _speech.no_speech(engine.Params(), segment) == dropped
+
+
+def test_a_gate_that_is_open_lets_inventions_through(tmp_path: Path) -> None:
+    made = [clips.write(tmp_path / f"{name}.wav", _nothing()[name]) for name in ("silence", "music", "beeps")]
+    bounds = {"max_no_speech": 1.0, "min_logprob": -99.0, "short_logprob": -99.0, "max_compression": 99.0}
+    opened: Any = engine.make(engine.Params(**bounds), Host(threads=1))
+    assert any("Thank you" in one.text or "I'm going" in one.text for one in opened(made))
+
+
+def test_only_a_voice_is_speech_with_vad(caption: Any, tmp_path: Path) -> None:
+    listening: Any = engine.make(engine.Params(vad=True), Host(threads=1))
+    made = [clips.write(tmp_path / f"{name}.wav", _nothing()[name]) for name in ("silence", "noise", "clicks")]
+    for one in listening(made):
+        assert (one.text, one.meta["segments"], one.meta["windows"][0]["language"]) == ("", [], "")
+    spoken = [_demo("01"), _demo("05"), _demo("22")]
+    assert [one.text for one in listening(spoken)] == [one.text for one in caption(spoken)]
+    said = SimpleNamespace(
+        start=3.0, end=4.0, text="Hello.", avg_logprob=-0.1, no_speech_prob=0.0, compression_ratio=1.0
+    )
+    assert _speech.segment(engine.Params(), 0.0, 9.0, said, [(0.5, 3.1)])["dropped"] == ""
+    assert _speech.segment(engine.Params(), 0.0, 9.0, said, [(0.5, 2.9), (4.1, 5.0)])["dropped"] == "no voice"
+
+
+def test_times_stand_in_the_transcript(caption: Any) -> None:
+    timed: Any = engine.make(engine.Params(times=True), Host(threads=1))
+    (one,), (plain,) = timed([_demo("01")]), caption([_demo("01")])
+    lines = [re.fullmatch(r"(\d+\.\d)-(\d+\.\d) s: (.+)", line) for line in one.text.splitlines()]
+    assert len(lines) > 2 and all(lines)
+    assert " ".join(line[3] for line in lines if line) == plain.text
+    assert [float(line[1]) for line in lines if line] == sorted(float(line[1]) for line in lines if line)
+
+
+def test_lanes_say_the_same_in_any_number_and_order(tmp_path: Path) -> None:
+    (tmp_path / "bad.wav").write_bytes(b"")
+    paths = [_demo("01"), tmp_path / "bad.wav", _demo("05"), clips.write(tmp_path / "noise.wav", clips.noise(2))]
+    spec, files = captioners.specify("speech", "faster-whisper", {})
+    found = [
+        dict(local.run(spec, Host(threads=threads, batch=batch, files=files), order))
+        for threads, batch, order in ((1, 32, paths), (3, 32, paths[::-1]), (3, 1, paths))
+    ]
+    told = [[_timeless(one[path]) for path in paths] for one in found]
+    assert told[0] == told[1] == told[2]
+    assert [type(found[0][path]) for path in paths] == [Caption, Failure, Caption, Caption]
+
+
+def _timeless(one: Caption | Failure) -> Any:
+    return (one.text, {**one.meta, "seconds": 0}) if isinstance(one, Caption) else one
 
 
 def test_windows_are_cut_where_it_is_quiet_and_lose_nothing() -> None:

@@ -25,6 +25,31 @@ def write(path: Path) -> Path:
     return path
 
 
+SIZES = {  # width, heads and layers of either side, and mel bands
+    "tiny": (384, 6, 4, 4, 80),
+    "base": (512, 8, 6, 6, 80),
+    "small": (768, 12, 12, 12, 80),
+    "medium": (1024, 16, 24, 24, 80),
+    "large-v3": (1280, 20, 32, 32, 128),
+    "turbo": (1280, 20, 32, 4, 128),
+}
+
+
+def untrained(path: Path) -> Path:
+    """Write a checkpoint with random weights of the size that the file is named after, multilingual."""
+    import torch
+    from whisper.model import ModelDimensions, Whisper
+
+    width, heads, heard, told, mels = SIZES[path.stem]
+    sides = [("audio", width, heads, heard), ("text", width, heads, told)]
+    dims = AUDIO | TEXT | {"n_mels": mels, "n_vocab": 51866 if mels == 128 else 51865}
+    for side, state, head, layer in sides:
+        dims |= {f"n_{side}_state": state, f"n_{side}_head": head, f"n_{side}_layer": layer}
+    torch.manual_seed(0)
+    torch.save({"dims": dims, "model_state_dict": Whisper(ModelDimensions(**dims)).state_dict()}, path)
+    return path
+
+
 def _arrays(path: Path) -> Iterator[tuple[str, Any]]:
     """(name, array) of each variable in CTranslate2's file."""
     with path.open("rb") as file:
