@@ -121,7 +121,7 @@ def test_the_gate(text: str, logprob: float, doubt: float, ratio: float, dropped
 
 def test_a_gate_that_is_open_lets_inventions_through(tmp_path: Path) -> None:
     made = [clips.write(tmp_path / f"{name}.wav", _nothing()[name]) for name in ("silence", "music", "beeps")]
-    bounds = {"max_no_speech": 1.0, "min_logprob": -99.0, "short_logprob": -99.0, "max_compression": 99.0}
+    bounds: Any = {"max_no_speech": 1.0, "min_logprob": -99.0, "short_logprob": -99.0, "max_compression": 99.0}
     opened: Any = engine.make(engine.Params(**bounds), Host(threads=1))
     assert any("Thank you" in one.text or "I'm going" in one.text for one in opened(made))
 

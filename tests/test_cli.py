@@ -221,7 +221,9 @@ def test_caption_prints_a_line_an_item_and_slot(mini: Path) -> None:
         "error": {"kind": "audio", "message": "2.wav: No such file or directory"},
     }
     assert "q2: speech: 2.wav" in result.stderr
-    assert "  speech  A fixed caption." in cascade("caption", "--dataset", mini, "--captions", "speech=fake").stdout
+    table = cascade("caption", "--dataset", mini, "--captions", "speech=fake").stdout.splitlines()
+    assert table[0].split() == ["clip", "slot", "seconds", "text"]
+    assert table[1].split(maxsplit=3) == ["q0", "speech", "-", "A fixed caption."]
 
 
 def test_the_cache_says_what_it_holds_and_names_what_does_not_match(mini: Path) -> None:
@@ -259,6 +261,7 @@ def test_lists(mini: Path) -> None:
         "slots": ["any"],
         "ready": True,
         "needs": "",
+        "note": "",
         "params": {"text": "A fixed caption."},
     }
     assert {"faster-whisper", "events", "signal"} <= engines.keys()
@@ -271,7 +274,7 @@ def test_lists(mini: Path) -> None:
 def test_ask_shows_what_was_heard(mini: Path) -> None:
     args: list[str | Path] = ["ask", "0.wav", "What is it?", "--choice", "rain", "--choice", "a bell", *FAKE]
     told = cascade(*args).stdout
-    assert "  speech  A fixed caption." in told
+    assert "0.wav  speech        -  A fixed caption." in told
     answer = json.loads(cascade(*args, "--format", "json").stdout)
     assert answer["answer"] in ("rain", "a bell")
     assert answer["captions"] == {"speech": "A fixed caption."}

@@ -74,7 +74,9 @@ Only = Annotated[
     list[str] | None, typer.Option("--only", metavar="TAG=VALUE", help="Only items with this tag. Repeatable.")
 ]
 ApiBase = Annotated[str | None, typer.Option("--api-base", metavar="URL", help="An OpenAI-compatible endpoint.")]
-Concurrency = Annotated[int, typer.Option("--concurrency", min=1, metavar="N", help="Calls to a model in flight at most.")]
+Concurrency = Annotated[
+    int, typer.Option("--concurrency", min=1, metavar="N", help="Calls to a model in flight at most.")
+]
 Retries = Annotated[int, typer.Option("--retries", min=0, metavar="N", help="Tries again after a passing fault.")]
 Timeout = Annotated[
     float, typer.Option("--timeout", min=0.001, metavar="SECONDS", help="The longest wait for one reply.")
