@@ -412,3 +412,12 @@ def test_a_wheel_carries_prompts_and_the_demo_set(tmp_path: Path) -> None:
         "cascade/cli/__init__.py",
     } <= names
     assert not any(name.startswith(("cli.py", "tests/", "prompts/")) for name in names)
+
+
+def test_what_is_no_address_is_refused_before_anything_is_heard(mini: Path) -> None:
+    said = cascade("run", "--dataset", mini, "--llm", "x", "--captions", "none", "--api-base", "nonsense")
+    assert (said.exit_code, said.stderr.count("\n")) == (2, 1)
+    assert "--api-base nonsense: this is no address; write http://HOST:PORT/v1" in said.stderr
+    said = cascade("caption", "--dataset", mini, "--captions", "x=audio-llm(model=openai/x,api_base=ftp://h)")
+    assert (said.exit_code, said.stderr.count("\n")) == (2, 1)
+    assert "x.api_base ftp://h: this is no address" in said.stderr

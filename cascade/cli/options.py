@@ -134,11 +134,25 @@ def listening(captions: str, params: list[str] | None) -> Listening:
     merged = [(slot, name, {**given, **extra[slot]}) for slot, name, given in entries]
     addresses = [given.pop("api_base", None) if captioners.asks(name) else None for _, name, given in merged]
     made = [captioners.specify(slot, name, given) for slot, name, given in merged]
+    for (slot, _, _), at in zip(merged, addresses, strict=True):
+        address(at, f"{slot}.api_base")
     return Listening(
         specs=tuple(spec for spec, _ in made),
         files={key: at for _, files in made for key, at in files.items()},
         endpoints={str(spec.params["model"]): at for (spec, _), at in zip(made, addresses, strict=True) if at},
     )
+
+
+def address(given: str | None, option: str) -> str | None:
+    """The address of an endpoint, as it was given. Raises UserError where it is none."""
+    from urllib.parse import urlsplit
+
+    from cascade.errors import UserError
+
+    parts = urlsplit(given or "http://-")
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise UserError(f"{option} {given}: this is no address; write http://HOST:PORT/v1")
+    return given
 
 
 def model(llm: str, params: list[str] | None, seed: int) -> tuple[LLMSpec, dict[str, Path]]:
@@ -191,6 +205,7 @@ def execution(
     from cascade.types import Execution, Host
 
     kept = cache(given)
+    address(how.get("api_base"), "--api-base")
     calls = {name: how[name] for name in ("concurrency", "retries", "timeout") if name in how}
     host = Host(
         device=device,

@@ -37,6 +37,8 @@ def _library() -> ModuleType:
     litellm.cache = None
     # httpx is closed with the client; the aiohttp transport leaves sessions open behind it.
     litellm.disable_aiohttp_transport = True
+    # A call that is cancelled while litellm prepares it on a thread leaves its coroutine behind: nothing was sent.
+    warnings.filterwarnings("ignore", message="coroutine 'OpenAIChatCompletion", category=RuntimeWarning)
     for name in ("LiteLLM", "LiteLLM Router", "LiteLLM Proxy"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     return litellm
@@ -67,6 +69,7 @@ class _Door:
         }
         self.sent = {name: value for name, value in target.items() if value is not None}
         self.asked, self.timeout, self.loopback = asked, timeout, _is_loopback(api_base)
+        self.host = urlsplit(api_base or "").netloc.rpartition("@")[2]  # an address may hold a password
         self._accepted = False
         self._keyless = model if "api_key" not in self.sent and api_base is None else None
 
@@ -77,9 +80,10 @@ class _Door:
         except asyncio.TimeoutError:
             raise Transient("timeout", f"no whole reply within {self.timeout:g} s") from None
         except _openai().OpenAIError as error:
-            raise faults.classified(
-                error, _library(), self.asked, accepted=self._accepted, keyless=self._keyless
-            ) from None
+            why = faults.classified(error, _library(), self.asked, accepted=self._accepted, keyless=self._keyless)
+            if isinstance(why, Transient) and why.kind == "connection" and self.host:
+                raise Transient(why.kind, f"{self.host}: {why}") from None
+            raise why from None
         self._accepted = True
         return reply
 
