@@ -11,7 +11,7 @@ from typing import Any
 
 from cascade import llms, prompting, runs
 from cascade.codec import to_json
-from cascade.errors import ReplyError
+from cascade.errors import ProviderStop, ReplyError
 from cascade.hashing import digest
 from cascade.jsonl import Appender
 from cascade.progress import Track, silent
@@ -30,6 +30,9 @@ from cascade.types import (
     Prompt,
     PromptSpec,
 )
+
+_SILENT = 12  # questions in a row without an answer, or as many as are in flight
+_PASSING = frozenset({"connection", "timeout", "rate_limit", "server", "unreadable"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +54,8 @@ def ask(run: Run, heard: Sequence[Heard], log: Appender, execution: Execution, t
     missing = remaining(run.path, run.items, run.spec.llm.samples)
     if not missing:
         return
+    if execution.budget:
+        execution.budget.count(runs.spent(run.path))
     template = Template(name=run.spec.prompt.template, text=run.manifest.template)
     by_item = group(heard)
     questions = (
@@ -67,8 +72,7 @@ def ask(run: Run, heard: Sequence[Heard], log: Appender, execution: Execution, t
 
 def remaining(path: Path, items: Sequence[Item], samples: int) -> list[tuple[Item, int]]:
     """Each item and sample that a run directory, which need not be there yet, has no completion for."""
-    answers = runs.answers(path) if (path / "log.jsonl").exists() else {}
-    done = {at for at, answer in answers.items() if isinstance(answer.result, Completion)}
+    done = runs.answered(path) if (path / "log.jsonl").exists() else set()
     return [(item, sample) for item in items for sample in range(samples) if (item.id, sample) not in done]
 
 
@@ -84,7 +88,7 @@ def question(item: Item, sample: int, spec: PromptSpec, template: Template, hear
     """The prompt of one sample of an item, made from its question, its choices and its captions only."""
     captions = {slot: heard[slot].caption or Caption(text="") for slot in spec.slots}
     evidence = prompting.evidence(spec.slots, captions)
-    shown = prompting.order(item.choices, item.id, spec.order_seed)
+    shown = prompting.order(item.choices, item.id, spec.order_seed, sample)
     return Question(
         item=item.id,
         sample=sample,
@@ -115,13 +119,33 @@ async def _ask_all(
     if first is None:
         return  # Nothing to ask: no model is started.
     async with llms.connect(run.spec.llm, execution) as llm:
+        dead = _Silence(max(_SILENT, execution.concurrency), run.spec.llm.model)
 
         async def worker(one: Question | None) -> None:
             while one is not None:
-                write(await ask_one(one, llm, run.spec.llm.params))
+                answer = await ask_one(one, llm, run.spec.llm.params)
+                write(answer)
+                dead.heard(answer.result)
                 one = next(questions, None)
 
         await _together([worker(first), *(worker(next(questions, None)) for _ in range(execution.concurrency - 1))])
+
+
+class _Silence:
+    """Ends a run whose questions go unanswered one after the other: the network is gone, or the endpoint."""
+
+    def __init__(self, most: int, model: str) -> None:
+        self._most, self._model, self._count = most, model, 0
+
+    def heard(self, result: Completion | Failure) -> None:
+        """Count what came. Raises ProviderStop when too many in a row were not answered, whatever was tried."""
+        passing = isinstance(result, Failure) and result.kind in _PASSING
+        self._count = self._count + 1 if passing else 0
+        if isinstance(result, Failure) and self._count >= self._most:
+            raise ProviderStop(
+                f"--llm {self._model}: {self._count} questions in a row had no answer "
+                f"({result.kind}: {result.message}); when it answers again, the same command goes on"
+            )
 
 
 async def _together(jobs: Iterable[Coroutine[Any, Any, None]]) -> None:
@@ -146,16 +170,21 @@ def ask_alone(one: Question, spec: LLMSpec, execution: Execution) -> Answer:
 
 
 async def ask_one(one: Question, llm: LLM, params: Params) -> Answer:
-    """One question's answer; a reply that could not be had is a Failure in it."""
+    """One question's answer; a reply that could not be had is a Failure in it.
+
+    Samples after the first have seeds of their own, where there is a seed: the same one would say the same again.
+    """
+    if one.sample and isinstance(params.get("seed"), int):
+        params = {**params, "seed": params["seed"] + one.sample}
     started = perf_counter()
     try:
         result: Completion | Failure = await llm(one.prompt, params)
     except ReplyError as error:
         result = error.failure()
-    return _answer(one, result, perf_counter() - started)
+    return _answer(one, result, perf_counter() - started, params)
 
 
-def _answer(one: Question, result: Completion | Failure, seconds: float) -> Answer:
+def _answer(one: Question, result: Completion | Failure, seconds: float, params: Params | None = None) -> Answer:
     return Answer(
         item=one.item,
         sample=one.sample,
@@ -164,4 +193,5 @@ def _answer(one: Question, result: Completion | Failure, seconds: float) -> Answ
         result=result,
         seconds=round(seconds, 3),
         at=runs.now(),
+        params=params or {},
     )

@@ -32,6 +32,36 @@ def caption(
     return [heard[spec.slot][place] for place in range(len(items)) for spec in specs]
 
 
+def kept(items: Sequence[Item], root: Path, specs: Sequence[CaptionerSpec], execution: Execution) -> list[Heard]:
+    """The captions that are there, in the order of items and specs; nothing is heard: the others are failures."""
+    unmade = Failure(kind="unmade", message="the caption is not made yet")
+    digests = {item.audio: _digest(root / item.audio) for item in items}
+    looked_up = {spec.slot: _look_up(spec, items, root, execution) for spec in specs if not captioners.hears(spec.name)}
+    found = _in_cache([spec for spec in specs if spec.slot not in looked_up], digests, execution.cache)
+
+    def heard(place: int, item: Item, spec: CaptionerSpec) -> Heard:
+        if spec.slot in looked_up:
+            return looked_up[spec.slot][place]
+        caption = found.get((spec.slot, str(digests[item.audio])))
+        if caption is None:
+            return Heard(item=item.id, slot=spec.slot, key="", failure=unmade)
+        return Heard(item=item.id, slot=spec.slot, key="", text=caption.text, meta=caption.meta)
+
+    return [heard(place, item, spec) for place, item in enumerate(items) for spec in specs]
+
+
+def _in_cache(
+    specs: Sequence[CaptionerSpec], digests: Mapping[str, str | Failure], folder: Path
+) -> dict[tuple[str, str], Caption]:
+    """The captions that a cache, which need not be there, has for these clips, by slot and digest."""
+    if not specs or not folder.exists():
+        return {}
+    known = {digest for digest in digests.values() if isinstance(digest, str)}
+    with closing(CaptionCache(folder)) as cache:
+        found = {(spec.slot, digest): cache.get(_key(spec, digest)) for spec in specs for digest in known}
+    return {at: caption for at, caption in found.items() if caption is not None}
+
+
 def needs_clips(specs: Sequence[CaptionerSpec]) -> bool:
     """Whether any of the engines hears; without one the clips need not be here."""
     return any(captioners.hears(spec.name) for spec in specs)

@@ -7,7 +7,8 @@
     │   ├── DatasetError     a row that cannot be used, by file and line
     │   ├── RunError         a run directory of another run, in use, or damaged
     │   ├── CacheError       a cache that cannot be used, or an entry that is damaged
-    │   └── ProviderStop     the provider refuses every call alike: wrong key, unknown model, refused parameter
+    │   ├── ProviderStop     the provider refuses every call alike: wrong key, unknown model, refused parameter
+    │   └── BudgetSpent      the next call might pass what may be spent
     └── ItemError            one item has no result: recorded as a `Failure`, and the run goes on
         ├── ClipError        a clip that cannot be heard
         ├── CaptionMissing   an item that a lookup has no caption for
@@ -68,6 +69,10 @@ class ProviderStop(UserError):
     """The provider would refuse every further call the same way, so the run stops."""
 
 
+class BudgetSpent(UserError):
+    """The next call might pass what may be spent; what was answered is kept."""
+
+
 class ItemError(CascadeError):
     """One item has no result."""
 
@@ -95,7 +100,16 @@ class CaptionMissing(ItemError):
 
 
 class ReplyError(ItemError):
-    """The model gave no reply that could be read later; asking again now would not help."""
+    """The model gave no reply that could be read later; asking again now would not help.
+
+    `cost` is what the provider charged all the same, in US dollars.
+    """
+
+    cost: float | None = None
+
+    def failure(self) -> Failure:
+        """This error as the record that stands in logs."""
+        return Failure(kind=self.kind, message=str(self), cost=self.cost)
 
 
 class Transient(ReplyError):

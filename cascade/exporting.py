@@ -16,7 +16,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from cascade import jsonl, runs
+from cascade import jsonl, runs, sampling
 from cascade.codec import to_json
 from cascade.errors import UnknownName
 from cascade.predictions import KEYS
@@ -49,10 +49,17 @@ def export(path: Path, shape: str | None = None, out: Path | None = None) -> Pat
 
 
 def predictions(run: Run, shape: str) -> list[dict[str, Any]]:
-    """A row an item, in the run's order."""
-    answers = {item: answer for (item, sample), answer in runs.answers(run.path).items() if sample == 0}
-    choices = read_choices(run.spec, run.items, answers.values())
-    return [_row(item, shape, choices.get(item.id), answers.get(item.id)) for item in run.items]
+    """A row an item, in the run's order: the vote of its samples, and the thinking of the first that voted so."""
+    samples = run.spec.llm.samples
+    answers = {at: answer for at, answer in runs.answers(run.path).items() if at[1] < samples}
+    read = read_choices(run.spec, run.items, answers.values())
+    rows = []
+    for item in run.items:
+        choices = read.get(item.id, {})
+        choice = sampling.vote(choices) if choices else None
+        voter = next((sample for sample, one in choices.items() if choice and one.text == choice.text), 0)
+        rows.append(_row(item, shape, choice, answers.get((item.id, voter))))
+    return rows
 
 
 def _row(item: Item, shape: str, choice: Choice | None, answer: Answer | None) -> dict[str, Any]:

@@ -108,12 +108,17 @@ def _fields(text: str, name: str) -> set[str]:
     return {match["named"] or match["braced"] for match in found} - {None}
 
 
-def order(choices: Sequence[str], item: str, seed: int | None) -> tuple[str, ...]:
-    """The choices as they will stand in the prompt: as given, or shuffled by the seed and the item's id."""
+def order(choices: Sequence[str], item: str, seed: int | None, sample: int = 0) -> tuple[str, ...]:
+    """The choices as they will stand in the prompt: as given, or shuffled by the seed and the item's id.
+
+    Each further sample of an item turns them on by one, so that as many samples as choices show each in every place.
+    """
     shown = list(choices)
-    if seed is not None:
-        random.Random(f"{seed}:{item}").shuffle(shown)
-    return tuple(shown)
+    if seed is None:
+        return tuple(shown)
+    random.Random(f"{seed}:{item}").shuffle(shown)
+    turn = sample % len(shown)
+    return tuple(shown[turn:] + shown[:turn])
 
 
 def render(template: Template, evidence: str, question: str, shown: Sequence[str]) -> Prompt:

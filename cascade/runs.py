@@ -25,7 +25,7 @@ from cascade import jsonl
 from cascade.codec import from_json, to_json
 from cascade.errors import RunError
 from cascade.hashing import digest
-from cascade.types import Answer, Caption, Failure, Item, RunSpec
+from cascade.types import Answer, Caption, Completion, Failure, Item, RunSpec
 
 _FORMAT = 1
 T = TypeVar("T")
@@ -179,6 +179,19 @@ def answers(path: Path) -> dict[tuple[str, int], Answer]:
     """The last answer of each (item, sample) in the log."""
     log = _records(path / "log.jsonl", Answer, growing=True)
     return {(answer.item, answer.sample): answer for answer in log}
+
+
+def answered(path: Path) -> set[tuple[str, int]]:
+    """Each (item, sample) whose last answer is a completion; held are only these, however long the log is."""
+    done: set[tuple[str, int]] = set()
+    for answer in _records(path / "log.jsonl", Answer, growing=True):
+        (done.add if isinstance(answer.result, Completion) else done.discard)((answer.item, answer.sample))
+    return done
+
+
+def spent(path: Path) -> float:
+    """What the log's answers have cost together, in US dollars, where it is known; those that were tried again too."""
+    return sum(answer.result.cost or 0.0 for answer in _records(path / "log.jsonl", Answer, growing=True))
 
 
 def write_captions(path: Path, heard: Iterable[Heard]) -> None:

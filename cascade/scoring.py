@@ -12,30 +12,28 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from cascade import sampling
 from cascade.errors import RunError, UserError
 from cascade.scorers import SCORERS
-from cascade.stats import wilson
-from cascade.types import Answer, Choice, Completion, Dataset, Item, RunSpec, Score
+from cascade.stats import Rate, rate
+from cascade.types import Answer, Choice, Completion, Dataset, Failure, Item, RunSpec, Score
 
 TAGS = ("modality", "category", "sub-category", "task", "difficulty")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Rate:
-    """A share of `n` items that are right, in [0, 1], with Wilson's 95 % interval."""
-
-    n: int
-    accuracy: float
-    ci95: tuple[float, float]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class ScorerResult:
-    """One scorer's accuracy over all items, and by each tag's values."""
+    """One scorer's accuracy over all items, and by each tag's values.
+
+    For runs also accuracy over samples by the place at which the gold choice was shown; with several samples an item,
+    `accuracy` is the vote's, and `pass_at` has pass@k for each k, of which pass@1 is the mean over samples.
+    """
 
     accuracy: float
     ci95: tuple[float, float]
     by: Mapping[str, Mapping[str, Rate]]
+    pass_at: Mapping[str, Rate] = field(default_factory=dict)
+    by_gold_position: Mapping[str, Rate] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,9 +41,10 @@ class Summary:
     """A run's or file's scores. `n` is every item, `answered` = n − failed, `coverage` = (answered − unparsed) / n.
 
     `failed` items have no reply; `unparsed` replies name no choice, `truncated` ones among them were cut at the token
-    limit. `chance` is the accuracy expected of a uniform choice. `official_denominator`, for files, is the accuracy
-    over the rows that carry a prediction, which is what the official script prints. `cost` is in US dollars; null is
-    unknown.
+    limit (all samples are counted). With several `samples` an item, `ties` are items whose vote has no winner; they
+    are unparsed too. `chance` is the accuracy of a uniform choice. `official_denominator`, for files, is the accuracy
+    over the rows that carry a prediction, which is what the official script prints. `cost` is in US dollars, what the
+    captions cost when they were made aside (`captions_cost`); null is unknown.
     """
 
     run: str
@@ -64,14 +63,21 @@ class Summary:
     prompt: str = ""
     tokens: Mapping[str, int] = field(default_factory=lambda: dict.fromkeys(("input", "output", "reasoning"), 0))
     cost: float | None = None
+    captions_cost: float | None = None
+    samples: int = 1
+    ties: int = 0
+    shuffled: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Judged:
-    """Scores and, beside them, which of them have no reply."""
+    """Scores and, beside them, which of them have no reply, and what each sample's reply settles on."""
 
     scores: Sequence[Score]
     failed: frozenset[str]
+    read: sampling.Read = field(default_factory=dict)
+    samples: int = 1
+    seed: int | None = None
 
 
 def score(
@@ -105,11 +111,18 @@ def _score_run(path: Path, by: Sequence[str]) -> Summary:
     run = runs.read(path)
     if not run.items:
         raise RunError(f"{path}/items.jsonl: there are no items; run it again with the command that made it")
-    asked = {item.id for item in run.items}
-    answers = [one for (item, sample), one in runs.answers(path).items() if item in asked and sample == 0]
-    choices = read_choices(run.spec, run.items, answers)
+    asked, samples = {item.id for item in run.items}, run.spec.llm.samples
+    answers = [one for (item, sample), one in runs.answers(path).items() if item in asked and sample < samples]
+    read = read_choices(run.spec, run.items, answers)
+    voted = {item: sampling.vote(choices) for item, choices in read.items()}
     return _summary(
-        _Judged(scores=judge(run.items, choices), failed=frozenset(item.id for item in run.items) - choices.keys()),
+        _Judged(
+            scores=judge(run.items, voted),
+            failed=frozenset(asked) - voted.keys(),
+            read=read,
+            samples=samples,
+            seed=run.spec.prompt.order_seed,
+        ),
         run.items,
         by,
         run=str(path),
@@ -119,19 +132,24 @@ def _score_run(path: Path, by: Sequence[str]) -> Summary:
         prompt=run.spec.prompt.template,
         tokens=_tokens(answers),
         cost=_cost(answers),
+        captions_cost=_captions_cost(path),
+        samples=samples,
+        shuffled=run.spec.prompt.order_seed is not None,
     )
 
 
-def read_choices(spec: RunSpec, items: Iterable[Item], answers: Iterable[Answer]) -> dict[str, Choice]:
-    """The choice that each answered item's reply settles on, by item id; failures are not in it."""
+def read_choices(spec: RunSpec, items: Iterable[Item], answers: Iterable[Answer]) -> dict[str, dict[int, Choice]]:
+    """The choice that each reply settles on, by item id and sample; failures are not in it."""
     from cascade import prompting
 
-    shown = {item.id: prompting.order(item.choices, item.id, spec.prompt.order_seed) for item in items}
-    return {
-        answer.item: _choice(answer.result, shown[answer.item])
-        for answer in answers
-        if isinstance(answer.result, Completion) and answer.item in shown
-    }
+    known = {item.id: item for item in items}
+    read: dict[str, dict[int, Choice]] = {}
+    for answer in sorted(answers, key=lambda answer: answer.sample):
+        item = known.get(answer.item)
+        if isinstance(answer.result, Completion) and item:
+            shown = prompting.order(item.choices, item.id, spec.prompt.order_seed, answer.sample)
+            read.setdefault(item.id, {})[answer.sample] = _choice(answer.result, shown)
+    return read
 
 
 def _choice(completion: Completion, shown: Sequence[str]) -> Choice:
@@ -152,10 +170,23 @@ def _tokens(answers: Iterable[Answer]) -> dict[str, int]:
     return {kind: sum(getattr(one, f"{kind}_tokens") or 0 for one in done) for kind in ("input", "output", "reasoning")}
 
 
-def _cost(answers: Iterable[Answer]) -> float | None:
-    costs = [one.cost for one in _completions(answers)]
+def _cost(answers: Sequence[Answer]) -> float | None:
+    """The answers' price; what a provider charged for what it held back is in it."""
+    charged = [one.result.cost for one in answers if isinstance(one.result, Failure) and one.result.cost]
+    return _sum([one.cost for one in _completions(answers)], *charged)
+
+
+def _sum(costs: Sequence[float | None], *more: float) -> float | None:
     known = [cost for cost in costs if cost is not None]
-    return sum(known) if known and len(known) == len(costs) else None
+    return sum(known) + sum(more) if known and len(known) == len(costs) else None
+
+
+def _captions_cost(path: Path) -> float | None:
+    """What the captions by providers cost when they were made; null where there are none, or a price is unknown."""
+    from cascade import runs
+
+    heard = runs.captions(path) if (path / "captions.jsonl").exists() else []
+    return _sum(list({one.key: one.meta["cost"] for one in heard if "cost" in one.meta}.values()))
 
 
 # Prediction files
@@ -201,10 +232,11 @@ def _summary(judged: _Judged, items: Sequence[Item], by: Sequence[str], **about:
         answered=n - failed,
         failed=failed,
         unparsed=unparsed,
-        truncated=sum(one.choice.how == "truncated" for one in judged.scores),
+        truncated=sum(one.how == "truncated" for read in judged.read.values() for one in read.values()),
+        ties=sum(one.choice.how == sampling.TIE for one in judged.scores),
         coverage=(n - failed - unparsed) / n,
         chance=chance(items),
-        scores={name: _scorer_result(judged.scores, name, by) for name in SCORERS},
+        scores={name: _scorer_result(judged, items, name, by) for name in SCORERS},
         **about,
     )
 
@@ -217,14 +249,21 @@ def chance(items: Sequence[Item]) -> dict[str, float]:
     }
 
 
-def _scorer_result(scores: Sequence[Score], scorer: str, by: Sequence[str]) -> ScorerResult:
-    whole = _rate([one.correct[scorer] for one in scores])
+def _scorer_result(judged: _Judged, items: Sequence[Item], scorer: str, by: Sequence[str]) -> ScorerResult:
+    scores, rule = judged.scores, SCORERS[scorer]
+    whole = rate([one.correct[scorer] for one in scores])
     present = [tag for tag in dict.fromkeys((*TAGS, *by)) if any(tag in one.tags for one in scores)]
     if lacking := [tag for tag in by if tag not in present]:
         known = sorted({tag for one in scores for tag in one.tags})
         raise UserError(f"--by {lacking[0]}: no item has that tag (there is: {', '.join(known) or 'none'})")
+    counts = sampling.right(items, judged.read, rule, judged.samples) if judged.samples > 1 else []
+    placed = sampling.by_position(items, judged.read, rule, judged.samples, judged.seed) if judged.read else {}
     return ScorerResult(
-        accuracy=whole.accuracy, ci95=whole.ci95, by={tag: _broken_down(scores, scorer, tag) for tag in present}
+        accuracy=whole.accuracy,
+        ci95=whole.ci95,
+        by={tag: _broken_down(scores, scorer, tag) for tag in present},
+        pass_at=sampling.pass_at(counts, judged.samples) if counts else {},
+        by_gold_position=placed,
     )
 
 
@@ -234,9 +273,4 @@ def _broken_down(scores: Sequence[Score], scorer: str, tag: str) -> dict[str, Ra
     for one in scores:
         if tag in one.tags:
             groups.setdefault(one.tags[tag], []).append(one.correct[scorer])
-    return {value: _rate(groups[value]) for value in sorted(groups, key=lambda value: (-len(groups[value]), value))}
-
-
-def _rate(correct: Sequence[bool]) -> Rate:
-    right, n = sum(correct), len(correct)
-    return Rate(n=n, accuracy=right / n, ci95=wilson(right, n))
+    return {value: rate(groups[value]) for value in sorted(groups, key=lambda value: (-len(groups[value]), value))}

@@ -106,7 +106,8 @@ class Host:
 
     `scratch` is a folder for what an engine computes once and may find again (text embeddings); None keeps nothing.
     For engines that ask a model elsewhere: `endpoints` maps the model that a spec names to the address that serves it,
-    `concurrency` is calls in flight at most, `retries` and `timeout` (seconds) are a call's.
+    `concurrency` is calls in flight at most, `retries` and `timeout` (seconds) are a call's, `budget` is what may be
+    spent (a `budget.Purse`, or None).
     """
 
     device: str = "auto"
@@ -118,11 +119,16 @@ class Host:
     concurrency: int = 16
     retries: int = 6
     timeout: float = 600.0
+    budget: Any = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Execution:
-    """How a run is done; nothing here may change a result. `timeout` is in seconds a call, `budget` in US dollars."""
+    """How a run is done; nothing here may change a result. `timeout` is in seconds a call.
+
+    `budget` is what may be spent (a `budget.Purse`, or None), `price` the user's word for what tokens cost; `rpm` and
+    `tpm` are the requests and tokens that the provider allows a minute.
+    """
 
     cache: Path
     runs: Path
@@ -132,7 +138,10 @@ class Execution:
     concurrency: int = 16
     retries: int = 6
     timeout: float = 600.0
-    budget: float | None = None
+    budget: Any = None
+    price: str | None = None
+    rpm: float | None = None
+    tpm: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,7 +159,7 @@ class Prompt:
 class Completion:
     """What a model said, as it said it. `finish` is the provider's reason (`stop`, `length`, …); None is unknown.
 
-    `cost` is in US dollars.
+    `cost` is in US dollars; `sent` are the parameters as they went out, without the messages.
     """
 
     text: str
@@ -161,14 +170,19 @@ class Completion:
     output_tokens: int | None = None
     reasoning_tokens: int | None = None
     cost: float | None = None
+    sent: Params = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:
-    """Why there is no result. Recorded, counted as wrong, tried again on resume; never text that could be read."""
+    """Why there is no result. Recorded, counted as wrong, tried again on resume; never text that could be read.
+
+    `cost` is in US dollars, where the provider charges for what it held back.
+    """
 
     kind: str
     message: str
+    cost: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,7 +190,7 @@ class Answer:
     """One line of a run's log: what became of one sample of one item.
 
     `prompt` is the digest of the messages sent, `captions` the cache key behind each slot, `seconds` the time the call
-    took, `at` the moment it ended in UTC (ISO 8601).
+    took, `at` the moment it ended in UTC (ISO 8601). `params` are the model's parameters as they were asked for.
     """
 
     item: str
@@ -186,6 +200,7 @@ class Answer:
     result: Completion | Failure
     seconds: float
     at: str
+    params: Params = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -70,7 +70,7 @@ RECORDS = [
     MODEL,
     SPEC,
     HOST,
-    Execution(cache=Path("c"), runs=Path("r"), host=HOST, api_base="http://x", budget=1.0),
+    Execution(cache=Path("c"), runs=Path("r"), host=HOST, api_base="http://x"),
     Execution(cache=Path("c"), runs=Path("r")),
     Prompt(messages=({"role": "user", "content": "?"},), order=("a", "b")),
     FULL,
@@ -94,7 +94,8 @@ def test_a_record_survives_json(record: Any) -> None:
 def test_what_a_log_line_looks_like() -> None:
     assert to_json(Answer(result=FAILED, **SAID)) == {  # type: ignore[arg-type]
         **SAID,
-        "result": {"type": "failure", "kind": "timeout", "message": "after 6 tries"},
+        "result": {"type": "failure", "kind": "timeout", "message": "after 6 tries", "cost": None},
+        "params": {},
     }
 
 

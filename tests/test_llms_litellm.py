@@ -67,6 +67,7 @@ def test_a_reply_is_a_completion_with_what_it_cost() -> None:
         output_tokens=7,
         reasoning_tokens=5,
         cost=None,
+        sent={"model": "gpt-x"},
     )
 
 
@@ -98,10 +99,31 @@ def test_tokens_that_were_not_counted_are_unknown() -> None:
     assert (reply.text, reply.input_tokens, reply.output_tokens) == ("Answer: rain", None, None)
 
 
-@pytest.mark.parametrize("text", ["", "<think>It may be", "Answer: ra"])
-def test_a_truncation_is_a_completion(text: str) -> None:
-    reply = outcome(Reply(text=text, finish="length"))
-    assert (reply.text, reply.finish) == (text, "length")
+@pytest.mark.parametrize(
+    ("said", "text", "thought"),
+    [("", "", ""), ("<think>It may be", "", "It may be"), ("Answer: ra", "Answer: ra", "")],
+)
+def test_a_truncation_is_a_completion(said: str, text: str, thought: str) -> None:
+    reply = outcome(Reply(text=said, finish="length"))
+    assert (reply.text, reply.reasoning, reply.finish) == (text, thought, "length")
+
+
+@pytest.mark.parametrize(
+    ("said", "text", "thought"),
+    [
+        ("<think>It drips.</think>\nAnswer: rain", "Answer: rain", "It drips."),
+        ("It drips.\n</think>\n\nAnswer: rain", "Answer: rain", "It drips."),  # the opening stands in the prompt
+        ("Answer: rain <think>", "Answer: rain <think>", ""),
+    ],
+)
+def test_thoughts_in_the_text_are_kept_beside_it(said: str, text: str, thought: str) -> None:
+    reply = outcome(Reply(text=said))
+    assert (reply.text.strip(), reply.reasoning.strip()) == (text, thought)
+
+
+def test_the_parameters_are_known_as_they_were_sent() -> None:
+    reply = outcome(Reply(), model="openai/o3", params={"max_tokens": 9, "reasoning_effort": "low"})
+    assert reply.sent == {"model": "o3", "max_completion_tokens": 9, "reasoning_effort": "low"}
 
 
 def test_reasoning_without_a_text_is_a_completion() -> None:

@@ -14,9 +14,11 @@ from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
 import numpy as np
 
 from cascade import audio
+from cascade.budget import paid
 from cascade.captioners import _speech
 from cascade.errors import UserError
 from cascade.llms import keys
+from cascade.llms.pacing import Gate, through
 from cascade.llms.retry import retrying
 from cascade.types import Caption, Host
 
@@ -40,10 +42,14 @@ class Remote(Generic[Asked, Reply]):
     def __init__(
         self,
         opened: AbstractAsyncContextManager[Callable[Asked, Awaitable[Reply]]],
-        retries: int,
+        host: Host,
         caption: Callable[[Callable[Asked, Reply], Path], Caption],
+        cost: Callable[[Reply], float | None],
     ) -> None:
-        """`opened` gives the model's call, `caption` what is made of a clip with it. Raises what opening raises."""
+        """`opened` gives the model's call, `caption` what is made of a clip with it, `cost` a reply's US dollars.
+
+        Raises what opening raises.
+        """
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True, name="remote")
         self._thread.start()
@@ -54,7 +60,7 @@ class Remote(Generic[Asked, Reply]):
             return await opened.__aenter__()
 
         try:
-            self._call = retrying(self._wait(open_()), retries)
+            self._call = retrying(_within(host, self._wait(open_()), cost), host.retries)
         except BaseException:
             self._stop()
             raise
@@ -96,6 +102,24 @@ class Remote(Generic[Asked, Reply]):
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
+
+
+def _within(
+    host: Host, call: Callable[Asked, Awaitable[Reply]], cost: Callable[[Reply], float | None]
+) -> Callable[Asked, Awaitable[Reply]]:
+    """The call as fast as the provider lets it be, and within what may be spent; nothing bounds what a clip costs."""
+    gate = Gate(host.concurrency)
+
+    async def complete(*asked: Asked.args, **named: Asked.kwargs) -> Reply:
+        return await through(gate, lambda: paid(host.budget, None, lambda: call(*asked, **named), cost))
+
+    return complete
+
+
+def affordable(model: str, host: Host) -> None:
+    """Raise UserError where a budget is given and the provider's price is unknown; an endpoint of one's own is free."""
+    if host.budget and model not in host.endpoints and keys.listed(model) is None:
+        raise UserError(f"--budget: the price of {model} is unknown; caption without --budget first (cascade caption)")
 
 
 def lacks(model: str, host: Host) -> str:

@@ -57,6 +57,7 @@ def make(params: Params, host: Host) -> Captioner:
     from cascade.llms import litellm
 
     _remote.check(SLOT, params.rate, params.window)
+    _remote.affordable(params.model, host)
     if params.format not in FORMATS:
         raise UserError(f"{SLOT}.format={params.format}: {' or '.join(FORMATS)}")
     opened = litellm.transcriber(
@@ -66,7 +67,7 @@ def make(params: Params, host: Host) -> Captioner:
     def caption(transcribe: Callable[..., dict[str, Any]], clip: Path) -> Caption:
         return _caption(params, transcribe, clip)
 
-    return _remote.Remote(opened, host.retries, caption)
+    return _remote.Remote(opened, host, caption, lambda reply: reply["cost"])
 
 
 def lanes(params: Params, host: Host) -> int:

@@ -74,6 +74,7 @@ def make(params: Params, host: Host) -> Captioner:
     from cascade.llms import litellm
 
     _remote.check("audio-llm", params.rate, params.window)
+    _remote.affordable(params.model, host)
     sent = {"temperature": _number(params.temperature), "max_tokens": params.max_tokens}
     asked = {name: value for name, value in sent.items() if value is not None}
     opened = litellm.client(
@@ -83,7 +84,7 @@ def make(params: Params, host: Host) -> Captioner:
     def caption(complete: Callable[..., Completion], clip: Path) -> Caption:
         return _caption(params, asked, complete, clip)
 
-    return _remote.Remote(opened, host.retries, caption)
+    return _remote.Remote(opened, host, caption, lambda reply: reply.cost)
 
 
 def lanes(params: Params, host: Host) -> int:

@@ -34,15 +34,25 @@ def run(
     caption_param: o.CaptionParam = None,
     prompt: o.PromptName = "default",
     param: o.Param = None,
+    reasoning_effort: o.Effort = None,
+    max_tokens: o.MaxTokens = None,
+    thinking_budget: o.Thinking = None,
+    samples: o.Samples = 1,
+    shuffle_choices: o.Shuffle = False,
     limit: o.Limit = None,
     only: o.Only = None,
     seed: o.Seed = 0,
+    dry_run: o.DryRun = False,
+    budget: o.Budget = None,
+    price: o.Price = None,
     out: o.Out = None,
     cache: o.Cache = None,
     api_base: o.ApiBase = None,
     concurrency: o.Concurrency = 16,
     retries: o.Retries = 6,
     timeout: o.Timeout = 600.0,
+    rpm: o.Rpm = None,
+    tpm: o.Tpm = None,
     backend: o.Backend = "local",
     device: o.Device = "auto",
     batch: o.Batch = 32,
@@ -56,17 +66,24 @@ def run(
 
     heard_by = o.listening(o.captions(captions, dataset), caption_param)
     template = prompting.find(prompt)
-    asked, files = o.model(llm, param, seed)
+    asked, files = o.model(
+        llm, param, seed, samples, effort=reasoning_effort, max_tokens=max_tokens, thinking=thinking_budget
+    )
     how = o.execution(
         cache, heard_by, device, batch, threads, files,
         backend=backend, api_base=api_base, concurrency=concurrency, retries=retries, timeout=timeout,
+        budget=budget, price=price, rpm=rpm, tpm=tpm,
     )  # fmt: skip
     llms.check(asked, how)
     loaded = datasets.load(dataset, data, audio=False)
     wanted = o.only(only)
     items = datasets.select(loaded, wanted, limit)
-    request = _spec(loaded, heard_by, template, asked, limit, wanted)
+    request = _spec(loaded, heard_by, template, asked, limit, wanted, seed if shuffle_choices else None)
     path = out or runs.default_directory(how.runs, request)
+    if dry_run:
+        _say_plan(path, items, loaded.root, request, template, how)
+        return
+    _warn_of_equal_samples(asked, shuffle_choices)
     # Before gigabytes are fetched and hours are heard.
     if asking.remaining(path, items, asked.samples):
         llms.check_access(asked, how)
@@ -85,6 +102,7 @@ def _spec(
     asked: LLMSpec,
     limit: int | None,
     wanted: dict[str, tuple[str, ...]],
+    order_seed: int | None,
 ) -> RunSpec:
     from cascade.types import PromptSpec, RunSpec
 
@@ -93,11 +111,33 @@ def _spec(
         dataset=loaded.name,
         dataset_digest=loaded.digest,
         captioners=heard_by.specs,
-        prompt=PromptSpec(template=template.name, template_digest=template.digest, slots=slots),
+        prompt=PromptSpec(template=template.name, template_digest=template.digest, slots=slots, order_seed=order_seed),
         llm=asked,
         limit=limit,
         only=wanted,
     )
+
+
+def _say_plan(
+    path: Path,
+    items: tuple[Item, ...],
+    root: Path,
+    request: RunSpec,
+    template: prompting.Template,
+    how: Execution,
+) -> None:
+    from cascade import planning
+
+    typer.echo("\n".join(planning.lines(planning.plan(path, items, root, request, template, how))))
+    o.note("dry run: nothing was heard, asked or written")
+
+
+def _warn_of_equal_samples(asked: LLMSpec, shuffled: bool) -> None:
+    if asked.samples > 1 and not shuffled and asked.params.get("temperature") == 0:
+        o.note(
+            f"--samples {asked.samples} at temperature 0 asks for the same reply again and again; "
+            "give --param temperature=0.7, or --shuffle-choices"
+        )
 
 
 def _carry_out(path: Path, manifest: runs.Manifest, items: tuple[Item, ...], root: Path, how: Execution) -> Run:
@@ -113,14 +153,14 @@ def _carry_out(path: Path, manifest: runs.Manifest, items: tuple[Item, ...], roo
 
 
 def _show(done: Run, asked: int) -> None:
-    from cascade import scoring
+    from cascade import asking, scoring
     from cascade.cli.reading import show
 
     if len(done.items) > asked:
         o.note(f"the run already holds {len(done.items)} items; all of them are scored (for {asked} alone give --out)")
     summary = scoring.score(done.path)
     show(summary, "table")
-    if summary.failed:
+    if asking.remaining(done.path, done.items, done.spec.llm.samples):
         _complain(done)
         raise typer.Exit(3)
 

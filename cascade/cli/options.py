@@ -81,6 +81,29 @@ Retries = Annotated[int, typer.Option("--retries", min=0, metavar="N", help="Tri
 Timeout = Annotated[
     float, typer.Option("--timeout", min=0.001, metavar="SECONDS", help="The longest wait for one reply.")
 ]
+Samples = Annotated[int, typer.Option("--samples", min=1, metavar="K", help="Times each question is asked; they vote.")]
+Shuffle = Annotated[
+    bool, typer.Option("--shuffle-choices", help="Shuffle the choices, seeded; each sample turns them on by one.")
+]
+Effort = Annotated[
+    str | None, typer.Option("--reasoning-effort", metavar="low|medium|high", help="How long a reasoning model thinks.")
+]
+MaxTokens = Annotated[
+    int | None, typer.Option("--max-tokens", min=1, metavar="N", help="The longest reply, thoughts included.")
+]
+Thinking = Annotated[
+    int | None,
+    typer.Option("--thinking-budget", min=1, metavar="N", help="Tokens of thought, where a model takes it."),
+]
+Budget = Annotated[
+    float | None, typer.Option("--budget", min=0, metavar="USD", help="Stop before more is spent; resumable.")
+]
+Price = Annotated[
+    str | None, typer.Option("--price", metavar="IN,OUT", help="The model's price, US dollars a million tokens.")
+]
+Rpm = Annotated[float | None, typer.Option("--rpm", min=0.001, metavar="N", help="Requests a minute at most.")]
+Tpm = Annotated[float | None, typer.Option("--tpm", min=0.001, metavar="N", help="Tokens a minute at most.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what it would take, and do nothing.")]
 Backend = Annotated[str, typer.Option("--backend", metavar="NAME", help="Where captioners run.")]
 Cache = Annotated[
     Path | None,
@@ -155,15 +178,32 @@ def address(given: str | None, option: str) -> str | None:
     return given
 
 
-def model(llm: str, params: list[str] | None, seed: int) -> tuple[LLMSpec, dict[str, Path]]:
-    """`--llm` and `--param` as a spec, and where a local model's file is."""
+def model(
+    llm: str, params: list[str] | None, seed: int, samples: int = 1, **flags: Any
+) -> tuple[LLMSpec, dict[str, Path]]:
+    """`--llm`, `--param` and the `flags` that are parameters as a spec, and where a local model's file is."""
     from cascade import captioners, llms
     from cascade.types import LLMSpec
 
     name, files = llms.identify(llm)
     given = {key: _value(text) for key, text in captioners.pairs(params or (), "--param").items()}
-    merged = {**llms.default_params(llm, seed), **given}
-    return LLMSpec(model=name, params={key: value for key, value in merged.items() if value is not None}), files
+    merged = {**llms.default_params(llm, seed), **_flagged(**flags), **given}
+    sent = {key: value for key, value in merged.items() if value is not None}
+    return LLMSpec(model=name, params=sent, samples=samples), files
+
+
+_EFFORTS = ("low", "medium", "high")
+
+
+def _flagged(effort: str | None = None, max_tokens: int | None = None, thinking: int | None = None) -> dict[str, Any]:
+    """The parameters that flags of their own say; none where they are not given."""
+    from cascade.errors import UnknownName
+
+    if effort not in (None, *_EFFORTS):
+        raise UnknownName("reasoning effort", str(effort), _EFFORTS, "others go as --param reasoning_effort=…")
+    given = {"reasoning_effort": effort, "max_tokens": max_tokens}
+    budget = {"thinking": {"type": "enabled", "budget_tokens": thinking}} if thinking else {}
+    return {**{name: value for name, value in given.items() if value is not None}, **budget}
 
 
 def _value(text: str) -> Any:
@@ -202,11 +242,14 @@ def execution(
     **how: Any,
 ) -> Execution:
     """How a command is carried out; `files` are a local model's, `how` are fields of Execution."""
+    from cascade.budget import Purse
     from cascade.types import Execution, Host
 
     kept = cache(given)
     address(how.get("api_base"), "--api-base")
-    calls = {name: how[name] for name in ("concurrency", "retries", "timeout") if name in how}
+    if how.get("budget") is not None:
+        how["budget"] = Purse(how["budget"])
+    calls = {name: how[name] for name in ("concurrency", "retries", "timeout", "budget") if name in how}
     host = Host(
         device=device,
         batch=batch,

@@ -12,7 +12,8 @@ from cascade.cli import options as o
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from cascade.scoring import Rate, ScorerResult, Summary
+    from cascade.scoring import ScorerResult, Summary
+    from cascade.stats import Rate
     from cascade.types import Dataset
 
 _FORMATS = ("table", "json", "md", "csv", "latex")
@@ -108,14 +109,17 @@ def _title(summary: Summary) -> str:
     what = [summary.dataset, summary.llm.split("@")[0], f"captions {captions}", f"prompt {summary.prompt}"]
     told = " · ".join(what) if summary.llm else f"{summary.run}{f' · {summary.dataset}' if summary.dataset else ''}"
     cut = f" ({summary.truncated} cut at the token limit)" if summary.truncated else ""
+    tied = f", {summary.ties} of them ties" if summary.ties else ""
     counts = f"{summary.n} items: {summary.answered} answered, {summary.failed} failed, {summary.unparsed} unread{cut}"
+    counts += tied
     money = f"; {_money(summary)}" if summary.llm else ""
     return f"{told}\n{counts}; coverage {_percent(summary.coverage)} %{money}\n"
 
 
 def _money(summary: Summary) -> str:
     tokens = f"{summary.tokens['input']} + {summary.tokens['output']} tokens"
-    return f"{tokens}, cost {'unknown' if summary.cost is None else f'${summary.cost:.4f}'}"
+    captions = f" (captions ${summary.captions_cost:.4f})" if summary.captions_cost is not None else ""
+    return f"{tokens}, cost {'unknown' if summary.cost is None else f'${summary.cost:.4f}'}{captions}"
 
 
 def _legend(summary: Summary) -> str:
@@ -129,7 +133,8 @@ def _legend(summary: Summary) -> str:
 def _people(summary: Summary) -> list[list[str]]:
     rows = [["", "n", *(head for name in summary.scores for head in (name, "95 %"))]]
     chance = [part for name in summary.scores for part in (_percent(summary.chance[name]), "")]
-    rows.append(_row("all", summary.n, list(summary.scores.values())))
+    rows.append(_row(_whole(summary), summary.n, list(summary.scores.values())))
+    rows += [_row(name, rates[0].n, rates) for name, rates in _sampled(summary)]
     rows.append(["chance", "", *chance])
     for tag, value, rates in _breakdown(summary):
         if value is None:
@@ -139,10 +144,25 @@ def _people(summary: Summary) -> list[list[str]]:
     return rows
 
 
+def _whole(summary: Summary) -> str:
+    return f"all: vote of {summary.samples}" if summary.samples > 1 else "all"
+
+
+def _sampled(summary: Summary) -> list[tuple[str, list[Rate]]]:
+    """(name, each scorer's rate) of the mean, of pass@k, and, where choices were shuffled, by the gold one's place."""
+    results = list(summary.scores.values())
+    first = results[0]
+    named = {k: "mean of samples" if k == "1" else f"pass@{k}" for k in first.pass_at}
+    rows = [(name, [result.pass_at[k] for result in results]) for k, name in named.items()]
+    places = first.by_gold_position if summary.shuffled else {}
+    return rows + [(f"gold at {place}", [result.by_gold_position[place] for result in results]) for place in places]
+
+
 def _paper(summary: Summary) -> list[list[str]]:
     """One table without groups, under the run's name, each row saying which tag it is of."""
     rows = [[Path(summary.run).name, "n", *(head for name in summary.scores for head in (name, "95 %"))]]
-    rows.append(_row("all", summary.n, list(summary.scores.values())))
+    rows.append(_row(_whole(summary), summary.n, list(summary.scores.values())))
+    rows += [_row(name, rates[0].n, rates) for name, rates in _sampled(summary)]
     rows.append(["chance", "", *(part for name in summary.scores for part in (_percent(summary.chance[name]), ""))])
     unanswered = {"failed": summary.failed, "unread": summary.unparsed}
     rows += [[name, str(count), *[""] * (len(rows[0]) - 2)] for name, count in unanswered.items()]
@@ -160,6 +180,7 @@ def _machines(summary: Summary) -> list[list[str]]:
     """Unrounded shares, a row a value of a tag."""
     rows = [["run", "tag", "value", "n", *(f"{name}{end}" for name in summary.scores for end in ("", "_low", "_high"))]]
     rows.append([summary.run, "", "", str(summary.n), *_shares(list(summary.scores.values()))])
+    rows += [[summary.run, name, "", str(rates[0].n), *_shares(rates)] for name, rates in _sampled(summary)]
     chance = [part for name in summary.scores for part in (repr(summary.chance[name]), "", "")]
     rows.append([summary.run, "chance", "", str(summary.n), *chance])
     unanswered = {"failed": summary.failed, "unread": summary.unparsed}

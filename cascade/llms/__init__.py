@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from cascade.budget import Purse, paid
 from cascade.errors import MissingExtra, ProviderStop, UserError
-from cascade.llms import fake, keys, local
+from cascade.llms import fake, keys, local, prices
+from cascade.llms.pacing import Gate, paced
+from cascade.llms.prices import Price
+from cascade.llms.redaction import redact
 from cascade.llms.retry import retrying
 from cascade.types import LLM, Completion, Execution, LLMSpec, Params, Prompt
 
 _REPLY_TOKENS = 256  # of the embedded model, which seldom knows when to stop
+_ENOUGH_TOKENS = 16_384  # for a reasoning model's thoughts and its reply
+# Whose own default would cut a long thought; the others reply as long as the model can, or as litellm's list says.
+_SHORT = ("together_ai", "fireworks_ai", "deepinfra", "replicate", "huggingface")
 # What is no parameter of the model: how a request is sent, and what would put a key into a run's directory.
 _OURS = {
     "model": "--llm",
@@ -43,16 +50,30 @@ def identify(model: str) -> tuple[str, dict[str, Path]]:
 
 
 def default_params(model: str, seed: int) -> dict[str, Any]:
-    """The parameters that a model is sent unless they are unset. `seed` is ours: only `fake` is sent it."""
+    """The parameters that a model is sent unless they are unset. `seed` is ours: only our own models are sent it.
+
+    The token budget is the provider's own, which is all that the model can say, but where that would cut a thought.
+    """
     if model == "fake":
         return {"seed": seed}
-    return {"temperature": 0, "max_tokens": _REPLY_TOKENS} if is_local(model) else {"temperature": 0}
+    if is_local(model):
+        return {
+            "temperature": 0,
+            "max_tokens": _REPLY_TOKENS if model == "local" else _ENOUGH_TOKENS // 4,
+            "seed": seed,
+        }
+    short = model.partition("/")[0] in _SHORT
+    return {"temperature": 0, **({"max_tokens": _ENOUGH_TOKENS} if short else {})}
 
 
 def check(spec: LLMSpec, execution: Execution) -> None:
     """Raise before any clip is heard: MissingExtra for what is not installed, UserError for what is no parameter."""
     for name in sorted(spec.params.keys() & _OURS.keys()):
         raise UserError(f"--param {name}: this is no parameter of the model; use {_OURS[name]} instead")
+    if redact(repr(dict(spec.params))) != repr(dict(spec.params)):
+        raise UserError("--param: a value looks like a key, and would stand in the run; export the provider's variable")
+    if execution.budget and not is_local(spec.model) and spec.model != "fake" and not price(spec, execution):
+        raise UserError(f"--budget: the price of {spec.model} is unknown; say it with --price INPUT,OUTPUT")
     if spec.model == "fake":
         return
     if find_spec("litellm") is None:
@@ -78,6 +99,22 @@ def check_access(spec: LLMSpec, execution: Execution) -> None:
         raise ProviderStop(f"--llm {spec.model}: the key is missing: export {variable}=…")
 
 
+def price(spec: LLMSpec, execution: Execution) -> Price | None:
+    """What the model's tokens cost; None is unknown. Our own models cost nothing, an own endpoint what is stated."""
+    if spec.model == "fake" or is_local(spec.model):
+        return Price(input=0.0, output=0.0, source="embedded", dearest=(0.0, 0.0), most=0)
+    return prices.find(spec.model, execution.price, own=keys.is_loopback(execution.api_base))
+
+
+def counter(model: str) -> tuple[Callable[[Prompt], int], str]:
+    """What counts a prompt's tokens, and how it does."""
+    if model == "fake":
+        return lambda prompt: 0, "fake"
+    from cascade.llms import litellm
+
+    return litellm.count_tokens, "cl100k_base (other tokenizers differ by some per cent)"
+
+
 @asynccontextmanager
 async def connect(spec: LLMSpec, execution: Execution) -> AsyncIterator[LLM]:
     """The model, ready to be asked, with retries. Raises UserError where it cannot be had."""
@@ -88,13 +125,31 @@ async def connect(spec: LLMSpec, execution: Execution) -> AsyncIterator[LLM]:
 
     if not is_local(spec.model):
         async with litellm.client(spec.model, execution.api_base, None, execution.timeout) as llm:
-            yield retrying(llm, execution.retries)
+            paid = budgeted(llm, price(spec, execution), execution.budget)
+            yield retrying(paced(paid, Gate(execution.concurrency), execution.rpm, execution.tpm), execution.retries)
         return
     path = execution.host.files[spec.model.rpartition("@")[2]]
     reply = int(spec.params.get("max_tokens", _REPLY_TOKENS))
     with local.serving(path, reply, execution.host.threads) as at:
         async with litellm.client("openai/local", at.api_base, at.key, execution.timeout) as llm:
             yield _embedded(retrying(llm, execution.retries), spec.model)
+
+
+def budgeted(llm: LLM, price: Price | None, purse: Purse | None) -> LLM:
+    """The model's call at the stated price, within what may be spent."""
+    stated = price if price and price.source == "--price" else None
+
+    async def priced(prompt: Prompt, params: Params) -> Completion:
+        reply = await llm(prompt, params)
+        if not stated or reply.input_tokens is None:
+            return reply
+        return replace(reply, cost=stated.of(reply.input_tokens, reply.output_tokens or 0))
+
+    async def complete(prompt: Prompt, params: Params) -> Completion:
+        bound = price.bound(prompt, params) if price else None
+        return await paid(purse, bound, lambda: priced(prompt, params), lambda reply: reply.cost)
+
+    return complete
 
 
 def _embedded(llm: LLM, model: str) -> LLM:

@@ -11,6 +11,8 @@ import os
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
 
 # Any one of a provider's variables will do; the first is the one that is told.
 VARIABLES = {
@@ -40,8 +42,14 @@ VARIABLES = {
 }
 
 
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
 # Servers of one's own, and the variable that may say where they are.
 SERVERS = {"hosted_vllm": "HOSTED_VLLM_API_BASE"}
+
+
+def is_loopback(api_base: str | None) -> bool:
+    """Whether an endpoint is on this machine."""
+    return api_base is not None and urlsplit(api_base).hostname in LOOPBACK
 
 
 def unserved(model: str) -> bool:
@@ -53,19 +61,24 @@ def unserved(model: str) -> bool:
 def provider(model: str) -> str | None:
     """Who serves the model of that name, by its prefix or litellm's own list; None where neither says."""
     prefix, slash, _ = model.partition("/")
-    return prefix if slash and prefix in VARIABLES else _listed().get(model)
+    return prefix if slash and prefix in VARIABLES else _map().get(model, {}).get("litellm_provider")
 
 
 @cache
-def _listed() -> dict[str, str]:
-    """litellm's list of models and providers, as it lies in the package: 40 ms, where importing it takes seconds."""
+def _map() -> dict[str, dict[str, Any]]:
+    """litellm's list of models, as it lies in the package: 40 ms, where importing it takes seconds."""
     found = find_spec("litellm")
     for folder in found.submodule_search_locations or () if found else ():
         file = Path(folder) / "model_prices_and_context_window_backup.json"
         if file.exists():
-            models = json.loads(file.read_bytes())
-            return {name: str(about.get("litellm_provider")) for name, about in models.items()}
+            return dict(json.loads(file.read_bytes()))
     return {}
+
+
+def listed(model: str) -> dict[str, Any] | None:
+    """What litellm's list says of a model (prices, longest reply), with or without its provider's prefix."""
+    known = _map()
+    return known.get(model) or known.get(model.partition("/")[2])
 
 
 def missing(model: str) -> str:

@@ -7,21 +7,30 @@ what it says is kept, and read as no answer. litellm's own retries, cache, dropp
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import os
+import re
 import warnings
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
+from contextvars import ContextVar
 from functools import cache
 from types import ModuleType
 from typing import Any
 from urllib.parse import urlsplit
 
 from cascade.errors import ProviderStop, ReplyError, Transient
-from cascade.llms import faults
+from cascade.llms import faults, keys
+from cascade.llms.redaction import redact
 from cascade.types import LLM, Completion, Params, Prompt
 
-_LOOPBACK = ("127.0.0.1", "localhost", "::1")
+_THOUGHT = re.compile(r"\s*(?:<think>)?(?P<thought>.*?)</think>|\s*<think>(?P<cut>.*)\Z", re.DOTALL)
+# What a request says beside its parameters: the prompt in all its forms, and whatever may carry a key.
+_UNLOGGED = frozenset(
+    {"messages", "prompt", "input", "contents", "system", "system_instruction", "extra_headers", "file"}
+)
+_sent: ContextVar[dict[str, Any]] = ContextVar("_sent")
 
 
 @cache
@@ -35,6 +44,7 @@ def _library() -> ModuleType:
     litellm.telemetry = False
     litellm.drop_params = False
     litellm.cache = None
+    litellm.input_callback.append(_watch(litellm))
     # httpx is closed with the client; the aiohttp transport leaves sessions open behind it.
     litellm.disable_aiohttp_transport = True
     # A call that is cancelled while litellm prepares it on a thread leaves its coroutine behind: nothing was sent.
@@ -42,6 +52,19 @@ def _library() -> ModuleType:
     for name in ("LiteLLM", "LiteLLM Router", "LiteLLM Proxy"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     return litellm
+
+
+def _watch(litellm: ModuleType) -> Any:
+    """What notes, for each call, the parameters that litellm made of ours."""
+
+    class Watch(litellm.integrations.custom_logger.CustomLogger):  # type: ignore[misc,name-defined]
+        def log_pre_api_call(self, model: str, messages: Any, kwargs: dict[str, Any]) -> None:
+            body = (kwargs.get("additional_args") or {}).get("complete_input_dict")
+            if isinstance(body, Mapping) and (noted := _sent.get(None)) is not None:
+                plain = {name: value for name, value in body.items() if name not in _UNLOGGED and value != {}}
+                noted.update(json.loads(redact(json.dumps(plain, default=str))))
+
+    return Watch()
 
 
 @contextmanager
@@ -68,7 +91,7 @@ class _Door:
             "api_key": key or _no_key(provider, api_base),
         }
         self.sent = {name: value for name, value in target.items() if value is not None}
-        self.asked, self.timeout, self.loopback = asked, timeout, _is_loopback(api_base)
+        self.asked, self.timeout, self.loopback = asked, timeout, keys.is_loopback(api_base)
         self.host = urlsplit(api_base or "").netloc.rpartition("@")[2]  # an address may hold a password
         self._accepted = False
         self._keyless = model if "api_key" not in self.sent and api_base is None else None
@@ -101,8 +124,10 @@ async def client(
 
     async def complete(prompt: Prompt, params: Params) -> Completion:
         messages = [dict(message) for message in prompt.messages]
+        sent: dict[str, Any] = {}
+        _sent.set(sent)
         reply = await door.call(_library().acompletion, messages=messages, num_retries=0, max_retries=0, **params)
-        return _completion(reply, priced=not door.loopback)
+        return _completion(reply, not door.loopback, sent)
 
     with _quiet(), _without_proxy(door.loopback):
         try:
@@ -168,17 +193,13 @@ def _no_key(provider: str, api_base: str | None) -> str | None:
     return "none" if api_base and provider == "openai" and not os.environ.get("OPENAI_API_KEY") else None
 
 
-def _is_loopback(api_base: str | None) -> bool:
-    return api_base is not None and urlsplit(api_base).hostname in _LOOPBACK
-
-
 @contextmanager
 def _without_proxy(loopback: bool) -> Iterator[None]:
     """Calls to this machine go straight there, whatever proxy the environment names."""
     names = ("NO_PROXY", "no_proxy") if loopback else ()
     before = {name: os.environ.get(name) for name in names}
     for name in names:
-        os.environ[name] = ",".join(filter(None, [before[name], *_LOOPBACK]))
+        os.environ[name] = ",".join(filter(None, [before[name], *keys.LOOPBACK]))
     try:
         yield
     finally:
@@ -189,30 +210,52 @@ def _without_proxy(loopback: bool) -> Iterator[None]:
                 os.environ[name] = value
 
 
-def _completion(reply: Any, priced: bool) -> Completion:
+def _completion(reply: Any, priced: bool, sent: Params) -> Completion:
     """litellm's response as a record. Raises ReplyError where it says nothing, Transient where it is no response."""
     if not getattr(reply, "choices", None):
         raise Transient("unreadable", "the reply has no choices")
     choice = reply.choices[0]
-    text, reasoning = choice.message.content or "", getattr(choice.message, "reasoning_content", None) or ""
-    if choice.finish_reason == "content_filter":
-        raise ReplyError("content_filter", "the provider's filter held the reply back")
-    if not text.strip() and not reasoning.strip() and choice.finish_reason != "length":
-        raise ReplyError("empty", f"the reply has no text (finish reason {choice.finish_reason!r})")
     usage = getattr(reply, "usage", None)
     if not getattr(usage, "total_tokens", 0):
         usage = None  # litellm makes up zeros where the provider does not count
+    cost = _cost(reply) if priced and usage else None
+    text, reasoning = thoughts(choice.message.content or "", getattr(choice.message, "reasoning_content", None) or "")
+    if choice.finish_reason == "content_filter":
+        raise _charged(ReplyError("content_filter", "the provider's filter held the reply back"), cost)
+    if not text.strip() and not reasoning.strip() and choice.finish_reason != "length":
+        raise _charged(ReplyError("empty", f"the reply has no text (finish reason {choice.finish_reason!r})"), cost)
     details = getattr(usage, "completion_tokens_details", None)
     return Completion(
-        text=text,
-        reasoning=reasoning,
+        text=redact(text, shapes=False),
+        reasoning=redact(reasoning, shapes=False),
         finish=choice.finish_reason,
-        model=reply.model,
+        model=redact(str(reply.model)),
         input_tokens=getattr(usage, "prompt_tokens", None),
         output_tokens=getattr(usage, "completion_tokens", None),
         reasoning_tokens=getattr(details, "reasoning_tokens", None),
-        cost=_cost(reply) if priced and usage else None,
+        cost=cost,
+        sent=sent,
     )
+
+
+def count_tokens(prompt: Prompt) -> int:
+    """The prompt's tokens by the encoding that lies in litellm's package, with what stands around each message."""
+    encoding = _library().encoding
+    return 3 + sum(
+        4 + len(encoding.encode(str(message["content"]), disallowed_special=())) for message in prompt.messages
+    )
+
+
+def thoughts(text: str, reasoning: str) -> tuple[str, str]:
+    """The reply and what was thought before it, where the text itself has `<think>`, a cut one too, or a lone end."""
+    if reasoning or not (found := _THOUGHT.match(text)):
+        return text, reasoning
+    return text[found.end() :], found["cut"] if found["thought"] is None else found["thought"]
+
+
+def _charged(error: ReplyError, cost: float | None) -> ReplyError:
+    error.cost = cost
+    return error
 
 
 def _cost(reply: Any) -> float | None:

@@ -13,13 +13,13 @@ _SHAPE = re.compile(
 _SHORTEST = 8  # a shorter value would hide ordinary words
 
 
-def redact(text: str, *secrets: str) -> str:
-    """The text without the keys in this process's environment, those given, and anything shaped like one."""
+def redact(text: str, *secrets: str, shapes: bool = True) -> str:
+    """The text without the keys in this process's environment, those given, and, with `shapes`, what looks like one."""
     known = {value for name, value in os.environ.items() if _NAME.search(name)} | set(secrets)
     for secret in sorted(known, key=len, reverse=True):
         if len(secret) >= _SHORTEST:
             text = text.replace(secret, _HIDDEN)
-    return _SHAPE.sub(_HIDDEN, text)
+    return _SHAPE.sub(_HIDDEN, text) if shapes else text
 
 
 def one_line(text: str, longest: int = 300) -> str:

@@ -1,0 +1,143 @@
+"""How many calls are in flight, and how fast they start: as many as help, fewer when the provider pushes back.
+
+The limit starts at 16 (or at `most`, where that is less) and doubles for as long as a round of replies comes in faster
+than the last. A 429 or a time-out halves it, once for all calls that were in flight; then it grows by one a round. A
+wait that the provider asks for holds every call. `rpm` and `tpm` space the starts evenly.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from cascade.errors import Transient
+from cascade.types import LLM, Completion, Params, Prompt
+
+Reply = TypeVar("Reply")
+_START = 16
+_HELPS = 1.1  # times as many replies a second: less is noise
+_PATIENCE = 50  # rounds until growth is tried again
+_LONGEST = 300.0  # seconds that a provider may ask all calls to wait
+_LETTERS = 4  # bytes a token, about, until the provider has counted
+
+
+class Gate:
+    """Lets calls through, never more than `most` at once."""
+
+    def __init__(self, most: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self.most, self.limit = most, min(most, _START)
+        self._clock = clock
+        self._flying, self._waiting = 0, deque[asyncio.Future[None]]()
+        self._not_before, self._cut_at = 0.0, float("-inf")
+        self._growing, self._slower, self._rate, self._rounds = True, self.limit, 0.0, 0
+        self._round()
+
+    def _round(self) -> None:
+        self._replies, self._size, self._began = 0, self.limit, self._clock()
+
+    async def enter(self) -> float:
+        """Wait for a place and return the time at which it was had."""
+        while self._flying >= self.limit or (pause := self._not_before - self._clock()) > 0:
+            if self._flying < self.limit:
+                await asyncio.sleep(pause)
+                continue
+            place: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._waiting.append(place)
+            await place
+        self._flying += 1
+        return self._clock()
+
+    def leave(self) -> None:
+        """Give the place back."""
+        self._flying -= 1
+        free = self.limit - self._flying
+        while free > 0 and self._waiting:
+            place = self._waiting.popleft()
+            if not place.done():
+                place.set_result(None)
+                free -= 1
+
+    def replied(self) -> None:
+        """A reply came: at the end of a round the limit may grow."""
+        self._replies += 1
+        if self._replies >= self._size:
+            self._grow(self._replies / max(self._clock() - self._began, 1e-9))
+            self._round()
+
+    def _grow(self, rate: float) -> None:
+        self._rounds += 1
+        if self._growing:
+            helped = rate > _HELPS * self._rate
+            self._growing = helped
+            before, self._slower, self._rate = self._slower, self.limit, rate
+            self.limit = min(self.most, 2 * self.limit) if helped else before
+        elif self._cut_at > float("-inf"):
+            self.limit = min(self.most, self.limit + 1)
+        elif self._rounds % _PATIENCE == 0:
+            self._growing, self._slower, self._rate = True, self.limit, 0.0
+
+    def pushed_back(self, started: float, wait: float | None) -> None:
+        """A call that started then was one too many; `wait` is what the provider asked for, in seconds."""
+        now = self._clock()
+        if wait:
+            self._not_before = max(self._not_before, now + min(wait, _LONGEST))
+        if started >= self._cut_at:  # the others were in flight when the limit was cut
+            self.limit, self._growing, self._cut_at = max(1, self.limit // 2), False, now
+            self._round()
+
+
+class Line:
+    """So many a minute, evenly: what is taken now delays what comes after."""
+
+    def __init__(self, per_minute: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._each, self._free, self._clock = 60 / per_minute, 0.0, clock
+
+    async def take(self, amount: float = 1) -> None:
+        """Wait for one's turn."""
+        now = self._clock()
+        turn = max(now, self._free)
+        self._free = turn + amount * self._each
+        if turn > now:
+            await asyncio.sleep(turn - now)
+
+    def correct(self, difference: float) -> None:
+        """What was taken was more, or less, by this."""
+        self._free += difference * self._each
+
+
+def paced(call: LLM, gate: Gate, rpm: float | None = None, tpm: float | None = None) -> LLM:
+    """The model's call through the gate, with starts spaced to so many requests and tokens a minute."""
+    requests, tokens = Line(rpm) if rpm else None, Line(tpm) if tpm else None
+    reply = [0.0]  # tokens of the last reply: what the next one is expected to take
+
+    async def complete(prompt: Prompt, params: Params) -> Completion:
+        expected = sum(len(str(one["content"]).encode()) for one in prompt.messages) / _LETTERS + reply[0]
+        if requests:
+            await requests.take()
+        if tokens:
+            await tokens.take(expected)
+        done = await through(gate, lambda: call(prompt, params))
+        if tokens and done.input_tokens is not None:
+            reply[0] = done.output_tokens or 0
+            tokens.correct(done.input_tokens + reply[0] - expected)
+        return done
+
+    return complete
+
+
+async def through(gate: Gate, call: Callable[[], Awaitable[Reply]]) -> Reply:
+    """One call through the gate, which hears how it went."""
+    started = await gate.enter()
+    try:
+        reply = await call()
+    except Transient as error:
+        if error.kind in ("rate_limit", "timeout") or error.retry_after:
+            gate.pushed_back(started, error.retry_after)
+        raise
+    finally:
+        gate.leave()
+    gate.replied()
+    return reply
