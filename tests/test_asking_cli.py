@@ -54,9 +54,6 @@ def test_samples_vote_and_position_bias_is_seen(mini: Path) -> None:
 
 
 def test_a_sample_that_failed_lowers_the_mean_and_is_asked_again(mini: Path) -> None:
-    def script(request: dict[str, Any], number: int) -> Reply:
-        return Reply(text="Answer: rain") if number else Reply(raw=b"{}", status=400)
-
     with Stub(
         lambda request, number: Reply(text="Answer: rain", finish="stop" if number else "content_filter")
     ) as stub:
@@ -108,10 +105,16 @@ def test_a_reasoning_model_end_to_end(mini: Path) -> None:
     assert score()["truncated"] == 4
 
 
-def test_a_thinking_budget_and_a_wrong_effort(mini: Path) -> None:
+def test_a_thinking_budget_and_a_wrong_effort(mini: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with Stub() as stub:
-        run(mini, stub, "--limit", "1", "--thinking-budget", "2048")
-    assert stub.asked[0]["thinking"] == {"type": "enabled", "budget_tokens": 2048}
+        flags = ["--thinking-budget", "2048", "--param", "temperature=none", "--retries", "0", "--limit", "1"]
+        blind = ["--dataset", str(mini), "--captions", "none", "--api-base", stub.url.removesuffix("/v1")]
+        monkeypatch.setenv("ANTHROPIC_API_KEY", "x" * 20)
+        cascade("run", *blind, "--llm", "anthropic/claude-sonnet-4-5", *flags)
+        assert stub.asked[0]["thinking"] == {"type": "enabled", "budget_tokens": 2048}
+        assert stub.asked[0]["max_tokens"] >= 2048 + 4096  # room for the reply beside the thought
+        refused = run(mini, stub, *flags)
+    assert refused.exit_code == 2 and "thinking" in refused.stderr  # nothing is dropped in silence
     said = cascade("run", "--dataset", mini, *PLAIN, "--reasoning-effort", "hihg")
     assert said.exit_code == 2 and "did you mean 'high'" in said.stderr
 
@@ -145,19 +148,19 @@ def test_a_plan_says_what_it_would_take_and_does_nothing(mini: Path) -> None:
 
 
 def test_a_budget_is_never_passed_and_the_run_goes_on_with_a_higher_one(mini: Path) -> None:
-    flags = ["--price", "1000,10000", "--max-tokens", "7", "--concurrency", "3"]  # 0.081 a call, 7 tokens at most
+    flags = ["--price", "0,10000", "--max-tokens", "7", "--concurrency", "3"]  # 0.07 a call, and no more
     with Stub() as stub:
-        stopped = run(mini, stub, *flags, "--budget", "1.5")
+        stopped = run(mini, stub, *flags, "--budget", "0.3")
         assert stopped.exit_code == 2
-        assert "--budget 1.5: $" in stopped.stderr and "goes on" in stopped.stderr
+        assert "--budget 0.3: $" in stopped.stderr and "goes on" in stopped.stderr
         made = len(stub.asked)
         spent = sum(line["result"]["cost"] for line in log_of(only_run()))
-        assert 0 < made < 8 and spent == pytest.approx(made * 0.081) and spent <= 1.5
-        assert run(mini, stub, *flags, "--budget", "1.5").exit_code == 2
+        assert made == 4 and spent == pytest.approx(0.28)
+        assert run(mini, stub, *flags, "--budget", "0.3").exit_code == 2
         assert len(stub.asked) == made  # what was spent before counts
         assert run(mini, stub, *flags, "--budget", "9").exit_code == 0
         assert len(stub.asked) == 8
-    assert score()["cost"] == pytest.approx(8 * 0.081)
+    assert score()["cost"] == pytest.approx(8 * 0.07)
 
 
 def test_a_budget_needs_a_price(mini: Path) -> None:
