@@ -29,7 +29,7 @@ test-slow: .venv/.dev
 venv: .venv/.all
 
 bench: .venv/.dev
-	$(PIP) imageio-ffmpeg
+	$(PIP) imageio-ffmpeg  # the whisper command wants ffmpeg
 	for file in benchmarks/*.py; do $(BIN)/python $$file --quick || exit 1; done
 
 .venv/bin/python:

@@ -1,9 +1,9 @@
 """What asking costs: a run's questions against a loopback server that takes a fixed time to reply.
 
 In one run, on the same questions and server: `cascade`'s own fan-out (with its log), litellm alone in a plain semaphore
-loop, and inspect_ai's client, by the Python that `--inspect` names: it wants another openai than litellm does. Wall time
-is from the first request that reaches the server to the end, over the ideal time; CPU is the asking process's own, a
-call. Memory is the peak at 1000 questions and at 10 000, `cascade` alone.
+loop, and inspect_ai's client, by the Python that `--inspect` names: it wants another openai than litellm does. Wall
+time is from the first request that reaches the server to the end, over the ideal time; CPU is the asking process's
+own, a call. Memory is the peak at 1000 questions and at 10 000, `cascade` alone.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ FLYING = 32
 SERVER = """
 import asyncio, json, sys, time
 latency = float(sys.argv[1])
-state = {"first": 0.0, "count": 0, "now": 0, "most": 0}
+state = {"first": 0.0, "count": 0, "now": 0, "most": 0, "connections": 0}
 message = {"role": "assistant", "content": "Answer: rain"}
 body = json.dumps({"id": "1", "object": "chat.completion", "created": 1, "model": "gpt-x",
     "choices": [{"index": 0, "finish_reason": "stop", "message": message}],
@@ -37,6 +37,7 @@ body = json.dumps({"id": "1", "object": "chat.completion", "created": 1, "model"
 def sent(text):
     return b"HTTP/1.1 200 OK\\r\\nContent-Type: application/json\\r\\nContent-Length: %d\\r\\n\\r\\n" % len(text) + text
 async def serve(reader, writer):
+    state["connections"] += 1
     try:
         while line := await reader.readline():
             length = 0
@@ -47,7 +48,7 @@ async def serve(reader, writer):
             await reader.readexactly(length)
             if line.startswith(b"GET"):
                 writer.write(sent(json.dumps(state).encode()))
-                state.update(first=0.0, count=0, now=0, most=0)
+                state.update(first=0.0, count=0, now=0, most=0, connections=0)
                 continue
             state["first"] = state["first"] or time.time()
             state["count"] += 1

@@ -49,16 +49,16 @@ def rounds(gate: Gate, clock: Clock, *replies_a_second: float) -> list[int]:
 
 def test_it_starts_with_sixteen_and_never_passes_the_most(clock: Clock) -> None:
     assert [Gate(most, clock).limit for most in (1, 16, 40)] == [1, 16, 16]
-    assert rounds(Gate(40, clock), clock, 10, 20, 40, 80) == [32, 40, 40, 40]
+    assert rounds(Gate(40, clock), clock, 10, 5, 20, 5, 40, 5, 80) == [32, 32, 40, 40, 40, 40, 40]
 
 
 def test_it_grows_while_that_helps(clock: Clock) -> None:
-    assert rounds(Gate(500, clock), clock, 10, 20, 21, 21, 21) == [32, 64, 32, 32, 32]
+    assert rounds(Gate(500, clock), clock, 10, 15, 20, 21, 21, 21, 21) == [32, 32, 64, 64, 32, 32, 32]
 
 
 def test_what_did_not_help_once_is_tried_again_later(clock: Clock) -> None:
     limits = rounds(Gate(64, clock), clock, *[10.0] * 60)
-    assert limits[2] == 16 and max(limits[3:]) > 16
+    assert limits[3] == 16 and max(limits[4:]) > 16
 
 
 def test_a_push_back_halves_once_for_all_that_were_in_flight(clock: Clock) -> None:

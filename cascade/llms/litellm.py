@@ -15,14 +15,14 @@ import warnings
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
-from functools import cache
+from functools import cache, lru_cache
 from types import ModuleType
 from typing import Any
 from urllib.parse import urlsplit
 
 from cascade.errors import ProviderStop, ReplyError, Transient
 from cascade.llms import faults, keys
-from cascade.llms.redaction import redact
+from cascade.llms.redaction import hiding, redact
 from cascade.types import LLM, Completion, Params, Prompt
 
 _THOUGHT = re.compile(r"\s*(?:<think>)?(?P<thought>.*?)</think>|\s*<think>(?P<cut>.*)\Z", re.DOTALL)
@@ -62,9 +62,14 @@ def _watch(litellm: ModuleType) -> Any:
             body = (kwargs.get("additional_args") or {}).get("complete_input_dict")
             if isinstance(body, Mapping) and (noted := _sent.get(None)) is not None:
                 plain = {name: value for name, value in body.items() if name not in _UNLOGGED and value != {}}
-                noted.update(json.loads(redact(json.dumps(plain, default=str))))
+                noted.update(_clean(json.dumps(plain, default=str)))
 
     return Watch()
+
+
+@lru_cache(maxsize=8)  # every call of a run sends the same
+def _clean(body: str) -> dict[str, Any]:
+    return dict(json.loads(redact(body)))
 
 
 @contextmanager
@@ -93,6 +98,7 @@ class _Door:
         self.sent = {name: value for name, value in target.items() if value is not None}
         self.asked, self.timeout, self.loopback = asked, timeout, keys.is_loopback(api_base)
         self.host = urlsplit(api_base or "").netloc.rpartition("@")[2]  # an address may hold a password
+        self.hidden = hiding()
         self._accepted = False
         self._keyless = model if "api_key" not in self.sent and api_base is None else None
 
@@ -126,14 +132,14 @@ async def client(
         messages = [dict(message) for message in prompt.messages]
         sent: dict[str, Any] = {}
         _sent.set(sent)
-        reply = await door.call(_library().acompletion, messages=messages, num_retries=0, max_retries=0, **params)
-        return _completion(reply, not door.loopback, sent)
+        reply = await door.call(
+            _library().acompletion, messages=messages, num_retries=0, max_retries=0, **{"no-log": True}, **params
+        )
+        return _completion(reply, not door.loopback, sent, door.hidden)
 
     with _quiet(), _without_proxy(door.loopback):
-        try:
+        async with _connections():
             yield complete
-        finally:
-            await _close()
 
 
 @asynccontextmanager
@@ -157,16 +163,34 @@ async def transcriber(
         return {**said, "cost": None if door.loopback else _cost(reply)}
 
     with _quiet(), _without_proxy(door.loopback):
-        try:
+        async with _connections():
             yield transcribe
-        finally:
-            await _close()
 
 
-async def _close() -> None:
-    litellm = _library()
-    await litellm.close_litellm_async_clients()
-    litellm.in_memory_llm_clients_cache.flush_cache()
+@asynccontextmanager
+async def _connections() -> AsyncIterator[None]:
+    """Connections that stay open between calls, however many are in flight: httpx keeps twenty unless told otherwise.
+
+    The innermost of nested clients uses the connections of the outermost.
+    """
+    litellm: Any = _library()
+    if litellm.aclient_session is not None:
+        yield
+        return
+    import httpx
+    from litellm.llms.custom_httpx.http_handler import get_ssl_configuration
+
+    limits = httpx.Limits(max_connections=None, max_keepalive_connections=None)
+    litellm.aclient_session = httpx.AsyncClient(
+        verify=get_ssl_configuration(), follow_redirects=True, limits=limits, timeout=None
+    )
+    try:
+        yield
+    finally:
+        await litellm.aclient_session.aclose()
+        litellm.aclient_session = None
+        await litellm.close_litellm_async_clients()
+        litellm.in_memory_llm_clients_cache.flush_cache()
 
 
 def _openai() -> ModuleType:
@@ -210,7 +234,7 @@ def _without_proxy(loopback: bool) -> Iterator[None]:
                 os.environ[name] = value
 
 
-def _completion(reply: Any, priced: bool, sent: Params) -> Completion:
+def _completion(reply: Any, priced: bool, sent: Params, hidden: Callable[[Any], Any]) -> Completion:
     """litellm's response as a record. Raises ReplyError where it says nothing, Transient where it is no response."""
     if not getattr(reply, "choices", None):
         raise Transient("unreadable", "the reply has no choices")
@@ -226,10 +250,10 @@ def _completion(reply: Any, priced: bool, sent: Params) -> Completion:
         raise _charged(ReplyError("empty", f"the reply has no text (finish reason {choice.finish_reason!r})"), cost)
     details = getattr(usage, "completion_tokens_details", None)
     return Completion(
-        text=redact(text, shapes=False),
-        reasoning=redact(reasoning, shapes=False),
-        finish=choice.finish_reason,
-        model=redact(str(reply.model)),
+        text=hidden(text),
+        reasoning=hidden(reasoning),
+        finish=hidden(choice.finish_reason),
+        model=hidden(reply.model),
         input_tokens=getattr(usage, "prompt_tokens", None),
         output_tokens=getattr(usage, "completion_tokens", None),
         reasoning_tokens=getattr(details, "reasoning_tokens", None),

@@ -33,6 +33,7 @@ class Gate:
         self._flying, self._waiting = 0, deque[asyncio.Future[None]]()
         self._not_before, self._cut_at = 0.0, float("-inf")
         self._growing, self._slower, self._rate, self._rounds = True, self.limit, 0.0, 0
+        self._settling = False  # the round after a growth has calls of the one before in it, and new connections
         self._round()
 
     def _round(self) -> None:
@@ -69,11 +70,14 @@ class Gate:
 
     def _grow(self, rate: float) -> None:
         self._rounds += 1
-        if self._growing:
+        if self._settling:
+            self._settling = False
+        elif self._growing:
             helped = rate > _HELPS * self._rate
             self._growing = helped
             before, self._slower, self._rate = self._slower, self.limit, rate
             self.limit = min(self.most, 2 * self.limit) if helped else before
+            self._settling = helped
         elif self._cut_at > float("-inf"):
             self.limit = min(self.most, self.limit + 1)
         elif self._rounds % _PATIENCE == 0:

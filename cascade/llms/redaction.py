@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Callable
+from typing import Any
 
 _HIDDEN = "[hidden]"
 _NAME = re.compile(r"(?:KEY|TOKEN|SECRET|PASSWORD|CREDENTIALS?)$", re.IGNORECASE)
@@ -13,13 +15,23 @@ _SHAPE = re.compile(
 _SHORTEST = 8  # a shorter value would hide ordinary words
 
 
-def redact(text: str, *secrets: str, shapes: bool = True) -> str:
-    """The text without the keys in this process's environment, those given, and, with `shapes`, what looks like one."""
-    known = {value for name, value in os.environ.items() if _NAME.search(name)} | set(secrets)
-    for secret in sorted(known, key=len, reverse=True):
-        if len(secret) >= _SHORTEST:
-            text = text.replace(secret, _HIDDEN)
-    return _SHAPE.sub(_HIDDEN, text) if shapes else text
+def redact(text: str, *secrets: str) -> str:
+    """The text without the keys in this process's environment, those given, and anything shaped like one."""
+    return _SHAPE.sub(_HIDDEN, str(hiding(*secrets)(text)))
+
+
+def hiding(*secrets: str) -> Callable[[Any], Any]:
+    """A function that takes the keys that are known now out of a text; what is no text is returned as it is."""
+    found = {value for name, value in os.environ.items() if _NAME.search(name)} | set(secrets)
+    known = sorted((secret for secret in found if len(secret) >= _SHORTEST), key=len, reverse=True)
+
+    def hidden(text: Any) -> Any:
+        if isinstance(text, str):
+            for secret in known:
+                text = text.replace(secret, _HIDDEN)
+        return text
+
+    return hidden
 
 
 def one_line(text: str, longest: int = 300) -> str:
