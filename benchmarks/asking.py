@@ -2,8 +2,8 @@
 
 In one run, on the same questions and server: `cascade`'s own fan-out (with its log), litellm alone in a plain semaphore
 loop, and inspect_ai's client, by the Python that `--inspect` names: it wants another openai than litellm does. Wall
-time is from the first request that reaches the server to the end, over the ideal time; CPU is the asking process's
-own, a call. Memory is the peak at 1000 questions and at 10 000, `cascade` alone.
+time is from the 33rd request to the last reply, as the server sees them, over the ideal time: what starting takes is
+left out. CPU is the asking process's own, a call. Memory is the peak at 1000 questions and at 10 000, `cascade` alone.
 """
 
 from __future__ import annotations
@@ -29,7 +29,9 @@ FLYING = 32
 SERVER = """
 import asyncio, json, sys, time
 latency = float(sys.argv[1])
-state = {"first": 0.0, "count": 0, "now": 0, "most": 0, "connections": 0}
+flying = int(sys.argv[2])
+blank = {"warm": 0.0, "last": 0.0, "count": 0, "now": 0, "most": 0, "connections": 0}
+state = dict(blank)
 message = {"role": "assistant", "content": "Answer: rain"}
 body = json.dumps({"id": "1", "object": "chat.completion", "created": 1, "model": "gpt-x",
     "choices": [{"index": 0, "finish_reason": "stop", "message": message}],
@@ -48,14 +50,16 @@ async def serve(reader, writer):
             await reader.readexactly(length)
             if line.startswith(b"GET"):
                 writer.write(sent(json.dumps(state).encode()))
-                state.update(first=0.0, count=0, now=0, most=0, connections=0)
+                state.update(blank)
                 continue
-            state["first"] = state["first"] or time.time()
             state["count"] += 1
+            if state["count"] == flying + 1:
+                state["warm"] = time.time()
             state["now"] += 1
             state["most"] = max(state["most"], state["now"])
             await asyncio.sleep(latency)
             state["now"] -= 1
+            state["last"] = time.time()
             writer.write(sent(body))
             await writer.drain()
     except (ConnectionError, asyncio.IncompleteReadError):
@@ -98,8 +102,6 @@ def litellm_alone(url: str, n: int) -> None:
     os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
     import litellm
 
-    litellm.disable_aiohttp_transport = True
-
     async def one(text: str) -> Any:
         messages = [{"role": "user", "content": text}]
         return await litellm.acompletion("openai/gpt-x", messages=messages, api_base=f"{url}/v1", api_key="none")
@@ -141,7 +143,12 @@ def measured(job: str, url: str, n: int, python: str = sys.executable) -> dict[s
     state = json.loads(urlopen(f"{url}/state").read())
     if state["count"] != n or state["most"] > FLYING:
         raise SystemExit(f"{job}: {state['count']} requests, {state['most']} at once; {n} and {FLYING} were asked for")
-    return {"wall": told["end"] - state["first"], "cpu": told["cpu"] / n, "mb": told["mb"]}
+    return {
+        "wall": state["last"] - state["warm"],
+        "connections": state["connections"],
+        "cpu": told["cpu"] / n,
+        "mb": told["mb"],
+    }
 
 
 def _work(job: str, url: str, n: int) -> None:
@@ -153,18 +160,21 @@ def _work(job: str, url: str, n: int) -> None:
         litellm._library()
     before = time.process_time()
     JOBS[job](url, n)
-    end, cpu = time.time(), time.process_time() - before
-    print(json.dumps({"end": end, "cpu": cpu, "mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}))
+    cpu = time.process_time() - before
+    print(json.dumps({"cpu": cpu, "mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}))
 
 
 def figures(url: str, inspect: str | None, *, quick: bool) -> dict[str, float]:
     """All figures, by name."""
     n, found = (200 if quick else 400), dict[str, float]()
-    ideal = -(-n // FLYING) * LATENCY
+    ideal = n / FLYING * LATENCY
     jobs = [job for job in JOBS if job != "inspect" or inspect]
-    runs = {job: measured(job, url, n, inspect if inspect and job == "inspect" else sys.executable) for job in jobs}
+    runs = {
+        job: measured(job, url, n + FLYING, inspect if inspect and job == "inspect" else sys.executable) for job in jobs
+    }
     for job, run in runs.items():
         found |= {f"{job}_wall_over_ideal": run["wall"] / ideal, f"{job}_cpu_ms_a_call": 1000 * run["cpu"]}
+        found[f"{job}_connections"] = run["connections"]
     for job in jobs[1:]:
         found[f"cpu_over_{job}"] = runs["cascade"]["cpu"] / runs[job]["cpu"]
         found[f"wall_over_{job}"] = runs["cascade"]["wall"] / runs[job]["wall"]
@@ -186,7 +196,9 @@ def main() -> None:
     if given.worker:
         _work(given.worker[0], given.worker[1], int(given.worker[2]))
         return
-    server = subprocess.Popen([sys.executable, "-c", SERVER, str(LATENCY)], stdout=subprocess.PIPE, text=True)
+    server = subprocess.Popen(
+        [sys.executable, "-c", SERVER, str(LATENCY), str(FLYING)], stdout=subprocess.PIPE, text=True
+    )
     try:
         port = server.stdout.readline().strip() if server.stdout else ""
         found = {

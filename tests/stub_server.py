@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from email import message_from_bytes
+from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Any
@@ -71,7 +72,7 @@ class Stub:
     def __init__(self, script: Script | None = None, *, delay: float = 0.0) -> None:
         self.script = script or (lambda request, number: Reply(delay=delay))
         self.asked: list[dict[str, Any]] = []
-        self.headers: list[dict[str, str]] = []
+        self.headers: list[Message] = []  # their names in any case
         self.paths: list[str] = []
         self.most_at_once = 0
         self._now = 0
@@ -101,7 +102,7 @@ class Stub:
                 with stub._lock:
                     number = len(stub.asked)
                     stub.asked.append(request)
-                    stub.headers.append(dict(self.headers))
+                    stub.headers.append(self.headers)
                     stub.paths.append(self.path)
                     stub._now += 1
                     stub.most_at_once = max(stub.most_at_once, stub._now)

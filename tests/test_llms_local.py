@@ -39,11 +39,11 @@ def prompt(text: str) -> Prompt:
     return Prompt(messages=({"role": "user", "content": text},), order=tuple(CHOICES.splitlines()))
 
 
-def ask(questions: Sequence[str]) -> list[Completion | CascadeError]:
+def ask(questions: Sequence[str], threads: int = 0) -> list[Completion | CascadeError]:
     """The embedded model's answers to questions put at once."""
     name, files = llms.identify("local")
     params = {**llms.default_params("local", 0), "max_tokens": 24}
-    how = Execution(cache=Path("c"), runs=Path("r"), host=Host(files=files), retries=0, timeout=60)
+    how = Execution(cache=Path("c"), runs=Path("r"), host=Host(files=files, threads=threads), retries=0, timeout=60)
 
     async def together() -> list[Completion | CascadeError]:
         async with llms.connect(LLMSpec(model=name, params=params), how) as llm:
@@ -104,6 +104,29 @@ def test_a_reply_does_not_depend_on_what_else_was_asked(monkeypatch: pytest.Monk
     assert (cut.finish, cut.output_tokens) == ("length", 24)
     assert isinstance(too_long, ReplyError)
     assert too_long.kind == "too_long"
+
+
+@needs_weights
+def test_a_reply_is_the_same_from_any_number_of_servers_and_threads() -> None:
+    asked = QUESTIONS[:2]
+    alone = ask(asked, threads=1)
+    assert ask(asked, threads=3) == alone
+    path = next(iter(llms.identify("local")[1].values()))
+    with local.serving(path, 24, 2):  # one server may have several threads
+        assert local.lanes(path, 24, 2, 1) == (1, 2)
+
+
+def test_as_many_servers_as_cores_calls_and_memory_allow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "m.gguf"
+    path.write_bytes(b"GGUF" + bytes(1_000_000))
+    monkeypatch.setattr(local, "_free_memory", lambda: 10**12)
+    assert [local.lanes(path, 256, cores, 16) for cores in (1, 2, 8, 32)] == [(1, 1), (2, 1), (8, 1), (8, 4)]
+    assert local.lanes(path, 256, 8, 3) == (3, 2)
+    monkeypatch.setattr(local, "_free_memory", lambda: 1_300_000_000)
+    assert local.lanes(path, 256, 8, 16) == (2, 4)
+    monkeypatch.setattr(local, "_free_memory", lambda: 900_000)
+    with pytest.raises(UserError, match=r"^m\.gguf: the model takes 0\.0 GB of memory, 0\.0 GB are free; free some"):
+        local.lanes(path, 256, 8, 16)
 
 
 @needs_weights

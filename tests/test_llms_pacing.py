@@ -42,7 +42,7 @@ def rounds(gate: Gate, clock: Clock, *replies_a_second: float) -> list[int]:
     for rate in replies_a_second:
         for _ in range(gate.limit):
             clock.now += 1 / rate
-            gate.replied()
+            gate.replied(1.0)
         limits.append(gate.limit)
     return limits
 
@@ -80,11 +80,35 @@ def test_a_wait_that_was_asked_for_holds_every_call(clock: Clock) -> None:
     async def enter_after(wait: float) -> float:
         gate = Gate(4, clock)
         gate.pushed_back(clock(), wait)
-        return await gate.enter() - 100
+        await gate.enter()
+        return clock.now - 100
 
     assert asyncio.run(enter_after(7.0)) == pytest.approx(7.0)
     clock.now = 100.0
     assert asyncio.run(enter_after(9_999.0)) == pytest.approx(300.0)
+
+
+def test_starts_are_spread_over_the_time_that_a_reply_takes(clock: Clock) -> None:
+    starts: list[float] = []
+
+    async def start(gate: Gate, count: int) -> list[float]:
+        starts.clear()
+        for _ in range(count):
+            await gate.spread()
+            starts.append(round(clock.now - 100, 3))
+        return list(starts)
+
+    async def all_of_them() -> None:
+        gate = Gate(4, clock)
+        assert await start(gate, 3) == [0, 0, 0]  # nothing is known yet
+        for took in (8.0, 2.0, 4.0):
+            gate.replied(took)
+        assert await start(gate, 3) == [0, 0.25, 0.5]  # four in half of the shortest
+        clock.now += 10
+        gate.pushed_back(clock.now - 1, 3)
+        assert await start(gate, 2) == [13.5, 13.5]  # never in a wait that was asked for
+
+    asyncio.run(all_of_them())
 
 
 def test_only_what_the_provider_pushes_back_cuts() -> None:

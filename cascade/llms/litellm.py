@@ -7,6 +7,7 @@ what it says is kept, and read as no answer. litellm's own retries, cache, dropp
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import logging
 import os
@@ -40,12 +41,13 @@ def _library() -> ModuleType:
     os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
     with _quiet():
         import litellm
+    gc.freeze()  # what importing made stays for good: collections need not walk through it again
     litellm.suppress_debug_info = True
     litellm.telemetry = False
     litellm.drop_params = False
     litellm.cache = None
     litellm.input_callback.append(_watch(litellm))
-    # httpx is closed with the client; the aiohttp transport leaves sessions open behind it.
+    # For the clients that litellm makes itself: their aiohttp sessions would stay open behind a run.
     litellm.disable_aiohttp_transport = True
     # A call that is cancelled while litellm prepares it on a thread leaves its coroutine behind: nothing was sent.
     warnings.filterwarnings("ignore", message="coroutine 'OpenAIChatCompletion", category=RuntimeWarning)
@@ -169,7 +171,7 @@ async def transcriber(
 
 @asynccontextmanager
 async def _connections() -> AsyncIterator[None]:
-    """Connections that stay open between calls, however many are in flight: httpx keeps twenty unless told otherwise.
+    """Connections that stay open between calls, however many are in flight; httpx's own pool costs more than a request.
 
     The innermost of nested clients uses the connections of the outermost.
     """
@@ -177,13 +179,15 @@ async def _connections() -> AsyncIterator[None]:
     if litellm.aclient_session is not None:
         yield
         return
+    import aiohttp
     import httpx
+    from litellm.llms.custom_httpx.aiohttp_transport import LiteLLMAiohttpTransport
     from litellm.llms.custom_httpx.http_handler import get_ssl_configuration
 
-    limits = httpx.Limits(max_connections=None, max_keepalive_connections=None)
-    litellm.aclient_session = httpx.AsyncClient(
-        verify=get_ssl_configuration(), follow_redirects=True, limits=limits, timeout=None
-    )
+    connector = aiohttp.TCPConnector(limit=0, ssl=get_ssl_configuration())  # type: ignore[arg-type]
+    session = aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
+    transport = LiteLLMAiohttpTransport(client=session)
+    litellm.aclient_session = httpx.AsyncClient(transport=transport, follow_redirects=True, timeout=None)
     try:
         yield
     finally:

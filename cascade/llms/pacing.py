@@ -2,7 +2,8 @@
 
 The limit starts at 16 (or at `most`, where that is less) and doubles for as long as a round of replies comes in faster
 than the last. A 429 or a time-out halves it, once for all calls that were in flight; then it grows by one a round. A
-wait that the provider asks for holds every call. `rpm` and `tpm` space the starts evenly.
+wait that the provider asks for holds every call. Starts are spread over the time that a reply takes. `rpm` and `tpm`
+space the starts evenly.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ Reply = TypeVar("Reply")
 _START = 16
 _HELPS = 1.1  # times as many replies a second: less is noise
 _PATIENCE = 50  # rounds until growth is tried again
+_SPREAD = 0.5  # of the time that a reply takes: starts come twice as fast as replies can, and no faster
 _LONGEST = 300.0  # seconds that a provider may ask all calls to wait
 _LETTERS = 4  # bytes a token, about, until the provider has counted
 
@@ -29,19 +31,20 @@ class Gate:
 
     def __init__(self, most: int, clock: Callable[[], float] = time.monotonic) -> None:
         self.most, self.limit = most, min(most, _START)
-        self._clock = clock
+        self.clock = clock
         self._flying, self._waiting = 0, deque[asyncio.Future[None]]()
         self._not_before, self._cut_at = 0.0, float("-inf")
         self._growing, self._slower, self._rate, self._rounds = True, self.limit, 0.0, 0
+        self._next, self._shortest = 0.0, 0.0
         self._settling = False  # the round after a growth has calls of the one before in it, and new connections
         self._round()
 
     def _round(self) -> None:
-        self._replies, self._size, self._began = 0, self.limit, self._clock()
+        self._replies, self._size, self._began = 0, self.limit, self.clock()
 
-    async def enter(self) -> float:
-        """Wait for a place and return the time at which it was had."""
-        while self._flying >= self.limit or (pause := self._not_before - self._clock()) > 0:
+    async def enter(self) -> None:
+        """Wait for a place."""
+        while self._flying >= self.limit or (pause := self._not_before - self.clock()) > 0:
             if self._flying < self.limit:
                 await asyncio.sleep(pause)
                 continue
@@ -49,7 +52,6 @@ class Gate:
             self._waiting.append(place)
             await place
         self._flying += 1
-        return self._clock()
 
     def leave(self) -> None:
         """Give the place back."""
@@ -61,11 +63,20 @@ class Gate:
                 place.set_result(None)
                 free -= 1
 
-    def replied(self) -> None:
-        """A reply came: at the end of a round the limit may grow."""
+    async def spread(self) -> None:
+        """Wait for this call's turn to start. Replies that come in a heap are all read before another call follows, and
+        calls that follow in a heap have their replies in one."""
+        turn = max(self.clock(), self._next)
+        self._next = turn + _SPREAD * self._shortest / self.limit
+        while (pause := max(turn, self._not_before) - self.clock()) > 0:  # noqa: ASYNC110 - one may be asked for by then
+            await asyncio.sleep(pause)
+
+    def replied(self, took: float) -> None:
+        """A reply came after so many seconds: at the end of a round the limit may grow."""
+        self._shortest = min(took, self._shortest or took)
         self._replies += 1
         if self._replies >= self._size:
-            self._grow(self._replies / max(self._clock() - self._began, 1e-9))
+            self._grow(self._replies / max(self.clock() - self._began, 1e-9))
             self._round()
 
     def _grow(self, rate: float) -> None:
@@ -85,7 +96,7 @@ class Gate:
 
     def pushed_back(self, started: float, wait: float | None) -> None:
         """A call that started then was one too many; `wait` is what the provider asked for, in seconds."""
-        now = self._clock()
+        now = self.clock()
         if wait:
             self._not_before = max(self._not_before, now + min(wait, _LONGEST))
         if started >= self._cut_at:  # the others were in flight when the limit was cut
@@ -134,8 +145,10 @@ def paced(call: LLM, gate: Gate, rpm: float | None = None, tpm: float | None = N
 
 async def through(gate: Gate, call: Callable[[], Awaitable[Reply]]) -> Reply:
     """One call through the gate, which hears how it went."""
-    started = await gate.enter()
+    await gate.enter()
     try:
+        await gate.spread()
+        started = gate.clock()
         reply = await call()
     except Transient as error:
         if error.kind in ("rate_limit", "timeout") or error.retry_after:
@@ -143,5 +156,5 @@ async def through(gate: Gate, call: Callable[[], Awaitable[Reply]]) -> Reply:
         raise
     finally:
         gate.leave()
-    gate.replied()
+    gate.replied(gate.clock() - started)
     return reply
