@@ -10,13 +10,11 @@ from time import perf_counter
 from typing import Any
 
 from cascade import llms, prompting, runs
-from cascade.codec import to_json
 from cascade.errors import ProviderStop, ReplyError
-from cascade.hashing import digest
-from cascade.jsonl import Appender
 from cascade.progress import Track, silent
 from cascade.prompting import Template
-from cascade.runs import Heard, Run
+from cascade.provenance import now
+from cascade.runs import Heard, Log, Run
 from cascade.types import (
     LLM,
     Answer,
@@ -46,7 +44,7 @@ class Question:
     failure: Failure | None = None
 
 
-def ask(run: Run, heard: Sequence[Heard], log: Appender, execution: Execution, track: Track = silent) -> None:
+def ask(run: Run, heard: Sequence[Heard], log: Log, execution: Execution, track: Track = silent) -> None:
     """Ask whatever the run's log has no completion for, and append each answer as it comes.
 
     Raises ProviderStop where the provider refuses every call; what was answered by then is in the log.
@@ -57,14 +55,14 @@ def ask(run: Run, heard: Sequence[Heard], log: Appender, execution: Execution, t
     if execution.budget:
         execution.budget.count(runs.spent(run.path))
     template = Template(name=run.spec.prompt.template, text=run.manifest.template)
-    by_item = group(heard)
+    by_item = runs.by_item(heard)
     questions = (
         question(item, sample, run.spec.prompt, template, by_item.get(item.id, {})) for item, sample in missing
     )
     with track("asking", len(missing)) as tick:
 
         def write(answer: Answer) -> None:
-            log.append(to_json(answer))
+            log.append(answer)
             tick()
 
         asyncio.run(_ask_all(_without_failures(questions, write), run, execution, write))
@@ -76,23 +74,13 @@ def remaining(path: Path, items: Sequence[Item], samples: int) -> list[tuple[Ite
     return [(item, sample) for item in items for sample in range(samples) if (item.id, sample) not in done]
 
 
-def group(heard: Iterable[Heard]) -> dict[str, dict[str, Heard]]:
-    """Captions by item and slot."""
-    grouped: dict[str, dict[str, Heard]] = {}
-    for one in heard:
-        grouped.setdefault(one.item, {})[one.slot] = one
-    return grouped
-
-
 def question(item: Item, sample: int, spec: PromptSpec, template: Template, heard: Mapping[str, Heard]) -> Question:
     """The prompt of one sample of an item, made from its question, its choices and its captions only."""
     captions = {slot: heard[slot].caption or Caption(text="") for slot in spec.slots}
-    evidence = prompting.evidence(spec.slots, captions)
-    shown = prompting.order(item.choices, item.id, spec.order_seed, sample)
     return Question(
         item=item.id,
         sample=sample,
-        prompt=prompting.render(template, evidence, item.question, shown),
+        prompt=prompting.prompt(spec, template, item.id, item.question, item.choices, captions, sample),
         captions={slot: heard[slot].key for slot in spec.slots},
         failure=_caption_failure(heard.values()),
     )
@@ -188,10 +176,10 @@ def _answer(one: Question, result: Completion | Failure, seconds: float, params:
     return Answer(
         item=one.item,
         sample=one.sample,
-        prompt=digest(list(map(dict, one.prompt.messages))),
+        prompt=prompting.fingerprint(one.prompt),
         captions=one.captions,
         result=result,
         seconds=round(seconds, 3),
-        at=runs.now(),
+        at=now(),
         params=params or {},
     )

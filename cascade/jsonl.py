@@ -9,12 +9,13 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from cascade.errors import RunError
+from cascade.hashing import digest
 
 _TAIL = 1 << 16
 
@@ -52,9 +53,39 @@ def _parse(line: bytes, path: Path, number: int) -> Any:
         raise RunError(f"{path}:{number}: not JSON ({error}); restore the file or delete that line") from error
 
 
+def text(values: Iterable[Any]) -> str:
+    """The values as lines."""
+    return "".join(dumps(value) + "\n" for value in values)
+
+
 def write(path: Path, values: Iterable[Any]) -> None:
     """Replace the file by these lines, whole or not at all."""
-    write_text(path, "".join(dumps(value) + "\n" for value in values))
+    write_text(path, text(values))
+
+
+def sealed(record: Mapping[str, Any], before: str = "") -> dict[str, Any]:
+    """The record with a `digest` of it and of the digest of the line before: what is changed or taken out shows."""
+    return {**record, "digest": digest([before, dict(record)])}
+
+
+def chained(records: Iterable[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
+    """The records, each sealed to the one before."""
+    before = ""
+    for record in records:
+        line = sealed(record, before)
+        before = line["digest"]
+        yield line
+
+
+def breaks(lines: Iterable[Any]) -> Iterator[int]:
+    """The numbers of lines that are not sealed to the line before as they stand."""
+    before = ""
+    for number, line in enumerate(lines, 1):
+        record = dict(line) if isinstance(line, dict) else {}
+        said = record.pop("digest", None)
+        if said != sealed(record, before)["digest"]:
+            yield number
+        before = said if isinstance(said, str) else ""
 
 
 def write_text(path: Path, text: str) -> None:

@@ -38,7 +38,7 @@ def plan(
     """The plan of a run whose directory, which need not be there, is `path`. Raises what reading a cache raises."""
     missing = asking.remaining(path, items, spec.llm.samples)
     heard = captioning.kept(items, root, spec.captioners, execution)
-    by_item = asking.group(heard)
+    by_item = runs.by_item(heard)
     count, tokenizer = llms.counter(spec.llm.model)
     total = sum(
         count(asking.question(item, sample, spec.prompt, template, by_item.get(item.id, {})).prompt)

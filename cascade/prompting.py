@@ -14,8 +14,8 @@ from pathlib import Path
 from string import Template as _Text
 
 from cascade.errors import UnknownName, UserError
-from cascade.hashing import digest_bytes
-from cascade.types import Caption, Prompt
+from cascade.hashing import digest, digest_bytes
+from cascade.types import Caption, Prompt, PromptSpec
 
 _HERE = Path(__file__).parent
 # Inside a wheel the prompts lie in the package; in a checkout, beside it.
@@ -119,6 +119,25 @@ def order(choices: Sequence[str], item: str, seed: int | None, sample: int = 0) 
     random.Random(f"{seed}:{item}").shuffle(shown)
     turn = sample % len(shown)
     return tuple(shown[turn:] + shown[:turn])
+
+
+def prompt(
+    spec: PromptSpec,
+    template: Template,
+    item: str,
+    question: str,
+    choices: Sequence[str],
+    captions: Mapping[str, Caption],
+    sample: int = 0,
+) -> Prompt:
+    """What one sample of an item is shown. `item` is its id, by which choices are shuffled."""
+    heard = evidence(spec.slots, captions)
+    return render(template, heard, question, order(choices, item, spec.order_seed, sample))
+
+
+def fingerprint(prompt: Prompt) -> str:
+    """The digest of the messages as they are sent."""
+    return digest([dict(message) for message in prompt.messages])
 
 
 def render(template: Template, evidence: str, question: str, shown: Sequence[str]) -> Prompt:

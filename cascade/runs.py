@@ -1,47 +1,49 @@
 """Run directories: created, resumed and read; each explains itself.
 
-    run.json        what was asked for, with the template's text; written first, whole, atomically
-    items.jsonl     the questions, in the order in which they were asked
+    run.json        what was asked for, with the template's text, and what with; written first, whole, atomically
+    items.jsonl     the questions, in the order in which they were asked; `run.json` has the file's digest
     captions.jsonl  what was heard, an item and slot a line: key, text and meta, or the failure; written before asking
     log.jsonl       append-only, one answer a line, raw as the model gave it; the last line of an item and sample wins
 
-Anything else in a run directory can be deleted and rebuilt.
+Anything else in a run directory can be deleted and rebuilt. The lines of captions and log, and `run.json`, end in a
+`digest` of the rest and of the line before, so that `cascade verify` finds what was changed by hand.
 """
 
 from __future__ import annotations
 
 import json
-import platform
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, TypeVar
 
-import cascade
 from cascade import jsonl
 from cascade.codec import from_json, to_json
 from cascade.errors import RunError
-from cascade.hashing import digest
+from cascade.hashing import digest, digest_bytes
+from cascade.provenance import Session, now
 from cascade.types import Answer, Caption, Completion, Failure, Item, RunSpec
 
-_FORMAT = 1
+_FORMAT = 2
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest:
-    """The content of `run.json`. `audio_root` is where the clips were; `data_version` and `licence` the dataset's."""
+    """The content of `run.json`. `audio_root` is where the clips were; `data_version` and `licence` the dataset's.
+
+    `items` is the digest of items.jsonl's lines, in any order. `sessions` are the sittings that the run took, but for
+    those that were like the one before.
+    """
 
     format: int
     spec: RunSpec
     template: str
     created: str
-    cascade: str
-    python: str
-    platform: str
+    sessions: tuple[Session, ...]
+    items: str = ""
     data_version: str = ""
     licence: str = ""
     audio_root: str = ""
@@ -90,27 +92,30 @@ def default_directory(runs: Path, spec: RunSpec) -> Path:
     return runs / f"{name[:80]}-{identity(spec).removeprefix('b2:')[:8]}"
 
 
-def manifest(spec: RunSpec, template: str, **dataset: str) -> Manifest:
-    """A new run's manifest, for this machine and moment."""
-    return Manifest(
-        format=_FORMAT,
-        spec=spec,
-        template=template,
-        created=now(),
-        cascade=cascade.__version__,
-        python=platform.python_version(),
-        platform=platform.platform(),
-        **dataset,
-    )
+def manifest(spec: RunSpec, template: str, session: Session, **dataset: str) -> Manifest:
+    """A new run's manifest, in its first sitting."""
+    return Manifest(format=_FORMAT, spec=spec, template=template, created=now(), sessions=(session,), **dataset)
 
 
-def now() -> str:
-    """This moment in UTC, ISO 8601, to the millisecond."""
-    return datetime.now(timezone.utc).isoformat(timespec="milliseconds")
+class Log:
+    """A run's log while it grows, each answer sealed to the one before."""
+
+    def __init__(self, lines: jsonl.Appender, path: Path) -> None:
+        self._lines = lines
+        last = None
+        for last in jsonl.read(path):  # noqa: B007 - the last one is wanted
+            pass
+        self._before = str(last.get("digest", "")) if isinstance(last, dict) else ""
+
+    def append(self, answer: Answer) -> None:
+        """Write one answer, whole or, on a full disk, not at all: then raises OSError."""
+        line = jsonl.sealed(to_json(answer), self._before)
+        self._lines.append(line)
+        self._before = line["digest"]
 
 
 @contextmanager
-def start(path: Path, wanted: Manifest, items: tuple[Item, ...]) -> Iterator[tuple[Run, jsonl.Appender]]:
+def start(path: Path, wanted: Manifest, items: tuple[Item, ...]) -> Iterator[tuple[Run, Log]]:
     """Create a run directory, or go on with one of the same identity; yields it and its log, locked for this process.
 
     A directory that holds more items than are asked for keeps them. Raises RunError for a directory of another run, one
@@ -118,16 +123,26 @@ def start(path: Path, wanted: Manifest, items: tuple[Item, ...]) -> Iterator[tup
     """
     _usable(path, wanted.spec)
     path.mkdir(parents=True, exist_ok=True)
-    with jsonl.Appender(path / "log.jsonl") as log:
+    with jsonl.Appender(path / "log.jsonl") as lines:
+        log = Log(lines, path / "log.jsonl")
         if (path / "run.json").exists() and (path / "items.jsonl").exists():
-            earlier = read(path)
-            if len(earlier.items) > len(items):
-                yield earlier, log
-                return
-            wanted = replace(earlier.manifest, spec=wanted.spec, audio_root=wanted.audio_root)
-        jsonl.write_text(path / "run.json", json.dumps(to_json(wanted), indent=2, ensure_ascii=False) + "\n")
-        jsonl.write(path / "items.jsonl", map(to_json, items))
+            wanted, items = _resumed(path, wanted, items)
+        text = jsonl.text(map(to_json, items))
+        wanted = replace(wanted, items=_lines_digest(text.encode()))
+        written = json.dumps(jsonl.sealed(to_json(wanted)), indent=2, ensure_ascii=False)
+        jsonl.write_text(path / "run.json", written + "\n")
+        jsonl.write_text(path / "items.jsonl", text)
         yield Run(path=path, manifest=wanted, items=items), log
+
+
+def _resumed(path: Path, wanted: Manifest, items: tuple[Item, ...]) -> tuple[Manifest, tuple[Item, ...]]:
+    """The manifest and items of a run that goes on: the larger number of items stays."""
+    earlier, known = _manifest(path), tuple(_records(path / "items.jsonl", Item))
+    larger = len(known) > len(items)
+    same = replace(wanted.sessions[0], at=earlier.sessions[-1].at) == earlier.sessions[-1]
+    sessions = earlier.sessions if same else (*earlier.sessions, *wanted.sessions)
+    spec = earlier.spec if larger else wanted.spec
+    return replace(earlier, spec=spec, sessions=sessions, audio_root=wanted.audio_root), known if larger else items
 
 
 def _usable(path: Path, spec: RunSpec) -> None:
@@ -158,8 +173,17 @@ def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
 
 
 def read(path: Path) -> Run:
-    """A run directory. Raises RunError, with file and line, where it is none or is damaged."""
-    return Run(path=path, manifest=_manifest(path), items=tuple(_records(path / "items.jsonl", Item)))
+    """A run directory. Raises RunError, with file and line, where it is none, is damaged, or has other items."""
+    found, file = _manifest(path), path / "items.jsonl"
+    items = tuple(_records(file, Item))
+    if found.items and _lines_digest(file.read_bytes()) != found.items:
+        raise RunError(f"{file}: these are not the items that run.json names; run the command that made it again")
+    return Run(path=path, manifest=found, items=items)
+
+
+def _lines_digest(content: bytes) -> str:
+    """Items may stand in any order, but none may be added, changed or taken out: a score would be of other items."""
+    return digest_bytes(b"\n".join(sorted(content.splitlines())))
 
 
 def _manifest(path: Path) -> Manifest:
@@ -167,8 +191,10 @@ def _manifest(path: Path) -> Manifest:
     try:
         content = json.loads(file.read_bytes())
         if isinstance(content, dict) and content.get("format") != _FORMAT:
-            raise RunError(f"{file} has format {content.get('format')!r}, this cascade reads {_FORMAT}: update it")
-        return from_json(Manifest, content)
+            raise RunError(
+                f"{file} has format {content.get('format')!r}, this cascade reads {_FORMAT}: use the one that made it"
+            )
+        return from_json(Manifest, _unsealed(content))
     except FileNotFoundError:
         raise RunError(f"{path} is no run directory: it has no run.json") from None
     except (ValueError, RecursionError) as error:
@@ -196,7 +222,7 @@ def spent(path: Path) -> float:
 
 def write_captions(path: Path, heard: Iterable[Heard]) -> None:
     """Replace the run's captions, whole or not at all."""
-    jsonl.write(path / "captions.jsonl", map(to_json, heard))
+    jsonl.write(path / "captions.jsonl", jsonl.chained(map(to_json, heard)))
 
 
 def captions(path: Path) -> list[Heard]:
@@ -204,11 +230,23 @@ def captions(path: Path) -> list[Heard]:
     return list(_records(path / "captions.jsonl", Heard))
 
 
+def by_item(heard: Iterable[Heard]) -> dict[str, dict[str, Heard]]:
+    """Captions by item and slot."""
+    grouped: dict[str, dict[str, Heard]] = {}
+    for one in heard:
+        grouped.setdefault(one.item, {})[one.slot] = one
+    return grouped
+
+
 def _records(file: Path, kind: type[T], *, growing: bool = False) -> Iterator[T]:
     if not file.exists():
         raise RunError(f"{file.parent}: {file.name} is missing")
     for number, value in enumerate(jsonl.read(file, growing=growing), 1):
         try:
-            yield from_json(kind, value)
+            yield from_json(kind, _unsealed(value))
         except ValueError as error:
             raise RunError(f"{file}:{number}: {error}") from error
+
+
+def _unsealed(value: Any) -> Any:
+    return {name: part for name, part in value.items() if name != "digest"} if isinstance(value, dict) else value

@@ -370,7 +370,10 @@ def test_control_c_ends_with_130_and_a_resume(mini: Path, tmp_path: Path) -> Non
             "--api-base",
             stub.url,
         ]
-        running = child(*args, "--concurrency", "1", cwd=tmp_path)
+        # A test run in a shell's background ignores the signal, and so would its children.
+        running = child(
+            *args, "--concurrency", "1", cwd=tmp_path, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)
+        )
         logs = tmp_path / "runs"
         while running.poll() is None and not any(file.stat().st_size for file in logs.glob("*/log.jsonl")):
             time.sleep(0.02)

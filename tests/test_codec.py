@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from cascade.codec import from_json, to_json
+from cascade.provenance import Session
 from cascade.runs import Heard, Manifest
 from cascade.types import (
     Answer,
@@ -58,7 +59,13 @@ FULL = Completion(
 FAILED = Failure(kind="timeout", message="after 6 tries")
 SAID = {"item": "q", "sample": 0, "prompt": "b2:4", "captions": {"speech": "b2:5"}, "seconds": 1.5, "at": "2026"}
 MANIFEST = Manifest(
-    format=1, spec=SPEC, template="# user\n$question", created="2026", cascade="0.1", python="3.11", platform="Linux"
+    format=2,
+    spec=SPEC,
+    template="# user\n$question",
+    created="2026",
+    sessions=(
+        Session(at="2026", command="cascade run", cascade="0.1", python="3.11", platform="Linux", git={"here": "1"}),
+    ),
 )
 RECORDS = [
     ITEM,

@@ -13,6 +13,7 @@ import pytest
 from cascade import runs
 from cascade.codec import to_json
 from cascade.errors import RunError
+from cascade.provenance import Session, now
 from cascade.runs import Heard, Manifest
 from cascade.types import Answer, CaptionerSpec, Completion, Failure, Item, LLMSpec, PromptSpec, RunSpec
 
@@ -27,12 +28,13 @@ SPEC = RunSpec(
     prompt=PromptSpec(template="default", template_digest="b2:t", slots=("speech",)),
     llm=LLMSpec(model="openai/gpt", params={"temperature": 0}),
 )
-MANIFEST = runs.manifest(SPEC, "# user\n$question $choices")
+SESSION = Session(at="2026", command="cascade run", cascade="0.1", python="3.11", platform="Linux")
+MANIFEST = runs.manifest(SPEC, "# user\n$question $choices", SESSION)
 
 
 def answer(item: str, text: str, sample: int = 0) -> Answer:
     result = Completion(text=text)
-    return Answer(item=item, sample=sample, prompt="b2:p", captions={}, result=result, seconds=0.0, at=runs.now())
+    return Answer(item=item, sample=sample, prompt="b2:p", captions={}, result=result, seconds=0.0, at=now())
 
 
 @pytest.fixture
@@ -43,7 +45,7 @@ def path(tmp_path: Path) -> Path:
 def make(path: Path, wanted: Manifest = MANIFEST, items: Sequence[Item] = ITEMS, said: Sequence[Answer] = ()) -> None:
     with runs.start(path, wanted, tuple(items)) as (_, log):
         for one in said:
-            log.append(to_json(one))
+            log.append(one)
 
 
 def files(path: Path) -> dict[str, bytes]:
@@ -53,7 +55,7 @@ def files(path: Path) -> dict[str, bytes]:
 def test_a_new_run_is_read_back(path: Path) -> None:
     make(path, said=[answer("q0", "a")])
     run = runs.read(path)
-    assert (run.manifest, run.items, run.spec) == (MANIFEST, ITEMS, SPEC)
+    assert (replace(run.manifest, items=""), run.items, run.spec) == (MANIFEST, ITEMS, SPEC)
     assert runs.answers(path)["q0", 0].result == Completion(text="a")
     assert sorted(files(path)) == ["items.jsonl", "log.jsonl", "run.json"]
     assert json.loads((path / "run.json").read_text())["template"] == "# user\n$question $choices"
@@ -62,9 +64,31 @@ def test_a_new_run_is_read_back(path: Path) -> None:
 def test_resuming_changes_no_byte(path: Path) -> None:
     make(path, said=[answer("q0", "a")])
     before = files(path)
-    later = replace(MANIFEST, created="later", python="4", platform="other")
-    make(path, later)
+    make(path, replace(MANIFEST, created="later", sessions=(replace(SESSION, at="2027"),)))
     assert files(path) == before
+
+
+def test_a_sitting_with_something_else_is_noted(path: Path) -> None:
+    make(path, said=[answer("q0", "a")])
+    other = replace(SESSION, at="2027", python="3.12")
+    make(path, replace(MANIFEST, sessions=(other,)))
+    make(path, replace(MANIFEST, sessions=(other,)), ITEMS[:1])
+    assert runs.read(path).manifest.sessions == (SESSION, other)
+
+
+def test_items_may_stand_in_any_order_but_none_may_be_taken_out(path: Path) -> None:
+    make(path)
+    lines = (path / "items.jsonl").read_bytes().splitlines(keepends=True)
+    (path / "items.jsonl").write_bytes(b"".join(reversed(lines)))
+    assert runs.read(path).items == ITEMS[::-1]
+    for changed in (lines[1:], [*lines, lines[0]], [lines[0].replace(b'"a"', b'"b"'), *lines[1:]]):
+        (path / "items.jsonl").write_bytes(b"".join(changed))
+        with pytest.raises(
+            RunError, match=r"items\.jsonl: these are not the items that run\.json names; run the command"
+        ):
+            runs.read(path)
+    make(path)
+    assert runs.read(path).items == ITEMS
 
 
 def test_the_last_line_of_an_item_and_sample_wins(path: Path) -> None:
@@ -166,7 +190,7 @@ def test_a_run_in_use_is_refused(path: Path) -> None:
         ("run.json", b"{", r"run\.json: cannot be read as a run's manifest"),
         ("run.json", b"\xff", r"run\.json: cannot be read as a run's manifest"),
         ("run.json", b"[" * 100_000, r"run\.json: cannot be read as a run's manifest"),
-        ("run.json", b'{"format": 1}', r"run\.json: .*missing cascade, created"),
+        ("run.json", b'{"format": 2}', r"run\.json: .*missing created"),
         ("items.jsonl", b'{"id": "q0"}\n', r"items\.jsonl:1: Item: missing answer"),
         ("items.jsonl", b"\n", r"items\.jsonl:1: not JSON"),
         ("log.jsonl", b'{"item": "q0"}\n', r"log\.jsonl:1: Answer: missing"),
@@ -183,7 +207,7 @@ def test_a_damaged_file_is_named(path: Path, name: str, content: bytes, complain
 
 
 def test_a_run_of_a_later_format_is_refused(path: Path) -> None:
-    make(path, replace(MANIFEST, format=2))
+    make(path, replace(MANIFEST, format=3))
     with pytest.raises(RunError, match="format"):
         runs.read(path)
 

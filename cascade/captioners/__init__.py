@@ -115,6 +115,12 @@ def lookup(spec: CaptionerSpec, host: Host) -> Lookup:
     return found
 
 
+def modules(spec: CaptionerSpec) -> set[str]:
+    """The modules that an engine's words depend on, by the names they are imported under."""
+    needed = set(plugins.find("captioners", spec.name).NEEDS)
+    return needed | ({"torch", "numpy", "ctranslate2"} if needed else set())
+
+
 def missing(module: ModuleType) -> list[str]:
     """The commands that would install what an engine's module lacks here; empty where it is ready."""
     return sorted({command for needed, command in module.NEEDS.items() if find_spec(needed) is None})

@@ -136,7 +136,7 @@ def prompts_show(
     cache: o.Cache = None,
 ) -> None:
     """Print a template, or with --item exactly what would be sent."""
-    from cascade import asking, captioning, prompting
+    from cascade import asking, captioning, prompting, runs
     from cascade import datasets as found
     from cascade.table import plain
     from cascade.types import PromptSpec
@@ -152,7 +152,7 @@ def prompts_show(
     heard = captioning.caption([one], loaded.root, heard_by.specs, how)
     slots = tuple(spec.slot for spec in heard_by.specs)
     shape = PromptSpec(template=template.name, template_digest=template.digest, slots=slots)
-    question = asking.question(one, 0, shape, template, asking.group(heard).get(one.id, {}))
+    question = asking.question(one, 0, shape, template, runs.by_item(heard).get(one.id, {}))
     for message in question.prompt.messages:
         text = f"--- {message['role']}\n{message['content']}"
         # To a file or pipe exactly what would be sent; a terminal is not to be driven by what stands in a dataset.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
     from cascade import prompting, runs
     from cascade.cli.options import Listening
+    from cascade.provenance import Session
     from cascade.runs import Heard, Run
     from cascade.types import Answer, Dataset, Execution, Item, LLMSpec, RunSpec
 
@@ -88,9 +90,8 @@ def run(
     if asking.remaining(path, items, asked.samples):
         llms.check_access(asked, how)
     root = datasets.load(dataset, data).root if heard_by.audio else loaded.root
-    manifest = runs.manifest(
-        request, template.text, data_version=loaded.version, licence=loaded.licence, audio_root=str(root)
-    )
+    about = {"data_version": loaded.version, "licence": loaded.licence, "audio_root": str(root)}
+    manifest = runs.manifest(request, template.text, _session(request), **about)
     done = _carry_out(path, manifest, items, root, how)
     _show(done, len(items))
 
@@ -116,6 +117,14 @@ def _spec(
         limit=limit,
         only=wanted,
     )
+
+
+def _session(request: RunSpec) -> Session:
+    from cascade import captioners, llms, provenance
+    from cascade.llms.redaction import redact
+
+    modules = set[str]().union(*map(captioners.modules, request.captioners), llms.modules(request.llm.model))
+    return provenance.session([redact(word) for word in ("cascade", *sys.argv[1:])], modules)
 
 
 def _say_plan(
@@ -154,7 +163,7 @@ def _carry_out(path: Path, manifest: runs.Manifest, items: tuple[Item, ...], roo
 
 def _show(done: Run, asked: int) -> None:
     from cascade import asking, scoring
-    from cascade.cli.reading import show
+    from cascade.cli.scores import show
 
     if len(done.items) > asked:
         o.note(f"the run already holds {len(done.items)} items; all of them are scored (for {asked} alone give --out)")
@@ -288,7 +297,7 @@ def ask(
     form: Annotated[str, typer.Option("--format", metavar="table|json", help="How to print the answer.")] = "table",
 ) -> None:
     """Ask one question about one clip."""
-    from cascade import asking, captioning, llms, prompting
+    from cascade import asking, captioning, llms, prompting, runs
     from cascade.errors import UnknownName, UserError
     from cascade.types import Item, PromptSpec
 
@@ -306,7 +315,7 @@ def ask(
     slots = tuple(spec.slot for spec in heard_by.specs)
     shape = PromptSpec(template=template.name, template_digest=template.digest, slots=slots)
     answer = asking.ask_alone(
-        asking.question(item, 0, shape, template, asking.group(heard).get(item.id, {})), asked, how
+        asking.question(item, 0, shape, template, runs.by_item(heard).get(item.id, {})), asked, how
     )
     _show_answer(item, heard, answer, form)
 

@@ -44,6 +44,11 @@ def is_local(model: str) -> bool:
     return model == "local" or model.startswith("local:")
 
 
+def modules(model: str) -> set[str]:
+    """The modules that stand between us and the model."""
+    return set() if model == "fake" else {"xllamacpp"} if is_local(model) else {"litellm", "openai"}
+
+
 def identify(model: str) -> tuple[str, dict[str, Path]]:
     """What stands in a spec for the name that was typed, and where the files are that it names, by digest."""
     return local.identify(model) if is_local(model) else (model, {})
