@@ -19,9 +19,9 @@ from typing import Any
 from cascade import jsonl, runs, sampling
 from cascade.codec import to_json
 from cascade.errors import UnknownName
+from cascade.marking import read_choices
 from cascade.predictions import KEYS
 from cascade.runs import Run
-from cascade.scoring import read_choices
 from cascade.types import Answer, Choice, Completion, Item
 
 SHAPES = ("mmar", "mmau")
@@ -38,14 +38,17 @@ def export(path: Path, shape: str | None = None, out: Path | None = None) -> Pat
     shape = shape or ("mmau" if run.spec.dataset == "mmau" else "mmar")
     if shape not in SHAPES:
         raise UnknownName("benchmark", shape, SHAPES)
-    rows = list(predictions(run, shape))
+    content = text(run, shape)
     target = out or path / ("predictions.json" if shape == "mmau" else "predictions.jsonl")
     target.parent.mkdir(parents=True, exist_ok=True)
-    if shape == "mmau":
-        jsonl.write_text(target, "[\n" + ",\n".join(map(jsonl.dumps, rows)) + "\n]\n")
-    else:
-        jsonl.write(target, rows)
+    jsonl.write_text(target, content)
     return target
+
+
+def text(run: Run, shape: str) -> str:
+    """The content of a run's prediction file."""
+    rows = predictions(run, shape)
+    return "[\n" + ",\n".join(map(jsonl.dumps, rows)) + "\n]\n" if shape == "mmau" else jsonl.text(rows)
 
 
 def predictions(run: Run, shape: str) -> list[dict[str, Any]]:

@@ -17,14 +17,14 @@ PACKAGE = Path(__file__).parent.parent / "cascade"
 # Making and reading stand side by side in layers 3 and 4, and never import each other.
 LAYERS = {
     0: "types errors hashing",
-    1: "jsonl stats table codec audio progress markers budget",
+    1: "jsonl stats table codec audio progress markers budget provenance",
     2: "runs prompting extracting plugins ablations datasets scorers predictions",
-    3: "sampling scoring comparing cache captioners backends llms",
-    4: "reporting exporting captioning asking planning judging",
+    3: "sampling marking scoring comparing cache captioners backends llms",
+    4: "reporting exporting verifying captioning asking planning judging",
     5: "cli",
 }
 LAYER = {name: layer for layer, names in LAYERS.items() for name in names.split()}
-READING = frozenset(["sampling", "scoring", "comparing", "reporting", "exporting"])
+READING = frozenset(["sampling", "marking", "scoring", "comparing", "reporting", "exporting", "verifying"])
 MAKING = frozenset(["cache", "captioners", "backends", "llms", "captioning", "asking", "planning", "judging"])
 # Engines are built where they run: a backend is given the spec, and builds from it.
 # An engine may ask a model elsewhere, by the one door to such models.
@@ -34,7 +34,11 @@ SIDEWAYS = {
     ("predictions", "datasets"),
     ("datasets", "plugins"),
     ("comparing", "scoring"),
+    ("comparing", "marking"),
+    ("scoring", "marking"),
     ("scoring", "sampling"),
+    ("marking", "sampling"),
+    ("verifying", "exporting"),
     ("planning", "asking"),
     ("planning", "captioning"),
 }

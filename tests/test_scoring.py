@@ -14,6 +14,7 @@ import pytest
 from cascade import runs, scoring
 from cascade.codec import to_json
 from cascade.errors import UserError
+from cascade.provenance import session
 from cascade.types import (
     Answer,
     CaptionerSpec,
@@ -68,7 +69,7 @@ def run(tmp_path: Path) -> Path:
     """A run directory by hand, without the code that makes one; q7 was never asked."""
     path = tmp_path / "run"
     path.mkdir()
-    (path / "run.json").write_text(json.dumps(to_json(runs.manifest(SPEC, "# user\n$question $choices"))))
+    (path / "run.json").write_text(json.dumps(to_json(runs.manifest(SPEC, "# user\n$question $choices", session()))))
     (path / "items.jsonl").write_text("".join(json.dumps(to_json(item)) + "\n" for item in ITEMS))
     log(path, SAID)
     return path
@@ -119,7 +120,7 @@ def test_letters_are_read_in_the_order_that_was_shown(run: Path) -> None:
     from cascade.prompting import order
 
     spec = replace(SPEC, prompt=replace(SPEC.prompt, order_seed=5))
-    (run / "run.json").write_text(json.dumps(to_json(runs.manifest(spec, "# user\n$question $choices"))))
+    (run / "run.json").write_text(json.dumps(to_json(runs.manifest(spec, "# user\n$question $choices", session()))))
     shown = {item.id: order(item.choices, item.id, 5) for item in ITEMS}
     assert any(shown[item.id] != CHOICES for item in ITEMS)
     log(run, {item.id: Completion(text="Answer: " + "ABCD"[shown[item.id].index(item.answer)]) for item in ITEMS})

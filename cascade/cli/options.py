@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from cascade.types import CaptionerSpec, Execution, LLMSpec
+    from cascade.types import CaptionerSpec, Dataset, Execution, LLMSpec
 
 DEFAULT = "speech=whisper,sound=clapcap,music=clap-music"
 EMBEDDED = "speech=faster-whisper,sound=events,music=signal"  # need no hub
@@ -119,6 +119,12 @@ Threads = Annotated[
     int, typer.Option("--threads", min=0, metavar="N", help="Threads an engine may use; 0 is all cores.")
 ]
 By = Annotated[list[str] | None, typer.Option("--by", metavar="TAG", help="Break down by this tag too. Repeatable.")]
+FORMATS = ("table", "json", "md", "csv", "latex")
+Form = Annotated[str, typer.Option("--format", metavar="|".join(FORMATS), help="How to print it.")]
+Extract = Annotated[bool, typer.Option("--extract", help="Read a file's replies first, as a run's are.")]
+Joined = Annotated[
+    str | None, typer.Option("--dataset", metavar="NAME|FILE", help="The questions of a file that has ids alone.")
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -260,6 +266,22 @@ def execution(
         **calls,
     )
     return Execution(cache=kept, runs=Path("runs"), host=host, **how)
+
+
+def known_format(form: str, known: tuple[str, ...] = FORMATS) -> str:
+    """`--format` as it was given. Raises UnknownName for one that there is not."""
+    from cascade.errors import UnknownName
+
+    if form not in known:
+        raise UnknownName("format", form, known)
+    return form
+
+
+def questions(name: str | None, data: Path | None) -> Dataset | None:
+    """The dataset that prediction files of ids alone are joined with, where one is named; no clip is needed."""
+    from cascade import datasets
+
+    return datasets.load(name, data, audio=False) if name else None
 
 
 def note(text: str) -> None:

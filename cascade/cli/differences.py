@@ -1,0 +1,166 @@
+"""How paired differences are shown: two runs side by side, or several as a matrix."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from cascade.cli.scores import percent
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from cascade.comparing import Comparison, Flip, Matrix, Paired
+
+_HEADER = ["", "n", "A", "B", "A-B", "95 %", "only A", "only B", "p", "p (Holm)"]
+
+
+def show(found: Comparison, form: str, *, flips: bool = False) -> None:
+    """Print a comparison to stdout; JSON has the flipped items always, the others where `flips` are wanted."""
+    if form == "json":
+        _echo_json(found)
+        return
+    from cascade.table import plain, render
+
+    if form == "table":
+        typer.echo(plain(_title(found)))
+    elif form == "md":
+        typer.echo(plain(f"A: {_label(found.a.run)}, B: {_label(found.b.run)}\n"))
+    rows = _machines(found) if form == "csv" else [_HEADER, *_people(found, headings=form == "table")]
+    typer.echo(render(rows[0], rows[1:], "text" if form == "table" else form), nl=False)
+    if form == "table":
+        typer.echo(_legend(found))
+    if flips:
+        typer.echo("\n" + _flipped(found.flipped, form), nl=False)
+
+
+def _echo_json(found: Comparison | Matrix) -> None:
+    from cascade.codec import to_json
+    from cascade.jsonl import dumps
+
+    typer.echo(dumps(to_json(found)))
+
+
+def _label(run: str) -> str:
+    return Path(run).name or run
+
+
+def _title(found: Comparison) -> str:
+    sides = {"A": found.a, "B": found.b}
+    lines = [
+        f"{name}: {side.run}" + (f" ({side.llm.split('@')[0]})" if side.llm else "") + _left_out(side.left_out)
+        for name, side in sides.items()
+    ]
+    return "\n".join([*lines, f"{found.n} items of both, by {found.scorer}\n"])
+
+
+def _left_out(count: int) -> str:
+    return f"; {count} items that the other lacks are left out" if count else ""
+
+
+def _legend(found: Comparison) -> str:
+    return (
+        f"\nWith {found.n} items that differ as often as these, a true difference under "
+        f"{100 * found.detectable:.1f} points is missed more often than one time in five.\n"
+        "95 % paired bootstrap intervals; p: McNemar's, exact and two-sided; Holm's correction within each tag."
+    )
+
+
+def _people(found: Comparison, *, headings: bool) -> Iterator[list[str]]:
+    yield _row("all", _whole(found))
+    for tag, values in found.by.items():
+        if headings:
+            yield [tag, *[""] * (len(_HEADER) - 1)]
+        for value, one in values.items():
+            yield _row(f"  {value}" if headings else f"{tag}: {value}", one)
+
+
+def _whole(found: Comparison) -> Paired:
+    from cascade.comparing import Paired
+
+    return Paired(
+        n=found.n,
+        a=found.a.accuracy,
+        b=found.b.accuracy,
+        difference=found.difference,
+        ci95=found.ci95,
+        mcnemar=found.mcnemar,
+    )
+
+
+def _row(name: str, one: Paired) -> list[str]:
+    test = one.mcnemar
+    return [
+        name,
+        str(one.n),
+        percent(one.a),
+        percent(one.b),
+        signed(one.difference),
+        f"{signed(one.ci95[0], 1)} to {signed(one.ci95[1], 1)}",
+        str(test.only_a),
+        str(test.only_b),
+        chance(test.p),
+        "" if test.p_holm is None else chance(test.p_holm),
+    ]
+
+
+def signed(share: float, digits: int = 2) -> str:
+    """A difference of shares in points, with its sign; a zero has none."""
+    text = f"{100 * share:+.{digits}f}"
+    return text.lstrip("+-") if float(text) == 0 else text
+
+
+def chance(p: float) -> str:
+    """A p value, as papers print it."""
+    return "<0.0001" if p < 0.0001 else f"{p:.4f}"
+
+
+def _machines(found: Comparison) -> list[list[str]]:
+    header = ["a", "b", "tag", "value", "n", "a_accuracy", "b_accuracy", "difference", "low", "high"]
+    rows = [[*header, "only_a", "only_b", "p", "p_holm"]]
+    parts = [("", "", _whole(found))]
+    parts += [(tag, value, one) for tag, values in found.by.items() for value, one in values.items()]
+    for tag, value, one in parts:
+        test = one.mcnemar
+        figures = [repr(figure) for figure in (one.a, one.b, one.difference, *one.ci95)]
+        counts = [str(test.only_a), str(test.only_b), repr(test.p), "" if test.p_holm is None else repr(test.p_holm)]
+        rows.append([found.a.run, found.b.run, tag, value, str(one.n), *figures, *counts])
+    return rows
+
+
+def _flipped(flips: tuple[Flip, ...], form: str) -> str:
+    from cascade.table import render, words
+
+    rows = [[one.item, one.right.upper(), one.answer, one.a or "(none)", one.b or "(none)"] for one in flips]
+    if not rows:
+        return "No item is right in only one of the two.\n"
+    header = ["item", "right", "answer", "A", "B"]
+    return words(header, rows) if form == "table" else render(header, rows, form)
+
+
+def show_matrix(found: Matrix, form: str) -> None:
+    """Print several runs against each other, row − column in points; a star where Holm's p is under 0.05."""
+    if form == "json":
+        _echo_json(found)
+        return
+    from cascade.table import plain, render
+
+    names = [str(place + 1) for place in range(len(found.runs))]
+    if form == "table":
+        typer.echo(f"{found.n} items of all, by {found.scorer}; row - column in points\n")
+    rows = [
+        [f"{name} {_label(side.run)}", percent(side.accuracy), *_cells(found, place)]
+        for place, (name, side) in enumerate(zip(names, found.runs, strict=True))
+    ]
+    typer.echo(plain(render(["", found.scorer, *names], rows, "text" if form == "table" else form)), nl=False)
+    if form == "table":
+        typer.echo("\n*: p < 0.05 by McNemar's exact test, with Holm's correction over all pairs.")
+
+
+def _cells(found: Matrix, row: int) -> list[str]:
+    def cell(difference: float, p: float | None) -> str:
+        return "" if p is None else signed(difference) + ("*" if p < 0.05 else "")
+
+    return [cell(*pair) for pair in zip(found.difference[row], found.p_holm[row], strict=True)]
