@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import random
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 
 import pytest
 
 from cascade import scoring
-from cascade.datasets import jsonl
+from cascade.datasets import jsonl, mmau
 from cascade.extracting import extract
-from cascade.types import Dataset
+from cascade.scorers import mmar as matcher
+from cascade.types import Dataset, Item
+from tests.test_scorers import official
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
 pytestmark = pytest.mark.skipif(not DATA.is_dir(), reason="the benchmarks' files are not beside this checkout")
@@ -41,7 +45,12 @@ def mmar() -> Dataset:
 
 
 @cache
-def mmau() -> list[list[str]]:
+def mmau_items() -> tuple[Item, ...]:
+    return mmau.load(DATA, audio=False).items
+
+
+@cache
+def mmau_choices() -> list[list[str]]:
     return [row["choices"] for row in json.loads((DATA / "mmau-test-mini.json").read_bytes())]
 
 
@@ -73,7 +82,7 @@ def test_nothing_that_describes_the_answer_is_a_tag() -> None:
     "dress", ["{}", "Answer: {}", "The notes point to it.\n\n**Answer:** {}", "<answer>{}</answer>"]
 )
 def test_every_choice_said_verbatim_is_itself(dress: str) -> None:
-    sets = [*(list(item.choices) for item in mmar().items), *mmau()]
+    sets = [*(list(item.choices) for item in mmar().items), *mmau_choices()]
     assert len(sets) == 2000
     wrong = [
         (choice, extract(dress.format(choice), choices))
@@ -86,7 +95,7 @@ def test_every_choice_said_verbatim_is_itself(dress: str) -> None:
 
 @pytest.mark.parametrize("dress", ["Answer: ({letter}) {choice}", "{letter}. {choice}", "Answer: {letter}"])
 def test_a_label_never_names_another_choice(dress: str) -> None:
-    sets = [*(list(item.choices) for item in mmar().items), *mmau()]
+    sets = [*(list(item.choices) for item in mmar().items), *mmau_choices()]
     read = wrong = 0
     for choices in sets:
         if any(len(choice.strip()) == 1 and choice.strip().isalpha() for choice in choices):
@@ -96,3 +105,45 @@ def test_a_label_never_names_another_choice(dress: str) -> None:
             read += said == choice
             wrong += said not in ("", choice)
     assert (wrong, read > 6500) == (0, True)
+
+
+STRAY = ["", " ", "no", "A", "(b)", "3", "…", "猫", "İ", "ß", "e\u0301", "_x_", "\u200b", "½", "not sure", "\ud800"]
+
+
+def answers(item: Item, chance: random.Random) -> Iterator[str]:
+    """Fifty predictions of an item: choices dressed, cut, mixed and permuted, and what is none."""
+    for _ in range(50):
+        said = chance.choice([*item.choices, item.answer, item.answer, chance.choice(STRAY)])
+        words = said.split() or [""]
+        yield chance.choice(
+            [
+                said,
+                said.upper(),
+                f"The answer is {said}.",
+                f"{said} {chance.choice(STRAY)}",
+                " ".join(chance.sample(words, len(words))),
+                chance.choice(words),
+                f"{said}, not {chance.choice(item.choices)}",
+                "".join(chance.sample(said, len(said))),
+            ]
+        )
+
+
+@pytest.mark.parametrize("items", [lambda: mmar().items, mmau_items], ids=["mmar", "mmau"])
+def test_the_matcher_is_the_official_rule_on_real_questions(items: Callable[[], tuple[Item, ...]]) -> None:
+    chance, right, count = random.Random(7), 0, 0
+    for item in items():
+        for said in answers(item, chance):
+            judged = matcher.correct(item, said)
+            assert judged is official(item.answer, said, item.choices), (item.id, said)
+            right, count = right + judged, count + 1
+    assert count == 50_000 and 10_000 < right < 40_000
+
+
+def test_mmau_is_broken_down_by_its_own_groups() -> None:
+    rows = json.loads((DATA / "mmau-test-mini.json").read_bytes())
+    Path("mmau.json").write_text(json.dumps([{**row, "model_output": row["answer"]} for row in rows]))
+    result = scoring.score(Path("mmau.json")).scores["mmar"]
+    for tag, count in {"task": 3, "difficulty": 3, "sub-category": 27}.items():
+        assert sum(rate.n for rate in result.by[tag].values()) == 1000 and len(result.by[tag]) == count, tag
+    assert sum(len(row["choices"]) > 4 for row in rows) == 25
