@@ -9,7 +9,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from cascade import llms, prompting, runs
+from cascade import ablations, llms, prompting, runs
 from cascade.errors import ProviderStop, ReplyError
 from cascade.progress import Track, silent
 from cascade.prompting import Template
@@ -55,10 +55,8 @@ def ask(run: Run, heard: Sequence[Heard], log: Log, execution: Execution, track:
     if execution.budget:
         execution.budget.count(runs.spent(run.path))
     template = Template(name=run.spec.prompt.template, text=run.manifest.template)
-    by_item = runs.by_item(heard)
-    questions = (
-        question(item, sample, run.spec.prompt, template, by_item.get(item.id, {})) for item, sample in missing
-    )
+    shown = ablations.shown(run.items, heard, run.spec.prompt)
+    questions = (question(item, sample, run.spec.prompt, template, shown.get(item.id, {})) for item, sample in missing)
     with track("asking", len(missing)) as tick:
 
         def write(answer: Answer) -> None:

@@ -42,10 +42,8 @@ def kept(items: Sequence[Item], root: Path, specs: Sequence[CaptionerSpec], exec
     def heard(place: int, item: Item, spec: CaptionerSpec) -> Heard:
         if spec.slot in looked_up:
             return looked_up[spec.slot][place]
-        caption = found.get((spec.slot, str(digests[item.audio])))
-        if caption is None:
-            return Heard(item=item.id, slot=spec.slot, key="", failure=unmade)
-        return Heard(item=item.id, slot=spec.slot, key="", text=caption.text, meta=caption.meta)
+        digest = digests[item.audio]
+        return _heard(item, spec, digest, {str(digest): found.get((spec.slot, str(digest)), unmade)})
 
     return [heard(place, item, spec) for place, item in enumerate(items) for spec in specs]
 

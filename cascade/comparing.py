@@ -132,6 +132,18 @@ def compare(a: Judged, b: Judged, *, scorer: str = "mmar", by: Sequence[str] = (
     )
 
 
+def whole(found: Comparison) -> Paired:
+    """The difference over all items, in the shape of those by tag."""
+    return Paired(
+        n=found.n,
+        a=found.a.accuracy,
+        b=found.b.accuracy,
+        difference=found.difference,
+        ci95=found.ci95,
+        mcnemar=found.mcnemar,
+    )
+
+
 def matrix(sources: Sequence[Judged], *, scorer: str = "mmar") -> Matrix:
     """Each of several runs or files against each other one. Raises as `compare` does."""
     pairs, count = _paired(sources, scorer), len(sources)

@@ -24,7 +24,7 @@ class Judged:
     """Every item of a run or file with its score, in their order.
 
     `failed` have no reply. `said` is the (first) reply or failure as it came; `read` is what each sample's reply
-    settles on; `about` is what a summary says of where all this comes from.
+    settles on; `about` is what a summary says of where all this comes from; `spec` is a run's, a file has none.
     """
 
     items: Sequence[Item]
@@ -35,6 +35,7 @@ class Judged:
     read: sampling.Read = field(default_factory=dict)
     samples: int = 1
     seed: int | None = None
+    spec: RunSpec | None = None
 
 
 def judged(source: Path, dataset: Dataset | None = None, *, read_replies: bool = False) -> Judged:
@@ -98,6 +99,7 @@ def _judged_run(path: Path) -> Judged:
         read=read,
         samples=samples,
         seed=run.spec.prompt.order_seed,
+        spec=run.spec,
         about={
             "run": str(path),
             "dataset": run.spec.dataset,

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from cascade import asking, captioning, llms, runs
+from cascade import ablations, asking, captioning, llms, runs
 from cascade.llms.prices import Price, limit
 from cascade.prompting import Template
 from cascade.types import Completion, Execution, Item, RunSpec
@@ -38,10 +38,10 @@ def plan(
     """The plan of a run whose directory, which need not be there, is `path`. Raises what reading a cache raises."""
     missing = asking.remaining(path, items, spec.llm.samples)
     heard = captioning.kept(items, root, spec.captioners, execution)
-    by_item = runs.by_item(heard)
+    shown = ablations.shown(items, heard, spec.prompt)
     count, tokenizer = llms.counter(spec.llm.model)
     total = sum(
-        count(asking.question(item, sample, spec.prompt, template, by_item.get(item.id, {})).prompt)
+        count(asking.question(item, sample, spec.prompt, template, shown.get(item.id, {})).prompt)
         for item, sample in missing
     )
     price = llms.price(spec.llm, execution)
@@ -56,6 +56,20 @@ def plan(
         reply_tokens=_mean_reply(path),
         most_tokens=limit(spec.llm.params) or (price.most if price else None),
         price=price,
+    )
+
+
+def together(plans: Sequence[Plan]) -> Plan:
+    """Several runs of one model over one dataset as one plan: captions that they share are made once."""
+    replies = [plan.reply_tokens for plan in plans if plan.reply_tokens is not None]
+    return replace(
+        plans[0],
+        questions=sum(plan.questions for plan in plans),
+        calls=sum(plan.calls for plan in plans),
+        captions=max(plan.captions for plan in plans),
+        unmade=max(plan.unmade for plan in plans),
+        input_tokens=sum(plan.input_tokens for plan in plans),
+        reply_tokens=sum(replies) / len(replies) if replies else None,
     )
 
 

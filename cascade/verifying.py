@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
-from cascade import exporting, jsonl, prompting, runs
-from cascade.errors import RunError
+from cascade import ablations, exporting, jsonl, prompting, runs
+from cascade.errors import RunError, UserError
 from cascade.hashing import caption_key, digest, digest_file
 from cascade.prompting import Template
 from cascade.runs import Heard, Run
@@ -51,7 +51,7 @@ def verify(path: Path) -> Verdict:
 def _attempt(verdict: Verdict, check: Callable[[], T]) -> T | None:
     try:
         return check()
-    except RunError as error:
+    except UserError as error:
         verdict.problems.append(str(error))
         return None
 
@@ -124,7 +124,8 @@ def _log(run: Run, heard: Sequence[Heard], verdict: Verdict) -> None:
     """The log's seals and, of each answer that counts, the prompt, the captions and the parameters."""
     _seals(run, "log.jsonl", verdict)
     answers = runs.answers(run.path)
-    captions, items = runs.by_item(heard), {item.id: item for item in run.items}
+    captions = ablations.shown(run.items, heard, run.spec.prompt)
+    items = {item.id: item for item in run.items}
     template = Template(name=run.spec.prompt.template, text=run.manifest.template)
     for (name, sample), answer in answers.items():
         if name not in items:

@@ -19,12 +19,12 @@ LAYERS = {
     0: "types errors hashing",
     1: "jsonl stats table codec audio progress markers budget provenance",
     2: "runs prompting extracting plugins ablations datasets scorers predictions",
-    3: "sampling marking scoring comparing cache captioners backends llms",
+    3: "sampling marking scoring comparing families cache captioners backends llms",
     4: "reporting exporting verifying captioning asking planning judging",
     5: "cli",
 }
 LAYER = {name: layer for layer, names in LAYERS.items() for name in names.split()}
-READING = frozenset(["sampling", "marking", "scoring", "comparing", "reporting", "exporting", "verifying"])
+READING = frozenset(["sampling", "marking", "scoring", "comparing", "families", "reporting", "exporting", "verifying"])
 MAKING = frozenset(["cache", "captioners", "backends", "llms", "captioning", "asking", "planning", "judging"])
 # Engines are built where they run: a backend is given the spec, and builds from it.
 # An engine may ask a model elsewhere, by the one door to such models.
@@ -33,8 +33,12 @@ SIDEWAYS = {
     ("captioners", "llms"),
     ("predictions", "datasets"),
     ("datasets", "plugins"),
+    ("ablations", "runs"),
     ("comparing", "scoring"),
     ("comparing", "marking"),
+    ("families", "comparing"),
+    ("families", "marking"),
+    ("families", "scoring"),
     ("scoring", "marking"),
     ("scoring", "sampling"),
     ("marking", "sampling"),

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from cascade.cli.scores import percent
+from cascade import comparing
+from cascade.cli.scores import p_value, percent, signed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -69,25 +70,12 @@ def _legend(found: Comparison) -> str:
 
 
 def _people(found: Comparison, *, headings: bool) -> Iterator[list[str]]:
-    yield _row("all", _whole(found))
+    yield _row("all", comparing.whole(found))
     for tag, values in found.by.items():
         if headings:
             yield [tag, *[""] * (len(_HEADER) - 1)]
         for value, one in values.items():
             yield _row(f"  {value}" if headings else f"{tag}: {value}", one)
-
-
-def _whole(found: Comparison) -> Paired:
-    from cascade.comparing import Paired
-
-    return Paired(
-        n=found.n,
-        a=found.a.accuracy,
-        b=found.b.accuracy,
-        difference=found.difference,
-        ci95=found.ci95,
-        mcnemar=found.mcnemar,
-    )
 
 
 def _row(name: str, one: Paired) -> list[str]:
@@ -101,26 +89,15 @@ def _row(name: str, one: Paired) -> list[str]:
         f"{signed(one.ci95[0], 1)} to {signed(one.ci95[1], 1)}",
         str(test.only_a),
         str(test.only_b),
-        chance(test.p),
-        "" if test.p_holm is None else chance(test.p_holm),
+        p_value(test.p),
+        "" if test.p_holm is None else p_value(test.p_holm),
     ]
-
-
-def signed(share: float, digits: int = 2) -> str:
-    """A difference of shares in points, with its sign; a zero has none."""
-    text = f"{100 * share:+.{digits}f}"
-    return text.lstrip("+-") if float(text) == 0 else text
-
-
-def chance(p: float) -> str:
-    """A p value, as papers print it."""
-    return "<0.0001" if p < 0.0001 else f"{p:.4f}"
 
 
 def _machines(found: Comparison) -> list[list[str]]:
     header = ["a", "b", "tag", "value", "n", "a_accuracy", "b_accuracy", "difference", "low", "high"]
     rows = [[*header, "only_a", "only_b", "p", "p_holm"]]
-    parts = [("", "", _whole(found))]
+    parts = [("", "", comparing.whole(found))]
     parts += [(tag, value, one) for tag, values in found.by.items() for value, one in values.items()]
     for tag, value, one in parts:
         test = one.mcnemar

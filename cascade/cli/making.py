@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import sys
-from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from cascade.cli import options as o
+from cascade.cli.requests import Request, carry_out, complain, prepare, taking
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from cascade import prompting, runs
-    from cascade.cli.options import Listening
-    from cascade.provenance import Session
-    from cascade.runs import Heard, Run
-    from cascade.types import Answer, Dataset, Execution, Item, LLMSpec, RunSpec
+    from cascade.runs import Heard
+    from cascade.types import Answer, Item, LLMSpec
 
 
 def register(app: typer.Typer) -> None:
@@ -27,118 +23,28 @@ def register(app: typer.Typer) -> None:
         app.command()(command)
 
 
-def run(
-    llm: o.LLM = "local",
-    dataset: o.DatasetName = "mmar",
-    spec: o.SpecFile = None,
-    data: o.Data = None,
-    captions: o.Captions = None,
-    caption_param: o.CaptionParam = None,
-    prompt: o.PromptName = "default",
-    param: o.Param = None,
-    reasoning_effort: o.Effort = None,
-    max_tokens: o.MaxTokens = None,
-    thinking_budget: o.Thinking = None,
-    samples: o.Samples = 1,
-    shuffle_choices: o.Shuffle = False,
-    limit: o.Limit = None,
-    only: o.Only = None,
-    seed: o.Seed = 0,
-    dry_run: o.DryRun = False,
-    budget: o.Budget = None,
-    price: o.Price = None,
-    out: o.Out = None,
-    cache: o.Cache = None,
-    api_base: o.ApiBase = None,
-    concurrency: o.Concurrency = 16,
-    retries: o.Retries = 6,
-    timeout: o.Timeout = 600.0,
-    rpm: o.Rpm = None,
-    tpm: o.Tpm = None,
-    backend: o.Backend = "local",
-    device: o.Device = "auto",
-    batch: o.Batch = 32,
-    threads: o.Threads = 0,
-) -> None:
+@taking()
+def run(request: Request, *, shuffle_choices: o.Shuffle = False) -> None:
     """Caption the clips, ask the model, score the answers.
 
     The same command again resumes; a larger --limit extends.
     """
-    from cascade import asking, datasets, llms, prompting, runs
+    from cascade import planning, scoring
+    from cascade.cli.scores import show
 
-    heard_by = o.listening(o.captions(captions, dataset), caption_param)
-    template = prompting.find(prompt)
-    asked, files = o.model(
-        llm, param, seed, samples, effort=reasoning_effort, max_tokens=max_tokens, thinking=thinking_budget
-    )
-    how = o.execution(
-        cache, heard_by, device, batch, threads, files,
-        backend=backend, api_base=api_base, concurrency=concurrency, retries=retries, timeout=timeout,
-        budget=budget, price=price, rpm=rpm, tpm=tpm,
-    )  # fmt: skip
-    llms.check(asked, how)
-    loaded = datasets.load(dataset, data, audio=False)
-    wanted = o.only(only)
-    items = datasets.select(loaded, wanted, limit)
-    request = _spec(loaded, heard_by, template, asked, limit, wanted, seed if shuffle_choices else None)
-    path = out or runs.default_directory(how.runs, request)
-    if dry_run:
-        _say_plan(path, items, loaded.root, request, template, how)
+    job = prepare(request, order_seed=request.seed if shuffle_choices else None)
+    if request.dry_run:
+        plan = planning.plan(job.path, job.items, job.loaded.root, job.spec, job.template, job.how)
+        typer.echo("\n".join(planning.lines(plan)))
+        o.note("dry run: nothing was heard, asked or written")
         return
-    _warn_of_equal_samples(asked, shuffle_choices)
-    # Before gigabytes are fetched and hours are heard.
-    if asking.remaining(path, items, asked.samples):
-        llms.check_access(asked, how)
-    root = datasets.load(dataset, data).root if heard_by.audio else loaded.root
-    about = {"data_version": loaded.version, "licence": loaded.licence, "audio_root": str(root)}
-    manifest = runs.manifest(request, template.text, _session(request), **about)
-    done = _carry_out(path, manifest, items, root, how)
-    _show(done, len(items))
-
-
-def _spec(
-    loaded: Dataset,
-    heard_by: Listening,
-    template: prompting.Template,
-    asked: LLMSpec,
-    limit: int | None,
-    wanted: dict[str, tuple[str, ...]],
-    order_seed: int | None,
-) -> RunSpec:
-    from cascade.types import PromptSpec, RunSpec
-
-    slots = tuple(spec.slot for spec in heard_by.specs)
-    return RunSpec(
-        dataset=loaded.name,
-        dataset_digest=loaded.digest,
-        captioners=heard_by.specs,
-        prompt=PromptSpec(template=template.name, template_digest=template.digest, slots=slots, order_seed=order_seed),
-        llm=asked,
-        limit=limit,
-        only=wanted,
-    )
-
-
-def _session(request: RunSpec) -> Session:
-    from cascade import captioners, llms, provenance
-    from cascade.llms.redaction import redact
-
-    modules = set[str]().union(*map(captioners.modules, request.captioners), llms.modules(request.llm.model))
-    return provenance.session([redact(word) for word in ("cascade", *sys.argv[1:])], modules)
-
-
-def _say_plan(
-    path: Path,
-    items: tuple[Item, ...],
-    root: Path,
-    request: RunSpec,
-    template: prompting.Template,
-    how: Execution,
-) -> None:
-    from cascade import planning
-
-    typer.echo("\n".join(planning.lines(planning.plan(path, items, root, request, template, how))))
-    o.note("dry run: nothing was heard, asked or written")
+    _warn_of_equal_samples(job.spec.llm, shuffle_choices)
+    done = carry_out(job)
+    if (more := len(done.items)) > (asked := len(job.items)):
+        o.note(f"the run already holds {more} items; all of them are scored (for {asked} alone give --out)")
+    show(scoring.score(done.path), "table")
+    if complain(done):
+        raise typer.Exit(3)
 
 
 def _warn_of_equal_samples(asked: LLMSpec, shuffled: bool) -> None:
@@ -147,43 +53,6 @@ def _warn_of_equal_samples(asked: LLMSpec, shuffled: bool) -> None:
             f"--samples {asked.samples} at temperature 0 asks for the same reply again and again; "
             "give --param temperature=0.7, or --shuffle-choices"
         )
-
-
-def _carry_out(path: Path, manifest: runs.Manifest, items: tuple[Item, ...], root: Path, how: Execution) -> Run:
-    from cascade import asking, captioning, runs
-    from cascade.progress import bars
-
-    with runs.start(path, manifest, items) as (started, log):
-        o.note(f"run directory: {path}")
-        heard = captioning.caption(started.items, root, started.spec.captioners, how, bars)
-        runs.write_captions(path, heard)
-        asking.ask(started, heard, log, how, bars)
-    return started
-
-
-def _show(done: Run, asked: int) -> None:
-    from cascade import asking, scoring
-    from cascade.cli.scores import show
-
-    if len(done.items) > asked:
-        o.note(f"the run already holds {len(done.items)} items; all of them are scored (for {asked} alone give --out)")
-    summary = scoring.score(done.path)
-    show(summary, "table")
-    if asking.remaining(done.path, done.items, done.spec.llm.samples):
-        _complain(done)
-        raise typer.Exit(3)
-
-
-def _complain(done: Run) -> None:
-    """The failures of a run on stderr: a line a kind, with its first message."""
-    from cascade import runs
-    from cascade.types import Failure
-
-    failures = [one.result for one in runs.answers(done.path).values() if isinstance(one.result, Failure)]
-    first = {failure.kind: failure.message for failure in reversed(failures)}
-    for kind, count in Counter(failure.kind for failure in failures).most_common():
-        o.note(f"{count} failed ({kind}), counted as wrong; the first: {first[kind]}")
-    o.note("the same command tries the failed ones again")
 
 
 def caption(

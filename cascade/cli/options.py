@@ -121,6 +121,7 @@ Threads = Annotated[
 By = Annotated[list[str] | None, typer.Option("--by", metavar="TAG", help="Break down by this tag too. Repeatable.")]
 FORMATS = ("table", "json", "md", "csv", "latex")
 Form = Annotated[str, typer.Option("--format", metavar="|".join(FORMATS), help="How to print it.")]
+ScorerName = Annotated[str, typer.Option("--scorer", metavar="mmar|strict", help="Who says what is right.")]
 Extract = Annotated[bool, typer.Option("--extract", help="Read a file's replies first, as a run's are.")]
 Joined = Annotated[
     str | None, typer.Option("--dataset", metavar="NAME|FILE", help="The questions of a file that has ids alone.")
@@ -275,6 +276,16 @@ def known_format(form: str, known: tuple[str, ...] = FORMATS) -> str:
     if form not in known:
         raise UnknownName("format", form, known)
     return form
+
+
+def known_scorer(name: str) -> str:
+    """`--scorer` as it was given. Raises UnknownName for one that there is not."""
+    from cascade.errors import UnknownName
+    from cascade.scorers import SCORERS
+
+    if name not in SCORERS:
+        raise UnknownName("scorer", name, SCORERS)
+    return name
 
 
 def questions(name: str | None, data: Path | None) -> Dataset | None:

@@ -56,7 +56,7 @@ def compare(
         list[Path], typer.Argument(metavar="RUN|FILE…", help="Two run directories or prediction files; or more.")
     ],
     form: o.Form = "table",
-    scorer: Annotated[str, typer.Option("--scorer", metavar="mmar|strict", help="Who says what is right.")] = "mmar",
+    scorer: o.ScorerName = "mmar",
     by: o.By = None,
     flips: Annotated[bool, typer.Option("--flips", help="List the items that only one of the two gets right.")] = False,
     extract: o.Extract = False,

@@ -70,10 +70,10 @@ def _legend(summary: Summary) -> str:
 
 def _people(summary: Summary) -> list[list[str]]:
     rows = [["", "n", *(head for name in summary.scores for head in (name, "95 %"))]]
-    chance = [part for name in summary.scores for part in (percent(summary.chance[name]), "")]
+    by_chance = [part for name in summary.scores for part in (percent(summary.chance[name]), "")]
     rows.append(_row(_whole(summary), summary.n, list(summary.scores.values())))
     rows += [_row(name, rates[0].n, rates) for name, rates in _sampled(summary)]
-    rows.append(["chance", "", *chance])
+    rows.append(["chance", "", *by_chance])
     for tag, value, rates in _breakdown(summary):
         if value is None:
             rows.append([tag, *[""] * (len(rows[0]) - 1)])
@@ -119,10 +119,10 @@ def _machines(summary: Summary) -> list[list[str]]:
     rows = [["run", "tag", "value", "n", *(f"{name}{end}" for name in summary.scores for end in ("", "_low", "_high"))]]
     rows.append([summary.run, "", "", str(summary.n), *_shares(list(summary.scores.values()))])
     rows += [[summary.run, name, "", str(rates[0].n), *_shares(rates)] for name, rates in _sampled(summary)]
-    chance = [part for name in summary.scores for part in (repr(summary.chance[name]), "", "")]
-    rows.append([summary.run, "chance", "", str(summary.n), *chance])
+    by_chance = [part for name in summary.scores for part in (repr(summary.chance[name]), "", "")]
+    rows.append([summary.run, "chance", "", str(summary.n), *by_chance])
     unanswered = {"failed": summary.failed, "unread": summary.unparsed}
-    rows += [[summary.run, name, "", str(count), *[""] * len(chance)] for name, count in unanswered.items()]
+    rows += [[summary.run, name, "", str(count), *[""] * len(by_chance)] for name, count in unanswered.items()]
     for tag, value, rates in _breakdown(summary):
         if value is not None:
             rows.append([summary.run, tag, value, str(rates[0].n), *_shares(rates)])
@@ -150,3 +150,14 @@ def percent(share: float) -> str:
 def interval(rate: Rate | ScorerResult) -> str:
     """Its 95 % interval in per cent."""
     return f"{100 * rate.ci95[0]:.1f}-{100 * rate.ci95[1]:.1f}"
+
+
+def signed(share: float, digits: int = 2) -> str:
+    """A difference of shares in points, with its sign; a zero has none."""
+    text = f"{100 * share:+.{digits}f}"
+    return text.lstrip("+-") if float(text) == 0 else text
+
+
+def p_value(p: float) -> str:
+    """A p value, as papers print it."""
+    return "<0.0001" if p < 0.0001 else f"{p:.4f}"

@@ -1,0 +1,166 @@
+"""`cascade ablate`: a family of runs from one request, its captions made once, and what each source adds."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cascade.cli import options as o
+from cascade.cli.requests import Job, Request, carry_out, complain, prepare, taking
+from cascade.cli.scores import p_value, percent, signed
+
+if TYPE_CHECKING:
+    from cascade.comparing import Paired
+    from cascade.families import Family, Member
+    from cascade.types import CaptionerSpec
+
+_LEGEND = """
+- all: paired difference to the full set, with a bootstrap interval; p: McNemar's exact test, Holm's correction.
+adds: the full set less the run without that source. perception: right with the benchmark's cues; reasoning: not then
+either."""
+_KINDS = "alone,leave-one-out,blind,mismatched,oracle,shuffled"
+
+
+def register(app: typer.Typer) -> None:
+    """Add this command."""
+    app.command()(ablate)
+
+
+@taking()
+def ablate(
+    request: Request,
+    *,
+    variants: Annotated[
+        str, typer.Option("--variants", metavar="KIND,…", help=f"Beside the full set: of {_KINDS}.")
+    ] = _KINDS,
+    scorer: o.ScorerName = "mmar",
+    form: o.Form = "table",
+) -> None:
+    """Run a model with each source alone, each left out, and the controls.
+
+    Blind, mismatched captions, the benchmark's own cues, shuffled choices. The runs share one folder; the same command
+    again resumes all of them.
+    """
+    from cascade import families, marking
+
+    o.known_format(form)
+    o.known_scorer(scorer)
+    jobs = _jobs(prepare(request), request, variants)
+    if request.dry_run:
+        _say_plans(jobs)
+        return
+    done = {job.path.name: carry_out(job) for job in jobs}
+    failed = [complain(run) for run in done.values()]
+    show(families.family([marking.judged(job.path) for job in jobs], scorer=scorer, seed=request.seed), form)
+    if any(failed):
+        raise typer.Exit(3)
+
+
+def _jobs(whole: Job, request: Request, variants: str) -> list[Job]:
+    """The family's runs, in one folder; each is carried out as the whole one would be."""
+    from cascade import ablations, runs
+    from cascade.errors import UserError
+
+    kinds = [kind.strip() for kind in variants.split(",") if kind.strip()]
+    cues = any(item.reference.get("cue") for item in whole.items)
+    found = ablations.family(whole.spec, request.seed, _oracle() if cues else None, kinds)
+    if "oracle" in kinds and not cues:
+        o.note(f"{whole.spec.dataset} has no cues: no oracle run, and no telling ears from brain")
+    if len({item.audio for item in whole.items}) < 2 and any(one.name == "mismatched" for one in found):
+        raise UserError("mismatched captions need two different clips; raise --limit, or leave them out of --variants")
+    folder = request.out or runs.default_directory(whole.how.runs, whole.spec).with_name(_folder(whole))
+    return [replace(whole, path=folder / one.name, spec=one.spec) for one in found]
+
+
+def _folder(whole: Job) -> str:
+    from cascade import runs
+
+    return "ablate-" + runs.default_directory(whole.how.runs, whole.spec).name
+
+
+def _oracle() -> CaptionerSpec:
+    from cascade import captioners
+
+    return captioners.specify("cue", "oracle", {})[0]
+
+
+def _say_plans(jobs: list[Job]) -> None:
+    """What each run would take, and all of them together."""
+    from cascade import planning
+    from cascade.table import render
+
+    plans = [planning.plan(job.path, job.items, job.loaded.root, job.spec, job.template, job.how) for job in jobs]
+    rows = [
+        [job.path.name, str(plan.unmade), str(plan.calls), str(plan.input_tokens)]
+        for job, plan in zip(jobs, plans, strict=True)
+    ]
+    typer.echo(f"{len(jobs)} runs in {jobs[0].path.parent}\n")
+    typer.echo(render(["run", "captions to make", "calls", "tokens in"], rows))
+    typer.echo("\n".join(planning.lines(planning.together(plans))))
+    o.note("dry run: nothing was heard, asked or written")
+
+
+# What came of it
+
+
+def show(found: Family, form: str) -> None:
+    """Print a family to stdout: its members, what each source adds, ears or brain. CSV has the members alone."""
+    if form == "json":
+        from cascade.codec import to_json
+        from cascade.jsonl import dumps
+
+        typer.echo(dumps(to_json(found)))
+        return
+    from cascade.table import render
+
+    if form == "table":
+        what = f"{found.dataset} · {found.llm.split('@')[0]} · {found.n} items, by {found.scorer}"
+        typer.echo(f"{what}; chance {percent(found.chance)}\n")
+    tables = [_members(found), *([] if form == "csv" else [_adds(found), _diagnosis(found)])]
+    texts = [render(rows[0], rows[1:], "text" if form == "table" else form) for rows in tables if rows]
+    typer.echo("\n".join(texts), nl=False)
+    if form == "table":
+        typer.echo(_LEGEND)
+
+
+def _members(found: Family) -> list[list[str]]:
+    rows = [["", "n", found.scorer, "95 %", "strict", "- all", "95 %", "p (Holm)", "failed", "unread"]]
+    return [*rows, *(_member(one) for one in found.members)]
+
+
+def _member(one: Member) -> list[str]:
+    apart = ["", "", ""] if one.to_full is None else [*_points(one.to_full), p_value(one.to_full.mcnemar.p_holm or 0.0)]
+    low, high = (f"{100 * end:.1f}" for end in one.ci95)
+    shares = [percent(one.accuracy), f"{low}-{high}", percent(one.strict)]
+    return [one.name, str(one.n), *shares, *apart, str(one.failed), str(one.unread)]
+
+
+def _points(one: Paired) -> list[str]:
+    return [signed(one.difference), f"{signed(one.ci95[0], 1)} to {signed(one.ci95[1], 1)}"]
+
+
+def _adds(found: Family) -> list[list[str]]:
+    """A row a modality, two columns a source."""
+    if not found.adds:
+        return []
+    groups = list(dict.fromkeys(group for values in found.adds.values() for group in values))
+    rows = [["adds", "n", *(cell for slot in found.adds for cell in (slot, "95 %"))]]
+    for group in groups:
+        values = [values[group] for values in found.adds.values()]
+        rows.append([group or "all", str(values[0].n), *(cell for one in values for cell in _points(one))])
+    return rows
+
+
+def _diagnosis(found: Family) -> list[list[str]]:
+    """A row a modality: how many wrong items are the ears' and the brain's."""
+    from cascade import families
+
+    if found.diagnosis is None:
+        return []
+    kinds = [kind for kind in (families.EARS, families.BRAIN, families.UNKNOWN) if found.diagnosis.counts.get(kind)]
+    rows = [["wrong in all", "n", *kinds]]
+    for name, counts in {"all": found.diagnosis.counts, **found.diagnosis.by}.items():
+        rows.append([name, str(sum(counts.values())), *(str(counts.get(kind, 0)) for kind in kinds)])
+    return rows
