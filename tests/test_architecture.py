@@ -20,11 +20,11 @@ LAYERS = {
     1: "jsonl stats table codec audio progress markers budget provenance",
     2: "runs prompting extracting plugins ablations datasets scorers predictions",
     3: "sampling marking scoring comparing families cache captioners backends llms",
-    4: "reporting exporting verifying captioning asking planning judging",
+    4: "reproducing reporting exporting verifying captioning asking planning judging",
     5: "cli",
 }
 LAYER = {name: layer for layer, names in LAYERS.items() for name in names.split()}
-READING = frozenset(["sampling", "marking", "scoring", "comparing", "families", "reporting", "exporting", "verifying"])
+READING = frozenset(["sampling", "marking", "scoring", "comparing", "families", "reproducing", "reporting", "exporting", "verifying"])
 MAKING = frozenset(["cache", "captioners", "backends", "llms", "captioning", "asking", "planning", "judging"])
 # Engines are built where they run: a backend is given the spec, and builds from it.
 # An engine may ask a model elsewhere, by the one door to such models.
