@@ -73,15 +73,8 @@ def _root(
     """Audio question answering without an audio model: captions of a clip, a text model that answers, a score."""
 
 
-for _register in (
-    making.register,
-    ablate.register,
-    reproduce.register,
-    reading.register,
-    listing.register,
-    doctor.register,
-):
-    _register(app)
+for _commands in (making, ablate, reproduce, reading, listing, doctor):
+    _commands.register(app)
 
 
 def main() -> None:

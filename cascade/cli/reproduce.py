@@ -32,9 +32,7 @@ def register(app: typer.Typer) -> None:
 @taking(*_ROWS_OWN)
 def reproduce(
     request: Request,
-    rows: Annotated[
-        list[str] | None, typer.Argument(metavar="[ROW]…", help="Rows of --list; all unless named.")
-    ] = None,
+    rows: Annotated[list[str] | None, typer.Argument(metavar="[ROW]…", help="Of --list; all unless named.")] = None,
     *,
     models: Annotated[
         str | None, typer.Option("--models", metavar="MODEL,…", help="Other models on one row's captions.")
@@ -58,6 +56,7 @@ def reproduce(
         return
     done, left = _carry_out(jobs)
     if done:
+        _warn_of_other_items(done)
         show(done, form)
     if left or not done:
         raise typer.Exit(3 if done else 2)
@@ -150,6 +149,11 @@ def _carry_out(jobs: Mapping[str, tuple[Row, Job]]) -> tuple[list[Reproduced], b
         theirs = job.spec.llm.model == row.run["llm"]
         done.append(reproducing.beside(row, marking.judged(job.path), None if theirs else {}))
     return done, left
+
+
+def _warn_of_other_items(done: Sequence[Reproduced]) -> None:
+    for count in {one.groups[""].n for one in done} - {1000}:
+        o.note(f"the published figures are of MMAR's 1000 items; these are of {count} others, or of a part of them")
 
 
 def show(done: Sequence[Reproduced], form: str) -> None:
