@@ -24,7 +24,9 @@ LAYERS = {
     5: "cli",
 }
 LAYER = {name: layer for layer, names in LAYERS.items() for name in names.split()}
-READING = frozenset(["sampling", "marking", "scoring", "comparing", "families", "reproducing", "reporting", "exporting", "verifying"])
+READING = frozenset(
+    ["sampling", "marking", "scoring", "comparing", "families", "reproducing", "reporting", "exporting", "verifying"]
+)
 MAKING = frozenset(["cache", "captioners", "backends", "llms", "captioning", "asking", "planning", "judging"])
 # Engines are built where they run: a backend is given the spec, and builds from it.
 # An engine may ask a model elsewhere, by the one door to such models.
