@@ -22,6 +22,7 @@ LAYERS = {
     3: "sampling marking scoring comparing families cache captioners backends llms",
     4: "reproducing reporting exporting verifying captioning asking planning judging",
     5: "cli",
+    6: "interface",
 }
 LAYER = {name: layer for layer, names in LAYERS.items() for name in names.split()}
 READING = frozenset(
