@@ -16,9 +16,9 @@ PACKAGE = Path(__file__).parent.parent / "cascade"
 
 # Making and reading stand side by side in layers 3 and 4, and never import each other.
 LAYERS = {
-    0: "types errors hashing",
-    1: "jsonl stats table codec audio progress markers budget",
-    2: "runs prompting extracting plugins ablations datasets scorers predictions",
+    0: "types errors hashing wording",
+    1: "jsonl stats table codec audio progress markers denial labels budget",
+    2: "runs prompting mentions extracting plugins ablations datasets scorers predictions",
     3: "sampling scoring comparing cache captioners backends llms",
     4: "reporting exporting captioning asking planning judging",
     5: "cli",
@@ -31,6 +31,7 @@ MAKING = frozenset(["cache", "captioners", "backends", "llms", "captioning", "as
 SIDEWAYS = {
     ("backends", "captioners"),
     ("captioners", "llms"),
+    ("extracting", "mentions"),
     ("predictions", "datasets"),
     ("datasets", "plugins"),
     ("comparing", "scoring"),
