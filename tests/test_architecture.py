@@ -16,9 +16,9 @@ PACKAGE = Path(__file__).parent.parent / "cascade"
 
 # Making and reading stand side by side in layers 3 and 4, and never import each other.
 LAYERS = {
-    0: "types errors hashing",
-    1: "jsonl stats table codec audio progress markers budget provenance",
-    2: "runs prompting extracting plugins ablations datasets scorers predictions",
+    0: "types errors hashing wording",
+    1: "jsonl stats table codec audio progress markers denial labels budget provenance",
+    2: "runs prompting mentions extracting plugins ablations datasets scorers predictions",
     3: "sampling marking scoring comparing families cache captioners backends llms",
     4: "reproducing reporting exporting verifying captioning asking planning judging",
     5: "cli",
@@ -34,6 +34,7 @@ MAKING = frozenset(["cache", "captioners", "backends", "llms", "captioning", "as
 SIDEWAYS = {
     ("backends", "captioners"),
     ("captioners", "llms"),
+    ("extracting", "mentions"),
     ("predictions", "datasets"),
     ("datasets", "plugins"),
     ("ablations", "runs"),
