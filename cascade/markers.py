@@ -29,14 +29,18 @@ _LATIN = (
     r"|lösung|risposta|resposta|ответ|antwoord|svar|odpowiedź|cevap|jawaban|الإجابة|الاجابة|إجابة|الجواب)(?![^\W_])"
 )
 _NOUN = rf"(?:{_LATIN}|答案|答え|回答|正解|정답|답|उत्तर|选择)"
-_AFTER_NOUN = r"(?: (?:correct[ae]?|corretta|final[e]?|exacte|الصحيحة|الصحيح)(?![^\W_]))?(?:是|为)?"
+# The default prompt's own words, which small models say again.
+_AFTER_NOUN = (
+    r"(?: text| copied word for word)?"
+    r"(?: (?:correct[ae]?|corretta|final[e]?|exacte|الصحيحة|الصحيح)(?![^\W_]))?(?:是|为)?"
+)
 # "Answer: x" states the answer whatever x is.
 _STATED = re.compile(rf"{_NOUN}{_AFTER_NOUN}{_CLOSING}(?:\([^()\n]{{0,80}}\){_CLOSING})?[:：=→]", re.IGNORECASE)
 # "The answer is x" may be prose: it counts if x names a choice or refuses.
 _VERB = r"\s(?:is|would be|should be|must be|has to be)\b"
 _PROSE = re.compile(
     rf"\banswer\b(?: (?:to|for|of) [^.:\n]{{1,80}}?)?{_CLOSING}{_VERB}"
-    rf"|\b(?:best|correct|right|final|my|likely|likeliest) (?:choice|option|one)\b{_CLOSING}{_VERB}"
+    rf"|\b(?:best|correct|right|final|my|the|likely|likeliest) (?:choice|option|one)\b{_CLOSING}{_VERB}"
     r"|(?:答案|正解|答え)(?:是|为|は)|(?:정답|답)[은는이]|[我应该当就故]选(?:择|项)?(?:是|为)?|^\W*选择?(?=\W*[A-Z]\b)"
     r"|\b(?:antwort|lösung)\s(?:ist|lautet)\b:?|\bответ\s*[—–-]|\bالإجابة (?:الصحيحة )?هي|\bالجواب (?:الصحيح )?هو"
     r"|\b(?:respuesta|r[ée]ponse|risposta|resposta)"
