@@ -28,9 +28,9 @@ def report(
     ] = False,
     form: Annotated[str, typer.Option("--format", metavar="html|md", help="A page, or tables for a README.")] = "html",
 ) -> None:
-    """Make one HTML file of runs: scores, differences, and every item to look and listen through.
+    """Make one page of runs: scores, differences, every item.
 
-    With the run of the benchmark's cues among them it tells perception from reasoning; an ablation shows what each
+    One HTML file that opens anywhere, with each clip to listen to; or tables in Markdown. With the run of the benchmark's cues among them it tells perception from reasoning; an ablation shows what each
     source adds.
     """
     from cascade import reporting

@@ -154,6 +154,7 @@ def _names(specs: Sequence[RunSpec], paths: Sequence[Path]) -> list[str]:
     if len(set(models)) > 1:
         alike = len(set(named)) == 1
         named = [model if alike else f"{model}, {name}" for model, name in zip(models, named, strict=True)]
+    named = [name.replace("+", " + ") for name in named]
     return [
         name if named.count(name) == 1 else f"{name} ({path.name})" for name, path in zip(named, paths, strict=True)
     ]

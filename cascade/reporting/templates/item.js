@@ -35,7 +35,7 @@ async function open(item) {
     "div",
     { class: "body", role: "region", "aria-label": `item ${item.id}` },
     clip.node,
-    part("Question", theirs(item.q, "p", { class: "text" }), choices(item, found), benchmark(found), permalink(item)),
+    part("Choices", choices(item, found), benchmark(found), permalink(item)),
     part("What was heard", ...(found.heard.length ? found.heard.map((one) => slot(one, clip.seek)) : ["Nothing: the clip was not listened to."])),
     make("div", { class: "wide" }, ...found.replies.map((one) => reply(one, found.replies.length > 1)), ...(found.replies.length ? [] : [make("p", { class: "note" }, "This item has not been asked yet.")])),
     index.runs.length > 1 ? others(item, found) : null,

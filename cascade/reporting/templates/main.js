@@ -24,7 +24,7 @@ function tell(passed) {
   const right = passed.filter((item) => item.st === "right").length;
   const percent = (share) => (100 * share).toFixed(1);
   const ends = passed.length ? wilson(right, passed.length).map(percent).join("–") : "";
-  const share = passed.length ? ` · ${percent(right / passed.length)} % right (${ends})` : "";
+  const share = passed.length && !state.st && !state.why ? ` · ${percent(right / passed.length)} % right (${ends})` : "";
   const reading = state.q && !complete ? " · still reading replies" : "";
   byId("tally").replaceChildren(make("b", {}, String(passed.length)), ` of ${items.length} items${share}${reading}`);
   byId("nothing").hidden = passed.length > 0;
@@ -109,6 +109,7 @@ async function readOn() {
     await new Promise((go) => setTimeout(go));
   }
   complete = true;
+  document.documentElement.dataset.ready = "all";
   if (state.q) show();
 }
 
@@ -125,5 +126,5 @@ byId("list").append(...items.map(line));
 show();
 addEventListener("hashchange", arrive);
 addEventListener("keydown", press);
-arrive().then(readOn);
 document.documentElement.dataset.ready = "yes";
+arrive().then(readOn);
