@@ -1,13 +1,13 @@
 """A report of runs: one HTML file that opens anywhere, or Markdown. Made from run directories (and clips) alone.
 
-    loading.py   run directories → what is told, main run first
-    telling.py   what was run, in words
-    pictures.py  dots, intervals and bars as numbers
-    records.py   items as data
-    times.py     when something was heard, from captions' meta
-    clips.py     where clips are, their waveforms, small copies
-    page.py      all of it as HTML · templates/: markup, style, script
-    tables.py    the first screen as Markdown
+loading.py   run directories → what is told, main run first
+telling.py   what was run, in words
+pictures.py  dots, intervals and bars as numbers
+records.py   items as data
+times.py     when something was heard, from captions' meta
+clips.py     where clips are, their waveforms, small copies
+page.py      all of it as HTML · templates/: markup, style, script
+tables.py    the first screen as Markdown
 """
 
 from __future__ import annotations

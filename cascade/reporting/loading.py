@@ -103,10 +103,14 @@ def _directories(source: Path) -> list[Path]:
     if source.is_dir() and not (source / "run.json").exists():
         inside = sorted(path.parent for path in source.glob("*/run.json"))
         if not inside:
-            raise RunError(f"{source} is no run directory, and has none in it: make one with `cascade run --out {source}`")
+            raise RunError(
+                f"{source} is no run directory, and has none in it: make one with `cascade run --out {source}`"
+            )
         return inside
     if source.is_file():
-        raise UserError(f"{source} is a file: a report is made from run directories; `cascade score {source}` scores it")
+        raise UserError(
+            f"{source} is a file: a report is made from run directories; `cascade score {source}` scores it"
+        )
     return [source]
 
 

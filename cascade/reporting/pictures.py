@@ -1,4 +1,4 @@
-"""Dots and intervals as numbers: where each mark of a picture lies, in per cent of its width. The templates draw them."""
+"""Dots and intervals as numbers: where each mark of a picture lies, in per cent of the width, for templates to draw."""
 
 from __future__ import annotations
 

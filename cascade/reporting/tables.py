@@ -118,7 +118,9 @@ def _adds(found: Mapping[str, Mapping[str, Paired]]) -> str:
 
 
 def _diagnosis(bars: Iterable[Bar]) -> str:
-    rows = [[bar.label, str(bar.n), *(_count(bar, kind) for kind in ("right", "ears", "brain", "unknown"))] for bar in bars]
+    rows = [
+        [bar.label, str(bar.n), *(_count(bar, kind) for kind in ("right", "ears", "brain", "unknown"))] for bar in bars
+    ]
     return _table(["", "n", "right", "ears", "brain", "unknown"], rows)
 
 
