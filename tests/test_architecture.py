@@ -72,7 +72,19 @@ HEAVY = {
     "soxr": {"audio.py"},
     "jinja2": {"reporting/page.py"},
 }
-UNWANTED = ["litellm", "torch", "numpy", "ray", "diskcache", "pydantic", "asyncio", "rich", "whisper", "msclap", "jinja2"]
+UNWANTED = [
+    "litellm",
+    "torch",
+    "numpy",
+    "ray",
+    "diskcache",
+    "pydantic",
+    "asyncio",
+    "rich",
+    "whisper",
+    "msclap",
+    "jinja2",
+]
 
 
 @cache

@@ -154,7 +154,8 @@ def role(spec: RunSpec) -> str:
 def _names(specs: Sequence[RunSpec], paths: Sequence[Path]) -> list[str]:
     """What tells the runs apart: their evidence, their models, both, or else their directories."""
     models = [spec.llm.model.split("@")[0] for spec in specs]
-    named = families.names(specs) if len(set(models)) == 1 else [ablations.label(spec) for spec in specs]
+    variants = len(specs) > 1 and len(set(models)) == 1
+    named = families.names(specs) if variants else [ablations.label(spec) for spec in specs]
     if len(set(models)) > 1:
         alike = len(set(named)) == 1
         named = [model if alike else f"{model}, {name}" for model, name in zip(models, named, strict=True)]

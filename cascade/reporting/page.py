@@ -79,7 +79,7 @@ def _template() -> Any:
         "interval": pictures.interval,
         "signed_interval": pictures.signed_interval,
         "p_value": pictures.p_value,
-        "fragment": lambda wanted: "#" + urlencode(wanted),
+        "fragment": lambda wanted: "#" + urlencode(wanted, errors="replace"),
     }
     return made.get_template("report.html.j2")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from math import isfinite
 from typing import Any
 
 from cascade import prompting
@@ -37,8 +38,10 @@ def _line(told: Told, item: Item, clip: int) -> dict[str, Any]:
         "lost": [slot for slot, one in _slots(main, item) if one.text is None],
         "clip": clip,
         "tok": sum(one.output_tokens or 0 for one in sampled if one),
-        "s": round(sum(main.answers[item.id, at].seconds for at in _asked(main, item)), 2),
+        "s": _finite(sum(main.answers[item.id, at].seconds for at in _asked(main, item))) or 0,
     }
+    if main.run.spec.llm.samples > 1:
+        found["vote"] = score.choice.how
     if score.correct["mmar"] != score.correct["strict"]:
         found["loose"] = 1
     if cause := told.causes.get(item.id):
@@ -81,12 +84,14 @@ def _heard(entry: Entry, slot: str, one: Heard) -> dict[str, Any]:
     told: dict[str, Any] = {"slot": slot, "engine": engine}
     if one.failure:
         return {**told, "failure": f"{one.failure.kind}: {one.failure.message}"}
-    facts = {name: one.meta[name] for name in ("language", "seconds", "model") if _plain(one.meta.get(name))}
-    return {**told, "text": one.text, "times": times.stretches(one.meta), **facts}
+    facts = {"language": one.meta.get("language"), "seconds": _finite(one.meta.get("seconds"))}
+    known = {name: value for name, value in facts.items() if isinstance(value, str | float)}
+    return {**told, "text": one.text, "times": times.stretches(one.meta), **known}
 
 
-def _plain(value: Any) -> bool:
-    return isinstance(value, str | int | float) and value != ""
+def _finite(value: Any) -> float | None:
+    """A number as the page can hold it: JSON has no NaN, but files that were made elsewhere may."""
+    return round(float(value), 5) if isinstance(value, int | float) and isfinite(value) else None
 
 
 def _replies(entry: Entry, item: Item, template: Template) -> Iterator[dict[str, Any]]:
@@ -114,11 +119,11 @@ def _prompt(entry: Entry, item: Item, template: Template, sample: int) -> Prompt
 
 
 def _reply(answer: Answer, choice: Choice | None) -> dict[str, Any]:
-    result, told = answer.result, {"sample": answer.sample, "seconds": round(answer.seconds, 2)}
+    result, told = answer.result, {"sample": answer.sample, "seconds": _finite(answer.seconds)}
     if not isinstance(result, Completion):
         return {**told, "failure": f"{result.kind}: {result.message}"}
     counts = {"in": result.input_tokens, "out": result.output_tokens, "thought": result.reasoning_tokens}
-    facts = {"finish": result.finish, "cost": result.cost, **counts}
+    facts = {"finish": result.finish, "cost": _finite(result.cost), **counts}
     kept = {name: value for name, value in facts.items() if value is not None}
     read = {"choice": choice.text, "how": choice.how} if choice else {}
     return {**told, "text": result.text, "reasoning": result.reasoning, **read, **kept}
@@ -144,7 +149,7 @@ def facets(told: Told) -> list[dict[str, Any]]:
     found = [
         _facet("st", "result", [(name, name) for name in ("right", "wrong", "unread", "failed")], "chips"),
         _facet("why", "ears or brain", _causes(told), "chips"),
-        _facet("flag", "runs", _flags(told), "chips"),
+        _facet("flag", "across runs", _flags(told), "chips"),
         *(_facet(key, key if key != "sub" else "sub-category", _values(told, tag)) for key, tag in TAGS.items()),
         _facet("heard", "captions", _captions(told)),
         _facet("vs", "against one run", _against(told.others)),

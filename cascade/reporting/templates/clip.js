@@ -61,16 +61,24 @@ function wave(clip, audio, seconds, seek) {
   return picture;
 }
 
-function bands(times, seconds) {
+// A colour and a row for each of a few labels; sentences that are all different share one of each.
+function tones(times) {
   const names = [...new Set(times.map(({ text }) => text))];
-  const tone = (text) => (names.length <= 4 ? `a${names.indexOf(text)}` : "");
+  const few = names.length <= 4 && names.length < times.length;
+  return { rows: few ? names.length : 1, row: (text) => (few ? names.indexOf(text) : 0), name: (text) => (few ? `a${names.indexOf(text)}` : null) };
+}
+
+function bands(times, seconds) {
+  const tone = tones(times), high = tone.rows > 1 ? 6 : 10;
+  const place = (row) => ({ y: 2 + row * (high + 2), height: high, rx: 2 });
   const rects = times.map(({ start, end, text, dropped }) =>
     draw(
       "rect",
-      { class: dropped ? "dropped" : tone(text), x: `${(100 * start) / seconds}%`, y: 2, height: 10, rx: 2,
+      { class: dropped ? "dropped" : tone.name(text), x: `${(100 * start) / seconds}%`, ...place(tone.row(text)),
         width: `${Math.max(0.3, (100 * (Math.min(end, seconds) - start)) / seconds)}%` },
       draw("title", {}, `${start.toFixed(1)}–${end.toFixed(1)} s: ${text}`),
     ),
   );
-  return draw("svg", { width: "100%", height: 14, "aria-hidden": "true" }, draw("rect", { class: "back", width: "100%", y: 2, height: 10, rx: 2 }), ...rects);
+  const back = Array.from({ length: tone.rows }, (_, row) => draw("rect", { class: "back", width: "100%", ...place(row) }));
+  return draw("svg", { width: "100%", height: 4 + tone.rows * (high + 2) - 2, "aria-hidden": "true" }, ...back, ...rects);
 }

@@ -104,7 +104,7 @@ function chips({ key, label, options }) {
   const buttons = options.map(([value, name]) => {
     const count = make("small");
     const act = () => change(key, state[key] === value ? "" : value);
-    const button = make("button", { type: "button", "aria-pressed": "false", on: { click: act } }, name, count);
+    const button = make("button", { type: "button", "aria-pressed": "false", on: { click: act } }, name, " ", count);
     return { value, button, count };
   });
   controls.push((counts) => {

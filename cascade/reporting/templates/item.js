@@ -37,7 +37,7 @@ async function open(item) {
     clip.node,
     part("Choices", choices(item, found), benchmark(found), permalink(item)),
     part("What was heard", ...(found.heard.length ? found.heard.map((one) => slot(one, clip.seek)) : ["Nothing: the clip was not listened to."])),
-    make("div", { class: "wide" }, ...found.replies.map((one) => reply(one, found.replies.length > 1)), ...(found.replies.length ? [] : [make("p", { class: "note" }, "This item has not been asked yet.")])),
+    make("div", { class: "wide" }, item.vote ? make("p", { class: "facts" }, make("span", {}, "the samples' vote ", theirs(item.vote, "b"))) : null, ...found.replies.map((one) => reply(one, found.replies.length > 1)), ...(found.replies.length ? [] : [make("p", { class: "note" }, "This item has not been asked yet.")])),
     index.runs.length > 1 ? others(item, found) : null,
   );
   item.node.append(item.body);
@@ -75,27 +75,28 @@ function permalink(item) {
 }
 
 function slot(one, seek) {
-  const about = [one.engine, one.language, one.seconds === undefined ? "" : `${one.seconds} s to hear`].filter(Boolean).join(" · ");
+  const about = [one.engine, one.language, one.seconds === undefined ? "" : `${one.seconds.toFixed(2)} s to hear`].filter(Boolean).join(" · ");
   const head = make("h5", {}, theirs(one.slot), make("small", {}, theirs(about)));
   if (one.failure) return make("div", { class: "slot" }, head, make("p", { class: "note" }, theirs(one.failure)));
   const text = one.text.trim() ? theirs(one.text, "p", { class: "text" }) : make("p", { class: "empty" }, "nothing");
-  const times = one.times.length ? make("div", { class: "times" }, ...one.times.slice(0, 60).map((time) => moment(time, seek))) : null;
+  const tone = tones(one.times);
+  const times = one.times.length ? make("div", { class: "times" }, ...one.times.slice(0, 60).map((time) => moment(time, seek, tone))) : null;
   const listed = one.times.length > 4 ? fold(`${one.times.length} times`, times) : times;
   return make("div", { class: "slot" }, head, text, listed);
 }
 
-function moment({ start, end, text, dropped }, seek) {
+function moment({ start, end, text, dropped }, seek, tone) {
   const said = [`${start.toFixed(1)}–${end.toFixed(1)} s `, theirs(text)];
-  const props = { class: dropped ? "dropped" : null, title: dropped ? `dropped: ${dropped}` : "play from here" };
+  const props = { class: dropped ? "dropped" : tone.name(text), title: dropped ? `dropped: ${dropped}` : "play from here" };
   return make("button", { type: "button", disabled: !seek, ...props, on: { click: () => seek(start) } }, ...said);
 }
 
 function reply(one, several) {
   const name = several ? `Sample ${one.sample + 1}` : "Reply";
   const facts = [
-    ["read by", one.how], ["as", one.choice], ["tokens", tokensOf(one)], ["seconds", one.seconds], ["finish", one.finish],
+    ["read by", one.how], ["as", one.choice], ["tokens", tokensOf(one)], ["seconds", one.seconds?.toFixed(2)], ["finish", one.finish],
     ["cost", one.cost ? `$${one.cost.toFixed(5)}` : ""],
-  ].filter(([, value]) => value !== undefined && value !== "");
+  ].filter(([, value]) => value !== undefined && value !== null && value !== "");
   return make(
     "div",
     {},
