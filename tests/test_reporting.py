@@ -106,7 +106,7 @@ def test_a_run_with_a_clip_missing_says_why_there_is_no_reply(mini: Path) -> Non
     assert (item["st"], item["lost"]) == ("failed", ["speech", "sound"])
     assert "No such file" in found["heard"][0]["failure"] and "caption" in found["replies"][0]["failure"]
     assert "prompt" not in found["replies"][0]
-    assert "1 clips are not where the run says they were" in shown.text
+    assert "and cannot be played or drawn: 1." in shown.text
 
 
 # Several runs

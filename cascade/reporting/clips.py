@@ -57,9 +57,10 @@ def _tell(name: str, root: str, page: Path, *, embed: bool, readable: bool) -> d
 
 def address(path: Path, page: Path) -> str:
     """The clip's address relative to the page's folder, or absolute where they are on different drives."""
-    target = path.resolve()
+    # As browsers do: without following links, behind which a clip may have a name without its ending.
+    target = Path(os.path.abspath(path))
     try:
-        relative = os.path.relpath(target, page.resolve().parent)
+        relative = os.path.relpath(target, os.path.dirname(os.path.abspath(page)))
     except ValueError:
         return target.as_uri()
     return quote(os.fsencode(relative.replace(os.sep, "/")))

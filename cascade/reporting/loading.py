@@ -9,7 +9,7 @@ from pathlib import Path
 from cascade import ablations, comparing, families, marking, runs, scoring
 from cascade.comparing import Comparison
 from cascade.errors import RunError, UserError
-from cascade.families import Family
+from cascade.families import Diagnosis, Family
 from cascade.marking import Judged
 from cascade.runs import Heard, Run
 from cascade.scoring import Summary
@@ -48,9 +48,8 @@ class Told:
     """All that a report is made from. `main` is the full set, else the first run given; its items are the report's.
 
     `against` has main − other for each of `others`, `p_holm` McNemar's p adjusted over them. `family` are the runs of
-    main's dataset and model together; None where main is alone in that. `causes` is `ears` (the run with the
-    benchmark's cues gets it), `brain` (it fails too) or `unknown` (it has no reply) for each item that main gets wrong,
-    where there is such a run.
+    main's dataset and model together; None where main is alone in that. `diagnosis` is of main's wrong items, where
+    such a run has the benchmark's cues.
     """
 
     main: Entry
@@ -58,7 +57,7 @@ class Told:
     against: tuple[Comparison, ...]
     p_holm: tuple[float, ...]
     family: Family | None
-    causes: Mapping[str, str]
+    diagnosis: Diagnosis | None
 
     @property
     def entries(self) -> tuple[Entry, ...]:
@@ -67,11 +66,22 @@ class Told:
 
     def control(self, role: str) -> Entry | None:
         """The first other run that is this control, of main's model."""
-        spec = self.main.run.spec
-        return next((one for one in self.others if one.role == role and one.run.spec.llm == spec.llm), None)
+        return _control(self.main, self.others, role)
+
+    @property
+    def causes(self) -> dict[str, str]:
+        """For each item that main gets wrong `ears` (the run with the cues gets it), `brain` (it fails too), `unknown`.
+
+        `unknown` is where that run has no reply. Empty where there is no such run.
+        """
+        return {item: CAUSES[cause] for item, cause in self.diagnosis.items.items()} if self.diagnosis else {}
 
 
-_CAUSES = {families.EARS: "ears", families.BRAIN: "brain", families.UNKNOWN: "unknown"}
+CAUSES = {families.EARS: "ears", families.BRAIN: "brain", families.UNKNOWN: "unknown"}
+
+
+def _control(main: Entry, others: Sequence[Entry], role: str) -> Entry | None:
+    return next((one for one in others if one.role == role and one.run.spec.llm == main.run.spec.llm), None)
 
 
 def load(sources: Sequence[Path]) -> Told:
@@ -81,15 +91,14 @@ def load(sources: Sequence[Path]) -> Told:
     main = entries[place]
     others = tuple(sorted((one for at, one in enumerate(entries) if at != place), key=_rank))
     against = tuple(comparing.compare(main.judged, other.judged) for other in others)
-    family = _family(main, others)
-    found = family.diagnosis.items if family and family.diagnosis else {}
+    oracle = _control(main, others, "oracle")
     return Told(
         main=main,
         others=others,
         against=against,
         p_holm=tuple(holm([one.mcnemar.p for one in against])),
-        family=family,
-        causes={item: _CAUSES[cause] for item, cause in found.items()},
+        family=_family(main, others),
+        diagnosis=families.diagnose(main.judged, oracle.judged) if oracle else None,
     )
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from cascade import families, scoring
+from cascade import scoring
 from cascade.comparing import Paired
-from cascade.reporting.loading import Told
+from cascade.reporting.loading import CAUSES, Told
 from cascade.scoring import ScorerResult
 from cascade.stats import Rate
 from cascade.types import Item
@@ -207,9 +207,9 @@ class Bar:
 
 def diagnosis(told: Told) -> list[Bar]:
     """All items, and those of each modality: right, and what is the ears' and the brain's of the rest."""
-    if not told.family or not told.family.diagnosis:
+    found = told.diagnosis
+    if found is None:
         return []
-    found = told.family.diagnosis
     by = told.main.summary.scores["mmar"].by.get("modality", {})
     sizes = {value: rate.n for value, rate in by.items()}
     whole = _bar("all", len(told.main.run.items), found.counts)
@@ -217,8 +217,7 @@ def diagnosis(told: Told) -> list[Bar]:
 
 
 def _bar(label: str, n: int, counts: Mapping[str, int]) -> Bar:
-    kinds = {"ears": families.EARS, "brain": families.BRAIN, "unknown": families.UNKNOWN}
-    parts = {"right": n - sum(counts.values()), **{name: counts.get(kind, 0) for name, kind in kinds.items()}}
+    parts = {"right": n - sum(counts.values()), **{name: counts.get(kind, 0) for kind, name in CAUSES.items()}}
     laid, start = [], 0.0
     for kind, count in parts.items():
         width = 100 * count / n

@@ -19,10 +19,11 @@ _SAID = 400  # characters of another run's reply: where it ends is where it answ
 
 def index(told: Told, clips: Mapping[str, int]) -> list[dict[str, Any]]:
     """A record an item, in the order in which they were asked; `clips` gives each clip's place in the page's list."""
-    return [_line(told, item, clips[item.audio]) for item in told.main.run.items]
+    causes = told.causes
+    return [_line(told, item, clips[item.audio], causes.get(item.id)) for item in told.main.run.items]
 
 
-def _line(told: Told, item: Item, clip: int) -> dict[str, Any]:
+def _line(told: Told, item: Item, clip: int, cause: str | None) -> dict[str, Any]:
     main = told.main
     score = main.scores[item.id]
     sampled = [_result(main.answers.get((item.id, sample))) for sample in range(main.run.spec.llm.samples)]
@@ -44,7 +45,7 @@ def _line(told: Told, item: Item, clip: int) -> dict[str, Any]:
         found["vote"] = score.choice.how
     if score.correct["mmar"] != score.correct["strict"]:
         found["loose"] = 1
-    if cause := told.causes.get(item.id):
+    if cause:
         found["why"] = cause
     return found
 

@@ -93,13 +93,13 @@ def _whole(entry: Entry) -> Iterator[tuple[str, str]]:
 
 
 def _params(params: Mapping[str, Any]) -> str:
-    shown = ", ".join(f"{name}={value}" for name, value in params.items())
+    shown = ", ".join(f"{name}={value}" for name, value in params.items() if value != "")
     return f" ({shown})" if shown else ""
 
 
 def _notes(told: Told, unheard: int) -> Iterator[str]:
     if unheard:
-        yield f"{unheard} clips are not where the run says they were: they cannot be played or drawn."
+        yield f"Clips that are not where the run says they were, and cannot be played or drawn: {unheard}."
     for one, found in zip(told.others, told.against, strict=True):
         if found.a.left_out or found.b.left_out:
             yield (

@@ -28,8 +28,9 @@ function line(item) {
 
 async function open(item) {
   if (item.body) return;
-  const found = await details(item);
+  const found = await details(item).catch(() => null);
   if (item.body) return;
+  if (!found) return void (byId("tally").textContent = "This browser is too old to unpack the items.");
   const clip = player(item.clip, found.heard);
   item.body = make(
     "div",

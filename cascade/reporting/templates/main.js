@@ -68,7 +68,7 @@ async function arrive() {
   const item = items.find(({ id }) => state.item && id === state.item);
   if (item) await open(item);
   const there = item && !item.node.hidden ? item.head : byId("items");
-  there.scrollIntoView();
+  there.scrollIntoView({ behavior: "instant" });
   there.focus({ preventScroll: true });
 }
 
