@@ -163,6 +163,16 @@ def test_a_budget_is_never_passed_and_the_run_goes_on_with_a_higher_one(mini: Pa
     assert score()["cost"] == pytest.approx(8 * 0.07)
 
 
+def test_a_reply_without_words_is_paid_for_as_well(mini: Path) -> None:
+    flags = ["--price", "0,10000", "--max-tokens", "7", "--concurrency", "3", "--budget", "0.3"]
+    with Stub(lambda request, number: Reply(text="", finish=("content_filter", "stop")[number % 2])) as stub:
+        assert run(mini, stub, *flags).exit_code == 2
+        assert len(stub.asked) == 4
+        assert run(mini, stub, *flags).exit_code == 2  # what they cost is known to the next sitting
+        assert len(stub.asked) == 4
+    assert sum(line["result"]["cost"] for line in log_of(only_run())) == pytest.approx(0.28)
+
+
 def test_a_budget_needs_a_price(mini: Path) -> None:
     with Stub() as stub:
         said = run(mini, stub, "--budget", "1")

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from cascade.budget import Purse, paid
-from cascade.errors import MissingExtra, ProviderStop, UserError
+from cascade.errors import MissingExtra, ProviderStop, ReplyError, UserError
 from cascade.llms import fake, keys, local, prices
 from cascade.llms.pacing import Gate, paced
 from cascade.llms.prices import Price
@@ -150,7 +150,12 @@ def budgeted(llm: LLM, price: Price | None, purse: Purse | None) -> LLM:
     stated = price if price and price.source == "--price" else None
 
     async def priced(prompt: Prompt, params: Params) -> Completion:
-        reply = await llm(prompt, params)
+        try:
+            reply = await llm(prompt, params)
+        except ReplyError as error:
+            if stated and error.tokens:
+                error.cost = stated.of(*error.tokens)
+            raise
         if not stated or reply.input_tokens is None:
             return reply
         return replace(reply, cost=stated.of(reply.input_tokens, reply.output_tokens or 0))
