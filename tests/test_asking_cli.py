@@ -250,6 +250,30 @@ def test_no_secret_is_written_or_shown_whoever_echoes_it(mini: Path, monkeypatch
     assert refused.exit_code == 2 and CANARY not in refused.stderr
 
 
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ("--api-base", "http://user:{}@127.0.0.1:9/v1"),
+        ("--api-base", "user:{}@127.0.0.1:9"),
+        ("--api-base", "http://127.0.0.1:9/v1?api_key={}"),
+        ("--captions", "speech=audio-llm(model=m,api_base=http://user:{}@127.0.0.1:9)"),
+        ("--param", "azure_ad_token={}"),
+        ("--param", 'extra_body={{"auth": [{{"api_key": "{}"}}]}}'),
+    ],
+)
+def test_a_secret_where_it_would_be_kept_is_refused(mini: Path, flags: tuple[str, str]) -> None:
+    said = cascade("run", "--dataset", mini, *PLAIN, flags[0], flags[1].format("plain-looking"))
+    assert said.exit_code == 2 and said.stderr.count("cascade: ") == 1
+    assert "export the provider's variable" in said.stderr
+    assert "plain-looking" not in said.stdout + said.stderr and not Path("runs").exists()
+
+
+def test_a_parameter_that_is_called_a_key_but_is_none_is_sent(mini: Path) -> None:
+    with Stub() as stub:
+        assert run(mini, stub, "--limit", "1", "--param", "prompt_cache_key=mine").exit_code == 0
+    assert stub.asked[0]["prompt_cache_key"] == "mine"
+
+
 def test_the_readme_and_the_code_classify_alike() -> None:
     from cascade.llms import faults
 
