@@ -224,6 +224,19 @@ def test_an_endpoint_that_has_gone_ends_the_run(tmp_path: Path, monkeypatch: pyt
     assert score()["answered"] == 60
 
 
+def test_what_is_in_flight_when_the_money_is_gone_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    many = write(tmp_path / "many.jsonl", list(rows(60)))
+    with Stub(lambda request, number: Reply(status=402, text="pay") if number >= 20 else Reply(delay=0.3)) as stub:
+        said = run(many, stub, "--concurrency", "8")
+        assert said.exit_code == 2 and "there is no money left: pay" in said.stderr
+        assert len(log_of(only_run())) == 20
+        assert len(stub.asked) <= 20 + 8
+        stub.script = lambda request, number: Reply()
+        assert run(many, stub, "--concurrency", "8").exit_code == 0
+    assert score()["answered"] == 60
+
+
 def test_no_secret_is_written_or_shown_whoever_echoes_it(mini: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", CANARY)
     echo = {"message": f"key {CANARY} of {CANARY}", "type": CANARY, "code": CANARY, "param": CANARY}
