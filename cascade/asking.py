@@ -106,15 +106,24 @@ async def _ask_all(
         return  # Nothing to ask: no model is started.
     async with llms.connect(run.spec.llm, execution) as llm:
         dead = _Silence(max(_SILENT, execution.concurrency), run.spec.llm.model)
+        stops: list[ProviderStop] = []
 
         async def worker(one: Question | None) -> None:
-            while one is not None:
-                answer = await ask_one(one, llm, run.spec.llm.params)
+            while one is not None and not stops:
+                try:
+                    answer = await ask_one(one, llm, run.spec.llm.params)
+                except ProviderStop as stop:
+                    if not dead.answered:
+                        raise  # every call is refused alike: there is nothing to wait for
+                    stops.append(stop)  # the money is gone, say: what is in flight is paid for, and waited for
+                    return
                 write(answer)
                 dead.heard(answer.result)
                 one = next(questions, None)
 
         await _together([worker(first), *(worker(next(questions, None)) for _ in range(execution.concurrency - 1))])
+        if stops:
+            raise stops[0]
 
 
 class _Silence:
@@ -122,9 +131,11 @@ class _Silence:
 
     def __init__(self, most: int, model: str) -> None:
         self._most, self._model, self._count = most, model, 0
+        self.answered = False  # once at least
 
     def heard(self, result: Completion | Failure) -> None:
         """Count what came. Raises ProviderStop when too many in a row were not answered, whatever was tried."""
+        self.answered = self.answered or isinstance(result, Completion)
         passing = isinstance(result, Failure) and result.kind in _PASSING
         self._count = self._count + 1 if passing else 0
         if isinstance(result, Failure) and self._count >= self._most:

@@ -153,6 +153,7 @@ def listening(captions: str, params: list[str] | None) -> Listening:
     """`--captions` and `--caption-param` as specs. Raises UserError for what cannot be read."""
     from cascade import captioners
     from cascade.errors import UnknownName
+    from cascade.llms import keys
 
     entries = captioners.parse(captions)
     extra: dict[str, dict[str, str]] = {slot: {} for slot, _, _ in entries}
@@ -165,24 +166,12 @@ def listening(captions: str, params: list[str] | None) -> Listening:
     addresses = [given.pop("api_base", None) if captioners.asks(name) else None for _, name, given in merged]
     made = [captioners.specify(slot, name, given) for slot, name, given in merged]
     for (slot, _, _), at in zip(merged, addresses, strict=True):
-        address(at, f"{slot}.api_base")
+        keys.check_address(at, f"{slot}.api_base")
     return Listening(
         specs=tuple(spec for spec, _ in made),
         files={key: at for _, files in made for key, at in files.items()},
         endpoints={str(spec.params["model"]): at for (spec, _), at in zip(made, addresses, strict=True) if at},
     )
-
-
-def address(given: str | None, option: str) -> str | None:
-    """The address of an endpoint, as it was given. Raises UserError where it is none."""
-    from urllib.parse import urlsplit
-
-    from cascade.errors import UserError
-
-    parts = urlsplit(given or "http://-")
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise UserError(f"{option} {given}: this is no address; write http://HOST:PORT/v1")
-    return given
 
 
 def model(
@@ -250,10 +239,11 @@ def execution(
 ) -> Execution:
     """How a command is carried out; `files` are a local model's, `how` are fields of Execution."""
     from cascade.budget import Purse
+    from cascade.llms import keys
     from cascade.types import Execution, Host
 
     kept = cache(given)
-    address(how.get("api_base"), "--api-base")
+    keys.check_address(how.get("api_base"), "--api-base")
     if how.get("budget") is not None:
         how["budget"] = Purse(how["budget"])
     calls = {name: how[name] for name in ("concurrency", "retries", "timeout", "budget") if name in how}

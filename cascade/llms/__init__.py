@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from cascade.budget import Purse, paid
-from cascade.errors import MissingExtra, ProviderStop, UserError
+from cascade.errors import MissingExtra, ProviderStop, ReplyError, UserError
 from cascade.llms import fake, keys, local, prices
 from cascade.llms.pacing import Gate, paced
 from cascade.llms.prices import Price
-from cascade.llms.redaction import redact
+from cascade.llms.redaction import holds_secret, redact
 from cascade.llms.retry import retrying
 from cascade.types import LLM, Completion, Execution, LLMSpec, Params, Prompt
 
@@ -75,7 +75,7 @@ def check(spec: LLMSpec, execution: Execution) -> None:
     """Raise before any clip is heard: MissingExtra for what is not installed, UserError for what is no parameter."""
     for name in sorted(spec.params.keys() & _OURS.keys()):
         raise UserError(f"--param {name}: this is no parameter of the model; use {_OURS[name]} instead")
-    if redact(repr(dict(spec.params))) != repr(dict(spec.params)):
+    if holds_secret(spec.params) or redact(repr(dict(spec.params))) != repr(dict(spec.params)):
         raise UserError("--param: a value looks like a key, and would stand in the run; export the provider's variable")
     if execution.budget and not is_local(spec.model) and spec.model != "fake" and not price(spec, execution):
         raise UserError(f"--budget: the price of {spec.model} is unknown; say it with --price INPUT,OUTPUT")
@@ -150,7 +150,12 @@ def budgeted(llm: LLM, price: Price | None, purse: Purse | None) -> LLM:
     stated = price if price and price.source == "--price" else None
 
     async def priced(prompt: Prompt, params: Params) -> Completion:
-        reply = await llm(prompt, params)
+        try:
+            reply = await llm(prompt, params)
+        except ReplyError as error:
+            if stated and error.tokens:
+                error.cost = stated.of(*error.tokens)
+            raise
         if not stated or reply.input_tokens is None:
             return reply
         return replace(reply, cost=stated.of(reply.input_tokens, reply.output_tokens or 0))
