@@ -108,6 +108,7 @@ def test_a_clip_is_alike_in_any_company_and_a_bad_one_is_named(caption: Any, tmp
         ("Thank you.", -1.2, 0.3, 0.6, "improbable"),  # what is invented for sounds is short
         (" . . ", -0.2, 0.1, 0.6, "no words"),
         ("Thank you.", -1.0, 0.86, 0.6, "probably no speech"),
+        ("you", -0.7, 0.95, 0.3, "probably no speech"),  # tiny.en of silence, of any length
         ("A", -2.2, 0.1, 0.6, "improbable"),
         ("No, no, no.", -0.2, 0.1, 3.0, ""),
         ("No, no, no.", -0.2, 0.9, 3.0, "repeats itself"),
