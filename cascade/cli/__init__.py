@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import sys
+from contextlib import suppress
 from typing import Annotated, Any
 
 import typer
@@ -82,4 +83,19 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
-    app()
+    try:
+        app()
+    except SystemExit as left:
+        _leave(left.code)
+        raise
+
+
+def _leave(code: Any) -> None:
+    """Leave at once where a lane is still at work: native code that comes back into a Python that ends aborts it."""
+    from threading import enumerate as running
+
+    if any(thread.name.startswith("lane-") for thread in running()):
+        with suppress(OSError, ValueError):
+            sys.stdout.flush()
+            sys.stderr.flush()
+        os._exit(code if isinstance(code, int) else 1)
