@@ -57,11 +57,11 @@ def is_loopback(api_base: str | None) -> bool:
 
 def check_address(given: str | None, option: str) -> None:
     """Raise UserError for what is no address of an endpoint, and for one that holds a key: it would be shown."""
-    parts = urlsplit(given or "http://-")
+    parts = urlsplit("http://-" if given is None else given)  # an unset variable's "" must not mean the provider's own
     if "@" in (parts.netloc or given or "") or any(is_secret(name) for name, _ in parse_qsl(parts.query)):
         raise UserError(f"{option}: a key in an address would be shown; export the provider's variable instead")
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise UserError(f"{option} {given}: this is no address; write http://HOST:PORT/v1")
+        raise UserError(f"{option} {given or '(empty)'}: this is no address; write http://HOST:PORT/v1")
 
 
 def unserved(model: str) -> bool:
