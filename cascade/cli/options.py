@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from cascade.types import CaptionerSpec, Dataset, Execution, LLMSpec
 
 DEFAULT = "speech=whisper,sound=clapcap,music=clap-music"
@@ -167,11 +169,25 @@ def listening(captions: str, params: list[str] | None) -> Listening:
     made = [captioners.specify(slot, name, given) for slot, name, given in merged]
     for (slot, _, _), at in zip(merged, addresses, strict=True):
         keys.check_address(at, f"{slot}.api_base")
+    specs = tuple(spec for spec, _ in made)
     return Listening(
-        specs=tuple(spec for spec, _ in made),
+        specs=specs,
         files={key: at for _, files in made for key, at in files.items()},
-        endpoints={str(spec.params["model"]): at for (spec, _), at in zip(made, addresses, strict=True) if at},
+        endpoints=_endpoints([(spec, at) for spec, at in zip(specs, addresses, strict=True) if at]),
     )
+
+
+def _endpoints(served: Sequence[tuple[CaptionerSpec, str]]) -> dict[str, str]:
+    """Who serves which model: a caption's key has the model and no address, so a model has one."""
+    from cascade.errors import UserError
+
+    found: dict[str, str] = {}
+    for spec, at in served:
+        if found.setdefault(model := str(spec.params["model"]), at) != at:
+            raise UserError(
+                f"{spec.slot}.api_base={at}: {model} is at {found[model]} already; give one address a model"
+            )
+    return found
 
 
 def model(
