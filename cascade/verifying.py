@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
-from cascade import ablations, exporting, jsonl, prompting, runs
+from cascade import ablations, exporting, jsonl, judgements, prompting, rating, runs
 from cascade.errors import RunError, UserError
 from cascade.hashing import caption_key, digest, digest_file
 from cascade.prompting import Template
@@ -45,6 +45,8 @@ def verify(path: Path) -> Verdict:
     if heard is not None:
         _attempt(verdict, lambda: _log(run, heard, verdict))
         _attempt(verdict, lambda: _predictions(run, verdict))
+    if (path / judgements.FILE).exists():
+        _attempt(verdict, lambda: _judgements(run, verdict))
     return verdict
 
 
@@ -164,3 +166,26 @@ def _predictions(run: Run, verdict: Verdict) -> None:
             if file.read_text(encoding="utf-8") != exporting.text(run, shape):
                 verdict.problems.append(f"{name}: not what `cascade export` makes of this run; export it again")
             verdict.checked[name] = "compared with what the run exports"
+
+
+def _judgements(run: Run, verdict: Verdict) -> None:
+    """The seals of what a judge said, its prompt, and that it was said of what the run holds now."""
+    file = judgements.FILE
+    _seals(run, file, verdict)
+    if not judgements.begun(run.path):
+        return
+    judge, said = judgements.read(run.path)
+    if judge.prompt.digest != judge.template_digest:
+        verdict.problems.append(f"{file}:1: the prompt's text is not the one that template_digest names")
+    last = {(item, call): one for (item, call, _), one in said.items()}
+    try:
+        shown = rating.fingerprints(judge.prompt, rating.cases(run.path))
+    except UserError as error:  # The rubrics came from a dataset that is not in the run.
+        verdict.unchecked.append(f"{file}: what {len(last)} judgements were of: {error}")
+        shown = {item: one.prompt for (item, _), one in last.items()}
+    for (item, call), one in last.items():
+        if one.prompt != shown.get(item):
+            verdict.problems.append(
+                f"{file}: {item!r}, call {call}: it was said of another answer or rubric than these"
+            )
+    verdict.checked[file] = f"{len(last)} judgements by {judge.llm.model}, sealed; the prompt is {judge.template!r}"

@@ -19,13 +19,14 @@ LAYERS = {
     0: "types errors hashing",
     1: "jsonl stats table codec audio progress markers budget provenance",
     2: "runs prompting extracting plugins ablations datasets scorers predictions",
-    3: "sampling marking scoring comparing families cache captioners backends llms",
-    4: "reproducing reporting exporting verifying captioning asking planning judging",
+    3: "sampling marking scoring comparing families judgements cache captioners backends llms",
+    4: "reproducing reporting exporting verifying captioning asking planning judging rubrics rating leaderboard",
     5: "cli",
 }
 LAYER = {name: layer for layer, names in LAYERS.items() for name in names.split()}
 READING = frozenset(
     ["sampling", "marking", "scoring", "comparing", "families", "reproducing", "reporting", "exporting", "verifying"]
+    + ["rubrics", "rating", "leaderboard"]
 )
 MAKING = frozenset(["cache", "captioners", "backends", "llms", "captioning", "asking", "planning", "judging"])
 # Engines are built where they run: a backend is given the spec, and builds from it.
@@ -47,6 +48,11 @@ SIDEWAYS = {
     ("verifying", "exporting"),
     ("planning", "asking"),
     ("planning", "captioning"),
+    ("rating", "exporting"),
+    ("rating", "rubrics"),
+    ("verifying", "rating"),
+    ("judging", "asking"),
+    ("judging", "planning"),
 }
 ENTRY = {"__init__", "__main__"}
 
