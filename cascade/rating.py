@@ -205,12 +205,11 @@ def _item(shares: Sequence[float | None]) -> float | None:
 
 
 def _official(found: Cases, read: Mapping[str, Sequence[Marks | str]]) -> dict[str, float]:
-    scores = {item.id: 0.0 for item in found.judged.items if item.id not in found.right | found.uncarried}
+    """The scores that stay in the official totals, in the items' order."""
+    scores = {item.id: 0.0 if item.id not in found.right else None for item in found.judged.items}
     for name, each in read.items():
-        score = _item([one.by_place if isinstance(one, Marks) else None for one in each])
-        if score is not None:
-            scores[name] = score
-    return scores
+        scores[name] = _item([one.by_place if isinstance(one, Marks) else None for one in each])
+    return {name: score for name, score in scores.items() if score is not None and name not in found.uncarried}
 
 
 def _failures(

@@ -26,8 +26,7 @@ LAYERS = {
 LAYER = {name: layer for layer, names in LAYERS.items() for name in names.split()}
 READING = frozenset(
     ["sampling", "marking", "scoring", "comparing", "families", "reproducing", "reporting", "exporting", "verifying"]
-    + ["rubrics", "rating", "leaderboard"]
-)
+) | {"rubrics", "rating", "leaderboard"}
 MAKING = frozenset(["cache", "captioners", "backends", "llms", "captioning", "asking", "planning", "judging"])
 # Engines are built where they run: a backend is given the spec, and builds from it.
 # An engine may ask a model elsewhere, by the one door to such models.

@@ -47,8 +47,7 @@ def leaderboard(
             raise UserError(f"{folder}: there is no such folder; give run directories, or folders of them")
     rows = board.entries(folders, by or (), lambda text: o.note(f"passed over: {text}"))
     if lacking := [tag for tag in by or () if rows and not any(tag in row.by for row in rows)]:
-        known = sorted({tag for row in rows for tag in row.by} - set(by or ())) or ["none"]
-        raise UserError(f"--by {lacking[0]}: no run has items with that tag (there is: {', '.join(known)})")
+        raise UserError(f"--by {lacking[0]}: no run has items with that tag; as in --by modality")
     _show(board.ordered(rows, sort), tuple(by or ()), form)
 
 
