@@ -16,12 +16,13 @@ PACKAGE = Path(__file__).parent.parent / "cascade"
 
 # Making and reading stand side by side in layers 3 and 4, and never import each other.
 LAYERS = {
-    0: "types errors hashing",
-    1: "jsonl stats table codec audio progress markers budget provenance",
-    2: "runs prompting extracting plugins ablations datasets scorers predictions",
+    0: "types errors hashing wording",
+    1: "jsonl stats table codec audio progress markers denial labels budget provenance",
+    2: "runs prompting mentions extracting plugins ablations datasets scorers predictions",
     3: "sampling marking scoring comparing families judgements cache captioners backends llms",
     4: "reproducing reporting exporting verifying captioning asking planning judging rubrics rating leaderboard",
     5: "cli",
+    6: "interface",
 }
 LAYER = {name: layer for layer, names in LAYERS.items() for name in names.split()}
 READING = frozenset(
@@ -33,6 +34,7 @@ MAKING = frozenset(["cache", "captioners", "backends", "llms", "captioning", "as
 SIDEWAYS = {
     ("backends", "captioners"),
     ("captioners", "llms"),
+    ("extracting", "mentions"),
     ("predictions", "datasets"),
     ("datasets", "plugins"),
     ("ablations", "runs"),
