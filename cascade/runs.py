@@ -4,6 +4,7 @@
     items.jsonl     the questions, in the order in which they were asked; `run.json` has the file's digest
     captions.jsonl  what was heard, an item and slot a line: key, text and meta, or the failure; written before asking
     log.jsonl       append-only, one answer a line, raw as the model gave it; the last line of an item and sample wins
+    judge.jsonl     append-only, what a judge said of the answers (`judgements`), where one was asked
 
 Anything else in a run directory can be deleted and rebuilt. The lines of captions and log, and `run.json`, end in a
 `digest` of the rest and of the line before, so that `cascade verify` finds what was changed by hand.
