@@ -149,11 +149,11 @@ def same(folder: Path, wanted: Judge) -> None:
     if there.llm == wanted.llm and there.text == wanted.text:
         return
     pairs = {
-        "the model": (there.llm.model, wanted.llm.model),
-        "its parameters": (dict(there.llm.params), dict(wanted.llm.params)),
-        "the prompt": (there.template_digest, wanted.template_digest),
+        "model": (there.llm.model, wanted.llm.model),
+        "parameters": (dict(there.llm.params), dict(wanted.llm.params)),
+        "prompt": (there.template_digest, wanted.template_digest),
     }
-    other = "; ".join(f"{what} is {old} there, {new} here" for what, (old, new) in pairs.items() if old != new)
+    other = "; ".join(f"{what}: {old} there, {new} here" for what, (old, new) in pairs.items() if old != new)
     raise RunError(f"{folder / FILE} is by another judge ({other}); give --out another folder")
 
 

@@ -75,9 +75,16 @@ def _found(folder: Path, depth: int) -> Iterator[Path]:
     if (folder / "run.json").exists():
         yield folder
     elif depth and folder.is_dir():
-        inner = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
-        for path in inner:
+        for path in _inner(folder):
             yield from _found(path, depth - 1)
+
+
+def _inner(folder: Path) -> list[Path]:
+    """The folders in a folder, by name, but hidden ones; none where it cannot be looked into."""
+    try:
+        return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+    except OSError:
+        return []
 
 
 def entries(folders: Iterable[Path], by: Sequence[str], skip: Callable[[str], None]) -> list[Entry]:
@@ -101,8 +108,8 @@ def _each(folder: Path, skip: Callable[[str], None]) -> Iterator[Path]:
     """The runs of one folder; what lies beside them and is none is told too, where there are some."""
     yield from found(folder)
     if not (folder / "run.json").exists():
-        for path in sorted(folder.iterdir()):
-            if path.is_dir() and not path.name.startswith(".") and not any(_found(path, _DEEPEST - 1)):
+        for path in _inner(folder):
+            if not any(_found(path, _DEEPEST - 1)):
                 skip(f"{path}: this is no run, and there is none in it")
 
 

@@ -132,7 +132,7 @@ def _case(item: Item, reasoning: str | None, answer: str) -> Case:
         answer=item.answer,
         thinking=str(item.reference.get("thinking") or "(none is given)"),
         criteria=wanted,
-        response=f"{reasoning} The answer is {answer}.".lstrip(),
+        response=f"{reasoning} The answer is {answer}.",
     )
 
 

@@ -86,7 +86,9 @@ def judge(source: Path, stub: Stub, *args: str) -> Any:
 
 
 def told(source: Path, *args: str) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(cascade("judge", source, "--format", "json", *args).stdout)
+    done = cascade("judge", source, "--format", "json", *args)
+    assert done.exit_code == 0  # reading alone, whatever the log holds
+    found: dict[str, Any] = json.loads(done.stdout)
     return found
 
 
@@ -127,6 +129,9 @@ def test_what_the_judge_sees_and_is_sent(published: Path) -> None:
     ):
         assert part in shown
     assert "secret" not in shown and "a siren" not in shown and "0.wav" not in shown
+    with Stub(perfect) as plain:
+        judge(published, plain, "--param", "seed=none", "--param", "temperature=none", "--out", "plain")
+    assert not {"seed", "temperature"} & plain.asked[0].keys()
     head, *calls = lines(Path("runs/theirs-judged"))
     assert head["template_digest"].startswith("b2:") and head["text"].startswith("# system")
     assert calls[0]["result"]["sent"] == {"model": "gpt-x", "temperature": 0, "seed": 42}
