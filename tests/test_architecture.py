@@ -75,8 +75,21 @@ HEAVY = {
     "soundfile": {"audio.py"},
     "av": {"audio.py"},
     "soxr": {"audio.py"},
+    "jinja2": {"reporting/page.py"},
 }
-UNWANTED = ["litellm", "torch", "numpy", "ray", "diskcache", "pydantic", "asyncio", "rich", "whisper", "msclap"]
+UNWANTED = [
+    "litellm",
+    "torch",
+    "numpy",
+    "ray",
+    "diskcache",
+    "pydantic",
+    "asyncio",
+    "rich",
+    "whisper",
+    "msclap",
+    "jinja2",
+]
 
 
 @cache
