@@ -19,15 +19,15 @@ LAYERS = {
     0: "types errors hashing wording",
     1: "jsonl stats table codec audio progress markers denial labels budget provenance",
     2: "runs prompting mentions extracting plugins ablations datasets scorers predictions",
-    3: "sampling marking scoring comparing families cache captioners backends llms",
-    4: "reproducing reporting exporting verifying captioning asking planning judging",
+    3: "sampling marking scoring comparing families judgements cache captioners backends llms",
+    4: "reproducing reporting exporting verifying captioning asking planning judging rubrics rating leaderboard",
     5: "cli",
     6: "interface",
 }
 LAYER = {name: layer for layer, names in LAYERS.items() for name in names.split()}
 READING = frozenset(
     ["sampling", "marking", "scoring", "comparing", "families", "reproducing", "reporting", "exporting", "verifying"]
-)
+) | {"rubrics", "rating", "leaderboard"}
 MAKING = frozenset(["cache", "captioners", "backends", "llms", "captioning", "asking", "planning", "judging"])
 # Engines are built where they run: a backend is given the spec, and builds from it.
 # An engine may ask a model elsewhere, by the one door to such models.
@@ -49,6 +49,11 @@ SIDEWAYS = {
     ("verifying", "exporting"),
     ("planning", "asking"),
     ("planning", "captioning"),
+    ("rating", "exporting"),
+    ("rating", "rubrics"),
+    ("verifying", "rating"),
+    ("judging", "asking"),
+    ("judging", "planning"),
 }
 ENTRY = {"__init__", "__main__"}
 

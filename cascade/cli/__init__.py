@@ -15,7 +15,7 @@ from typing import Annotated, Any
 import typer
 
 from cascade import __version__
-from cascade.cli import ablate, doctor, listing, making, options, reading, report, reproduce
+from cascade.cli import ablate, doctor, judge, leaderboard, listing, making, options, reading, report, reproduce
 from cascade.errors import CascadeError
 
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -74,7 +74,7 @@ def _root(
     """Audio question answering without an audio model: captions of a clip, a text model that answers, a score."""
 
 
-for _commands in (making, ablate, reproduce, reading, report, listing, doctor):
+for _commands in (making, ablate, reproduce, judge, reading, report, leaderboard, listing, doctor):
     _commands.register(app)
 
 

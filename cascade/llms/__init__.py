@@ -87,10 +87,10 @@ def check(spec: LLMSpec, execution: Execution) -> None:
         local.check()
 
 
-def check_access(spec: LLMSpec, execution: Execution) -> None:
+def check_access(spec: LLMSpec, execution: Execution, option: str = "--llm") -> None:
     """Raise ProviderStop for a model that nobody knows and for a key that is missing, before anything takes time.
 
-    An endpoint of the user's own (`api_base`) may need neither.
+    An endpoint of the user's own (`api_base`) may need neither. `option` is the flag that named the model.
     """
     if spec.model == "fake" or is_local(spec.model) or execution.api_base:
         return
@@ -99,9 +99,9 @@ def check_access(spec: LLMSpec, execution: Execution) -> None:
     from cascade.llms import litellm
 
     # litellm takes seconds to import, knows every name, and reads a .env file, where a key may be.
-    litellm.place(spec.model)
+    litellm.place(spec.model, asked=f"{option} {spec.model}")
     if variable := keys.missing(spec.model):
-        raise ProviderStop(f"--llm {spec.model}: the key is missing: export {variable}=…")
+        raise ProviderStop(f"{option} {spec.model}: the key is missing: export {variable}=…")
 
 
 def price(spec: LLMSpec, execution: Execution) -> Price | None:
@@ -121,15 +121,19 @@ def counter(model: str) -> tuple[Callable[[Prompt], int], str]:
 
 
 @asynccontextmanager
-async def connect(spec: LLMSpec, execution: Execution) -> AsyncIterator[LLM]:
-    """The model, ready to be asked, with retries. Raises UserError where it cannot be had."""
+async def connect(spec: LLMSpec, execution: Execution, option: str = "--llm") -> AsyncIterator[LLM]:
+    """The model, ready to be asked, with retries; `option` is the flag that named it.
+
+    Raises UserError where it cannot be had.
+    """
     if spec.model == "fake":
         yield fake.complete
         return
     from cascade.llms import litellm
 
     if not is_local(spec.model):
-        async with litellm.client(spec.model, execution.api_base, None, execution.timeout) as llm:
+        name = f"{option} {spec.model}"
+        async with litellm.client(spec.model, execution.api_base, None, execution.timeout, name) as llm:
             within = budgeted(llm, price(spec, execution), execution.budget)
             yield retrying(paced(within, Gate(execution.concurrency), execution.rpm, execution.tpm), execution.retries)
         return
