@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 Row = Sequence[str]
 FORMATS = ("text", "md", "csv", "latex")
@@ -19,9 +19,9 @@ _LATEX = str.maketrans(
 )
 
 
-def render(header: Row, rows: Sequence[Row], form: str = "text") -> str:
-    """The table in one of FORMATS, ending in a newline. The first column is set flush left, the others flush right."""
-    return {"text": _text, "md": _markdown, "csv": _csv, "latex": _latex}[form](header, rows)
+def render(header: Row, rows: Sequence[Row], form: str = "text", left: Collection[int] = (0,)) -> str:
+    """The table in one of FORMATS, ending in a newline. The columns in `left` are set flush left, the others right."""
+    return {"text": _text, "md": _markdown, "csv": _csv, "latex": _latex}[form](header, rows, left)
 
 
 def words(header: Row, rows: Sequence[Row]) -> str:
@@ -50,35 +50,36 @@ def _columns(char: str) -> int:
     return 2 if unicodedata.east_asian_width(char) in "WF" else 1
 
 
-def _text(header: Row, rows: Sequence[Row]) -> str:
+def _text(header: Row, rows: Sequence[Row], left: Collection[int]) -> str:
     lines = [[plain(cell).replace("\n", " ").replace("\t", " ") for cell in row] for row in (header, *rows)]
     widths = [max(map(width, column)) for column in zip(*lines, strict=True)]
-    return "".join(_aligned(line, widths) + "\n" for line in lines)
+    return "".join(_aligned(line, widths, left) + "\n" for line in lines)
 
 
-def _aligned(line: Row, widths: Sequence[int]) -> str:
-    first, *rest = (" " * (size - width(cell)) for cell, size in zip(line, widths, strict=True))
-    return (line[0] + first + "".join(f"  {pad}{cell}" for pad, cell in zip(rest, line[1:], strict=True))).rstrip()
+def _aligned(line: Row, widths: Sequence[int], left: Collection[int]) -> str:
+    pads = [" " * (size - width(cell)) for cell, size in zip(line, widths, strict=True)]
+    cells = zip(line, pads, strict=True)
+    return "  ".join(cell + pad if at in left else pad + cell for at, (cell, pad) in enumerate(cells)).rstrip()
 
 
-def _markdown(header: Row, rows: Sequence[Row]) -> str:
+def _markdown(header: Row, rows: Sequence[Row], left: Collection[int]) -> str:
     def line(cells: Row) -> str:
         return "| " + " | ".join(plain(cell).replace("|", r"\|").replace("\n", " ") for cell in cells) + " |\n"
 
-    return line(header) + line([":--", *["--:"] * (len(header) - 1)]) + "".join(map(line, rows))
+    return line(header) + line([":--" if at in left else "--:" for at in range(len(header))]) + "".join(map(line, rows))
 
 
-def _csv(header: Row, rows: Sequence[Row]) -> str:
+def _csv(header: Row, rows: Sequence[Row], left: Collection[int]) -> str:
     out = io.StringIO()
     csv.writer(out, lineterminator="\n").writerows([header, *rows])
     return out.getvalue()
 
 
-def _latex(header: Row, rows: Sequence[Row]) -> str:
+def _latex(header: Row, rows: Sequence[Row], left: Collection[int]) -> str:
     def line(cells: Row) -> str:
         return " & ".join(" ".join(plain(cell).split()).translate(_LATEX) for cell in cells) + r" \\" + "\n"
 
-    columns = "l" + "r" * (len(header) - 1)
+    columns = "".join("l" if at in left else "r" for at in range(len(header)))
     top, middle, bottom = (f"\\{part}rule\n" for part in ("top", "mid", "bottom"))
     body = "".join(map(line, rows))
     return f"\\begin{{tabular}}{{{columns}}}\n{top}{line(header)}{middle}{body}{bottom}\\end{{tabular}}\n"

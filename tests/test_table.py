@@ -89,3 +89,10 @@ def test_control_characters_never_reach_a_terminal(hostile: str) -> None:
 def test_an_unknown_format_is_a_bug_of_the_caller() -> None:
     with pytest.raises(KeyError, match="html"):
         render(HEADER, ROWS, "html")
+
+
+def test_columns_of_words_are_set_left() -> None:
+    rows = [["a", "b", "10"], ["long", "word", "9"]]
+    assert render(["x", "y", "n"], rows, "text", (0, 1)) == "x     y      n\na     b     10\nlong  word   9\n"
+    assert render(["x", "y", "n"], rows, "md", (0, 1)).splitlines()[1] == "| :-- | :-- | --: |"
+    assert "{llr}" in render(["x", "y", "n"], rows, "latex", (0, 1))

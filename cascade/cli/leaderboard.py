@@ -67,7 +67,8 @@ def _show(groups: Sequence[Sequence[Entry]], by: Sequence[str], form: str) -> No
 
     values = _values(groups, by)
     table = (_machines if form == "csv" else _people)(groups, names, values)
-    typer.echo(render(table[0], table[1:], "text" if form == "table" else form), nl=False)
+    words = [at for at, name in enumerate(table[0]) if name in ("model", "captions", "prompt", "items", "run")]
+    typer.echo(render(table[0], table[1:], "text" if form == "table" else form, words), nl=False)
     if form == "table":
         typer.echo("\nmmar: the official matcher; strict: equality with the gold choice. 95 % Wilson intervals.")
     if len(groups) > 1:
