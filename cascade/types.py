@@ -127,7 +127,8 @@ class Execution:
     """How a run is done; nothing here may change a result. `timeout` is in seconds a call.
 
     `budget` is what may be spent (a `budget.Purse`, or None), `price` the user's word for what tokens cost; `rpm` and
-    `tpm` are the requests and tokens that the provider allows a minute.
+    `tpm` are the requests and tokens that the provider allows a minute. `bundles` maps a slot to the file of captions
+    that fills it: there nothing is heard.
     """
 
     cache: Path
@@ -142,6 +143,7 @@ class Execution:
     price: str | None = None
     rpm: float | None = None
     tpm: float | None = None
+    bundles: Mapping[str, Path] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

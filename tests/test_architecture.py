@@ -19,17 +19,20 @@ LAYERS = {
     0: "types errors hashing",
     1: "jsonl stats table codec audio progress markers budget provenance",
     2: "runs prompting extracting plugins ablations datasets scorers predictions",
-    3: "sampling marking scoring comparing families cache captioners backends llms",
+    3: "sampling marking scoring comparing families cache bundles captioners backends llms",
     4: "reporting exporting verifying captioning asking planning judging",
     5: "cli",
 }
 LAYER = {name: layer for layer, names in LAYERS.items() for name in names.split()}
 READING = frozenset(["sampling", "marking", "scoring", "comparing", "families", "reporting", "exporting", "verifying"])
-MAKING = frozenset(["cache", "captioners", "backends", "llms", "captioning", "asking", "planning", "judging"])
+MAKING = frozenset(
+    ["cache", "bundles", "captioners", "backends", "llms", "captioning", "asking", "planning", "judging"]
+)
 # Engines are built where they run: a backend is given the spec, and builds from it.
 # An engine may ask a model elsewhere, by the one door to such models.
 SIDEWAYS = {
     ("backends", "captioners"),
+    ("bundles", "cache"),
     ("captioners", "llms"),
     ("predictions", "datasets"),
     ("datasets", "plugins"),
@@ -52,6 +55,7 @@ HEAVY = {
     "litellm": {"llms/litellm.py"},
     "diskcache": {"cache.py"},
     "ray": {"backends/ray.py"},
+    "zstandard": {"bundles.py"},
     "typer": {"cli"},
     "rich": {"progress.py", "cli"},
     "whisper": {"captioners"},

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -53,7 +53,7 @@ Captions = Annotated[
     typer.Option(
         "--captions",
         metavar="SLOT=ENGINE,…",
-        help=f"Who listens for what; `none` asks blind. Else {DEFAULT}; for the demo set {EMBEDDED}.",
+        help=f"Who listens for what, or a bundle; `none` asks blind. Else {DEFAULT}; for the demo set {EMBEDDED}.",
     ),
 ]
 CaptionParam = Annotated[
@@ -130,11 +130,15 @@ Joined = Annotated[
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Listening:
-    """The captioners that were asked for, where the local files are that they name, and who serves which model."""
+    """The captioners that were asked for, where the local files are that they name, and who serves which model.
+
+    `bundles` maps each slot that is filled from a file of captions to that file.
+    """
 
     specs: tuple[CaptionerSpec, ...]
     files: dict[str, Path]
     endpoints: dict[str, str]
+    bundles: dict[str, Path] = field(default_factory=dict)
 
     @property
     def audio(self) -> bool:
@@ -154,6 +158,8 @@ def listening(captions: str, params: list[str] | None) -> Listening:
     from cascade import captioners
     from cascade.errors import UnknownName
 
+    if captions.endswith((".jsonl", ".zst")) and "=" not in captions:
+        captions = _whole_bundle(captions)
     entries = captioners.parse(captions)
     extra: dict[str, dict[str, str]] = {slot: {} for slot, _, _ in entries}
     for key, value in captioners.pairs(params or (), "--caption-param").items():
@@ -161,16 +167,52 @@ def listening(captions: str, params: list[str] | None) -> Listening:
         if slot not in extra:
             raise UnknownName("slot", slot, extra, f"in --caption-param {key}={value}; write it as SLOT.KEY=VALUE")
         extra[slot][name] = value
-    merged = [(slot, name, {**given, **extra[slot]}) for slot, name, given in entries]
+    asked = [(slot, name, {**given, **extra[slot]}) for slot, name, given in entries]
+    bundled = {slot: _bundled(slot, given) for slot, name, given in asked if name == "bundle"}
+    merged = [entry for entry in asked if entry[1] != "bundle"]
     addresses = [given.pop("api_base", None) if captioners.asks(name) else None for _, name, given in merged]
     made = [captioners.specify(slot, name, given) for slot, name, given in merged]
     for (slot, _, _), at in zip(merged, addresses, strict=True):
         address(at, f"{slot}.api_base")
+    specs = {spec.slot: spec for spec in (*(spec for spec, _ in made), *(spec for spec, _ in bundled.values()))}
     return Listening(
-        specs=tuple(spec for spec, _ in made),
+        specs=tuple(specs[slot] for slot, _, _ in entries),
+        bundles={slot: path for slot, (_, path) in bundled.items()},
         files={key: at for _, files in made for key, at in files.items()},
         endpoints={str(spec.params["model"]): at for (spec, _), at in zip(made, addresses, strict=True) if at},
     )
+
+
+def _whole_bundle(path: str) -> str:
+    """What `--captions FILE` stands for: each slot of the bundle, filled from it."""
+    from cascade import bundles
+
+    slots = dict.fromkeys(spec.slot for spec in bundles.manifest(Path(path).expanduser()).captioners)
+    return ",".join(f"{slot}=bundle(path={path})" for slot in slots) or "none"
+
+
+def _bundled(slot: str, given: dict[str, str]) -> tuple[CaptionerSpec, Path]:
+    """The captioner of a bundle that filled a slot, and the bundle. Raises UserError where it has none, or several."""
+    from cascade import bundles
+    from cascade.errors import UserError
+
+    if "path" not in given:
+        raise UserError(f"--captions {slot}=bundle: give the file: {slot}=bundle(path=FILE)")
+    path = Path(given["path"]).expanduser()
+    there = [spec for spec in bundles.manifest(path).captioners if spec.slot == slot]
+    known = [{"engine": spec.name, "version": spec.version, **spec.params} for spec in there]
+    wanted = {key: value for key, value in given.items() if key != "path"}
+    fits = [all(str(one.get(key)) == value for key, value in wanted.items()) for one in known]
+    if sum(fits) != 1:
+        raise UserError(
+            f"{path} has {sum(fits)} captioners for --captions {slot}=bundle({_spelled(given)}); "
+            f"there {'is' if len(known) == 1 else 'are'}: {'; '.join(map(_spelled, known)) or 'none for this slot'}"
+        )
+    return there[fits.index(True)], path
+
+
+def _spelled(params: dict[str, Any]) -> str:
+    return ",".join(f"{key}={value}" for key, value in params.items())
 
 
 def address(given: str | None, option: str) -> str | None:
@@ -266,7 +308,7 @@ def execution(
         endpoints=heard_by.endpoints,
         **calls,
     )
-    return Execution(cache=kept, runs=Path("runs"), host=host, **how)
+    return Execution(cache=kept, runs=Path("runs"), host=host, bundles=heard_by.bundles, **how)
 
 
 def known_format(form: str, known: tuple[str, ...] = FORMATS) -> str:
