@@ -17,14 +17,16 @@ PACKAGE = Path(__file__).parent.parent / "cascade"
 # Making and reading stand side by side in layers 3 and 4, and never import each other.
 LAYERS = {
     0: "types errors hashing",
-    1: "jsonl stats table codec audio progress markers budget provenance",
+    1: "jsonl stats table codec audio progress markers budget provenance shards",
     2: "runs prompting extracting plugins ablations datasets scorers predictions",
-    3: "sampling marking scoring comparing families cache bundles captioners backends llms",
+    3: "sampling marking merging scoring comparing families cache bundles captioners backends llms",
     4: "reporting exporting verifying captioning asking planning judging",
     5: "cli",
 }
 LAYER = {name: layer for layer, names in LAYERS.items() for name in names.split()}
-READING = frozenset(["sampling", "marking", "scoring", "comparing", "families", "reporting", "exporting", "verifying"])
+READING = frozenset(
+    ["sampling", "marking", "merging", "scoring", "comparing", "families", "reporting", "exporting", "verifying"]
+)
 MAKING = frozenset(
     ["cache", "bundles", "captioners", "backends", "llms", "captioning", "asking", "planning", "judging"]
 )

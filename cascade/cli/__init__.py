@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from cascade import __version__
-from cascade.cli import ablate, doctor, keeping, listing, making, options, reading
+from cascade.cli import ablate, doctor, keeping, listing, making, options, reading, shared
 from cascade.errors import CascadeError
 
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -75,6 +75,7 @@ def _root(
 
 for _register in (
     making.register,
+    shared.register,
     ablate.register,
     reading.register,
     listing.register,

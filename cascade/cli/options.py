@@ -73,6 +73,10 @@ Limit = Annotated[
 Only = Annotated[
     list[str] | None, typer.Option("--only", metavar="TAG=VALUE", help="Only items with this tag. Repeatable.")
 ]
+Shard = Annotated[
+    str | None,
+    typer.Option("--shard", metavar="I/N", help="Only part I of N, by the clips; `cascade merge` joins them."),
+]
 ApiBase = Annotated[str | None, typer.Option("--api-base", metavar="URL", help="An OpenAI-compatible endpoint.")]
 Concurrency = Annotated[
     int, typer.Option("--concurrency", min=1, metavar="N", help="Calls to a model in flight at most.")
