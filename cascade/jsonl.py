@@ -6,6 +6,7 @@ a writer cuts the file back to its last newline when it opens it.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import tempfile
@@ -150,6 +151,11 @@ def _lock(handle: int, path: Path) -> None:
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
+        if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
+            raise RunError(
+                f"{path.parent}: its disk keeps no locks ({error.strerror}), as some network disks do not; "
+                "give --out a folder on another disk"
+            ) from error
         raise RunError(f"{path.parent}: another process is writing this run; wait for it, or give --out") from error
 
 

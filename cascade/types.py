@@ -107,7 +107,8 @@ class Host:
     `scratch` is a folder for what an engine computes once and may find again (text embeddings); None keeps nothing.
     For engines that ask a model elsewhere: `endpoints` maps the model that a spec names to the address that serves it,
     `concurrency` is calls in flight at most, `retries` and `timeout` (seconds) are a call's, `budget` is what may be
-    spent (a `budget.Purse`, or None).
+    spent (a `budget.Purse`, or None). For backends that have workers: `workers` has `pool` (how many), `num_gpus` and
+    `num_cpus` (what one takes), for every engine or, as `speech.pool`, for one slot's.
     """
 
     device: str = "auto"
@@ -120,6 +121,7 @@ class Host:
     retries: int = 6
     timeout: float = 600.0
     budget: Any = None
+    workers: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -71,6 +71,7 @@ def caption(
     retries: o.Retries = 6,
     timeout: o.Timeout = 600.0,
     backend: o.Backend = "local",
+    worker: o.Worker = None,
     device: o.Device = "auto",
     batch: o.Batch = 32,
     threads: o.Threads = 0,
@@ -89,7 +90,7 @@ def caption(
     items = shards.split(shard, items)[1] if shard else items
     how = o.execution(
         cache, heard_by, device, batch, threads,
-        backend=backend, concurrency=concurrency, retries=retries, timeout=timeout,
+        backend=backend, worker=worker, concurrency=concurrency, retries=retries, timeout=timeout,
     )  # fmt: skip
     heard = captioning.caption(items, loaded.root, heard_by.specs, how, bars) if items else []
     engines = {spec.slot: spec.name for spec in heard_by.specs}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -109,6 +110,14 @@ Rpm = Annotated[float | None, typer.Option("--rpm", min=0.001, metavar="N", help
 Tpm = Annotated[float | None, typer.Option("--tpm", min=0.001, metavar="N", help="Tokens a minute at most.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what it would take, and do nothing.")]
 Backend = Annotated[str, typer.Option("--backend", metavar="NAME", help="Where captioners run.")]
+Worker = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--worker",
+        metavar="[SLOT.]KEY=N",
+        help="Of the ray backend: pool, num_gpus or num_cpus, a worker's. Repeatable.",
+    ),
+]
 Cache = Annotated[
     Path | None,
     typer.Option("--cache", metavar="DIR", help="Where captions are kept (else $CASCADE_CACHE, else cache/)."),
@@ -292,9 +301,10 @@ def execution(
     batch: int = 1,
     threads: int = 0,
     files: dict[str, Path] | None = None,
+    worker: list[str] | None = None,
     **how: Any,
 ) -> Execution:
-    """How a command is carried out; `files` are a local model's, `how` are fields of Execution."""
+    """How a command is carried out; `files` are a local model's, `worker` is --worker, `how` fields of Execution."""
     from cascade.budget import Purse
     from cascade.types import Execution, Host
 
@@ -310,9 +320,28 @@ def execution(
         files={**heard_by.files, **(files or {})},
         scratch=kept / "scratch",
         endpoints=heard_by.endpoints,
+        workers=_workers(worker, {spec.slot for spec in heard_by.specs}),
         **calls,
     )
     return Execution(cache=kept, runs=Path("runs"), host=host, bundles=heard_by.bundles, **how)
+
+
+def _workers(given: list[str] | None, slots: set[str]) -> dict[str, float]:
+    """`--worker` as numbers. Raises UserError for a key, a slot or a number that is none."""
+    from cascade import captioners
+    from cascade.errors import UnknownName, UserError
+
+    found: dict[str, float] = {}
+    for key, value in captioners.pairs(given or (), "--worker").items():
+        slot, _, name = key.rpartition(".")
+        if name not in ("pool", "num_gpus", "num_cpus"):
+            raise UnknownName("worker's number", name, ("pool", "num_gpus", "num_cpus"), f"in --worker {key}={value}")
+        if slot and slot not in slots:
+            raise UnknownName("slot", slot, slots, f"in --worker {key}={value}")
+        if not re.fullmatch(r"\d+" if name == "pool" else r"\d+(\.\d+)?", value):
+            raise UserError(f"--worker {key}={value}: a number is needed, as in --worker {key}=1")
+        found[key] = float(value)
+    return found
 
 
 def known_format(form: str, known: tuple[str, ...] = FORMATS) -> str:

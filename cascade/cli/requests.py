@@ -54,6 +54,7 @@ class Request:
     rpm: o.Rpm = None
     tpm: o.Tpm = None
     backend: o.Backend = "local"
+    worker: o.Worker = None
     device: o.Device = "auto"
     batch: o.Batch = 32
     threads: o.Threads = 0
@@ -124,7 +125,7 @@ def asking(request: Request, heard_by: Listening) -> tuple[LLMSpec, Execution]:
         effort=request.reasoning_effort, max_tokens=request.max_tokens, thinking=request.thinking_budget,
     )  # fmt: skip
     passed = ("backend", "api_base", "concurrency", "retries", "timeout", "budget", "price", "rpm", "tpm")
-    calls = {name: getattr(request, name) for name in passed}
+    calls = {name: getattr(request, name) for name in passed} | {"worker": request.worker}
     return asked, o.execution(request.cache, heard_by, request.device, request.batch, request.threads, files, **calls)
 
 
