@@ -12,9 +12,11 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
+import sys
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from time import monotonic
@@ -66,6 +68,7 @@ def _cluster() -> Iterator[None]:
         yield
         return
     address = os.environ.get("RAY_ADDRESS", "")
+    _knock(address)
     # A cluster of our own talks to this machine only, and tells nobody that it is there.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     own: dict[str, Any] = {"include_dashboard": False, "_node_ip_address": "127.0.0.1", "object_store_memory": 1 << 28}
@@ -75,10 +78,25 @@ def _cluster() -> Iterator[None]:
         where = f"RAY_ADDRESS={address}" if address else "a local Ray"
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"--backend ray: {where} cannot be used ({reason}); `ray status` says what is there") from error
-    try:
-        yield
-    finally:
-        ray.shutdown()
+    # Ray prints what befalls its workers to stdout, where results go: such notes belong on stderr.
+    with redirect_stdout(sys.stderr):
+        try:
+            yield
+        finally:
+            ray.shutdown()
+
+
+def _knock(address: str) -> None:
+    """Whether anyone is at a HOST:PORT; Ray itself tries for minutes. Raises UserError."""
+    host, _, port = address.rpartition(":")
+    if host and "/" not in host and port.isdigit():
+        try:
+            socket.create_connection((host, int(port)), timeout=10).close()
+        except OSError as error:
+            raise UserError(
+                f"--backend ray: nobody answers at RAY_ADDRESS={address} ({error}); give the address that "
+                "`ray start --head` printed, or unset it for a local Ray"
+            ) from error
 
 
 @dataclass(slots=True, kw_only=True)
