@@ -6,6 +6,7 @@ Each entry is one JSON text that carries what its key was made from, so `verify`
 from __future__ import annotations
 
 import json
+import re
 import sqlite3
 import warnings
 from collections.abc import Callable, Iterator
@@ -234,13 +235,18 @@ class CaptionCache:
             ) from error
 
 
-def _file_system(folder: Path) -> str:
+def _file_system(folder: Path, table: Path = Path("/proc/self/mounts")) -> str:
     """The kind of file system that a folder lies on, by Linux's table of mounts; `""` where there is no such table."""
     try:
-        lines = Path("/proc/self/mounts").read_text(encoding="utf-8", errors="replace").splitlines()
+        lines = table.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         return ""
-    mounts = [(Path(fields[1].replace("\\040", " ")), fields[2]) for fields in (line.split(" ") for line in lines)]
+    mounts = [(Path(_unescaped(fields[1])), fields[2]) for fields in (line.split(" ") for line in lines)]
     here = folder.resolve()
     inside = [(len(at.parts), place, kind) for place, (at, kind) in enumerate(mounts) if here.is_relative_to(at)]
     return max(inside, default=(0, 0, ""))[2]
+
+
+def _unescaped(text: str) -> str:
+    """A path as the table writes it: a space is \\040."""
+    return re.sub(r"\\([0-7]{3})", lambda code: chr(int(code[1], 8)), text)
