@@ -277,4 +277,5 @@ def _needs(spec: CaptionerSpec, host: Host, nodes: Sequence[Mapping[str, float]]
 def _room(nodes: Sequence[Mapping[str, float]], needs: Mapping[str, float]) -> int:
     """How many workers the nodes hold together, were they idle."""
     wanted = {"CPU": needs["num_cpus"], "GPU": needs["num_gpus"]}
-    return sum(min(int(node.get(kind, 0) / amount) for kind, amount in wanted.items() if amount) for node in nodes)
+    fits = [[int(node.get(kind, 0) / amount) for kind, amount in wanted.items() if amount] for node in nodes]
+    return sum(min(counts, default=1) for counts in fits)
