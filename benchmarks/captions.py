@@ -124,7 +124,7 @@ def _ffmpeg(folder: Path) -> str:
     if not shutil.which("ffmpeg"):
         if find_spec("imageio_ffmpeg") is None:
             raise SystemExit("the whisper command needs ffmpeg: install it, or pip install imageio-ffmpeg")
-        import imageio_ffmpeg  # type: ignore[import-not-found,unused-ignore]
+        import imageio_ffmpeg
 
         (folder / "ffmpeg").symlink_to(imageio_ffmpeg.get_ffmpeg_exe())
     return str(folder)

@@ -16,16 +16,28 @@ PACKAGE = Path(__file__).parent.parent / "cascade"
 
 # Making and reading stand side by side in layers 3 and 4, and never import each other.
 LAYERS = {
-    0: "types errors hashing",
-    1: "jsonl stats table codec audio progress markers budget provenance shards",
-    2: "runs prompting extracting plugins ablations datasets scorers predictions",
+    0: "types errors hashing wording",
+    1: "jsonl stats table codec audio progress markers denial labels budget provenance shards",
+    2: "runs prompting mentions extracting plugins ablations datasets scorers predictions",
     3: "sampling marking merging scoring comparing families cache bundles captioners backends llms",
-    4: "reporting exporting verifying captioning asking planning judging",
+    4: "reproducing reporting exporting verifying captioning asking planning judging",
     5: "cli",
+    6: "interface",
 }
 LAYER = {name: layer for layer, names in LAYERS.items() for name in names.split()}
 READING = frozenset(
-    ["sampling", "marking", "merging", "scoring", "comparing", "families", "reporting", "exporting", "verifying"]
+    [
+        "sampling",
+        "marking",
+        "merging",
+        "scoring",
+        "comparing",
+        "families",
+        "reproducing",
+        "reporting",
+        "exporting",
+        "verifying",
+    ]
 )
 MAKING = frozenset(
     ["cache", "bundles", "captioners", "backends", "llms", "captioning", "asking", "planning", "judging"]
@@ -36,6 +48,7 @@ SIDEWAYS = {
     ("backends", "captioners"),
     ("bundles", "cache"),
     ("captioners", "llms"),
+    ("extracting", "mentions"),
     ("predictions", "datasets"),
     ("datasets", "plugins"),
     ("ablations", "runs"),

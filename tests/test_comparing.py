@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import random
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,18 +26,18 @@ def row(number: int, said: str | None, **more: Any) -> dict[str, Any]:
     return {**question, **tags, **({} if said is None else {"answer_prediction": said}), **more}
 
 
-def write(name: str, said: list[str | None], **more: Any) -> Path:
+def write(name: str, said: Sequence[str | None], **more: Any) -> Path:
     path = Path(f"{name}.jsonl")
     path.write_text("".join(json.dumps(row(number, one, **more)) + "\n" for number, one in enumerate(said)))
     return path
 
 
-def judged(name: str, said: list[str | None], **more: Any) -> Judged:
+def judged(name: str, said: Sequence[str | None], **more: Any) -> Judged:
     return marking.judged(write(name, said, **more))
 
 
 # Of nine items both get 0, 1 right, only a 2 to 5, only b 6, neither 7 and 8; 0, 3 and 6 are music.
-A: list[str | None] = ["rain"] * 6 + ["a dog", "a dog", None]
+A: list[str | None] = [*["rain"] * 6, "a dog", "a dog", None]
 B: list[str | None] = ["rain", "rain", "a dog", "a siren", "a dog", None, "rain", "a dog", "applause"]
 
 

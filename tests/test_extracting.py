@@ -95,6 +95,7 @@ READ: list[Case] = [
     ("<THINK>a dog</THINK>B", PETS, "a cat"),
     ("Answer: a cat\n<think>or is the answer: a dog", PETS, "a cat"),
     ("Answer: rain\nCorrection: bell", SOUNDS, "bell"),
+    ("Answer: A. No wait, B.", SOUNDS, "bell"),
     ("Answer: rain, because no bell-like tone is heard", ("rain", "hail"), "rain"),
     # other languages
     ("答案：猫", CHINESE, "猫"),
@@ -157,7 +158,6 @@ UNREAD: list[Case] = [
     ("Answer: (A) or (B)", SOUNDS, ""),
     ("Answer: A/B", SOUNDS, ""),
     ("Answer: B, or possibly C", PETS, ""),
-    ("Answer: A. No wait, B.", SOUNDS, ""),
     ('Answer: "a dog", "a cat"', PETS, ""),
     ('Answer: "a cat", or maybe "a dog"', PETS, ""),
     ('{"answer": ["A", "B"]}', SOUNDS, ""),

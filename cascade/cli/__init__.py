@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from cascade import __version__
-from cascade.cli import ablate, doctor, keeping, listing, making, options, reading, shared
+from cascade.cli import ablate, doctor, keeping, listing, making, options, reading, reproduce, shared
 from cascade.errors import CascadeError
 
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -73,16 +73,8 @@ def _root(
     """Audio question answering without an audio model: captions of a clip, a text model that answers, a score."""
 
 
-for _register in (
-    making.register,
-    shared.register,
-    ablate.register,
-    reading.register,
-    listing.register,
-    keeping.register,
-    doctor.register,
-):
-    _register(app)
+for _commands in (making, shared, ablate, reproduce, reading, listing, keeping, doctor):
+    _commands.register(app)
 
 
 def main() -> None:

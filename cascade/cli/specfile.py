@@ -30,17 +30,22 @@ def read(path: Path, flags: Mapping[str, bool]) -> dict[str, Any]:
         raise UserError(f"--spec {path}: is empty; `flag: value` lines are needed")
     if not isinstance(found, dict):
         raise UserError(f"--spec {path}: `flag: value` lines are needed, not {type(found).__name__}")
+    return typed(found, flags, f"--spec {path}")
+
+
+def typed(found: Mapping[Any, Any], flags: Mapping[str, bool], place: str) -> dict[str, Any]:
+    """Flags and their values, out of a file, as they would have been typed. Raises as `read` does, naming the place."""
     said: dict[str, Any] = {}
     for key, value in found.items():
         name = str(key).replace("_", "-")
         if name not in flags:
-            raise UnknownName("flag", name, flags, f"in --spec {path}")
+            raise UnknownName("flag", name, flags, f"in {place}")
         if value is not None:
             # TOML reads `speech.model = …` as a table in a table.
             value = _dotted(value) if name == "caption-param" else value
             if name == "only":
                 value = _each(value)
-            said[name] = _typed(value, flags[name], f"--spec {path}: {name}")
+            said[name] = _typed(value, flags[name], f"{place}: {name}")
     return said
 
 

@@ -1,0 +1,194 @@
+"""`cascade reproduce`: the published cascade rows, run by our protocol, beside what was published."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import fields, replace
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from cascade.cli import options as o
+from cascade.cli.requests import Job, Request, carry_out, complain, prepare, taking
+from cascade.cli.scores import percent
+
+if TYPE_CHECKING:
+    from cascade.reproducing import Beside, Reproduced, Row
+
+# What a row says itself.
+_ROWS_OWN = ("llm", "spec", "prompt", "param", "reasoning_effort", "max_tokens", "thinking_budget", "samples")
+_REPEATED = ("caption-param", "param")
+_LEGEND = """
+Published and ours by the official matcher; 95 % Wilson interval of ours; "differs": the published figure is outside it.
+The captions behind the published rows, and most of their prompts, are not published: the protocol here is ours, so a
+difference is one of protocols as much as of models."""
+
+
+def register(app: typer.Typer) -> None:
+    """Add this command."""
+    app.command()(reproduce)
+
+
+@taking(*_ROWS_OWN)
+def reproduce(
+    request: Request,
+    rows: Annotated[list[str] | None, typer.Argument(metavar="[ROW]…", help="Of --list; all unless named.")] = None,
+    *,
+    models: Annotated[
+        str | None, typer.Option("--models", metavar="MODEL,…", help="Other models on one row's captions.")
+    ] = None,
+    listed: Annotated[bool, typer.Option("--list", help="List the rows, and run nothing.")] = False,
+    form: o.Form = "table",
+) -> None:
+    """Run the published cascade rows, and print ours beside theirs.
+
+    A row whose key or endpoint is missing is named and passed over. Captions are ours: the papers' are unpublished.
+    """
+    o.known_format(form)
+    wanted = _wanted(rows or [], models)
+    if listed:
+        _list(form)
+        return
+    asked = [model.strip() for model in models.split(",") if model.strip()] if models else []
+    jobs = _jobs(wanted, asked, request)
+    if request.dry_run:
+        _say_plans(jobs)
+        return
+    done, left = _carry_out(jobs)
+    if done:
+        _warn_of_other_items(done)
+        show(done, form)
+    if left or not done:
+        raise typer.Exit(3 if done else 2)
+
+
+def _wanted(names: Sequence[str], models: str | None) -> list[Row]:
+    from cascade import reproducing
+    from cascade.errors import UnknownName, UserError
+
+    known = reproducing.rows()
+    for name in names:
+        if name not in known:
+            raise UnknownName("row", name, known, "cascade reproduce --list shows them")
+    if models and len(names) != 1:
+        raise UserError(f"--models {models}: name the one row whose captions they are asked on")
+    return [known[name] for name in names or known]
+
+
+def _list(form: str) -> None:
+    from cascade import reproducing
+    from cascade.codec import to_json
+    from cascade.jsonl import dumps
+    from cascade.table import words
+
+    found = reproducing.rows().values()
+    if form == "json":
+        typer.echo(dumps([to_json(row) for row in found]))
+        return
+    cells = [[row.name, percent(row.published[reproducing.WHOLE]), row.title, row.source] for row in found]
+    typer.echo(words(["row", "published", "what", "source"], cells), nl=False)
+
+
+def _jobs(rows: Sequence[Row], models: Sequence[str], request: Request) -> dict[str, tuple[Row, Job]]:
+    """Each row's run, or with several models each model's on one row, by the name that is shown."""
+    found = {}
+    for row in rows:
+        for model in models or [str(row.run["llm"])]:
+            name = f"{row.name} ({model})" if models else row.name
+            found[name] = row, _job(row, model, name, request)
+    return found
+
+
+def _job(row: Row, model: str, name: str, request: Request) -> Job:
+    job = prepare(_asked(row, model, request))
+    return replace(job, path=request.out / name.replace("/", "-")) if request.out else job
+
+
+def _asked(row: Row, model: str, request: Request) -> Request:
+    """The row's flags under the user's own: captions that are given take the place of the row's."""
+    from cascade.captioners import pairs
+    from cascade.cli import specfile
+
+    flags = {one.name.replace("_", "-"): one.name.replace("_", "-") in _REPEATED for one in fields(Request)}
+    said: Mapping[str, Any] = specfile.typed(row.run, flags, f"the row {row.name}")
+    given = {name.replace("-", "_"): value for name, value in said.items()}
+    if request.captions:
+        given.update(captions=request.captions, caption_param=[])
+    own = pairs(request.caption_param or (), "--caption-param")
+    merged = {**pairs(given.get("caption_param", ()), f"the row {row.name}"), **own}
+    given["caption_param"] = [f"{key}={value}" for key, value in merged.items()]
+    return replace(request, **{**given, "llm": model, "out": None})
+
+
+def _say_plans(jobs: Mapping[str, tuple[Row, Job]]) -> None:
+    from cascade import planning
+
+    for name, (_, job) in jobs.items():
+        plan = planning.plan(job.path, job.items, job.loaded.root, job.spec, job.template, job.how)
+        typer.echo(f"{name}: {job.path}")
+        typer.echo("\n".join(f"  {line}" for line in planning.lines(plan)) + "\n")
+    o.note("dry run: nothing was heard, asked or written")
+
+
+def _carry_out(jobs: Mapping[str, tuple[Row, Job]]) -> tuple[list[Reproduced], bool]:
+    """The rows that could be run, and whether something in them failed; the others are named on stderr."""
+    from cascade import marking, reproducing
+    from cascade.errors import BudgetSpent, MissingExtra, ProviderStop, UserError
+
+    done, left = [], False
+    for name, (row, job) in jobs.items():
+        try:
+            run = carry_out(job)
+        except BudgetSpent:
+            raise
+        except UserError as error:
+            o.note(f"{name}: passed over: {error}")
+            left = left or not isinstance(error, ProviderStop | MissingExtra)
+            continue
+        left = complain(run) or left
+        theirs = job.spec.llm.model == row.run["llm"]
+        done.append(reproducing.beside(row, marking.judged(job.path), None if theirs else {}))
+    return done, left
+
+
+def _warn_of_other_items(done: Sequence[Reproduced]) -> None:
+    for count in {one.groups[""].n for one in done} - {1000}:
+        o.note(f"the published figures are of MMAR's 1000 items; these are of {count} others, or of a part of them")
+
+
+def show(done: Sequence[Reproduced], form: str) -> None:
+    """Print rows beside what was published."""
+    if form == "json":
+        from cascade.codec import to_json
+        from cascade.jsonl import dumps
+
+        for one in done:
+            typer.echo(dumps(to_json(one)))
+        return
+    from cascade.table import render
+
+    header = ["row", "n", "published", "ours", "95 %", "", "failed", "unread"]
+    rows = [cells for one in done for cells in _cells(one, indent=form == "table")]
+    typer.echo(render(header, rows, "text" if form == "table" else form), nl=False)
+    if form == "table":
+        typer.echo(_LEGEND)
+
+
+def _cells(one: Reproduced, *, indent: bool) -> list[list[str]]:
+    name = one.row if one.groups[""].published is not None else f"{one.row} captions + {one.llm}"
+    counts = {"": [str(one.failed), str(one.unread)]}
+    return [
+        [
+            (f"  {group}" if indent else f"{name}: {group}") if group else name,
+            *_figures(found),
+            *counts.get(group, ["", ""]),
+        ]
+        for group, found in one.groups.items()
+    ]
+
+
+def _figures(found: Beside) -> list[str]:
+    published = "-" if found.published is None else percent(found.published)
+    low, high = (f"{100 * end:.1f}" for end in found.ci95)
+    verdict = "" if found.differs is None else "differs" if found.differs else "agrees"
+    return [str(found.n), published, percent(found.accuracy), f"{low}-{high}", verdict]
