@@ -2,7 +2,8 @@
 
 The engines are the fakes, which take no time: what is measured is everything around them. A growth factor is the time
 per item at the largest size over that at a tenth of it, what starting takes left out: 1 is linear. It is taken from
-the processor's time, which other work on the machine changes little. The cluster is several nodes of Ray on this machine, with an engine that only waits: so two workers can be compared with one.
+the processor's time, which other work on the machine changes little. The cluster is several nodes of Ray on this
+machine, with an engine that only waits: so two workers can be compared with one.
 """
 
 from __future__ import annotations
