@@ -4,8 +4,9 @@ The cluster is the one that RAY_ADDRESS names, or a local one that ends with the
 batches, one to hear and one to come, so neither side ever holds the dataset; what it heard comes back a batch at a
 time. A worker that sees the clips on its own disk reads them there; to another their bytes travel with the batch.
 
-Workers are plain actors. When one is lost, with its node or alone, its batches are given to others and a new one is
-started: that costs a retry. A batch that loses a second worker is halved; a clip that has lost three is a failure.
+Workers are plain actors: Ray Data's pool outlives a killed worker too, but goes on for ever where a clip kills each
+that hears it. When one is lost, with its node or alone, its batches are given to others and a new one is started: that
+costs a retry. A batch that loses a second worker is halved; a clip that has lost three is a failure.
 """
 
 from __future__ import annotations
