@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 from cascade import ablations, llms, prompting, runs
 from cascade.errors import ProviderStop, ReplyError
@@ -31,6 +31,18 @@ from cascade.types import (
 
 _SILENT = 12  # questions in a row without an answer, or as many as are in flight
 _PASSING = frozenset({"connection", "timeout", "rate_limit", "server", "unreadable"})
+
+
+class Result(Protocol):
+    """A record of a call: what came of it."""
+
+    @property
+    def result(self) -> Completion | Failure:
+        """The reply, or why there is none."""
+
+
+Asked = TypeVar("Asked")
+Told = TypeVar("Told", bound=Result)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +75,9 @@ def ask(run: Run, heard: Sequence[Heard], log: Log, execution: Execution, track:
             log.append(answer)
             tick()
 
-        asyncio.run(_ask_all(_without_failures(questions, write), run, execution, write))
+        params = run.spec.llm.params
+        each = _without_failures(questions, write)
+        asyncio.run(fan_out(each, run.spec.llm, execution, lambda one, llm: ask_one(one, llm, params), write))
 
 
 def remaining(path: Path, items: Sequence[Item], samples: int) -> list[tuple[Item, int]]:
@@ -98,23 +112,41 @@ def _without_failures(questions: Iterable[Question], write: Callable[[Answer], N
             yield one
 
 
-async def _ask_all(
-    questions: Iterator[Question], run: Run, execution: Execution, write: Callable[[Answer], None]
+async def fan_out(
+    questions: Iterator[Asked],
+    spec: LLMSpec,
+    execution: Execution,
+    call: Callable[[Asked, LLM], Awaitable[Told]],
+    write: Callable[[Told], None],
+    option: str = "--llm",
 ) -> None:
+    """Put each question to the model, so many at once as `execution` says, and write what comes, by one writer.
+
+    `option` is the flag that named the model. Raises ProviderStop where nothing is answered any more.
+    """
     first = next(questions, None)
     if first is None:
         return  # Nothing to ask: no model is started.
-    async with llms.connect(run.spec.llm, execution) as llm:
-        dead = _Silence(max(_SILENT, execution.concurrency), run.spec.llm.model)
+    async with llms.connect(spec, execution, option) as llm:
+        dead = _Silence(max(_SILENT, execution.concurrency), f"{option} {spec.model}")
+        stops: list[ProviderStop] = []
 
-        async def worker(one: Question | None) -> None:
-            while one is not None:
-                answer = await ask_one(one, llm, run.spec.llm.params)
+        async def worker(one: Asked | None) -> None:
+            while one is not None and not stops:
+                try:
+                    answer = await call(one, llm)
+                except ProviderStop as stop:
+                    if not dead.answered:
+                        raise  # every call is refused alike: there is nothing to wait for
+                    stops.append(stop)  # the money is gone, say: what is in flight is paid for, and waited for
+                    return
                 write(answer)
                 dead.heard(answer.result)
                 one = next(questions, None)
 
         await _together([worker(first), *(worker(next(questions, None)) for _ in range(execution.concurrency - 1))])
+        if stops:
+            raise stops[0]
 
 
 class _Silence:
@@ -122,14 +154,16 @@ class _Silence:
 
     def __init__(self, most: int, model: str) -> None:
         self._most, self._model, self._count = most, model, 0
+        self.answered = False  # once at least
 
     def heard(self, result: Completion | Failure) -> None:
         """Count what came. Raises ProviderStop when too many in a row were not answered, whatever was tried."""
+        self.answered = self.answered or isinstance(result, Completion)
         passing = isinstance(result, Failure) and result.kind in _PASSING
         self._count = self._count + 1 if passing else 0
         if isinstance(result, Failure) and self._count >= self._most:
             raise ProviderStop(
-                f"--llm {self._model}: {self._count} questions in a row had no answer "
+                f"{self._model}: {self._count} questions in a row had no answer "
                 f"({result.kind}: {result.message}); when it answers again, the same command goes on"
             )
 

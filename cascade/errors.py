@@ -102,9 +102,10 @@ class CaptionMissing(ItemError):
 class ReplyError(ItemError):
     """The model gave no reply that could be read later; asking again now would not help.
 
-    `cost` is what the provider charged all the same, in US dollars.
+    `tokens`, in and out, and `cost`, in US dollars, are what the provider charged all the same.
     """
 
+    tokens: tuple[int, int] | None = None
     cost: float | None = None
 
     def failure(self) -> Failure:

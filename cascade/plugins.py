@@ -5,7 +5,7 @@ Two groups are open to other packages: `cascade.captioners` and `cascade.dataset
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING
@@ -35,6 +35,9 @@ DATASETS: Mapping[str, str] = {
     "mmau": "cascade.datasets.mmau",
 }
 _BUILT_IN = {"captioners": CAPTIONERS, "datasets": DATASETS}
+_PARTS = {"captioners": ("Params", "VERSION", "NEEDS", "SLOT"), "datasets": ("load", "where", "ABOUT")}
+# What the import of a package that is broken, or unfit for this machine, is known to raise.
+_UNFIT = (ImportError, SyntaxError, NameError, AttributeError, TypeError, ValueError, OSError, RuntimeError)
 
 
 def names(group: str) -> list[str]:
@@ -43,13 +46,13 @@ def names(group: str) -> list[str]:
 
 
 def find(group: str, name: str) -> ModuleType:
-    """The module behind a name. Raises UnknownName on a miss, UserError where a plug-in cannot be imported."""
+    """The module behind a name. Raises UnknownName on a miss, UserError for a plug-in that is unusable."""
     if name in _BUILT_IN[group]:
         return import_module(_BUILT_IN[group][name])
     installed = _installed(group)
     if name not in installed:
         raise UnknownName(group.removesuffix("s"), name, names(group), f"list them with: cascade {group}")
-    return _load(installed[name])
+    return _load(installed[name], _PARTS[group])
 
 
 def _installed(group: str) -> dict[str, EntryPoint]:
@@ -58,11 +61,14 @@ def _installed(group: str) -> dict[str, EntryPoint]:
     return {point.name: point for point in entry_points(group=f"cascade.{group}")}
 
 
-def _load(point: EntryPoint) -> ModuleType:
+def _load(point: EntryPoint, parts: Sequence[str]) -> ModuleType:
+    place = f"the plug-in {point.name!r} ({point.value})"
     try:
         module = point.load()
-    except ImportError as error:
-        raise UserError(f"the plug-in {point.name!r} ({point.value}) cannot be imported: {error}") from error
+    except _UNFIT as error:
+        raise UserError(f"{place} cannot be imported: {type(error).__name__}: {error}") from error
     if not isinstance(module, ModuleType):
-        raise UserError(f"the plug-in {point.name!r} ({point.value}) is no module")
+        raise UserError(f"{place} is no module")
+    if lacking := [part for part in parts if not hasattr(module, part)]:
+        raise UserError(f"{place} lacks {', '.join(lacking)}")
     return module

@@ -7,7 +7,7 @@ The key was `model_prediction` in MMAR until February 2026 and is `answer_predic
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +17,20 @@ from cascade.errors import DatasetError
 from cascade.types import Item
 
 KEYS = ("answer_prediction", "model_prediction", "model_output")
+_THOUGHT = "thinking_prediction"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Predictions:
-    """A file's items, what was predicted for each (None where nothing was), and which rows carry a prediction key."""
+    """A file's items, what was predicted for each (None where nothing was), and which rows carry a prediction key.
+
+    `thought` has the rows' `thinking_prediction`, where that is text.
+    """
 
     items: tuple[Item, ...]
     said: Mapping[str, str | None]
     carried: frozenset[str]
+    thought: Mapping[str, str] = field(default_factory=dict)
 
 
 def read(path: Path, items: Sequence[Item] | None = None) -> Predictions:
@@ -43,11 +48,12 @@ def read(path: Path, items: Sequence[Item] | None = None) -> Predictions:
         items=tuple(items),
         said={name: _said(row) for name, row in rows.items()},
         carried=frozenset(name for name, row in rows.items() if any(key in row for key in KEYS)),
+        thought={name: row[_THOUGHT] for name, row in rows.items() if isinstance(row.get(_THOUGHT), str)},
     )
 
 
 def _item(row: Mapping[str, Any], place: str) -> Item:
-    question = {key: value for key, value in row.items() if key not in (*KEYS, "thinking_prediction")}
+    question = {key: value for key, value in row.items() if key not in (*KEYS, _THOUGHT)}
     try:
         # The older metadata have answers that are not among their choices: they are scored as they stand.
         return item_of({"audio_path": "-", **question}, gold_listed=False)

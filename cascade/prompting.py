@@ -23,8 +23,10 @@ _FOLDER = next(
     (folder for folder in (_HERE / "prompts", _HERE.parent / "prompts") if folder.is_dir()), _HERE / "prompts"
 )
 _PART = re.compile(r"^# (system|user)[ \t]*\n", re.MULTILINE)
-_FIELDS = frozenset({"evidence", "question", "choices"})
+_FIELDS = ("evidence", "question", "choices")
+_JUDGE_FIELDS = ("question", "answer", "thinking", "criteria", "response")
 _CAPTIONING = ("caption",)  # shipped prompts that are for models that hear, and hold no question
+_JUDGING = ("judge",)  # shipped prompts for models that judge another's reasoning
 _HEADINGS = {"speech": "Speech (transcript)", "sound": "Sound", "music": "Music"}
 _SILENT = {
     "speech": "No speech was recognised.",
@@ -49,7 +51,7 @@ class Template:
 
 def names() -> list[str]:
     """The prompts that are shipped for asking."""
-    return sorted(path.stem for path in _FOLDER.glob("*.md") if path.stem not in _CAPTIONING)
+    return sorted(path.stem for path in _FOLDER.glob("*.md") if path.stem not in (*_CAPTIONING, *_JUDGING))
 
 
 def captioning(given: str) -> str:
@@ -72,16 +74,30 @@ def captioning(given: str) -> str:
 
 def find(name: str) -> Template:
     """A shipped prompt by name, or a file. Raises UnknownName, or UserError for a template that is broken."""
+    template = _found(name, names(), "--prompt")
+    _check(template, f"--prompt {name}", _FIELDS, {"question", "choices"})
+    return template
+
+
+def judging(name: str = "judge") -> Template:
+    """A judge's prompt, by name or a file: $question, $answer, $thinking, $criteria and $response are filled in.
+
+    Raises UnknownName, or UserError for a template that is broken.
+    """
+    template = _found(name, _JUDGING, "--judge-prompt")
+    _check(template, f"--judge-prompt {name}", _JUDGE_FIELDS, {"criteria", "response"})
+    return template
+
+
+def _found(name: str, known: Sequence[str], option: str) -> Template:
     own = name.endswith(".md") or "/" in name
     path = Path(name).expanduser() if own else _FOLDER / f"{name}.md"
-    if not own and name not in names():
-        raise UnknownName("prompt", name, names(), "or give a file: --prompt ./mine.md")
+    if not own and name not in known:
+        raise UnknownName("prompt", name, known, f"or give a file: {option} ./mine.md")
     try:
-        template = Template(name=path.stem, text=path.read_text(encoding="utf-8"))
+        return Template(name=path.stem, text=path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"--prompt {name}: cannot be read ({error})") from error
-    _check(template, name)
-    return template
+        raise UserError(f"{option} {name}: cannot be read ({error})") from error
 
 
 def parts(template: Template) -> list[tuple[str, str]]:
@@ -90,21 +106,21 @@ def parts(template: Template) -> list[tuple[str, str]]:
     return [(role, text.strip("\n")) for role, text in zip(found[::2], found[1::2], strict=True)]
 
 
-def _check(template: Template, name: str) -> None:
+def _check(template: Template, place: str, known: Sequence[str], needed: set[str]) -> None:
     roles = [role for role, _ in parts(template)]
     if roles not in (["user"], ["system", "user"]):
-        raise UserError(f"--prompt {name}: needs a line '# user', and may have '# system' before it; it has {roles}")
-    fields = {field for _, text in parts(template) for field in _fields(text, name)}
-    if unknown := sorted(fields - _FIELDS):
-        raise UserError(f"--prompt {name}: ${unknown[0]} is no field (there is: $evidence, $question, $choices)")
-    if lacking := sorted({"question", "choices"} - fields):
-        raise UserError(f"--prompt {name}: lacks ${lacking[0]}")
+        raise UserError(f"{place}: needs a line '# user', and may have '# system' before it; it has {roles}")
+    fields = {field for _, text in parts(template) for field in _fields(text, place)}
+    if unknown := sorted(fields - set(known)):
+        raise UserError(f"{place}: ${unknown[0]} is no field (there is: {', '.join(f'${one}' for one in known)})")
+    if lacking := sorted(needed - fields):
+        raise UserError(f"{place}: lacks ${lacking[0]}")
 
 
-def _fields(text: str, name: str) -> set[str]:
+def _fields(text: str, place: str) -> set[str]:
     found = list(_Text.pattern.finditer(text))
     if any(match["invalid"] is not None for match in found):
-        raise UserError(f"--prompt {name}: a lone $ must be written $$")
+        raise UserError(f"{place}: a lone $ must be written $$")
     return {match["named"] or match["braced"] for match in found} - {None}
 
 
@@ -143,8 +159,12 @@ def fingerprint(prompt: Prompt) -> str:
 def render(template: Template, evidence: str, question: str, shown: Sequence[str]) -> Prompt:
     """The messages for one question. Fields are filled in once: a `$` in a caption or question stays a `$`."""
     fields = {"evidence": evidence, "question": question, "choices": "\n".join(shown)}
-    messages = tuple({"role": role, "content": _Text(text).substitute(fields)} for role, text in parts(template))
-    return Prompt(messages=messages, order=tuple(shown))
+    return Prompt(messages=filled(template, fields), order=tuple(shown))
+
+
+def filled(template: Template, fields: Mapping[str, str]) -> tuple[Mapping[str, str], ...]:
+    """The template's messages with its fields filled in."""
+    return tuple({"role": role, "content": _Text(text).substitute(fields)} for role, text in parts(template))
 
 
 def evidence(slots: Sequence[str], captions: Mapping[str, Caption]) -> str:

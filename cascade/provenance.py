@@ -51,13 +51,20 @@ def now() -> str:
 
 
 def _versions(modules: Iterable[str]) -> dict[str, str]:
-    known, found = packages_distributions(), {}
-    for module in sorted(set(modules)):
-        try:
-            found[module] = version(known.get(module, [module])[0])
-        except PackageNotFoundError:
-            continue
-    return found
+    found = {module: _version(module) or _version(_package(module)) for module in sorted(set(modules))}
+    return {module: said for module, said in found.items() if said}
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return ""
+
+
+def _package(module: str) -> str:
+    # Every file of every installed package is looked at: slow, and most packages are called as their module is.
+    return packages_distributions().get(module, [module])[0]
 
 
 def _commits() -> dict[str, str]:

@@ -4,6 +4,7 @@
     items.jsonl     the questions, in the order in which they were asked; `run.json` has the file's digest
     captions.jsonl  what was heard, an item and slot a line: key, text and meta, or the failure; written before asking
     log.jsonl       append-only, one answer a line, raw as the model gave it; the last line of an item and sample wins
+    judge.jsonl     append-only, what a judge said of the answers (`judgements`), where one was asked
 
 Anything else in a run directory can be deleted and rebuilt. The lines of captions and log, and `run.json`, end in a
 `digest` of the rest and of the line before, so that `cascade verify` finds what was changed by hand.
@@ -102,7 +103,7 @@ def manifest(spec: RunSpec, template: str, session: Session, *, part: Part | Non
 
 
 class Log:
-    """A run's log while it grows, each answer sealed to the one before."""
+    """A log while it grows, each record sealed to the one before."""
 
     def __init__(self, lines: jsonl.Appender, path: Path) -> None:
         self._lines = lines
@@ -111,9 +112,9 @@ class Log:
             pass
         self._before = str(last.get("digest", "")) if isinstance(last, dict) else ""
 
-    def append(self, answer: Answer) -> None:
-        """Write one answer, whole or, on a full disk, not at all: then raises OSError."""
-        line = jsonl.sealed(to_json(answer), self._before)
+    def append(self, record: Any) -> None:
+        """Write one record, whole or, on a full disk, not at all: then raises OSError."""
+        line = jsonl.sealed(to_json(record), self._before)
         self._lines.append(line)
         self._before = line["digest"]
 
@@ -212,7 +213,7 @@ def _manifest(path: Path) -> Manifest:
             raise RunError(
                 f"{file} has format {content.get('format')!r}, this cascade reads {_FORMAT}: use the one that made it"
             )
-        return from_json(Manifest, _unsealed(content))
+        return from_json(Manifest, unsealed(content))
     except FileNotFoundError:
         raise RunError(f"{path} is no run directory: it has no run.json") from None
     except (ValueError, RecursionError) as error:
@@ -261,10 +262,11 @@ def _records(file: Path, kind: type[T], *, growing: bool = False) -> Iterator[T]
         raise RunError(f"{file.parent}: {file.name} is missing")
     for number, value in enumerate(jsonl.read(file, growing=growing), 1):
         try:
-            yield from_json(kind, _unsealed(value))
+            yield from_json(kind, unsealed(value))
         except ValueError as error:
             raise RunError(f"{file}:{number}: {error}") from error
 
 
-def _unsealed(value: Any) -> Any:
+def unsealed(value: Any) -> Any:
+    """A line's value without its seal."""
     return {name: part for name, part in value.items() if name != "digest"} if isinstance(value, dict) else value

@@ -13,9 +13,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
-from cascade import ablations, exporting, jsonl, prompting, runs
+from cascade import ablations, exporting, jsonl, judgements, prompting, rating, runs
 from cascade.errors import RunError, UserError
 from cascade.hashing import caption_key, digest, digest_file
+from cascade.judgements import Judge, Judgement
 from cascade.prompting import Template
 from cascade.runs import Heard, Run
 from cascade.types import Answer, Caption, CaptionerSpec, Item
@@ -33,10 +34,17 @@ class Verdict:
 
 
 def verify(path: Path) -> Verdict:
-    """A run directory's verdict. Raises RunError where it is none; a damaged file is a problem like any other."""
-    if not (path / "run.json").exists():
-        raise RunError(f"{path} is no run directory: it has no run.json")
+    """The verdict of a run directory, or of a folder that has a judge's log alone.
+
+    Raises RunError where it is neither; a damaged file is a problem like any other.
+    """
     verdict = Verdict()
+    if not (path / "run.json").exists():
+        if not (path / judgements.FILE).exists():
+            raise RunError(f"{path} is no run directory: it has no run.json")
+        _attempt(verdict, lambda: _judge(path, verdict))
+        verdict.unchecked.append(f"{judgements.FILE}: what was judged is not here")
+        return verdict
     run = _attempt(verdict, lambda: runs.read(path))
     if run is None:
         return verdict
@@ -45,6 +53,8 @@ def verify(path: Path) -> Verdict:
     if heard is not None:
         _attempt(verdict, lambda: _log(run, heard, verdict))
         _attempt(verdict, lambda: _predictions(run, verdict))
+    if (path / judgements.FILE).exists():
+        _attempt(verdict, lambda: _judgements(run, verdict))
     return verdict
 
 
@@ -69,8 +79,8 @@ def _manifest(run: Run, verdict: Verdict) -> None:
     verdict.checked["items.jsonl"] = f"{len(run.items)} items, those that run.json names"
 
 
-def _seals(run: Run, file: str, verdict: Verdict) -> None:
-    for number in jsonl.breaks(jsonl.read(run.path / file, growing=True)):
+def _seals(path: Path, file: str, verdict: Verdict) -> None:
+    for number in jsonl.breaks(jsonl.read(path / file, growing=True)):
         verdict.problems.append(
             f"{file}:{number}: this line, or the one before it, was changed, taken out or moved after it was written"
         )
@@ -82,7 +92,7 @@ def _seals(run: Run, file: str, verdict: Verdict) -> None:
 def _captions(run: Run, verdict: Verdict) -> list[Heard]:
     """Each caption's seal and key, from the clips where they are, and that each item has one in each slot."""
     heard = runs.captions(run.path)
-    _seals(run, "captions.jsonl", verdict)
+    _seals(run.path, "captions.jsonl", verdict)
     specs = {spec.slot: spec for spec in run.spec.captioners}
     clips = {item.id: _clip(Path(run.manifest.audio_root) / item.audio) for item in run.items}
     wanted = Counter((item.id, slot) for item in run.items for slot in specs)
@@ -122,7 +132,7 @@ def _derived(one: Heard, spec: CaptionerSpec, clip: str) -> set[str]:
 
 def _log(run: Run, heard: Sequence[Heard], verdict: Verdict) -> None:
     """The log's seals and, of each answer that counts, the prompt, the captions and the parameters."""
-    _seals(run, "log.jsonl", verdict)
+    _seals(run.path, "log.jsonl", verdict)
     answers = runs.answers(run.path)
     captions = ablations.shown(run.items, heard, run.spec.prompt)
     items = {item.id: item for item in run.items}
@@ -164,3 +174,34 @@ def _predictions(run: Run, verdict: Verdict) -> None:
             if file.read_text(encoding="utf-8") != exporting.text(run, shape):
                 verdict.problems.append(f"{name}: not what `cascade export` makes of this run; export it again")
             verdict.checked[name] = "compared with what the run exports"
+
+
+def _judge(path: Path, verdict: Verdict) -> tuple[Judge, dict[tuple[str, int], Judgement]] | None:
+    """The seals of what a judge said, and its prompt; returns the judge and each call's last line."""
+    file = judgements.FILE
+    _seals(path, file, verdict)
+    if not judgements.begun(path):
+        return None
+    judge, said = judgements.read(path)
+    if judge.prompt.digest != judge.template_digest:
+        verdict.problems.append(f"{file}:1: the prompt's text is not the one that template_digest names")
+    last = {(item, call): one for (item, call, _), one in said.items()}
+    verdict.checked[file] = f"{len(last)} judgements by {judge.llm.model}, sealed; the prompt is {judge.template!r}"
+    return judge, last
+
+
+def _judgements(run: Run, verdict: Verdict) -> None:
+    """What a judge said, and that it was said of what the run holds now."""
+    if (found := _judge(run.path, verdict)) is None:
+        return
+    (judge, last), file = found, judgements.FILE
+    try:
+        shown = rating.fingerprints(judge.prompt, rating.cases(run.path))
+    except UserError as error:  # The rubrics came from a dataset that is not in the run.
+        verdict.unchecked.append(f"{file}: what {len(last)} judgements were of: {error}")
+        return
+    for (item, call), one in last.items():
+        if one.prompt != shown.get(item):
+            verdict.problems.append(
+                f"{file}: {item!r}, call {call}: it was said of another answer or rubric than these"
+            )

@@ -19,8 +19,8 @@ LAYERS = {
     0: "types errors hashing wording",
     1: "jsonl stats table codec audio progress markers denial labels budget provenance shards",
     2: "runs prompting mentions extracting plugins ablations datasets scorers predictions",
-    3: "sampling marking merging scoring comparing families cache bundles captioners backends llms",
-    4: "reproducing reporting exporting verifying captioning asking planning judging",
+    3: "sampling marking merging scoring comparing families judgements cache bundles captioners backends llms",
+    4: "reproducing reporting exporting verifying captioning asking planning judging rubrics rating leaderboard",
     5: "cli",
     6: "interface",
 }
@@ -38,7 +38,7 @@ READING = frozenset(
         "exporting",
         "verifying",
     ]
-)
+) | {"rubrics", "rating", "leaderboard"}
 MAKING = frozenset(
     ["cache", "bundles", "captioners", "backends", "llms", "captioning", "asking", "planning", "judging"]
 )
@@ -63,6 +63,11 @@ SIDEWAYS = {
     ("verifying", "exporting"),
     ("planning", "asking"),
     ("planning", "captioning"),
+    ("rating", "exporting"),
+    ("rating", "rubrics"),
+    ("verifying", "rating"),
+    ("judging", "asking"),
+    ("judging", "planning"),
 }
 ENTRY = {"__init__", "__main__"}
 
@@ -85,8 +90,21 @@ HEAVY = {
     "soundfile": {"audio.py"},
     "av": {"audio.py"},
     "soxr": {"audio.py"},
+    "jinja2": {"reporting/page.py"},
 }
-UNWANTED = ["litellm", "torch", "numpy", "ray", "diskcache", "pydantic", "asyncio", "rich", "whisper", "msclap"]
+UNWANTED = [
+    "litellm",
+    "torch",
+    "numpy",
+    "ray",
+    "diskcache",
+    "pydantic",
+    "asyncio",
+    "rich",
+    "whisper",
+    "msclap",
+    "jinja2",
+]
 
 
 @cache

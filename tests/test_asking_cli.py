@@ -163,6 +163,16 @@ def test_a_budget_is_never_passed_and_the_run_goes_on_with_a_higher_one(mini: Pa
     assert score()["cost"] == pytest.approx(8 * 0.07)
 
 
+def test_a_reply_without_words_is_paid_for_as_well(mini: Path) -> None:
+    flags = ["--price", "0,10000", "--max-tokens", "7", "--concurrency", "3", "--budget", "0.3"]
+    with Stub(lambda request, number: Reply(text="", finish=("content_filter", "stop")[number % 2])) as stub:
+        assert run(mini, stub, *flags).exit_code == 2
+        assert len(stub.asked) == 4
+        assert run(mini, stub, *flags).exit_code == 2  # what they cost is known to the next sitting
+        assert len(stub.asked) == 4
+    assert sum(line["result"]["cost"] for line in log_of(only_run())) == pytest.approx(0.28)
+
+
 def test_a_budget_needs_a_price(mini: Path) -> None:
     with Stub() as stub:
         said = run(mini, stub, "--budget", "1")
@@ -214,6 +224,19 @@ def test_an_endpoint_that_has_gone_ends_the_run(tmp_path: Path, monkeypatch: pyt
     assert score()["answered"] == 60
 
 
+def test_what_is_in_flight_when_the_money_is_gone_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    many = write(tmp_path / "many.jsonl", list(rows(60)))
+    with Stub(lambda request, number: Reply(status=402, text="pay") if number >= 20 else Reply(delay=0.3)) as stub:
+        said = run(many, stub, "--concurrency", "8")
+        assert said.exit_code == 2 and "there is no money left: pay" in said.stderr
+        assert len(log_of(only_run())) == 20
+        assert len(stub.asked) <= 20 + 8
+        stub.script = lambda request, number: Reply()
+        assert run(many, stub, "--concurrency", "8").exit_code == 0
+    assert score()["answered"] == 60
+
+
 def test_no_secret_is_written_or_shown_whoever_echoes_it(mini: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", CANARY)
     echo = {"message": f"key {CANARY} of {CANARY}", "type": CANARY, "code": CANARY, "param": CANARY}
@@ -238,6 +261,30 @@ def test_no_secret_is_written_or_shown_whoever_echoes_it(mini: Path, monkeypatch
     assert CANARY not in shown and CANARY.encode() not in kept
     refused = cascade("run", "--dataset", mini, *PLAIN, "--param", f"user={CANARY}")
     assert refused.exit_code == 2 and CANARY not in refused.stderr
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ("--api-base", "http://user:{}@127.0.0.1:9/v1"),
+        ("--api-base", "user:{}@127.0.0.1:9"),
+        ("--api-base", "http://127.0.0.1:9/v1?api_key={}"),
+        ("--captions", "speech=audio-llm(model=m,api_base=http://user:{}@127.0.0.1:9)"),
+        ("--param", "azure_ad_token={}"),
+        ("--param", 'extra_body={{"auth": [{{"api_key": "{}"}}]}}'),
+    ],
+)
+def test_a_secret_where_it_would_be_kept_is_refused(mini: Path, flags: tuple[str, str]) -> None:
+    said = cascade("run", "--dataset", mini, *PLAIN, flags[0], flags[1].format("plain-looking"))
+    assert said.exit_code == 2 and said.stderr.count("cascade: ") == 1
+    assert "export the provider's variable" in said.stderr
+    assert "plain-looking" not in said.stdout + said.stderr and not Path("runs").exists()
+
+
+def test_a_parameter_that_is_called_a_key_but_is_none_is_sent(mini: Path) -> None:
+    with Stub() as stub:
+        assert run(mini, stub, "--limit", "1", "--param", "prompt_cache_key=mine").exit_code == 0
+    assert stub.asked[0]["prompt_cache_key"] == "mine"
 
 
 def test_the_readme_and_the_code_classify_alike() -> None:

@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import signal
+import subprocess
+import sys
+import time
+from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,6 +18,7 @@ import pytest
 
 from cascade import captioners
 from cascade.backends import local
+from cascade.cache import CaptionCache
 from cascade.captioners import faster_whisper as engine
 from cascade.errors import ClipError, UnknownName, UserError
 from cascade.types import Caption, Failure, Host
@@ -108,6 +115,7 @@ def test_a_clip_is_alike_in_any_company_and_a_bad_one_is_named(caption: Any, tmp
         ("Thank you.", -1.2, 0.3, 0.6, "improbable"),  # what is invented for sounds is short
         (" . . ", -0.2, 0.1, 0.6, "no words"),
         ("Thank you.", -1.0, 0.86, 0.6, "probably no speech"),
+        ("you", -0.7, 0.95, 0.3, "probably no speech"),  # tiny.en of silence, of any length
         ("A", -2.2, 0.1, 0.6, "improbable"),
         ("No, no, no.", -0.2, 0.1, 3.0, ""),
         ("No, no, no.", -0.2, 0.9, 3.0, "repeats itself"),
@@ -164,6 +172,29 @@ def test_lanes_say_the_same_in_any_number_and_order(tmp_path: Path) -> None:
 
 def _timeless(one: Caption | Failure) -> Any:
     return (one.text, {**one.meta, "seconds": 0}) if isinstance(one, Caption) else one
+
+
+def test_control_c_while_clips_are_heard_ends_with_130(tmp_path: Path) -> None:
+    running = subprocess.Popen(
+        [sys.executable, "-m", "cascade", "caption", "--dataset", "demo", "--captions", "faster-whisper"],
+        env={**os.environ, "CASCADE_CACHE": str(tmp_path)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # A test run in a shell's background ignores the signal, and so would its children.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+    while running.poll() is None and not _kept(tmp_path):
+        time.sleep(0.1)
+    running.send_signal(signal.SIGINT)
+    assert running.communicate(timeout=60)[1] == "cascade: interrupted; the same command goes on from here\n"
+    assert running.returncode == 130
+    assert 0 < _kept(tmp_path) < 29
+
+
+def _kept(folder: Path) -> int:
+    with closing(CaptionCache(folder)) as cache:
+        return len(cache)
 
 
 def test_windows_are_cut_where_it_is_quiet_and_lose_nothing() -> None:

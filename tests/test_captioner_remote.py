@@ -20,6 +20,7 @@ from cascade.errors import ProviderStop, UnknownName, UserError
 from cascade.types import Caption, Failure, Host
 from tests import clips
 from tests.stub_server import Reply, Stub
+from tests.test_cli import cascade
 
 np = pytest.importorskip("numpy")
 if find_spec("litellm") is None:  # importing it here would send it to the network for prices
@@ -291,3 +292,10 @@ def test_captions_are_captions(tmp_path: Path) -> None:
     with Stub() as stub:
         found = hear("audio-llm", {"model": "m"}, tones(tmp_path, 300), stub)
     assert all(isinstance(one, Caption) for one in found.values())
+
+
+def test_one_model_has_one_address() -> None:
+    engine = "asr-api(model=whisper-1,api_base=http://127.0.0.1:{}/v1)"
+    both = f"speech={engine.format(1)},words={engine.format(2)}"
+    said = cascade("caption", "--dataset", "demo", "--captions", both)
+    assert said.exit_code == 2 and "whisper-1 is at http://127.0.0.1:1/v1 already" in said.stderr

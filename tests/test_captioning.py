@@ -26,6 +26,27 @@ class Params:
     """An engine's without any."""
 
 
+# What an engine may give for a clip of these bytes, and what is said of it.
+ODD: dict[bytes, Any] = {
+    b"few": [],
+    b"many": [Caption(text="a")] * 9,
+    b"none": None,
+    b"text": ["a"],
+    b"number": [Caption(text=5)],  # type: ignore[arg-type]
+    b"set": [Caption(text="a", meta={"loud": {1}})],
+    b"nan": [Caption(text="a", meta={"loud": float("nan")})],
+}
+COMPLAINTS = {
+    "few": "ValueError: 0 captions for 1 clip",
+    "many": "ValueError: 9 captions for 1 clip",
+    "none": "TypeError: 'NoneType' object is not iterable",
+    "text": "TypeError: a caption with a text is needed, not 'a'",
+    "number": "TypeError: a caption with a text is needed, not 'Caption(text=5, meta={})'",
+    "set": "TypeError: Object of type set is not JSON serializable",
+    "nan": "ValueError: Out of range float values are not JSON compliant",
+}
+
+
 class Engine:
     """An engine that keeps count; clips that begin with `bad` cannot be heard, and `bug` breaks it."""
 
@@ -33,11 +54,11 @@ class Engine:
         self.built = 0
         self.batches: list[list[str]] = []
 
-    def make(self, params: Params, host: Host) -> Callable[[Sequence[Path]], list[Caption]]:
+    def make(self, params: Params, host: Host) -> Callable[[Sequence[Path]], Any]:
         self.built += 1
         return self.hear
 
-    def hear(self, clips: Sequence[Path]) -> list[Caption]:
+    def hear(self, clips: Sequence[Path]) -> Any:
         self.batches.append([clip.name for clip in clips])
         said = [clip.read_bytes() for clip in clips]
         for clip, content in zip(clips, said, strict=True):
@@ -45,6 +66,10 @@ class Engine:
                 raise ClipError(f"{clip.name}: no sound in it")
             if content.startswith(b"bug"):
                 raise RuntimeError("index out of range")
+            if content.startswith(b"leave"):
+                raise SystemExit("an engine left")
+            if content in ODD:
+                return ODD[content]
             if content.startswith(b"stop"):
                 raise UserError("the weights are gone")
         return [Caption(text=content.decode()) for content in said]
@@ -119,6 +144,25 @@ def test_one_bad_clip_costs_one_failure(engine: Engine, batch: int) -> None:
         ("e", "sound"): "5",
     }
     assert len(CaptionCache(Path("cache"))) == 3
+
+
+@pytest.mark.parametrize("lanes", [0, 2])
+@pytest.mark.parametrize("kind", COMPLAINTS)
+def test_what_is_no_caption_costs_one_failure(engine: Engine, kind: str, lanes: int) -> None:
+    sys.modules["counting_engine"].lanes = lambda params, host: lanes  # type: ignore[attr-defined]
+    found = hear(items(a=b"1", b=kind.encode(), c=b"3"), SPEC)
+    assert (found["a", "sound"], found["c", "sound"]) == ("1", "3")
+    failed = found["b", "sound"]
+    assert isinstance(failed, Failure) and failed.kind == "engine"
+    assert failed.message.startswith(f"b.wav: {COMPLAINTS[kind]}")
+    assert len(CaptionCache(Path("cache"))) == 2
+
+
+@pytest.mark.parametrize("lanes", [0, 2])
+def test_an_engine_that_leaves_keeps_nobody_waiting(engine: Engine, lanes: int) -> None:
+    sys.modules["counting_engine"].lanes = lambda params, host: lanes  # type: ignore[attr-defined]
+    with pytest.raises(SystemExit, match="an engine left"):
+        hear(items(a=b"1", b=b"leave", c=b"3"), SPEC)
 
 
 def test_a_failure_is_tried_again(engine: Engine) -> None:

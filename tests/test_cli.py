@@ -424,3 +424,5 @@ def test_what_is_no_address_is_refused_before_anything_is_heard(mini: Path) -> N
     said = cascade("caption", "--dataset", mini, "--captions", "x=audio-llm(model=openai/x,api_base=ftp://h)")
     assert (said.exit_code, said.stderr.count("\n")) == (2, 1)
     assert "x.api_base ftp://h: this is no address" in said.stderr
+    said = cascade("caption", "--dataset", mini, "--captions", "x=audio-llm(model=openai/x,api_base=)")
+    assert said.exit_code == 2 and "x.api_base (empty): this is no address" in said.stderr

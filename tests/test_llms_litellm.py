@@ -91,12 +91,29 @@ def test_a_price_that_is_unknown_is_none_and_a_known_one_is_no_price_of_this_mac
     assert outcome(Reply(), model="openai/gpt-4o").cost is None
 
 
-def test_tokens_that_were_not_counted_are_unknown() -> None:
+def odd(**parts: Any) -> Reply:
+    """A completion, of which parts are other than they should be."""
     message = {"role": "assistant", "content": "Answer: rain"}
     choice = {"index": 0, "finish_reason": "stop", "message": message}
-    raw = json.dumps({"id": "1", "object": "chat.completion", "created": 1, "model": "m", "choices": [choice]})
-    reply = outcome(Reply(raw=raw.encode()))
+    whole = {"id": "1", "object": "chat.completion", "created": 1, "model": "m", "choices": [choice]}
+    return Reply(raw=json.dumps({**whole, **parts}).encode())
+
+
+@pytest.mark.parametrize("usage", [None, {}, {"prompt_tokens": -11, "completion_tokens": -7, "total_tokens": -18}])
+def test_tokens_that_were_not_counted_are_unknown(usage: Any) -> None:
+    reply = outcome(odd(usage=usage))
     assert (reply.text, reply.input_tokens, reply.output_tokens) == ("Answer: rain", None, None)
+
+
+def test_tokens_need_no_total() -> None:
+    reply = outcome(odd(usage={"prompt_tokens": 11, "completion_tokens": 7}))
+    assert (reply.input_tokens, reply.output_tokens) == (11, 7)
+
+
+@pytest.mark.parametrize("name", [7, ["x"], None])
+def test_a_model_that_is_no_name_is_left_out(name: Any) -> None:
+    reply = outcome(odd(model=name))
+    assert (reply.text, reply.model) == ("Answer: rain", None)
 
 
 @pytest.mark.parametrize(
@@ -245,7 +262,8 @@ def test_a_wait_that_is_asked_for_by_date() -> None:
 
     assert 55 < outcome(soon(60)).retry_after <= 60
     assert outcome(soon(-60)).retry_after == 0
-    assert outcome(Reply(status=429, headers={"Retry-After": "in a while"})).retry_after is None
+    for odd in ("in a while", "Wed, 21 Oct 2099 07:28:00 +" + "9" * 20):
+        assert outcome(Reply(status=429, headers={"Retry-After": odd})).retry_after is None
 
 
 @pytest.mark.parametrize("reply", [Reply(delay=3), Reply(trickle=0.05)])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -153,15 +154,33 @@ def test_no_more_are_in_flight_than_the_limit_and_all_get_their_turn() -> None:
 
 
 def test_starts_are_spread_over_the_minute(clock: Clock) -> None:
-    async def times() -> list[float]:
-        line = Line(120, clock)
-        found = []
-        for _ in range(4):
-            await line.take()
-            found.append(clock() - 100)
-        return found
+    line, pauses = Line(120, clock), []
+    for _ in range(4):
+        line.take(1)
+        pauses.append(line.pause())
+    assert pauses == [0.5, 1.0, 1.5, 2.0]
+    clock.now += 5
+    assert line.pause() == 0.0  # what was not used is not saved up
 
-    assert asyncio.run(times()) == [0.0, 0.5, 1.0, 1.5]
+
+def test_a_stated_limit_holds_after_a_wait_that_was_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pacing, "_LONGEST", 0.3)
+    starts: list[float] = []
+
+    async def call(prompt: Prompt, params: Params) -> Completion:
+        starts.append(time.monotonic())
+        if len(starts) == 3:
+            raise Transient("rate_limit", "slow down", 300.0)
+        return Completion(text="x")
+
+    async def all_of_them() -> None:
+        llm = paced(call, Gate(16), rpm=1200)
+        await asyncio.gather(*(llm(PROMPT, {}) for _ in range(16)), return_exceptions=True)
+
+    asyncio.run(all_of_them())
+    assert len(starts) == 16
+    assert starts[3] - starts[2] > 0.25
+    assert starts[15] - starts[3] > 0.9 * 12 * 0.05
 
 
 def test_tokens_are_guessed_first_and_then_counted(monkeypatch: pytest.MonkeyPatch, clock: Clock) -> None:

@@ -83,10 +83,15 @@ def test_nothing_else_is_tried_again(error: Exception) -> None:
 
 
 def test_a_wait_that_is_asked_for_is_kept() -> None:
-    ask, slept = run(_Model(passing(7), passing(0), passing(1e9)), 6)
+    ask, slept = run(_Model(passing(7), passing(1e9), passing(float("inf"))), 6)
     ask()
     assert 7 <= slept[0] <= 7.7
-    assert slept[1:] == [0, 300]
+    assert slept[1:] == [300, 300]
+
+
+def test_a_provider_that_asks_for_no_wait_is_not_hammered() -> None:
+    draw = random.Random(0)
+    assert max(wait(5, 0.0, draw) for _ in range(99)) > 30
 
 
 def test_waits_double_to_a_minute_with_full_jitter() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import json
 import sys
 from importlib import import_module
 from importlib.metadata import EntryPoint
@@ -11,6 +12,7 @@ from types import ModuleType
 import pytest
 
 from cascade import plugins
+from cascade.cli import listing
 from cascade.errors import UnknownName, UserError
 
 
@@ -18,13 +20,19 @@ from cascade.errors import UnknownName, UserError
 def installed(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """An installed package with a good plug-in, a broken one, one that is no module and one that takes our name."""
     module = ModuleType("their_engine")
+    for part in plugins._PARTS["captioners"]:
+        setattr(module, part, {})
     monkeypatch.setitem(sys.modules, "their_engine", module)
+    monkeypatch.setitem(sys.modules, "half_engine", half := ModuleType("half_engine"))
+    half.VERSION = "1"  # type: ignore[attr-defined]
     points = [
         EntryPoint(name=name, value=value, group="cascade.captioners")
         for name, value in [
             ("theirs", "their_engine"),
             ("broken", "not_installed_at_all"),
             ("path", "os.path:join"),
+            ("lacking", "their_engine:name"),
+            ("half", "half_engine"),
             ("fake", "their_engine"),
         ]
     ]
@@ -38,7 +46,7 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 @pytest.mark.parametrize("group", ["captioners", "datasets"])
 def test_every_built_in_name_is_a_module_with_its_parts(group: str) -> None:
-    wanted = {"captioners": ("Params", "VERSION", "NEEDS", "SLOT"), "datasets": ("load", "where", "ABOUT")}[group]
+    wanted = plugins._PARTS[group]
     built_in = {"captioners": plugins.CAPTIONERS, "datasets": plugins.DATASETS}[group]
     assert built_in and set(built_in) <= set(plugins.names(group))
     for name in built_in:
@@ -61,11 +69,23 @@ def test_an_installed_plug_in_is_found_and_cannot_take_a_built_in_name(installed
     [
         ("broken", r"the plug-in 'broken' \(not_installed_at_all\) cannot be imported"),
         ("path", r"the plug-in 'path' \(os\.path:join\) is no module"),
+        ("lacking", r"the plug-in 'lacking' \(their_engine:name\) cannot be imported: AttributeError: "),
+        ("half", r"the plug-in 'half' \(half_engine\) lacks Params, NEEDS, SLOT$"),
     ],
 )
 def test_a_broken_plug_in_is_one_line(installed: ModuleType, name: str, complaint: str) -> None:
     with pytest.raises(UserError, match=complaint):
         plugins.find("captioners", name)
+
+
+def test_a_broken_plug_in_is_listed_and_hides_no_other(
+    installed: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(plugins, "names", lambda group: ["fake", "half"])
+    listing.captioners("json")
+    rows = {row["name"]: row for row in json.loads(capsys.readouterr().out)}
+    assert rows["fake"]["ready"] and not rows["half"]["ready"]
+    assert "lacks Params" in rows["half"]["needs"] and rows["fake"].keys() == rows["half"].keys()
 
 
 @pytest.mark.parametrize(

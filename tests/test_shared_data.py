@@ -10,11 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from cascade import scoring
+from cascade import judgements, prompting, provenance, rating, scoring
 from cascade.datasets import jsonl, mmau
 from cascade.extracting import extract
+from cascade.judgements import Judgement
 from cascade.scorers import mmar as matcher
-from cascade.types import Dataset, Item
+from cascade.types import Completion, Dataset, Item, LLMSpec
 from tests.test_scorers import official
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
@@ -67,6 +68,27 @@ def test_the_published_score_is_found_again() -> None:
     assert found == PUBLISHED
     assert len(result.by["sub-category"]) == 16
     assert list(result.by["modality"])[:3] == ["speech", "mix-sound-speech", "music"]
+
+
+def test_the_published_reasoning_is_judged_as_computed_by_hand() -> None:
+    found = rating.cases(DATA / "mmar-predictions.jsonl", mmar())
+    assert (len(found.right), len(found.cases), found.unable, found.uncarried) == (769, 769, {}, frozenset())
+    shown = "".join(case.thinking + case.response for case in found.cases.values())
+    assert all(len(case.criteria) == 5 for case in found.cases.values()) and len(shown) > 1_000_000
+    draw, said, wanted = random.Random(5), {}, []
+    judge = judgements.judge(LLMSpec(model="m"), prompting.judging(), provenance.session())
+    for name, digest in rating.fingerprints(judge.prompt, found).items():
+        calls = [[draw.randint(0, 1) for _ in range(5)] for _ in range(5)]
+        wanted.append(sum(sorted(map(sum, calls))[1:4]) / 15)
+        for call, points in enumerate(calls):
+            given = [(one.name, point) for one, point in zip(found.cases[name].criteria, points, strict=True)]
+            draw.shuffle(given)
+            reply = Completion(text=json.dumps({"scores": [{"name": one, "score": point} for one, point in given]}))
+            said[name, call, digest] = Judgement(item=name, call=call, prompt=digest, result=reply, seconds=0.0, at="")
+    told = rating.rating(found, judge, said)
+    assert (told.judged, told.failed, told.matched) == (769, 0, {"name": 3845})
+    assert told.accuracy.whole.accuracy == 0.769 and told.ours == told.official
+    assert told.ours.whole.accuracy == pytest.approx(sum(wanted) / 1000)
 
 
 def test_chance_is_what_was_measured() -> None:

@@ -6,13 +6,15 @@ for the memory at once is not too much in parts.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from queue import SimpleQueue
 from threading import Event, Thread
 
 from cascade import captioners
+from cascade.codec import to_json
 from cascade.errors import ItemError, UserError
+from cascade.hashing import canonical
 from cascade.types import Caption, Captioner, CaptionerSpec, Failure, Host
 
 _Result = tuple[Path, Caption | Failure]
@@ -38,7 +40,7 @@ def hear(captioner: Captioner, clips: Sequence[Path], batch: int, lanes: int) ->
 
 def _side_by_side(captioner: Captioner, clips: Sequence[Path], lanes: int) -> Iterator[_Result]:
     """Each clip by a call of its own, as it is done; what is in flight when the caller leaves is left behind."""
-    coming, done, left = iter(clips), SimpleQueue[_Result | UserError](), Event()
+    coming, done, left = iter(clips), SimpleQueue[_Result | BaseException](), Event()
 
     def lane() -> None:
         try:
@@ -47,7 +49,7 @@ def _side_by_side(captioner: Captioner, clips: Sequence[Path], lanes: int) -> It
                     return
                 for result in _batch(captioner, [clip]):
                     done.put(result)
-        except UserError as error:
+        except BaseException as error:  # noqa: BLE001 - whoever waits for this lane's clips would wait for ever
             done.put(error)
 
     # Daemons: a call that waits for a server must not hold the process when its user wants to leave.
@@ -56,7 +58,7 @@ def _side_by_side(captioner: Captioner, clips: Sequence[Path], lanes: int) -> It
     try:
         for _ in clips:
             result = done.get()
-            if isinstance(result, UserError):
+            if isinstance(result, BaseException):
                 raise result
             yield result
     finally:
@@ -77,11 +79,24 @@ def _batch(captioner: Captioner, clips: Sequence[Path]) -> Iterator[_Result]:
 def _attempt(captioner: Captioner, clips: Sequence[Path]) -> Sequence[Caption | Failure] | None:
     """The clips' captions; None where several failed together, of which none need be to blame."""
     try:
-        return captioner(clips)
+        return _whole(captioner(clips), len(clips))
     except UserError:
         raise
     except Exception as error:  # noqa: BLE001 - an engine may raise anything; a bad clip costs one failure, not the run
         return [_failure(error, clips[0])] if len(clips) == 1 else None
+
+
+def _whole(captions: Iterable[object], count: int) -> list[Caption | Failure]:
+    """One caption a clip, each fit to be kept. Raises ValueError or TypeError where an engine gave anything else."""
+    found: list[Caption | Failure] = []
+    for one in captions:
+        if not isinstance(one, Failure) and not (isinstance(one, Caption) and isinstance(one.text, str)):
+            raise TypeError(f"a caption with a text is needed, not {str(one)[:60]!r}")
+        canonical(to_json(one))
+        found.append(one)
+    if len(found) != count:
+        raise ValueError(f"{len(found)} captions for {count} clip{'s' * (count > 1)}")
+    return found
 
 
 def _failure(error: Exception, clip: Path) -> Failure:

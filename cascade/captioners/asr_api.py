@@ -46,7 +46,7 @@ class Params:
     times: bool = False
     max_compression: float = 2.4
     max_no_speech: float = 0.6
-    sure_logprob: float = -0.7
+    sure_logprob: float = -0.65
     min_logprob: float = -1.5
     short_logprob: float = -1.0
 

@@ -58,7 +58,7 @@ class Params:
     `times`: whether the transcript says when, a line a segment; the times are in `meta` anyway.
     `max_compression`: 2.4 is Whisper's own bound on repetition.
     `max_no_speech` (0 to 1): Whisper's own 0.6; tiny.en gives noise and music 0.78 and more, audible speech under 0.5.
-    `sure_logprob`: -0.7; inventions that do not loop lie under -0.8, speech that is heard right above -0.7.
+    `sure_logprob`: -0.65; inventions that do not loop lie at -0.7 ("you", for silence) and under, speech above.
     `min_logprob`: -1.5, under which nothing heard right was seen; `short_logprob`: the same for three words or fewer.
     """
 
@@ -71,7 +71,7 @@ class Params:
     times: bool = False
     max_compression: float = 2.4
     max_no_speech: float = 0.6
-    sure_logprob: float = -0.7
+    sure_logprob: float = -0.65
     min_logprob: float = -1.5
     short_logprob: float = -1.0
 

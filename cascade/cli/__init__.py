@@ -9,12 +9,26 @@ from __future__ import annotations
 import errno
 import os
 import sys
+from contextlib import suppress
 from typing import Annotated, Any
 
 import typer
 
 from cascade import __version__
-from cascade.cli import ablate, doctor, keeping, listing, making, options, reading, reproduce, shared
+from cascade.cli import (
+    ablate,
+    doctor,
+    judge,
+    keeping,
+    leaderboard,
+    listing,
+    making,
+    options,
+    reading,
+    report,
+    reproduce,
+    shared,
+)
 from cascade.errors import CascadeError
 
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -73,7 +87,7 @@ def _root(
     """Audio question answering without an audio model: captions of a clip, a text model that answers, a score."""
 
 
-for _commands in (making, shared, ablate, reproduce, reading, listing, keeping, doctor):
+for _commands in (making, shared, ablate, reproduce, judge, reading, report, leaderboard, listing, keeping, doctor):
     _commands.register(app)
 
 
@@ -82,4 +96,19 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
-    app()
+    try:
+        app()
+    except SystemExit as left:
+        _leave(left.code)
+        raise
+
+
+def _leave(code: Any) -> None:
+    """Leave at once where a lane is still at work: native code that comes back into a Python that ends aborts it."""
+    from threading import enumerate as running
+
+    if any(thread.name.startswith("lane-") for thread in running()):
+        with suppress(OSError, ValueError):
+            sys.stdout.flush()
+            sys.stderr.flush()
+        os._exit(code if isinstance(code, int) else 1)

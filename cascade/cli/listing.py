@@ -61,7 +61,7 @@ def captioners(form: Form = "table") -> None:
     """List the captioners, and what each needs to work here."""
     from cascade import plugins
 
-    rows = [_captioner(name) for name in plugins.names("captioners")]
+    rows = [_row(name) for name in plugins.names("captioners")]
     if form == "table":
         shown = [{**row, "slots": ", ".join(row["slots"]), "ready": "yes" if row["ready"] else "no"} for row in rows]
         _print(
@@ -72,6 +72,16 @@ def captioners(form: Form = "table") -> None:
         typer.echo(_all_at_once(row["needs"] for row in rows), nl=False)
         return
     _print([], rows, form)
+
+
+def _row(name: str) -> dict[str, Any]:
+    """A row of the list, or what is wrong with the package: the others are listed all the same."""
+    from cascade.errors import UserError
+
+    try:
+        return _captioner(name)
+    except UserError as error:
+        return {"name": name, "slots": [], "ready": False, "needs": str(error), "note": "", "params": {}}
 
 
 def _captioner(name: str) -> dict[str, Any]:

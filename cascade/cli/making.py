@@ -106,10 +106,11 @@ def caption(
 def _tell_cost(heard: Sequence[Heard]) -> None:
     """What the captions cost when they were made, where an engine asked a provider."""
     costs = {one.key: one.meta["cost"] for one in heard if "cost" in one.meta}
-    if costs:
-        known = [cost for cost in costs.values() if cost is not None]
-        unknown = f", and {len(costs) - len(known)} of unknown price" if len(known) < len(costs) else ""
-        o.note(f"{len(costs)} captions by providers cost ${sum(known):.4f} when they were made{unknown}")
+    known = [cost for cost in costs.values() if cost is not None]
+    if known:
+        o.note(f"{len(known)} captions by providers cost ${sum(known):.4f} when they were made")
+    if len(known) < len(costs):
+        o.note(f"{len(costs) - len(known)} captions by providers are of unknown price")
 
 
 def _jsonl(heard: Sequence[Heard], engines: dict[str, str]) -> str:

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from cascade.types import CaptionerSpec, Dataset, Execution, LLMSpec
 
 DEFAULT = "speech=whisper,sound=clapcap,music=clap-music"
@@ -170,6 +172,7 @@ def listening(captions: str, params: list[str] | None) -> Listening:
     """`--captions` and `--caption-param` as specs. Raises UserError for what cannot be read."""
     from cascade import captioners
     from cascade.errors import UnknownName
+    from cascade.llms import keys
 
     if captions.endswith((".jsonl", ".zst")) and "=" not in captions:
         captions = _whole_bundle(captions)
@@ -186,13 +189,14 @@ def listening(captions: str, params: list[str] | None) -> Listening:
     addresses = [given.pop("api_base", None) if captioners.asks(name) else None for _, name, given in merged]
     made = [captioners.specify(slot, name, given) for slot, name, given in merged]
     for (slot, _, _), at in zip(merged, addresses, strict=True):
-        address(at, f"{slot}.api_base")
-    specs = {spec.slot: spec for spec in (*(spec for spec, _ in made), *(spec for spec, _ in bundled.values()))}
+        keys.check_address(at, f"{slot}.api_base")
+    heard = [spec for spec, _ in made]
+    specs = {spec.slot: spec for spec in (*heard, *(spec for spec, _ in bundled.values()))}
     return Listening(
         specs=tuple(specs[slot] for slot, _, _ in entries),
         bundles={slot: path for slot, (_, path) in bundled.items()},
         files={key: at for _, files in made for key, at in files.items()},
-        endpoints={str(spec.params["model"]): at for (spec, _), at in zip(made, addresses, strict=True) if at},
+        endpoints=_endpoints([(spec, at) for spec, at in zip(heard, addresses, strict=True) if at]),
     )
 
 
@@ -228,16 +232,17 @@ def _spelled(params: dict[str, Any]) -> str:
     return ",".join(f"{key}={value}" for key, value in params.items())
 
 
-def address(given: str | None, option: str) -> str | None:
-    """The address of an endpoint, as it was given. Raises UserError where it is none."""
-    from urllib.parse import urlsplit
-
+def _endpoints(served: Sequence[tuple[CaptionerSpec, str]]) -> dict[str, str]:
+    """Who serves which model: a caption's key has the model and no address, so a model has one."""
     from cascade.errors import UserError
 
-    parts = urlsplit(given or "http://-")
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise UserError(f"{option} {given}: this is no address; write http://HOST:PORT/v1")
-    return given
+    found: dict[str, str] = {}
+    for spec, at in served:
+        if found.setdefault(model := str(spec.params["model"]), at) != at:
+            raise UserError(
+                f"{spec.slot}.api_base={at}: {model} is at {found[model]} already; give one address a model"
+            )
+    return found
 
 
 def model(
@@ -306,10 +311,11 @@ def execution(
 ) -> Execution:
     """How a command is carried out; `files` are a local model's, `worker` is --worker, `how` fields of Execution."""
     from cascade.budget import Purse
+    from cascade.llms import keys
     from cascade.types import Execution, Host
 
     kept = cache(given)
-    address(how.get("api_base"), "--api-base")
+    keys.check_address(how.get("api_base"), "--api-base")
     if how.get("budget") is not None:
         how["budget"] = Purse(how["budget"])
     calls = {name: how[name] for name in ("concurrency", "retries", "timeout", "budget") if name in how}

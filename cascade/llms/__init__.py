@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from cascade.budget import Purse, paid
-from cascade.errors import MissingExtra, ProviderStop, UserError
+from cascade.errors import MissingExtra, ProviderStop, ReplyError, UserError
 from cascade.llms import fake, keys, local, prices
 from cascade.llms.pacing import Gate, paced
 from cascade.llms.prices import Price
-from cascade.llms.redaction import redact
+from cascade.llms.redaction import holds_secret, redact
 from cascade.llms.retry import retrying
 from cascade.types import LLM, Completion, Execution, LLMSpec, Params, Prompt
 
@@ -75,7 +75,7 @@ def check(spec: LLMSpec, execution: Execution) -> None:
     """Raise before any clip is heard: MissingExtra for what is not installed, UserError for what is no parameter."""
     for name in sorted(spec.params.keys() & _OURS.keys()):
         raise UserError(f"--param {name}: this is no parameter of the model; use {_OURS[name]} instead")
-    if redact(repr(dict(spec.params))) != repr(dict(spec.params)):
+    if holds_secret(spec.params) or redact(repr(dict(spec.params))) != repr(dict(spec.params)):
         raise UserError("--param: a value looks like a key, and would stand in the run; export the provider's variable")
     if execution.budget and not is_local(spec.model) and spec.model != "fake" and not price(spec, execution):
         raise UserError(f"--budget: the price of {spec.model} is unknown; say it with --price INPUT,OUTPUT")
@@ -87,10 +87,10 @@ def check(spec: LLMSpec, execution: Execution) -> None:
         local.check()
 
 
-def check_access(spec: LLMSpec, execution: Execution) -> None:
+def check_access(spec: LLMSpec, execution: Execution, option: str = "--llm") -> None:
     """Raise ProviderStop for a model that nobody knows and for a key that is missing, before anything takes time.
 
-    An endpoint of the user's own (`api_base`) may need neither.
+    An endpoint of the user's own (`api_base`) may need neither. `option` is the flag that named the model.
     """
     if spec.model == "fake" or is_local(spec.model) or execution.api_base:
         return
@@ -99,9 +99,9 @@ def check_access(spec: LLMSpec, execution: Execution) -> None:
     from cascade.llms import litellm
 
     # litellm takes seconds to import, knows every name, and reads a .env file, where a key may be.
-    litellm.place(spec.model)
+    litellm.place(spec.model, asked=f"{option} {spec.model}")
     if variable := keys.missing(spec.model):
-        raise ProviderStop(f"--llm {spec.model}: the key is missing: export {variable}=…")
+        raise ProviderStop(f"{option} {spec.model}: the key is missing: export {variable}=…")
 
 
 def price(spec: LLMSpec, execution: Execution) -> Price | None:
@@ -121,15 +121,19 @@ def counter(model: str) -> tuple[Callable[[Prompt], int], str]:
 
 
 @asynccontextmanager
-async def connect(spec: LLMSpec, execution: Execution) -> AsyncIterator[LLM]:
-    """The model, ready to be asked, with retries. Raises UserError where it cannot be had."""
+async def connect(spec: LLMSpec, execution: Execution, option: str = "--llm") -> AsyncIterator[LLM]:
+    """The model, ready to be asked, with retries; `option` is the flag that named it.
+
+    Raises UserError where it cannot be had.
+    """
     if spec.model == "fake":
         yield fake.complete
         return
     from cascade.llms import litellm
 
     if not is_local(spec.model):
-        async with litellm.client(spec.model, execution.api_base, None, execution.timeout) as llm:
+        name = f"{option} {spec.model}"
+        async with litellm.client(spec.model, execution.api_base, None, execution.timeout, name) as llm:
             within = budgeted(llm, price(spec, execution), execution.budget)
             yield retrying(paced(within, Gate(execution.concurrency), execution.rpm, execution.tpm), execution.retries)
         return
@@ -150,7 +154,12 @@ def budgeted(llm: LLM, price: Price | None, purse: Purse | None) -> LLM:
     stated = price if price and price.source == "--price" else None
 
     async def priced(prompt: Prompt, params: Params) -> Completion:
-        reply = await llm(prompt, params)
+        try:
+            reply = await llm(prompt, params)
+        except ReplyError as error:
+            if stated and error.tokens:
+                error.cost = stated.of(*error.tokens)
+            raise
         if not stated or reply.input_tokens is None:
             return reply
         return replace(reply, cost=stated.of(reply.input_tokens, reply.output_tokens or 0))

@@ -137,6 +137,6 @@ def _retry_after(error: Any) -> float | None:
 def _until(date: str) -> float | None:
     try:
         then = parsedate_to_datetime(date)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
     return max(0.0, (then - datetime.now(timezone.utc)).total_seconds()) if then.tzinfo else None

@@ -12,7 +12,10 @@ from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
+
+from cascade.errors import UserError
+from cascade.llms.redaction import is_secret
 
 # Any one of a provider's variables will do; the first is the one that is told.
 VARIABLES = {
@@ -50,6 +53,15 @@ SERVERS = {"hosted_vllm": "HOSTED_VLLM_API_BASE"}
 def is_loopback(api_base: str | None) -> bool:
     """Whether an endpoint is on this machine."""
     return api_base is not None and urlsplit(api_base).hostname in LOOPBACK
+
+
+def check_address(given: str | None, option: str) -> None:
+    """Raise UserError for what is no address of an endpoint, and for one that holds a key: it would be shown."""
+    parts = urlsplit("http://-" if given is None else given)  # an unset variable's "" must not mean the provider's own
+    if "@" in (parts.netloc or given or "") or any(is_secret(name) for name, _ in parse_qsl(parts.query)):
+        raise UserError(f"{option}: a key in an address would be shown; export the provider's variable instead")
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise UserError(f"{option} {given or '(empty)'}: this is no address; write http://HOST:PORT/v1")
 
 
 def unserved(model: str) -> bool:

@@ -243,23 +243,22 @@ def _completion(reply: Any, priced: bool, sent: Params, hidden: Callable[[Any], 
     if not getattr(reply, "choices", None):
         raise Transient("unreadable", "the reply has no choices")
     choice = reply.choices[0]
-    usage = getattr(reply, "usage", None)
-    if not getattr(usage, "total_tokens", 0):
-        usage = None  # litellm makes up zeros where the provider does not count
-    cost = _cost(reply) if priced and usage else None
+    tokens = _counted(getattr(reply, "usage", None))
+    cost = _cost(reply) if priced and tokens else None
     text, reasoning = thoughts(choice.message.content or "", getattr(choice.message, "reasoning_content", None) or "")
     if choice.finish_reason == "content_filter":
-        raise _charged(ReplyError("content_filter", "the provider's filter held the reply back"), cost)
+        raise _charged(ReplyError("content_filter", "the provider's filter held the reply back"), tokens, cost)
     if not text.strip() and not reasoning.strip() and choice.finish_reason != "length":
-        raise _charged(ReplyError("empty", f"the reply has no text (finish reason {choice.finish_reason!r})"), cost)
-    details = getattr(usage, "completion_tokens_details", None)
+        empty = ReplyError("empty", f"the reply has no text (finish reason {choice.finish_reason!r})")
+        raise _charged(empty, tokens, cost)
+    details = getattr(getattr(reply, "usage", None), "completion_tokens_details", None)
     return Completion(
         text=hidden(text),
         reasoning=hidden(reasoning),
         finish=hidden(choice.finish_reason),
-        model=hidden(reply.model),
-        input_tokens=getattr(usage, "prompt_tokens", None),
-        output_tokens=getattr(usage, "completion_tokens", None),
+        model=hidden(reply.model) if isinstance(reply.model, str) else None,
+        input_tokens=tokens[0] if tokens else None,
+        output_tokens=tokens[1] if tokens else None,
         reasoning_tokens=getattr(details, "reasoning_tokens", None),
         cost=cost,
         sent=sent,
@@ -281,8 +280,14 @@ def thoughts(text: str, reasoning: str) -> tuple[str, str]:
     return text[found.end() :], found["cut"] if found["thought"] is None else found["thought"]
 
 
-def _charged(error: ReplyError, cost: float | None) -> ReplyError:
-    error.cost = cost
+def _counted(usage: Any) -> tuple[int, int] | None:
+    """The tokens in and out, where the provider counted them: litellm makes up zeros where it did not."""
+    told = getattr(usage, "prompt_tokens", 0), getattr(usage, "completion_tokens", 0)
+    return told if any(told) and all(isinstance(one, int) and one >= 0 for one in told) else None
+
+
+def _charged(error: ReplyError, tokens: tuple[int, int] | None, cost: float | None) -> ReplyError:
+    error.tokens, error.cost = tokens, cost
     return error
 
 

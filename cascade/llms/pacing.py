@@ -42,9 +42,13 @@ class Gate:
     def _round(self) -> None:
         self._replies, self._size, self._began = 0, self.limit, self.clock()
 
+    def pause(self) -> float:
+        """Seconds for which the provider wants no call."""
+        return max(0.0, self._not_before - self.clock())
+
     async def enter(self) -> None:
         """Wait for a place."""
-        while self._flying >= self.limit or (pause := self._not_before - self.clock()) > 0:
+        while self._flying >= self.limit or (pause := self.pause()) > 0:
             if self._flying < self.limit:
                 await asyncio.sleep(pause)
                 continue
@@ -110,13 +114,13 @@ class Line:
     def __init__(self, per_minute: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._each, self._free, self._clock = 60 / per_minute, 0.0, clock
 
-    async def take(self, amount: float = 1) -> None:
-        """Wait for one's turn."""
-        now = self._clock()
-        turn = max(now, self._free)
-        self._free = turn + amount * self._each
-        if turn > now:
-            await asyncio.sleep(turn - now)
+    def pause(self) -> float:
+        """Seconds until the next may start."""
+        return max(0.0, self._free - self._clock())
+
+    def take(self, amount: float) -> None:
+        """So many start now."""
+        self._free = max(self._clock(), self._free) + amount * self._each
 
     def correct(self, difference: float) -> None:
         """What was taken was more, or less, by this."""
@@ -126,28 +130,37 @@ class Line:
 def paced(call: LLM, gate: Gate, rpm: float | None = None, tpm: float | None = None) -> LLM:
     """The model's call through the gate, with starts spaced to so many requests and tokens a minute."""
     requests, tokens = Line(rpm) if rpm else None, Line(tpm) if tpm else None
+    lines = [line for line in (requests, tokens) if line]
     reply = [0.0]  # tokens of the last reply: what the next one is expected to take
+    first = asyncio.Lock()  # one at a time waits, the others behind it: turns taken beforehand would pile up in a pause
+
+    async def turn(expected: float) -> None:
+        async with first:
+            while (pause := max(gate.pause(), *(line.pause() for line in lines))) > 0:  # noqa: ASYNC110 - it may grow
+                await asyncio.sleep(pause)
+            for line in lines:
+                line.take(1 if line is requests else expected)
 
     async def complete(prompt: Prompt, params: Params) -> Completion:
         expected = sum(len(str(one["content"]).encode()) for one in prompt.messages) / _LETTERS + reply[0]
-        if requests:
-            await requests.take()
-        if tokens:
-            await tokens.take(expected)
-        done = await through(gate, lambda: call(prompt, params))
+        done = await through(gate, lambda: call(prompt, params), lambda: turn(expected))
         if tokens and done.input_tokens is not None:
             reply[0] = done.output_tokens or 0
             tokens.correct(done.input_tokens + reply[0] - expected)
         return done
 
-    return complete
+    return complete if lines else lambda prompt, params: through(gate, lambda: call(prompt, params))
 
 
-async def through(gate: Gate, call: Callable[[], Awaitable[Reply]]) -> Reply:
-    """One call through the gate, which hears how it went."""
+async def through(
+    gate: Gate, call: Callable[[], Awaitable[Reply]], turn: Callable[[], Awaitable[None]] | None = None
+) -> Reply:
+    """One call through the gate, which hears how it went; `turn` waits for whatever else it has to."""
     await gate.enter()
     try:
         await gate.spread()
+        if turn:
+            await turn()
         started = gate.clock()
         reply = await call()
     except Transient as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 _HIDDEN = "[hidden]"
@@ -13,6 +13,18 @@ _SHAPE = re.compile(
     r"(?i:bearer|basic)\s+[\w.~+/=-]{8,}|\b(?:sk|pk|rk|hf|gsk|xai|AIza)[-_]?[\w*-]{12,}|(?<=://)[^\s/@]+(?=@)"
 )
 _SHORTEST = 8  # a shorter value would hide ordinary words
+
+
+def is_secret(name: str) -> bool:
+    """Whether a variable or parameter of that name holds a key; `prompt_cache_key` and its like name no secret."""
+    return bool(_NAME.search(name)) and not re.search(r"cache_?key$", name, re.IGNORECASE)
+
+
+def holds_secret(value: Any) -> bool:
+    """Whether a parameter's value has, at any depth, a part whose name says that it is a key."""
+    if isinstance(value, Mapping):
+        return any(is_secret(str(name)) or holds_secret(part) for name, part in value.items())
+    return isinstance(value, list | tuple) and any(map(holds_secret, value))
 
 
 def redact(text: str, *secrets: str) -> str:

@@ -39,10 +39,10 @@ def retrying(
 
 
 def wait(attempt: int, asked: float | None, draw: random.Random) -> float:
-    """Seconds before the next try: what the provider asked for, or exponential back-off with full jitter; bounded.
+    """Seconds before the next try: exponential back-off with full jitter, or what the provider asked for; bounded.
 
-    A wait that was asked for is lengthened by up to a tenth, so that calls refused together do not return together.
+    The longer of the two: a provider that asks for no wait at all would see every try within a moment. A wait that was
+    asked for is lengthened by up to a tenth, so that calls refused together do not return together.
     """
-    if asked is not None:
-        return min(_LONGEST_ASKED_FOR, asked * (1 + draw.random() / 10))
-    return draw.uniform(0, min(_LONGEST, _FIRST * 2 ** min(attempt, 30)))
+    own = draw.uniform(0, min(_LONGEST, _FIRST * 2 ** min(attempt, 30)))
+    return max(own, min(_LONGEST_ASKED_FOR, (asked or 0.0) * (1 + draw.random() / 10)))

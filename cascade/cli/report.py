@@ -1,0 +1,53 @@
+"""`cascade report`: runs as one page that people want to look at."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cascade.cli import options as o
+
+
+def register(app: typer.Typer) -> None:
+    """Add this command."""
+    app.command()(report)
+
+
+def report(
+    sources: Annotated[
+        list[Path], typer.Argument(metavar="RUN…", help="Run directories, or the folder of an ablation.")
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", metavar="FILE", help="The file (else report.html in the first RUN; Markdown to stdout)."),
+    ] = None,
+    embed_audio: Annotated[
+        bool, typer.Option("--embed-audio", help="Put small copies of the clips into the page.")
+    ] = False,
+    form: Annotated[str, typer.Option("--format", metavar="html|md", help="A page, or tables for a README.")] = "html",
+) -> None:
+    """Make one page of runs: scores, differences, every item.
+
+    One HTML file that opens anywhere, with each clip to listen to; or tables in Markdown. With the run of the
+    benchmark's cues among them it tells ears from brain; an ablation shows what each source adds.
+    """
+    from cascade import reporting
+    from cascade.errors import UserError
+    from cascade.jsonl import write_text
+
+    o.known_format(form, reporting.FORMATS)
+    if form == "md" and embed_audio:
+        raise UserError("--embed-audio is for the page: Markdown has no clips; leave out --format md")
+    page = out or sources[0] / "report.html"
+    if page.is_dir():
+        raise UserError(f"--out {page} is a folder; name a file: --out {page / 'report.html'}")
+    if out and not out.parent.is_dir():
+        raise UserError(f"--out {out}: there is no folder {out.parent}; make it first: mkdir -p {out.parent}")
+    text = reporting.markdown(sources) if form == "md" else reporting.html(sources, page, embed_audio=embed_audio)
+    if form == "md" and not out:
+        typer.echo(text, nl=False)
+        return
+    write_text(page, text)
+    typer.echo(page)

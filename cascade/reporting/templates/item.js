@@ -1,0 +1,131 @@
+// One item: its line in the list, and all that is known of it once it is opened.
+
+const SIGNS = { right: "✓", wrong: "✗", unread: "?", failed: "!" };
+const sign = (state, tag = "span") => make(tag, { class: `state ${state}`, role: "img", "aria-label": state, title: state }, SIGNS[state]);
+const badge = (kind, text) => make("span", { class: `badge ${kind}` }, text);
+const block = (text, more = "") => theirs(text, "div", { class: `text block ${more}` });
+const part = (title, ...inside) => make("div", {}, make("h4", {}, title), ...inside);
+
+function fold(title, ...inside) {
+  return make("details", { class: "fold" }, make("summary", {}, title), ...inside);
+}
+
+function line(item) {
+  const answer = item.said ? theirs(item.said) : make("i", {}, { failed: "no reply", unread: "no choice" }[item.st] ?? "nothing");
+  const gold = item.st === "right" ? [] : [" · gold: ", theirs(item.gold)];
+  const why = item.why && item.why !== "unknown" ? [" ", badge(item.why, item.why)] : [];
+  const head = make(
+    "button",
+    { class: "head", type: "button", "aria-expanded": "false", on: { click: () => toggle(item) } },
+    sign(item.st),
+    make("span", {}, theirs(item.q, "span", { class: "q" }), make("br"), make("span", { class: "said" }, make("b", {}, answer), ...gold, ...why)),
+    make("span", { class: "tags" }, theirs(item.id), make("br"), theirs([item.modality, item.sub ?? item.layer].filter(Boolean).join(" · "))),
+  );
+  item.head = head;
+  item.node = make("li", { class: "item" }, make("h3", {}, head));
+  return item.node;
+}
+
+async function open(item) {
+  if (item.body) return;
+  const found = await details(item).catch(() => null);
+  if (item.body) return;
+  if (!found) return void (byId("tally").textContent = "This browser is too old to unpack the items.");
+  const clip = player(item.clip, found.heard);
+  item.body = make(
+    "div",
+    { class: "body", role: "region", "aria-label": `item ${item.id}` },
+    clip.node,
+    part("Choices", choices(item, found), benchmark(found), permalink(item)),
+    part("What was heard", ...(found.heard.length ? found.heard.map((one) => slot(one, clip.seek)) : ["Nothing: the clip was not listened to."])),
+    make("div", { class: "wide" }, item.vote ? make("p", { class: "facts" }, make("span", {}, "the samples' vote ", theirs(item.vote, "b"))) : null, ...found.replies.map((one) => reply(one, found.replies.length > 1)), ...(found.replies.length ? [] : [make("p", { class: "note" }, "This item has not been asked yet.")])),
+    index.runs.length > 1 ? others(item, found) : null,
+  );
+  item.node.append(item.body);
+  item.node.classList.add("open");
+  item.head.setAttribute("aria-expanded", "true");
+}
+
+function shut(item) {
+  item.body?.querySelector("audio")?.pause();
+  item.body?.remove();
+  item.body = null;
+  item.node.classList.remove("open");
+  item.head.setAttribute("aria-expanded", "false");
+}
+
+function choices(item, found) {
+  const marked = found.choices.map((choice) => {
+    const gold = choice === item.gold, said = choice === item.said;
+    const elsewhere = found.others.flatMap((one, at) => (one.choice === choice ? [index.runs[at + 1]] : []));
+    const marks = [gold ? badge("gold", "gold") : null, said ? badge(item.st === "right" ? "model" : "off", "model") : null];
+    const runs = elsewhere.length ? make("small", { title: elsewhere.join("\n") }, `${elsewhere.length} other run${elsewhere.length > 1 ? "s" : ""}`) : null;
+    return make("li", { class: gold ? "gold" : said ? "off" : null }, theirs(choice), ...marks, runs);
+  });
+  const loose = item.loose ? make("p", { class: "facts" }, "The official matcher and strict equality differ here.") : null;
+  return make("div", {}, make("ul", { class: "choices" }, ...marked), loose);
+}
+
+function benchmark(found) {
+  if (!found.cue.length && !found.thinking) return null;
+  return fold("What the benchmark says of the clip", block([found.cue.join(" · "), found.thinking].filter(Boolean).join("\n\n")));
+}
+
+function permalink(item) {
+  return make("p", { class: "facts" }, make("a", { href: `#${new URLSearchParams({ item: item.id })}` }, "link to this item"));
+}
+
+function slot(one, seek) {
+  const about = [one.engine, one.language, one.seconds === undefined ? "" : `${one.seconds.toFixed(2)} s to hear`].filter(Boolean).join(" · ");
+  const head = make("h5", {}, theirs(one.slot), make("small", {}, theirs(about)));
+  if (one.failure) return make("div", { class: "slot" }, head, make("p", { class: "note" }, theirs(one.failure)));
+  const text = one.text.trim() ? theirs(one.text, "p", { class: "text" }) : make("p", { class: "empty" }, "nothing");
+  const tone = tones(one.times);
+  const times = one.times.length ? make("div", { class: "times" }, ...one.times.slice(0, 60).map((time) => moment(time, seek, tone))) : null;
+  const listed = one.times.length > 4 ? fold(`${one.times.length} times`, times) : times;
+  return make("div", { class: "slot" }, head, text, listed);
+}
+
+function moment({ start, end, text, dropped }, seek, tone) {
+  const said = [`${start.toFixed(1)}–${end.toFixed(1)} s `, theirs(text)];
+  const props = { class: dropped ? "dropped" : tone.name(text), title: dropped ? `dropped: ${dropped}` : "play from here" };
+  return make("button", { type: "button", disabled: !seek, ...props, on: { click: () => seek(start) } }, ...said);
+}
+
+function reply(one, several) {
+  const name = several ? `Sample ${one.sample + 1}` : "Reply";
+  const facts = [
+    ["read by", one.how], ["as", one.choice], ["tokens", tokensOf(one)], ["seconds", one.seconds?.toFixed(2)], ["finish", one.finish],
+    ["cost", one.cost ? `$${one.cost.toFixed(5)}` : ""],
+  ].filter(([, value]) => value !== undefined && value !== null && value !== "");
+  return make(
+    "div",
+    {},
+    make("h4", {}, name),
+    one.failure ? make("p", { class: "note" }, "Failed. ", theirs(one.failure)) : one.text ? block(one.text) : make("p", { class: "note" }, "An empty reply."),
+    make("p", { class: "facts" }, ...facts.map(([what, value]) => make("span", {}, `${what} `, theirs(value, "b")))),
+    one.reasoning ? fold(`Reasoning (${one.reasoning.length.toLocaleString("en")} characters)`, block(one.reasoning)) : null,
+    one.prompt ? fold("The prompt, as it was sent", ...prompt(one)) : null,
+  );
+}
+
+function tokensOf(one) {
+  if (one.in === undefined && one.out === undefined) return "";
+  return `${one.in ?? "?"} in, ${one.out ?? "?"} out${one.thought ? `, ${one.thought} of them thought` : ""}`;
+}
+
+function prompt(one) {
+  const changed = one.same ? [] : [make("p", { class: "note" }, "Rendered again, this is not the prompt whose digest the log has.")];
+  return [...changed, ...one.prompt.map(({ role, content }) => make("div", {}, make("h4", {}, role), block(content, "mono")))];
+}
+
+function others(item, found) {
+  const rows = found.others.map((one, at) => {
+    const state = item.o[at];
+    const cells = state
+      ? [make("td", {}, sign(state)), make("td", {}, one.choice ? theirs(one.choice) : make("i", {}, "none"), make("br"), make("small", {}, theirs(one.how))), make("td", {}, make("small", {}, theirs(one.end)))]
+      : [make("td", { colspan: 3 }, make("small", {}, "not among its items"))];
+    return make("tr", {}, make("th", { scope: "row" }, theirs(index.runs[at + 1])), ...cells);
+  });
+  return make("div", { class: "wide" }, make("h4", {}, "The other runs"), make("div", { class: "scroll" }, make("table", { class: "others" }, make("tbody", {}, ...rows))));
+}
