@@ -26,7 +26,7 @@ ROOT = Path(__file__).parent.parent
 SIZES = (1_000, 10_000, 100_000)
 CAPTIONS = "speech=fake(text=Two people talk about the weather while rain falls on a tin roof.)"
 RUN = ["run", "--captions", CAPTIONS, "--llm", "fake", "--cache", "cache", "--out", "run"]
-# In order: each finds what those before it left. A stage for reports belongs here, between score and verify.
+# In order: each finds what those before it left.
 STAGES: dict[str, list[str]] = {
     "caption": ["caption", "--captions", CAPTIONS, "--cache", "cache", "--format", "jsonl"],
     "caption_again": ["caption", "--captions", CAPTIONS, "--cache", "cache", "--format", "jsonl"],
@@ -35,6 +35,7 @@ STAGES: dict[str, list[str]] = {
     "run": RUN,
     "resume": RUN,
     "score": ["score", "run", "--format", "json"],
+    "report": ["report", "run", "--out", "report.html"],
     "merge": ["merge", "run", "--out", "merged"],
     "verify": ["verify", "run"],
 }
