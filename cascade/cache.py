@@ -6,9 +6,11 @@ Each entry is one JSON text that carries what its key was made from, so `verify`
 from __future__ import annotations
 
 import json
+import re
 import sqlite3
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,9 @@ from cascade.types import Caption, CaptionerSpec, Params
 _NETWORK = frozenset(
     {"nfs", "nfs4", "cifs", "smb3", "smbfs", "afs", "ceph", "lustre", "gpfs", "beegfs", "glusterfs"}
     | {"panfs", "fuse.sshfs", "fuse.glusterfs", "fuse.ceph", "fuse.s3fs", "fuse.gcsfuse", "fuse.rclone"}
+    | {"nfs3", "afpfs", "ncpfs", "davfs", "fuse.davfs2", "orangefs", "pvfs2", "wekafs", "daos", "fuse.daos"}
+    | {"ocfs2", "gfs2", "fhgfs", "mmfs", "acfs", "fuse.juicefs", "fuse.mountpoint-s3", "fuse.goofys", "fuse.blobfuse2"}
+    | {"fuse.ceph-fuse", "fuse.lustre", "fuse.moosefs", "fuse.lizardfs", "fuse.seaweedfs", "fuse.hdfs"}
 )
 _TEXT = 1  # diskcache's mode of a value that lies in the table as it is
 
@@ -51,8 +56,11 @@ class _TextDisk(Disk):  # type: ignore[misc]  # diskcache has no types
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Entry:
-    """A caption and all that its key is made from; `audio` is the digest of the clip's bytes."""
+class Entry:
+    """A caption and all that its key is made from; `audio` is the digest of the clip's bytes.
+
+    `content` is the digest of text and meta.
+    """
 
     slot: str
     name: str
@@ -64,7 +72,32 @@ class _Entry:
     content: str
 
     def key(self) -> str:
+        """The key under which it is kept."""
         return caption_key(self.slot, self.name, self.version, self.params, self.audio)
+
+    @classmethod
+    def of(cls, spec: CaptionerSpec, audio: str, caption: Caption) -> Entry:
+        """The entry of a caption of the clip whose bytes have the digest `audio`."""
+        return cls(
+            slot=spec.slot,
+            name=spec.name,
+            version=spec.version,
+            params=spec.params,
+            audio=audio,
+            text=caption.text,
+            meta=caption.meta,
+            content=_content(caption.text, caption.meta),
+        )
+
+    @property
+    def spec(self) -> CaptionerSpec:
+        """The captioner that made it."""
+        return CaptionerSpec(slot=self.slot, name=self.name, version=self.version, params=self.params)
+
+    @property
+    def caption(self) -> Caption:
+        """The caption alone."""
+        return Caption(text=self.text, meta=self.meta)
 
     def damage(self, key: str) -> str:
         """What does not match the key or the content's own digest, or `""`."""
@@ -87,13 +120,21 @@ class CaptionCache:
             folder.mkdir(parents=True, exist_ok=True)
             if (kind := _file_system(folder)) in _NETWORK:
                 raise CacheError(
-                    f"{folder} is on a network disk ({kind}), unsafe for a cache: give --cache a local folder"
+                    f"{folder} is on a network disk ({kind}), unsafe for a cache: give --cache a local folder, "
+                    "and carry captions to other machines by `cascade cache export FILE`"
                 )
             self._store = Cache(
                 str(folder), disk=_TextDisk, eviction_policy="none", cull_limit=0, size_limit=1 << 62, statistics=0
             )
         except (OSError, sqlite3.Error) as error:
             raise CacheError(f"{folder}: cannot be used as a cache ({error}); give --cache another folder") from error
+
+    @classmethod
+    def existing(cls, folder: Path) -> CaptionCache:
+        """Open one that is there. Raises CacheError where there is none."""
+        if not (folder / "cache.db").is_file():
+            raise CacheError(f"{folder} is no cache: it has no cache.db")
+        return cls(folder)
 
     def get(self, key: str) -> Caption | None:
         """The caption under a key, or None. Raises CacheError, with the key, for an entry that is damaged."""
@@ -102,24 +143,42 @@ class CaptionCache:
 
     def put(self, spec: CaptionerSpec, audio: str, caption: Caption) -> str:
         """Keep a caption of the clip whose bytes have the digest `audio`; returns its key."""
-        entry = _Entry(
-            slot=spec.slot,
-            name=spec.name,
-            version=spec.version,
-            params=spec.params,
-            audio=audio,
-            text=caption.text,
-            meta=caption.meta,
-            content=_content(caption.text, caption.meta),
-        )
+        entry = Entry.of(spec, audio, caption)
+        self._write(self._store.set, entry)
+        return entry.key()
+
+    def add(self, entry: Entry) -> Entry | None:
+        """Keep a caption under its key, if there is none; returns the one that is there already, or None."""
+        return None if self._write(self._store.add, entry) else self._entry(entry.key())
+
+    def replace(self, entry: Entry) -> None:
+        """Keep a caption in the place of the one that is there."""
+        self._write(self._store.set, entry)
+
+    def entries(self) -> Iterator[Entry]:
+        """Every caption with what its key is made from, sorted by key. Raises CacheError for one that is damaged."""
+        for key in self._keys():
+            if entry := self._entry(key):
+                yield entry
+
+    def entry(self, key: str) -> Entry | None:
+        """The caption under a key with what that is made from, or None. Raises as `get` does."""
+        return self._entry(key)
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Everything written within is one transaction: on the disk whole or not at all, and sooner."""
+        with self._store.transact():
+            yield
+
+    def _write(self, write: Callable[[str, str], bool], entry: Entry) -> bool:
         try:
-            self._store.set(entry.key(), canonical(to_json(entry)))
+            return bool(write(entry.key(), canonical(to_json(entry))))
         except (OSError, sqlite3.Error, Timeout) as error:
             reason = "another process holds it" if isinstance(error, Timeout) else error
             raise CacheError(
                 f"{self.folder}: a caption cannot be written ({reason}); make room and run again"
             ) from error
-        return entry.key()
 
     def info(self) -> dict[str, Any]:
         """`folder`, the number of `captions`, the `bytes` on disk, and captions an `engines` name."""
@@ -158,7 +217,7 @@ class CaptionCache:
     def _keys(self) -> Iterator[str]:
         yield from self._store.iterkeys()
 
-    def _entry(self, key: str) -> _Entry | None:
+    def _entry(self, key: str) -> Entry | None:
         try:
             text = self._store.get(key, default=False)
         except sqlite3.Error as error:
@@ -166,7 +225,7 @@ class CaptionCache:
         if text is False:
             return None
         try:
-            entry = from_json(_Entry, json.loads(text))
+            entry = from_json(Entry, json.loads(text))
             if damage := entry.damage(key):
                 raise ValueError(damage)
             return entry
@@ -176,13 +235,18 @@ class CaptionCache:
             ) from error
 
 
-def _file_system(folder: Path) -> str:
+def _file_system(folder: Path, table: Path = Path("/proc/self/mounts")) -> str:
     """The kind of file system that a folder lies on, by Linux's table of mounts; `""` where there is no such table."""
     try:
-        lines = Path("/proc/self/mounts").read_text(encoding="utf-8", errors="replace").splitlines()
+        lines = table.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         return ""
-    mounts = [(Path(fields[1].replace("\\040", " ")), fields[2]) for fields in (line.split(" ") for line in lines)]
+    mounts = [(Path(_unescaped(fields[1])), fields[2]) for fields in (line.split(" ") for line in lines)]
     here = folder.resolve()
     inside = [(len(at.parts), place, kind) for place, (at, kind) in enumerate(mounts) if here.is_relative_to(at)]
     return max(inside, default=(0, 0, ""))[2]
+
+
+def _unescaped(text: str) -> str:
+    """A path as the table writes it: a space is \\040."""
+    return re.sub(r"\\([0-7]{3})", lambda code: chr(int(code[1], 8)), text)

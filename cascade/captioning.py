@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 
-from cascade import backends, captioners
+from cascade import backends, bundles, captioners
 from cascade.cache import CaptionCache
 from cascade.errors import ItemError, UserError
 from cascade.hashing import caption_key, digest, digest_file
@@ -37,7 +37,11 @@ def kept(items: Sequence[Item], root: Path, specs: Sequence[CaptionerSpec], exec
     unmade = Failure(kind="unmade", message="the caption is not made yet")
     digests = {item.audio: _digest(root / item.audio) for item in items}
     looked_up = {spec.slot: _look_up(spec, items, root, execution) for spec in specs if not captioners.hears(spec.name)}
-    found = _in_cache([spec for spec in specs if spec.slot not in looked_up], digests, execution.cache)
+    listening = [spec for spec in specs if spec.slot not in looked_up]
+    found = _in_cache([spec for spec in listening if spec.slot not in execution.bundles], digests, execution.cache)
+    clips = {digest: root / audio for audio, digest in digests.items() if isinstance(digest, str)}
+    told = _bundled([spec for spec in listening if spec.slot in execution.bundles], clips, execution)
+    found |= {(slot, digest): one for slot, known in told.items() for digest, one in known.items()}
 
     def heard(place: int, item: Item, spec: CaptionerSpec) -> Heard:
         if spec.slot in looked_up:
@@ -50,7 +54,7 @@ def kept(items: Sequence[Item], root: Path, specs: Sequence[CaptionerSpec], exec
 
 def _in_cache(
     specs: Sequence[CaptionerSpec], digests: Mapping[str, str | Failure], folder: Path
-) -> dict[tuple[str, str], Caption]:
+) -> dict[tuple[str, str], _Result]:
     """The captions that a cache, which need not be there, has for these clips, by slot and digest."""
     if not specs or not folder.exists():
         return {}
@@ -85,6 +89,32 @@ def _listen(
     """What each engine heard of every item, by slot."""
     digests = _digests(items, root)
     clips = {digest: root / audio for audio, digest in digests.items() if isinstance(digest, str)}
+    results = _bundled([spec for spec in specs if spec.slot in execution.bundles], clips, execution)
+    if making := [spec for spec in specs if spec.slot not in results]:
+        results |= _made(making, clips, execution, track)
+    return {
+        spec.slot: [_heard(item, spec, digests[item.audio], results[spec.slot]) for item in items] for spec in specs
+    }
+
+
+def _bundled(
+    specs: Sequence[CaptionerSpec], clips: Mapping[str, Path], execution: Execution
+) -> dict[str, dict[str, _Result]]:
+    """The captions that bundles have, by slot and the clips' digests; the others are failures: no engine is asked."""
+    results: dict[str, dict[str, _Result]] = {}
+    for spec in specs:
+        file = execution.bundles[spec.slot]
+        keys = {_key(spec, digest): digest for digest in clips}
+        none = Failure(kind="missing", message=f"{file.name} has no {spec.slot} caption of this clip")
+        found = bundles.find(file, keys)
+        results[spec.slot] = {digest: found.get(key, none) for key, digest in keys.items()}
+    return results
+
+
+def _made(
+    specs: Sequence[CaptionerSpec], clips: Mapping[str, Path], execution: Execution, track: Track
+) -> dict[str, dict[str, _Result]]:
+    """Each slot's captions by the clips' digests: from the cache, the others made and kept."""
     with closing(CaptionCache(execution.cache)) as cache:
         results = {spec.slot: _kept(spec, clips, cache) for spec in specs}
         # Before the first engine works for hours, whatever the others lack; a full cache needs no packages at all.
@@ -94,9 +124,7 @@ def _listen(
         for spec in specs:
             missing = {path: digest for digest, path in clips.items() if digest not in results[spec.slot]}
             results[spec.slot].update(_make(spec, missing, cache, execution, track))
-    return {
-        spec.slot: [_heard(item, spec, digests[item.audio], results[spec.slot]) for item in items] for spec in specs
-    }
+    return results
 
 
 def _digests(items: Sequence[Item], root: Path) -> dict[str, str | Failure]:

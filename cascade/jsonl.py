@@ -6,6 +6,7 @@ a writer cuts the file back to its last newline when it opens it.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import tempfile
@@ -96,14 +97,15 @@ def write_text(path: Path, text: str) -> None:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(name, 0o666 & ~_umask())
+        os.chmod(name, 0o666 & ~umask())
         os.replace(name, path)
     except BaseException:
         os.unlink(name)
         raise
 
 
-def _umask() -> int:
+def umask() -> int:
+    """The permissions that new files of this process lack."""
     mask = os.umask(0)
     os.umask(mask)
     return mask
@@ -149,6 +151,11 @@ def _lock(handle: int, path: Path) -> None:
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
+        if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
+            raise RunError(
+                f"{path.parent}: its disk keeps no locks ({error.strerror}), as some network disks do not; "
+                "give --out a folder on another disk"
+            ) from error
         raise RunError(f"{path.parent}: another process is writing this run; wait for it, or give --out") from error
 
 

@@ -25,6 +25,7 @@ from cascade.codec import from_json, to_json
 from cascade.errors import RunError
 from cascade.hashing import digest, digest_bytes
 from cascade.provenance import Session, now
+from cascade.shards import Part
 from cascade.types import Answer, Caption, Completion, Failure, Item, RunSpec
 
 _FORMAT = 2
@@ -36,7 +37,7 @@ class Manifest:
     """The content of `run.json`. `audio_root` is where the clips were; `data_version` and `licence` the dataset's.
 
     `items` is the digest of items.jsonl's lines, in any order. `sessions` are the sittings that the run took, but for
-    those that were like the one before.
+    those that were like the one before. `part` says which shard of the items it has, None that it has all.
     """
 
     format: int
@@ -48,6 +49,7 @@ class Manifest:
     data_version: str = ""
     licence: str = ""
     audio_root: str = ""
+    part: Part | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,9 +95,11 @@ def default_directory(runs: Path, spec: RunSpec) -> Path:
     return runs / f"{name[:80]}-{identity(spec).removeprefix('b2:')[:8]}"
 
 
-def manifest(spec: RunSpec, template: str, session: Session, **dataset: str) -> Manifest:
+def manifest(spec: RunSpec, template: str, session: Session, *, part: Part | None = None, **dataset: str) -> Manifest:
     """A new run's manifest, in its first sitting."""
-    return Manifest(format=_FORMAT, spec=spec, template=template, created=now(), sessions=(session,), **dataset)
+    return Manifest(
+        format=_FORMAT, spec=spec, template=template, created=now(), sessions=(session,), part=part, **dataset
+    )
 
 
 class Log:
@@ -122,18 +126,24 @@ def start(path: Path, wanted: Manifest, items: tuple[Item, ...]) -> Iterator[tup
     A directory that holds more items than are asked for keeps them. Raises RunError for a directory of another run, one
     that is no run, and one that another process is writing.
     """
-    _usable(path, wanted.spec)
+    _usable(path, wanted)
     path.mkdir(parents=True, exist_ok=True)
     with jsonl.Appender(path / "log.jsonl") as lines:
         log = Log(lines, path / "log.jsonl")
         if (path / "run.json").exists() and (path / "items.jsonl").exists():
             wanted, items = _resumed(path, wanted, items)
-        text = jsonl.text(map(to_json, items))
-        wanted = replace(wanted, items=_lines_digest(text.encode()))
-        written = json.dumps(jsonl.sealed(to_json(wanted)), indent=2, ensure_ascii=False)
-        jsonl.write_text(path / "run.json", written + "\n")
-        jsonl.write_text(path / "items.jsonl", text)
+        wanted = write_manifest(path, wanted, items)
         yield Run(path=path, manifest=wanted, items=items), log
+
+
+def write_manifest(path: Path, wanted: Manifest, items: Iterable[Item]) -> Manifest:
+    """Write `run.json` and `items.jsonl`; returns the manifest with the items' digest in it."""
+    text = jsonl.text(map(to_json, items))
+    wanted = replace(wanted, items=_lines_digest(text.encode()))
+    written = json.dumps(jsonl.sealed(to_json(wanted)), indent=2, ensure_ascii=False)
+    jsonl.write_text(path / "run.json", written + "\n")
+    jsonl.write_text(path / "items.jsonl", text)
+    return wanted
 
 
 def _resumed(path: Path, wanted: Manifest, items: tuple[Item, ...]) -> tuple[Manifest, tuple[Item, ...]]:
@@ -142,13 +152,20 @@ def _resumed(path: Path, wanted: Manifest, items: tuple[Item, ...]) -> tuple[Man
     larger = len(known) > len(items)
     same = replace(wanted.sessions[0], at=earlier.sessions[-1].at) == earlier.sessions[-1]
     sessions = earlier.sessions if same else (*earlier.sessions, *wanted.sessions)
-    spec = earlier.spec if larger else wanted.spec
-    return replace(earlier, spec=spec, sessions=sessions, audio_root=wanted.audio_root), known if larger else items
+    chosen = earlier if larger else wanted
+    together = replace(earlier, spec=chosen.spec, part=chosen.part, sessions=sessions, audio_root=wanted.audio_root)
+    return together, known if larger else items
 
 
-def _usable(path: Path, spec: RunSpec) -> None:
+def _usable(path: Path, wanted: Manifest) -> None:
     if (path / "run.json").exists():
-        _same(path, _manifest(path).spec, spec)
+        there = _manifest(path)
+        check_same(path, there.spec, wanted.spec)
+        shards = [one.part.shard if one.part else "1/1" for one in (there, wanted)]
+        if shards[0] != shards[1]:
+            raise RunError(
+                f"{path} holds shard {shards[0]}, and {shards[1]} is asked for; give --out another directory"
+            )
     elif path.exists() and (not path.is_dir() or any(not _left_by_us(file) for file in path.iterdir())):
         raise RunError(f"{path} is no run directory and not empty; give --out a new or empty one")
 
@@ -158,7 +175,8 @@ def _left_by_us(file: Path) -> bool:
     return file.name == "log.jsonl" or file.name.startswith(".run.json.")
 
 
-def _same(path: Path, there: RunSpec, here: RunSpec) -> None:
+def check_same(path: Path, there: RunSpec, here: RunSpec) -> None:
+    """Raise RunError, with what differs, where the run in `path` has another identity than the one that is here."""
     if identity(there) == identity(here):
         return
     old, new = _flat(to_json(there)), _flat(to_json(here))

@@ -107,7 +107,8 @@ class Host:
     `scratch` is a folder for what an engine computes once and may find again (text embeddings); None keeps nothing.
     For engines that ask a model elsewhere: `endpoints` maps the model that a spec names to the address that serves it,
     `concurrency` is calls in flight at most, `retries` and `timeout` (seconds) are a call's, `budget` is what may be
-    spent (a `budget.Purse`, or None).
+    spent (a `budget.Purse`, or None). For backends that have workers: `workers` has `pool` (how many), `num_gpus` and
+    `num_cpus` (what one takes), for every engine or, as `speech.pool`, for one slot's.
     """
 
     device: str = "auto"
@@ -120,6 +121,7 @@ class Host:
     retries: int = 6
     timeout: float = 600.0
     budget: Any = None
+    workers: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,7 +129,8 @@ class Execution:
     """How a run is done; nothing here may change a result. `timeout` is in seconds a call.
 
     `budget` is what may be spent (a `budget.Purse`, or None), `price` the user's word for what tokens cost; `rpm` and
-    `tpm` are the requests and tokens that the provider allows a minute.
+    `tpm` are the requests and tokens that the provider allows a minute. `bundles` maps a slot to the file of captions
+    that fills it: there nothing is heard.
     """
 
     cache: Path
@@ -142,6 +145,7 @@ class Execution:
     price: str | None = None
     rpm: float | None = None
     tpm: float | None = None
+    bundles: Mapping[str, Path] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

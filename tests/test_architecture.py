@@ -17,22 +17,36 @@ PACKAGE = Path(__file__).parent.parent / "cascade"
 # Making and reading stand side by side in layers 3 and 4, and never import each other.
 LAYERS = {
     0: "types errors hashing wording",
-    1: "jsonl stats table codec audio progress markers denial labels budget provenance",
+    1: "jsonl stats table codec audio progress markers denial labels budget provenance shards",
     2: "runs prompting mentions extracting plugins ablations datasets scorers predictions",
-    3: "sampling marking scoring comparing families judgements cache captioners backends llms",
+    3: "sampling marking merging scoring comparing families judgements cache bundles captioners backends llms",
     4: "reproducing reporting exporting verifying captioning asking planning judging rubrics rating leaderboard",
     5: "cli",
     6: "interface",
 }
 LAYER = {name: layer for layer, names in LAYERS.items() for name in names.split()}
 READING = frozenset(
-    ["sampling", "marking", "scoring", "comparing", "families", "reproducing", "reporting", "exporting", "verifying"]
+    [
+        "sampling",
+        "marking",
+        "merging",
+        "scoring",
+        "comparing",
+        "families",
+        "reproducing",
+        "reporting",
+        "exporting",
+        "verifying",
+    ]
 ) | {"rubrics", "rating", "leaderboard"}
-MAKING = frozenset(["cache", "captioners", "backends", "llms", "captioning", "asking", "planning", "judging"])
+MAKING = frozenset(
+    ["cache", "bundles", "captioners", "backends", "llms", "captioning", "asking", "planning", "judging"]
+)
 # Engines are built where they run: a backend is given the spec, and builds from it.
 # An engine may ask a model elsewhere, by the one door to such models.
 SIDEWAYS = {
     ("backends", "captioners"),
+    ("bundles", "cache"),
     ("captioners", "llms"),
     ("extracting", "mentions"),
     ("predictions", "datasets"),
@@ -61,6 +75,7 @@ HEAVY = {
     "litellm": {"llms/litellm.py"},
     "diskcache": {"cache.py"},
     "ray": {"backends/ray.py"},
+    "zstandard": {"bundles.py"},
     "typer": {"cli"},
     "rich": {"progress.py", "cli"},
     "whisper": {"captioners"},

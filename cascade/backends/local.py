@@ -1,6 +1,7 @@
 """Captioners in this process: a batch at a time, or clip by clip in lanes, each a thread of its own.
 
-A batch that fails is tried again clip by clip.
+A batch that fails is halved and tried again, down to single clips: a bad clip costs one failure, and what was too much
+for the memory at once is not too much in parts.
 """
 
 from __future__ import annotations
@@ -22,15 +23,19 @@ _Result = tuple[Path, Caption | Failure]
 def run(spec: CaptionerSpec, host: Host, clips: Sequence[Path]) -> Iterator[_Result]:
     """Each clip with its caption, or with what went wrong with it."""
     captioner = captioners.build(spec, host)
-    lanes = captioners.lanes(spec, host)
     try:
-        if lanes:
-            yield from _side_by_side(captioner, clips, lanes)
-        else:
-            for start in range(0, len(clips), host.batch):
-                yield from _batch(captioner, clips[start : start + host.batch])
+        yield from hear(captioner, clips, host.batch, captioners.lanes(spec, host))
     finally:
         getattr(captioner, "close", lambda: None)()
+
+
+def hear(captioner: Captioner, clips: Sequence[Path], batch: int, lanes: int) -> Iterator[_Result]:
+    """Each clip with its caption, or with what went wrong: a batch at a time, or with `lanes` so many side by side."""
+    if lanes:
+        yield from _side_by_side(captioner, clips, lanes)
+    else:
+        for start in range(0, len(clips), batch):
+            yield from _batch(captioner, clips[start : start + batch])
 
 
 def _side_by_side(captioner: Captioner, clips: Sequence[Path], lanes: int) -> Iterator[_Result]:
@@ -61,17 +66,24 @@ def _side_by_side(captioner: Captioner, clips: Sequence[Path], lanes: int) -> It
 
 
 def _batch(captioner: Captioner, clips: Sequence[Path]) -> Iterator[_Result]:
+    captions = _attempt(captioner, clips)
+    if captions is not None:
+        yield from zip(clips, captions, strict=True)
+        return
+    # Not where the error is caught: until that is left, it holds whatever the batch had on the GPU.
+    half = len(clips) // 2
+    for part in (clips[:half], clips[half:]):
+        yield from _batch(captioner, part)
+
+
+def _attempt(captioner: Captioner, clips: Sequence[Path]) -> Sequence[Caption | Failure] | None:
+    """The clips' captions; None where several failed together, of which none need be to blame."""
     try:
-        captions = _whole(captioner(clips), len(clips))
+        return _whole(captioner(clips), len(clips))
     except UserError:
         raise
     except Exception as error:  # noqa: BLE001 - an engine may raise anything; a bad clip costs one failure, not the run
-        if len(clips) > 1:
-            for clip in clips:
-                yield from _batch(captioner, [clip])
-            return
-        captions = [_failure(error, clips[0])]
-    yield from zip(clips, captions, strict=True)
+        return [_failure(error, clips[0])] if len(clips) == 1 else None
 
 
 def _whole(captions: Iterable[object], count: int) -> list[Caption | Failure]:

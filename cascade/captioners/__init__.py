@@ -59,8 +59,11 @@ def specify(slot: str, name: str, given: Mapping[str, Any]) -> tuple[CaptionerSp
 
 
 def hears(name: str) -> bool:
-    """Whether an engine makes captions from clips; `file` and `oracle` look them up."""
-    return not hasattr(plugins.find("captioners", name), "lookup")
+    """Whether an engine makes captions from clips; `file` and `oracle` look them up.
+
+    One that is not installed here, whose captions come in a bundle, has heard.
+    """
+    return name not in plugins.names("captioners") or not hasattr(plugins.find("captioners", name), "lookup")
 
 
 def check(spec: CaptionerSpec, host: Host) -> None:
@@ -117,6 +120,8 @@ def lookup(spec: CaptionerSpec, host: Host) -> Lookup:
 
 def modules(spec: CaptionerSpec) -> set[str]:
     """The modules that an engine's words depend on, by the names they are imported under."""
+    if spec.name not in plugins.names("captioners"):
+        return set()  # its captions come in a bundle
     needed = set(plugins.find("captioners", spec.name).NEEDS)
     return needed | ({"torch", "numpy", "ctranslate2"} if needed else set())
 

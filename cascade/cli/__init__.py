@@ -15,7 +15,20 @@ from typing import Annotated, Any
 import typer
 
 from cascade import __version__
-from cascade.cli import ablate, doctor, judge, leaderboard, listing, making, options, reading, report, reproduce
+from cascade.cli import (
+    ablate,
+    doctor,
+    judge,
+    keeping,
+    leaderboard,
+    listing,
+    making,
+    options,
+    reading,
+    report,
+    reproduce,
+    shared,
+)
 from cascade.errors import CascadeError
 
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -74,7 +87,7 @@ def _root(
     """Audio question answering without an audio model: captions of a clip, a text model that answers, a score."""
 
 
-for _commands in (making, ablate, reproduce, judge, reading, report, leaderboard, listing, doctor):
+for _commands in (making, shared, ablate, reproduce, judge, reading, report, leaderboard, listing, keeping, doctor):
     _commands.register(app)
 
 

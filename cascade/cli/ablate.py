@@ -28,7 +28,7 @@ def register(app: typer.Typer) -> None:
     app.command()(ablate)
 
 
-@taking()
+@taking("shard")  # mismatched captions come from the other items
 def ablate(
     request: Request,
     *,

@@ -1,4 +1,4 @@
-"""The commands that say what there is: `prompts`, `datasets`, `captioners`, `cache`."""
+"""The commands that say what there is: `prompts`, `datasets`, `captioners`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import json
 import re
 import sys
 from collections.abc import Iterable
-from contextlib import closing
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -24,7 +23,6 @@ def register(app: typer.Typer) -> None:
     app.command()(datasets)
     app.command()(captioners)
     app.add_typer(_prompts, name="prompts")
-    app.add_typer(_cache, name="cache")
 
 
 def _print(header: list[str], rows: list[dict[str, Any]], form: str) -> None:
@@ -179,37 +177,3 @@ def _item(items: tuple[Item, ...], name: str) -> Item:
     if name not in by_id:
         raise UnknownName("item", name, list(by_id)[:20])
     return by_id[name]
-
-
-_cache = typer.Typer(help="Say what is in the cache, or check it.", no_args_is_help=True, rich_markup_mode=None)
-
-
-@_cache.command("info")
-def cache_info(cache: o.Cache = None, form: Form = "table") -> None:
-    """Print the cache's folder, captions and size."""
-    from cascade.cache import CaptionCache
-
-    with closing(CaptionCache(o.cache(cache))) as kept:
-        info = kept.info()
-    if form == "json":
-        typer.echo(json.dumps(info))
-        return
-    engines = ", ".join(f"{name} {count}" for name, count in sorted(info["engines"].items())) or "-"
-    rows = {"folder": info["folder"], "captions": info["captions"], "bytes": info["bytes"], "by engine": engines}
-    for key, value in rows.items():
-        typer.echo(f"{key:<10} {value}")
-
-
-@_cache.command("verify")
-def cache_verify(cache: o.Cache = None) -> None:
-    """Derive every key again, and name each entry that does not match."""
-    from cascade.cache import CaptionCache
-    from cascade.errors import CacheError
-
-    with closing(CaptionCache(o.cache(cache))) as kept:
-        problems, count = list(kept.verify()), len(kept)
-    for problem in problems:
-        typer.echo(problem)
-    if problems:
-        raise CacheError(f"{len(problems)} of {count} captions do not match; delete {kept.folder} or restore it")
-    typer.echo(f"{count} captions, every key derived again and equal")

@@ -39,6 +39,9 @@ def run(request: Request, *, shuffle_choices: o.Shuffle = False) -> None:
         o.note("dry run: nothing was heard, asked or written")
         return
     _warn_of_equal_samples(job.spec.llm, shuffle_choices)
+    if not job.items:
+        o.note(f"--shard {request.shard}: none of these items is in it; nothing to do, and `merge` goes without it")
+        return
     done = carry_out(job)
     if (more := len(done.items)) > (asked := len(job.items)):
         o.note(f"the run already holds {more} items; all of them are scored (for {asked} alone give --out)")
@@ -62,18 +65,20 @@ def caption(
     caption_param: o.CaptionParam = None,
     limit: o.Limit = None,
     only: o.Only = None,
+    shard: o.Shard = None,
     cache: o.Cache = None,
     concurrency: o.Concurrency = 16,
     retries: o.Retries = 6,
     timeout: o.Timeout = 600.0,
     backend: o.Backend = "local",
+    worker: o.Worker = None,
     device: o.Device = "auto",
     batch: o.Batch = 32,
     threads: o.Threads = 0,
     form: Annotated[str, typer.Option("--format", metavar="table|jsonl", help="How to print the captions.")] = "table",
 ) -> None:
     """Caption the clips, and print what was heard."""
-    from cascade import captioning, datasets
+    from cascade import captioning, datasets, shards
     from cascade.errors import UnknownName
     from cascade.progress import bars
 
@@ -82,11 +87,12 @@ def caption(
     heard_by = o.listening(o.captions(captions, dataset), caption_param)
     loaded = datasets.load(dataset, data, audio=heard_by.audio)
     items = datasets.select(loaded, o.only(only), limit)
+    items = shards.split(shard, items)[1] if shard else items
     how = o.execution(
         cache, heard_by, device, batch, threads,
-        backend=backend, concurrency=concurrency, retries=retries, timeout=timeout,
+        backend=backend, worker=worker, concurrency=concurrency, retries=retries, timeout=timeout,
     )  # fmt: skip
-    heard = captioning.caption(items, loaded.root, heard_by.specs, how, bars)
+    heard = captioning.caption(items, loaded.root, heard_by.specs, how, bars) if items else []
     engines = {spec.slot: spec.name for spec in heard_by.specs}
     typer.echo(_jsonl(heard, engines) if form == "jsonl" else _table(heard), nl=False)
     _tell_cost(heard)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -55,7 +56,7 @@ Captions = Annotated[
     typer.Option(
         "--captions",
         metavar="SLOT=ENGINE,…",
-        help=f"Who listens for what; `none` asks blind. Else {DEFAULT}; for the demo set {EMBEDDED}.",
+        help=f"Who listens for what, or a bundle; `none` asks blind. Else {DEFAULT}; for the demo set {EMBEDDED}.",
     ),
 ]
 CaptionParam = Annotated[
@@ -74,6 +75,10 @@ Limit = Annotated[
 ]
 Only = Annotated[
     list[str] | None, typer.Option("--only", metavar="TAG=VALUE", help="Only items with this tag. Repeatable.")
+]
+Shard = Annotated[
+    str | None,
+    typer.Option("--shard", metavar="I/N", help="Only part I of N, by the clips; `cascade merge` joins them."),
 ]
 ApiBase = Annotated[str | None, typer.Option("--api-base", metavar="URL", help="An OpenAI-compatible endpoint.")]
 Concurrency = Annotated[
@@ -107,6 +112,14 @@ Rpm = Annotated[float | None, typer.Option("--rpm", min=0.001, metavar="N", help
 Tpm = Annotated[float | None, typer.Option("--tpm", min=0.001, metavar="N", help="Tokens a minute at most.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what it would take, and do nothing.")]
 Backend = Annotated[str, typer.Option("--backend", metavar="NAME", help="Where captioners run.")]
+Worker = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--worker",
+        metavar="[SLOT.]KEY=N",
+        help="Of the ray backend: pool, num_gpus or num_cpus, a worker's. Repeatable.",
+    ),
+]
 Cache = Annotated[
     Path | None,
     typer.Option("--cache", metavar="DIR", help="Where captions are kept (else $CASCADE_CACHE, else cache/)."),
@@ -132,11 +145,15 @@ Joined = Annotated[
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Listening:
-    """The captioners that were asked for, where the local files are that they name, and who serves which model."""
+    """The captioners that were asked for, where the local files are that they name, and who serves which model.
+
+    `bundles` maps each slot that is filled from a file of captions to that file.
+    """
 
     specs: tuple[CaptionerSpec, ...]
     files: dict[str, Path]
     endpoints: dict[str, str]
+    bundles: dict[str, Path] = field(default_factory=dict)
 
     @property
     def audio(self) -> bool:
@@ -157,6 +174,8 @@ def listening(captions: str, params: list[str] | None) -> Listening:
     from cascade.errors import UnknownName
     from cascade.llms import keys
 
+    if captions.endswith((".jsonl", ".zst")) and "=" not in captions:
+        captions = _whole_bundle(captions)
     entries = captioners.parse(captions)
     extra: dict[str, dict[str, str]] = {slot: {} for slot, _, _ in entries}
     for key, value in captioners.pairs(params or (), "--caption-param").items():
@@ -164,17 +183,53 @@ def listening(captions: str, params: list[str] | None) -> Listening:
         if slot not in extra:
             raise UnknownName("slot", slot, extra, f"in --caption-param {key}={value}; write it as SLOT.KEY=VALUE")
         extra[slot][name] = value
-    merged = [(slot, name, {**given, **extra[slot]}) for slot, name, given in entries]
+    asked = [(slot, name, {**given, **extra[slot]}) for slot, name, given in entries]
+    bundled = {slot: _bundled(slot, given) for slot, name, given in asked if name == "bundle"}
+    merged = [entry for entry in asked if entry[1] != "bundle"]
     addresses = [given.pop("api_base", None) if captioners.asks(name) else None for _, name, given in merged]
     made = [captioners.specify(slot, name, given) for slot, name, given in merged]
     for (slot, _, _), at in zip(merged, addresses, strict=True):
         keys.check_address(at, f"{slot}.api_base")
-    specs = tuple(spec for spec, _ in made)
+    heard = [spec for spec, _ in made]
+    specs = {spec.slot: spec for spec in (*heard, *(spec for spec, _ in bundled.values()))}
     return Listening(
-        specs=specs,
+        specs=tuple(specs[slot] for slot, _, _ in entries),
+        bundles={slot: path for slot, (_, path) in bundled.items()},
         files={key: at for _, files in made for key, at in files.items()},
-        endpoints=_endpoints([(spec, at) for spec, at in zip(specs, addresses, strict=True) if at]),
+        endpoints=_endpoints([(spec, at) for spec, at in zip(heard, addresses, strict=True) if at]),
     )
+
+
+def _whole_bundle(path: str) -> str:
+    """What `--captions FILE` stands for: each slot of the bundle, filled from it."""
+    from cascade import bundles
+
+    slots = dict.fromkeys(spec.slot for spec in bundles.manifest(Path(path).expanduser()).captioners)
+    return ",".join(f"{slot}=bundle(path={path})" for slot in slots) or "none"
+
+
+def _bundled(slot: str, given: dict[str, str]) -> tuple[CaptionerSpec, Path]:
+    """The captioner of a bundle that filled a slot, and the bundle. Raises UserError where it has none, or several."""
+    from cascade import bundles
+    from cascade.errors import UserError
+
+    if "path" not in given:
+        raise UserError(f"--captions {slot}=bundle: give the file: {slot}=bundle(path=FILE)")
+    path = Path(given["path"]).expanduser()
+    there = [spec for spec in bundles.manifest(path).captioners if spec.slot == slot]
+    known = [{"engine": spec.name, "version": spec.version, **spec.params} for spec in there]
+    wanted = {key: value for key, value in given.items() if key != "path"}
+    fits = [all(str(one.get(key)) == value for key, value in wanted.items()) for one in known]
+    if sum(fits) != 1:
+        raise UserError(
+            f"{path} has {sum(fits)} captioners for --captions {slot}=bundle({_spelled(given)}); "
+            f"there {'is' if len(known) == 1 else 'are'}: {'; '.join(map(_spelled, known)) or 'none for this slot'}"
+        )
+    return there[fits.index(True)], path
+
+
+def _spelled(params: dict[str, Any]) -> str:
+    return ",".join(f"{key}={value}" for key, value in params.items())
 
 
 def _endpoints(served: Sequence[tuple[CaptionerSpec, str]]) -> dict[str, str]:
@@ -251,9 +306,10 @@ def execution(
     batch: int = 1,
     threads: int = 0,
     files: dict[str, Path] | None = None,
+    worker: list[str] | None = None,
     **how: Any,
 ) -> Execution:
-    """How a command is carried out; `files` are a local model's, `how` are fields of Execution."""
+    """How a command is carried out; `files` are a local model's, `worker` is --worker, `how` fields of Execution."""
     from cascade.budget import Purse
     from cascade.llms import keys
     from cascade.types import Execution, Host
@@ -270,9 +326,28 @@ def execution(
         files={**heard_by.files, **(files or {})},
         scratch=kept / "scratch",
         endpoints=heard_by.endpoints,
+        workers=_workers(worker, {spec.slot for spec in heard_by.specs}),
         **calls,
     )
-    return Execution(cache=kept, runs=Path("runs"), host=host, **how)
+    return Execution(cache=kept, runs=Path("runs"), host=host, bundles=heard_by.bundles, **how)
+
+
+def _workers(given: list[str] | None, slots: set[str]) -> dict[str, float]:
+    """`--worker` as numbers. Raises UserError for a key, a slot or a number that is none."""
+    from cascade import captioners
+    from cascade.errors import UnknownName, UserError
+
+    found: dict[str, float] = {}
+    for key, value in captioners.pairs(given or (), "--worker").items():
+        slot, _, name = key.rpartition(".")
+        if name not in ("pool", "num_gpus", "num_cpus"):
+            raise UnknownName("worker's number", name, ("pool", "num_gpus", "num_cpus"), f"in --worker {key}={value}")
+        if slot and slot not in slots:
+            raise UnknownName("slot", slot, slots, f"in --worker {key}={value}")
+        if not re.fullmatch(r"\d+" if name == "pool" else r"\d+(\.\d+)?", value):
+            raise UserError(f"--worker {key}={value}: a number is needed, as in --worker {key}=1")
+        found[key] = float(value)
+    return found
 
 
 def known_format(form: str, known: tuple[str, ...] = FORMATS) -> str:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from cascade.reproducing import Beside, Reproduced, Row
 
 # What a row says itself.
-_ROWS_OWN = ("llm", "spec", "prompt", "param", "reasoning_effort", "max_tokens", "thinking_budget", "samples")
+_ROWS_OWN = ("llm", "spec", "prompt", "param", "reasoning_effort", "max_tokens", "thinking_budget", "samples", "shard")
 _REPEATED = ("caption-param", "param")
 _LEGEND = """
 Published and ours by the official matcher; 95 % Wilson interval of ours; "differs": the published figure is outside it.

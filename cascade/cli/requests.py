@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import wraps
 from inspect import Parameter, Signature, signature
 from pathlib import Path
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from cascade.cli.options import Listening
     from cascade.provenance import Session
     from cascade.runs import Run
+    from cascade.shards import Part
     from cascade.types import Dataset, Execution, Item, LLMSpec, RunSpec
 
 
@@ -39,6 +40,7 @@ class Request:
     samples: o.Samples = 1
     limit: o.Limit = None
     only: o.Only = None
+    shard: o.Shard = None
     seed: o.Seed = 0
     dry_run: o.DryRun = False
     budget: o.Budget = None
@@ -52,6 +54,7 @@ class Request:
     rpm: o.Rpm = None
     tpm: o.Tpm = None
     backend: o.Backend = "local"
+    worker: o.Worker = None
     device: o.Device = "auto"
     batch: o.Batch = 32
     threads: o.Threads = 0
@@ -90,11 +93,12 @@ class Job:
     loaded: Dataset
     source: tuple[str, Path | None]
     how: Execution
+    part: Part | None = None
 
 
 def prepare(request: Request, order_seed: int | None = None) -> Job:
     """The run that is asked for, checked as far as it can be before anything takes time."""
-    from cascade import datasets, llms, prompting, runs
+    from cascade import datasets, llms, prompting, runs, shards
 
     heard_by = o.listening(o.captions(request.captions, request.dataset), request.caption_param)
     template = prompting.find(request.prompt)
@@ -106,7 +110,12 @@ def prepare(request: Request, order_seed: int | None = None) -> Job:
     spec = _spec(loaded, heard_by, template, asked, request.limit, wanted, order_seed)
     path = request.out or runs.default_directory(how.runs, spec)
     source = request.dataset, request.data
-    return Job(path=path, spec=spec, template=template, items=items, loaded=loaded, source=source, how=how)
+    job = Job(path=path, spec=spec, template=template, items=items, loaded=loaded, source=source, how=how)
+    if not request.shard:
+        return job
+    part, items = shards.split(request.shard, items)
+    suffix = "" if request.out else f"-shard-{part.shard.replace('/', '-of-')}"
+    return replace(job, path=path.with_name(path.name + suffix), items=items, part=part)
 
 
 def asking(request: Request, heard_by: Listening) -> tuple[LLMSpec, Execution]:
@@ -116,7 +125,7 @@ def asking(request: Request, heard_by: Listening) -> tuple[LLMSpec, Execution]:
         effort=request.reasoning_effort, max_tokens=request.max_tokens, thinking=request.thinking_budget,
     )  # fmt: skip
     passed = ("backend", "api_base", "concurrency", "retries", "timeout", "budget", "price", "rpm", "tpm")
-    calls = {name: getattr(request, name) for name in passed}
+    calls = {name: getattr(request, name) for name in passed} | {"worker": request.worker}
     return asked, o.execution(request.cache, heard_by, request.device, request.batch, request.threads, files, **calls)
 
 
@@ -154,7 +163,7 @@ def carry_out(job: Job) -> Run:
     hears = captioning.needs_clips(job.spec.captioners)
     root = datasets.load(*job.source).root if hears else job.loaded.root
     about = {"data_version": job.loaded.version, "licence": job.loaded.licence, "audio_root": str(root)}
-    manifest = runs.manifest(job.spec, job.template.text, _session(job.spec), **about)
+    manifest = runs.manifest(job.spec, job.template.text, _session(job.spec), part=job.part, **about)
     with runs.start(job.path, manifest, job.items) as (started, log):
         o.note(f"run directory: {job.path}")
         heard = captioning.caption(started.items, root, started.spec.captioners, job.how, bars)

@@ -1,0 +1,201 @@
+"""The commands about captions that are kept: `cache info`, `verify`, `export`, `import`, `merge`."""
+
+from __future__ import annotations
+
+import json
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cascade.cli import options as o
+from cascade.cli.listing import Form
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from cascade.bundles import Report
+    from cascade.cache import CaptionCache, Entry
+    from cascade.types import CaptionerSpec, Dataset, Item
+
+_SHOWN = 60  # characters of a caption that is in conflict
+
+
+def register(app: typer.Typer) -> None:
+    """Add this group of commands."""
+    app.add_typer(_cache, name="cache")
+
+
+_cache = typer.Typer(
+    help="What is in the cache: counted, checked, shared.", no_args_is_help=True, rich_markup_mode=None
+)
+
+
+@_cache.command("info")
+def cache_info(cache: o.Cache = None, form: Form = "table") -> None:
+    """Print the cache's folder, captions and size."""
+    from cascade.cache import CaptionCache
+
+    with closing(CaptionCache(o.cache(cache))) as kept:
+        info = kept.info()
+    if form == "json":
+        typer.echo(json.dumps(info))
+        return
+    engines = ", ".join(f"{name} {count}" for name, count in sorted(info["engines"].items())) or "-"
+    rows = {"folder": info["folder"], "captions": info["captions"], "bytes": info["bytes"], "by engine": engines}
+    for key, value in rows.items():
+        typer.echo(f"{key:<10} {value}")
+
+
+@_cache.command("verify")
+def cache_verify(cache: o.Cache = None) -> None:
+    """Derive every key again, and name each entry that does not match."""
+    from cascade.cache import CaptionCache
+    from cascade.errors import CacheError
+
+    with closing(CaptionCache(o.cache(cache))) as kept:
+        problems, count = list(kept.verify()), len(kept)
+    for problem in problems:
+        typer.echo(problem)
+    if problems:
+        raise CacheError(f"{len(problems)} of {count} captions do not match; delete {kept.folder} or restore it")
+    typer.echo(f"{count} captions, every key derived again and equal")
+
+
+# Bundles
+
+
+@_cache.command("export")
+def cache_export(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The bundle to write; a name in .zst compresses it.")],
+    dataset: Annotated[
+        str | None, typer.Option("--dataset", metavar="NAME|FILE", help="Only captions of these clips.")
+    ] = None,
+    data: o.Data = None,
+    captions: o.Captions = None,
+    caption_param: o.CaptionParam = None,
+    only: o.Only = None,
+    limit: o.Limit = None,
+    cache: o.Cache = None,
+) -> None:
+    """Write captions as one file, to share or publish.
+
+    All of them, or those of a dataset's clips by the captioners that --captions names. A clip without a caption is
+    named, and the exit code is 3.
+    """
+    from cascade import bundles, datasets
+    from cascade.cache import CaptionCache
+    from cascade.errors import UserError
+
+    if not dataset and (only or limit or data):
+        raise UserError("--only, --limit and --data are about a dataset's clips: give --dataset NAME|FILE")
+    heard_by = o.listening(o.captions(captions, dataset or ""), caption_param) if dataset or captions else None
+    loaded = datasets.load(dataset, data) if dataset else None
+    lacking: list[str] = []
+    with closing(CaptionCache.existing(o.cache(cache))) as kept:
+        if loaded and heard_by:
+            chosen = _of_clips(
+                kept, heard_by.specs, loaded, [one.audio for one in _items(loaded, only, limit)], lacking
+            )
+        else:
+            chosen = (one for one in kept.entries() if heard_by is None or one.spec in heard_by.specs)
+        done = bundles.write(file, chosen, _about(loaded), heard_by.specs if heard_by else ())
+    typer.echo(f"{done.captions} captions by {len(done.captioners)} captioners in {file}; checksum {done.checksum}")
+    for line in lacking[:10]:
+        o.note(line)
+    if lacking:
+        o.note(f"{len(lacking)} captions are not in the cache; `cascade caption` makes them")
+        raise typer.Exit(3)
+
+
+def _items(loaded: Dataset, only: list[str] | None, limit: int | None) -> Sequence[Item]:
+    from cascade import datasets
+
+    return datasets.select(loaded, o.only(only), limit)
+
+
+def _about(loaded: Dataset | None) -> dict[str, str]:
+    if loaded is None:
+        return {}
+    return {"name": loaded.name, "digest": loaded.digest, "version": loaded.version, "licence": loaded.licence}
+
+
+def _of_clips(
+    kept: CaptionCache, specs: Sequence[CaptionerSpec], loaded: Dataset, clips: Sequence[str], lacking: list[str]
+) -> Iterator[Entry]:
+    """The captions of these clips, sorted by key; what is not there is told in `lacking`."""
+    from cascade import captioners
+    from cascade.hashing import caption_key, digest_file
+
+    wanted: dict[str, str] = {}
+    for clip in dict.fromkeys(clips):
+        try:
+            heard = digest_file(loaded.root / clip)
+        except OSError as error:
+            lacking.append(f"{clip}: {error.strerror}")
+            continue
+        for spec in filter(lambda spec: captioners.hears(spec.name), specs):
+            key = caption_key(spec.slot, spec.name, spec.version, spec.params, heard)
+            wanted.setdefault(key, f"{clip}: no {spec.slot} caption by {spec.name}")
+    for key in sorted(wanted):
+        if entry := kept.entry(key):
+            yield entry
+        else:
+            lacking.append(wanted[key])
+
+
+Replace = Annotated[bool, typer.Option("--replace", help="Where the two say different things, take the new one.")]
+
+
+@_cache.command("import")
+def cache_import(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE…", help="Bundles that `cache export` wrote.")],
+    replace: Replace = False,
+    cache: o.Cache = None,
+) -> None:
+    """Take the captions of bundles into the cache.
+
+    Nothing is taken of a bundle that does not verify. Where a caption is there already and says something else, it
+    stays, both are shown, and the exit code is 3.
+    """
+    from cascade import bundles
+
+    _take(files, cache, lambda kept, file: bundles.take_file(kept, file, replace=replace), replace)
+
+
+@_cache.command("merge")
+def cache_merge(
+    folders: Annotated[list[Path], typer.Argument(metavar="DIR…", help="The folders of other caches.")],
+    replace: Replace = False,
+    cache: o.Cache = None,
+) -> None:
+    """Take the captions of other caches into the cache, as `import` takes those of bundles."""
+    from cascade import bundles
+
+    _take(folders, cache, lambda kept, folder: bundles.take_folder(kept, folder, replace=replace), replace)
+
+
+def _take(
+    sources: Sequence[Path], cache: Path | None, take: Callable[[CaptionCache, Path], Report], replace: bool
+) -> None:
+    from cascade.cache import CaptionCache
+
+    conflicts = 0
+    with closing(CaptionCache(o.cache(cache))) as kept:
+        for source in sources:
+            report = take(kept, source)
+            conflicts += len(report.conflicts)
+            _say(source, report, replace)
+    if conflicts and not replace:
+        o.note(f"{conflicts} captions here were kept; --replace takes the others")
+        raise typer.Exit(3)
+
+
+def _say(source: Path, report: Report, replace: bool) -> None:
+    from cascade.table import plain
+
+    typer.echo(f"{source}: {report.new} new, {report.same} there already, {len(report.conflicts)} in conflict")
+    for key, here, there in report.conflicts:
+        texts = [json.dumps(one.text[:_SHOWN], ensure_ascii=False) for one in (here, there)]
+        typer.echo(plain(f"{key}: here {texts[0]}, there {texts[1]}: {'replaced' if replace else 'kept'}"))

@@ -1,0 +1,35 @@
+"""`cascade merge`: the runs of shards as one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cascade.cli import options as o
+
+
+def register(app: typer.Typer) -> None:
+    """Add this command."""
+    app.command()(merge)
+
+
+def merge(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN…", help="Run directories of one identity: shards, say.")],
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="The run directory to write.")],
+) -> None:
+    """Make one run of the runs of shards.
+
+    Items stand in the dataset's order. One that is in several runs is taken from the run that answered most of its
+    samples; of equals, from the one named first.
+    """
+    from cascade import merging
+    from cascade.cli.requests import complain
+
+    done = merging.merge(runs, out)
+    typer.echo(f"{out}: {done.items} items of {len(runs)} runs")
+    if done.shared:
+        o.note(f"{done.shared} items were in several runs, {done.conflicts} of them with different answers")
+    if complain(done.run):
+        raise typer.Exit(3)

@@ -1,0 +1,126 @@
+"""`cascade cache export|import|merge`, and a bundle in the place of engines, as a person types them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.test_cli import FAKE, cascade, mini, only_run, rows, write
+
+__all__ = ["mini"]
+HEARD = "speech=fake(text=spoken),sound=fake(text=rustling)"
+
+
+@pytest.fixture
+def bundle(mini: Path) -> Path:
+    assert cascade("caption", "--dataset", mini, "--captions", HEARD, "--cache", "there").exit_code == 0
+    told = cascade("cache", "export", "b.jsonl", "--dataset", mini, "--captions", HEARD, "--cache", "there")
+    assert told.stdout.startswith("16 captions by 2 captioners in b.jsonl; checksum b2:")
+    return Path("b.jsonl")
+
+
+def heard(*args: str | Path) -> list[dict[str, object]]:
+    told = cascade("caption", "--format", "jsonl", *args)
+    assert told.exit_code == 0, told.output
+    return [json.loads(line) for line in told.stdout.splitlines()]
+
+
+def test_an_export_is_of_these_clips_and_captioners_only(mini: Path, bundle: Path) -> None:
+    other = write(Path("other.jsonl"), list(rows(2, question="Which one?")))
+    Path("0.wav").write_bytes(b"another clip")
+    cascade("caption", "--dataset", other, "--captions", "speech=fake(text=spoken)", "--cache", "there")
+    assert json.loads(cascade("cache", "info", "--cache", "there", "--format", "json").stdout)["captions"] == 17
+    told = cascade("cache", "export", "one.jsonl", "--dataset", other, "--captions", HEARD, "--cache", "there")
+    assert told.exit_code == 3 and told.stdout.startswith("3 captions by 2 captioners")
+    assert "0.wav: no sound caption by fake" in told.stderr
+    assert cascade("cache", "export", "all.jsonl", "--cache", "there").stdout.startswith("17 captions by 2")
+    alone = cascade("cache", "export", "s.jsonl", "--cache", "there", "--captions", "sound=fake(text=rustling)")
+    assert alone.stdout.startswith("8 captions by 1")
+    assert cascade("cache", "export", "x.jsonl", "--limit", "3").exit_code == 2
+
+
+def test_an_imported_bundle_is_a_full_cache(mini: Path, bundle: Path) -> None:
+    first = heard("--dataset", mini, "--captions", HEARD, "--cache", "there")
+    assert (
+        cascade("cache", "import", bundle, "--cache", "here").stdout
+        == "b.jsonl: 16 new, 0 there already, 0 in conflict\n"
+    )
+    assert heard("--dataset", mini, "--captions", HEARD, "--cache", "here") == first
+    assert cascade("cache", "verify", "--cache", "here").exit_code == 0
+    again = cascade("cache", "merge", "there", "--cache", "here")
+    assert again.stdout == "there: 0 new, 16 there already, 0 in conflict\n"
+
+
+@pytest.mark.parametrize(
+    "captions", ["b.jsonl", "speech=bundle(path=b.jsonl),sound=bundle(path=b.jsonl,engine=fake,text=rustling)"]
+)
+def test_a_bundle_stands_for_engines_with_the_same_keys(mini: Path, bundle: Path, captions: str) -> None:
+    first = heard("--dataset", mini, "--captions", HEARD, "--cache", "there")
+    assert heard("--dataset", mini, "--captions", captions, "--cache", "none") == first
+    assert not Path("none").exists()
+    for out, given in (("a", HEARD), ("b", captions)):
+        assert cascade("run", "--dataset", mini, "--captions", given, "--llm", "fake", "--out", out).exit_code == 0
+    assert Path("a/captions.jsonl").read_bytes() == Path("b/captions.jsonl").read_bytes()
+    assert cascade("verify", "b").exit_code == 0
+    again = cascade("run", "--dataset", mini, "--captions", HEARD, "--llm", "fake", "--out", "b")
+    assert again.exit_code == 0  # the same run, whoever made the captions
+    plan = cascade("run", "--dataset", mini, "--captions", captions, "--llm", "fake", "--out", "c", "--dry-run")
+    assert "16, of which 0 are to be made" in plan.stdout
+
+
+def test_captions_by_an_engine_that_is_not_installed_here(mini: Path, bundle: Path) -> None:
+    from dataclasses import replace
+
+    from cascade import bundles
+    from cascade.cache import Entry
+
+    theirs = [replace(entry.spec, name="theirs") for entry in bundles.entries(bundle)]
+    made = [
+        Entry.of(spec, entry.audio, entry.caption) for spec, entry in zip(theirs, bundles.entries(bundle), strict=True)
+    ]
+    bundles.write(bundle, sorted(made, key=Entry.key))
+    told = cascade("run", "--dataset", mini, "--captions", "b.jsonl", "--llm", "fake")
+    assert told.exit_code == 0, told.output
+    assert cascade("verify", only_run()).exit_code == 0
+
+
+def test_what_a_bundle_lacks_is_a_failure_and_nothing_is_heard(mini: Path, bundle: Path) -> None:
+    Path("3.wav").write_bytes(b"another clip")
+    told = cascade("caption", "--dataset", mini, "--captions", "b.jsonl", "--format", "jsonl")
+    assert told.exit_code == 3
+    failed = [row for row in map(json.loads, told.stdout.splitlines()) if "error" in row]
+    assert [(row["id"], row["error"]["kind"]) for row in failed] == [("q3", "missing")] * 2
+
+
+def test_a_slot_that_a_bundle_has_not_or_twice_is_a_mistake(mini: Path, bundle: Path) -> None:
+    told = cascade("caption", "--dataset", mini, "--captions", "music=bundle(path=b.jsonl)")
+    assert told.exit_code == 2 and "none for this slot" in told.stderr
+    cascade("caption", "--dataset", mini, "--captions", "speech=fake(text=louder)", "--cache", "there")
+    cascade("cache", "export", "two.jsonl", "--cache", "there")
+    told = cascade("caption", "--dataset", mini, "--captions", "speech=bundle(path=two.jsonl)")
+    assert told.exit_code == 2 and "has 2 captioners" in told.stderr and "text=louder" in told.stderr
+    one = heard("--dataset", mini, "--captions", "speech=bundle(path=two.jsonl,text=louder)")
+    assert {row["text"] for row in one} == {"louder"}
+    assert cascade("caption", "--dataset", mini, "--captions", "speech=bundle").exit_code == 2
+    assert cascade("caption", "--dataset", mini, "--captions", "absent.jsonl").exit_code == 2
+
+
+def test_a_conflict_is_shown_and_named_by_the_exit_code(mini: Path, bundle: Path) -> None:
+    lines = cascade("cache", "export", "x.jsonl", "--cache", "absent")
+    assert lines.exit_code == 2 and "is no cache" in lines.stderr
+    from contextlib import closing
+
+    from cascade import bundles
+    from cascade.cache import CaptionCache
+    from cascade.types import Caption
+
+    first = next(bundles.entries(bundle))
+    with closing(CaptionCache(Path("here"))) as cache:
+        cache.put(first.spec, first.audio, Caption(text="\x1b[2Jmine"))
+    told = cascade("cache", "import", bundle, "--cache", "here")
+    assert told.exit_code == 3 and "15 new, 0 there already, 1 in conflict" in told.stdout
+    assert f"{first.key()}: here" in told.stdout and "\x1b" not in told.stdout and "kept" in told.stdout
+    assert cascade("cache", "import", bundle, "--cache", "here", "--replace").exit_code == 0
+    assert cascade("run", "--dataset", mini, *FAKE, "--cache", "here").exit_code == 0
