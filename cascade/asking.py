@@ -65,7 +65,7 @@ def ask(run: Run, heard: Sequence[Heard], log: Log, execution: Execution, track:
     if not missing:
         return
     if execution.budget:
-        execution.budget.count(runs.spent(run.path))
+        execution.budget.count(run.path, runs.spent(run.path))
     template = Template(name=run.spec.prompt.template, text=run.manifest.template)
     shown = ablations.shown(run.items, heard, run.spec.prompt)
     questions = (question(item, sample, run.spec.prompt, template, shown.get(item.id, {})) for item, sample in missing)

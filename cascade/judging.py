@@ -30,7 +30,7 @@ def judge(
     said by then is in the log.
     """
     if execution.budget:
-        execution.budget.count(judgements.spent(folder))
+        execution.budget.count(folder, judgements.spent(folder))
     template = wanted.prompt
 
     async def one(call: Call, llm: LLM) -> Judgement:

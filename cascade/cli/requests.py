@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
 from functools import wraps
 from inspect import Parameter, Signature, signature
@@ -141,6 +141,15 @@ def _spec(
         limit=limit,
         only=wanted,
     )
+
+
+def count_spent(jobs: Iterable[Job]) -> None:
+    """Take what all these runs have cost before out of the budget that they share; those that are whole, too."""
+    from cascade import runs
+
+    for job in jobs:
+        if job.how.budget and (job.path / "log.jsonl").exists():
+            job.how.budget.count(job.path, runs.spent(job.path))
 
 
 def carry_out(job: Job) -> Run:
