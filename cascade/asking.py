@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
@@ -31,6 +32,8 @@ from cascade.types import (
 
 _SILENT = 12  # questions in a row without an answer, or as many as are in flight
 _PASSING = frozenset({"connection", "timeout", "rate_limit", "server", "unreadable"})
+
+Done = TypeVar("Done")
 
 
 class Result(Protocol):
@@ -77,7 +80,7 @@ def ask(run: Run, heard: Sequence[Heard], log: Log, execution: Execution, track:
 
         params = run.spec.llm.params
         each = _without_failures(questions, write)
-        asyncio.run(fan_out(each, run.spec.llm, execution, lambda one, llm: ask_one(one, llm, params), write))
+        finish(fan_out(each, run.spec.llm, execution, lambda one, llm: ask_one(one, llm, params), write))
 
 
 def remaining(path: Path, items: Sequence[Item], samples: int) -> list[tuple[Item, int]]:
@@ -179,6 +182,29 @@ async def _together(jobs: Iterable[Coroutine[Any, Any, None]]) -> None:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
+def finish(work: Coroutine[Any, Any, Done]) -> Done:
+    """What comes of a coroutine; where a loop is running already, as in a notebook, by a loop in another thread."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(work)
+    begun: list[tuple[asyncio.AbstractEventLoop, asyncio.Future[Done]]] = []
+
+    async def cancellable() -> Done:
+        task = asyncio.ensure_future(work)
+        begun.append((asyncio.get_running_loop(), task))
+        return await task
+
+    with ThreadPoolExecutor(1) as thread:
+        waiting = thread.submit(asyncio.run, cancellable())
+        try:
+            return waiting.result()
+        except KeyboardInterrupt:
+            for loop, task in begun:
+                loop.call_soon_threadsafe(task.cancel)
+            raise
+
+
 def ask_alone(one: Question, spec: LLMSpec, execution: Execution) -> Answer:
     """One question's answer, without a run."""
 
@@ -186,7 +212,7 @@ def ask_alone(one: Question, spec: LLMSpec, execution: Execution) -> Answer:
         async with llms.connect(spec, execution) as llm:
             return await ask_one(one, llm, spec.params)
 
-    return _answer(one, one.failure, 0.0) if one.failure else asyncio.run(answer())
+    return _answer(one, one.failure, 0.0) if one.failure else finish(answer())
 
 
 async def ask_one(one: Question, llm: LLM, params: Params) -> Answer:
