@@ -132,4 +132,5 @@ def test_what_is_no_row_is_refused() -> None:
 def test_the_rows_are_listed() -> None:
     said = cascade("reproduce", "--list").stdout
     assert "deepseek-r1" in said and "55.50" in said and "arXiv 2505.13032" in said
+    assert cascade("reproduce", "--list", "--format", "csv").stdout.startswith("row,published,what,source\n")
     assert len(json.loads(cascade("reproduce", "--list", "--format", "json").stdout)) == len(reproducing.rows())

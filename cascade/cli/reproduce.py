@@ -81,14 +81,15 @@ def _list(form: str) -> None:
     from cascade import reproducing
     from cascade.codec import to_json
     from cascade.jsonl import dumps
-    from cascade.table import words
+    from cascade.table import render, words
 
     found = reproducing.rows().values()
     if form == "json":
         typer.echo(dumps([to_json(row) for row in found]))
         return
     cells = [[row.name, percent(row.published[reproducing.WHOLE]), row.title, row.source] for row in found]
-    typer.echo(words(["row", "published", "what", "source"], cells), nl=False)
+    head = ["row", "published", "what", "source"]
+    typer.echo(words(head, cells) if form == "table" else render(head, cells, form), nl=False)
 
 
 def _jobs(rows: Sequence[Row], models: Sequence[str], request: Request) -> dict[str, tuple[Row, Job]]:
