@@ -11,7 +11,7 @@ from time import perf_counter
 from typing import Any, Protocol, TypeVar
 
 from cascade import ablations, llms, prompting, runs
-from cascade.errors import ProviderStop, ReplyError
+from cascade.errors import ProviderStop, ReplyError, RunError
 from cascade.progress import Track, silent
 from cascade.prompting import Template
 from cascade.provenance import now
@@ -81,6 +81,19 @@ def ask(run: Run, heard: Sequence[Heard], log: Log, execution: Execution, track:
         params = run.spec.llm.params
         each = _without_failures(questions, write)
         finish(fan_out(each, run.spec.llm, execution, lambda one, llm: ask_one(one, llm, params), write))
+
+
+def check_clips(run: Run, heard: Sequence[Heard]) -> None:
+    """Raise RunError where a clip is no longer the one that an answer in the log is about: the two would be mixed."""
+    shown = ablations.shown(run.items, heard, run.spec.prompt)
+    for (item, _), answer in runs.answers(run.path).items():
+        keys = {slot: one.key for slot, one in shown.get(item, {}).items()}
+        other = [slot for slot, key in answer.captions.items() if key and keys.get(slot) and keys[slot] != key]
+        if other and isinstance(answer.result, Completion):
+            raise RunError(
+                f"{run.path}: {item!r} was answered from another clip than is there now ({other[0]}); "
+                "restore the clip, or give --out another directory"
+            )
 
 
 def remaining(path: Path, items: Sequence[Item], samples: int) -> list[tuple[Item, int]]:

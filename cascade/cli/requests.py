@@ -167,6 +167,7 @@ def carry_out(job: Job) -> Run:
     with runs.start(job.path, manifest, job.items) as (started, log):
         o.note(f"run directory: {job.path}")
         heard = captioning.caption(started.items, root, started.spec.captioners, job.how, bars)
+        asking.check_clips(started, heard)
         runs.write_captions(job.path, heard)
         asking.ask(started, heard, log, job.how, bars)
     return started
