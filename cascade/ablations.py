@@ -45,6 +45,8 @@ def family(
             raise UnknownName("kind of variant", kind, KINDS)
     if spec.prompt.order_seed is not None or spec.prompt.mismatch_seed is not None:
         raise UserError("an ablation starts from the choices in their own order and each clip's own captions")
+    if told := [one.slot for one in spec.captioners if one.name == "oracle"]:
+        raise UserError(f"{told[0]}=oracle: an ablation starts from what was heard; the benchmark's cues are a control")
     found: dict[str, RunSpec] = {}
     for kind in ("all", *(kind for kind in KINDS[1:] if kind in kinds)):
         for name, one in _of_kind(kind, spec, seed, oracle).items():

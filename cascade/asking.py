@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
 from typing import Any, Protocol, TypeVar
 
 from cascade import ablations, llms, prompting, runs
-from cascade.errors import ProviderStop, ReplyError
+from cascade.errors import ProviderStop, ReplyError, RunError
 from cascade.progress import Track, silent
 from cascade.prompting import Template
 from cascade.provenance import now
@@ -31,6 +32,8 @@ from cascade.types import (
 
 _SILENT = 12  # questions in a row without an answer, or as many as are in flight
 _PASSING = frozenset({"connection", "timeout", "rate_limit", "server", "unreadable"})
+
+Done = TypeVar("Done")
 
 
 class Result(Protocol):
@@ -65,7 +68,7 @@ def ask(run: Run, heard: Sequence[Heard], log: Log, execution: Execution, track:
     if not missing:
         return
     if execution.budget:
-        execution.budget.count(runs.spent(run.path))
+        execution.budget.count(run.path, runs.spent(run.path))
     template = Template(name=run.spec.prompt.template, text=run.manifest.template)
     shown = ablations.shown(run.items, heard, run.spec.prompt)
     questions = (question(item, sample, run.spec.prompt, template, shown.get(item.id, {})) for item, sample in missing)
@@ -77,7 +80,20 @@ def ask(run: Run, heard: Sequence[Heard], log: Log, execution: Execution, track:
 
         params = run.spec.llm.params
         each = _without_failures(questions, write)
-        asyncio.run(fan_out(each, run.spec.llm, execution, lambda one, llm: ask_one(one, llm, params), write))
+        finish(fan_out(each, run.spec.llm, execution, lambda one, llm: ask_one(one, llm, params), write))
+
+
+def check_clips(run: Run, heard: Sequence[Heard]) -> None:
+    """Raise RunError where a clip is no longer the one that an answer in the log is about: the two would be mixed."""
+    shown = ablations.shown(run.items, heard, run.spec.prompt)
+    for (item, _), answer in runs.answers(run.path).items():
+        keys = {slot: one.key for slot, one in shown.get(item, {}).items()}
+        other = [slot for slot, key in answer.captions.items() if key and keys.get(slot) and keys[slot] != key]
+        if other and isinstance(answer.result, Completion):
+            raise RunError(
+                f"{run.path}: {item!r} was answered from another clip than is there now ({other[0]}); "
+                "restore the clip, or give --out another directory"
+            )
 
 
 def remaining(path: Path, items: Sequence[Item], samples: int) -> list[tuple[Item, int]]:
@@ -179,6 +195,29 @@ async def _together(jobs: Iterable[Coroutine[Any, Any, None]]) -> None:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
+def finish(work: Coroutine[Any, Any, Done]) -> Done:
+    """What comes of a coroutine; where a loop is running already, as in a notebook, by a loop in another thread."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(work)
+    begun: list[tuple[asyncio.AbstractEventLoop, asyncio.Future[Done]]] = []
+
+    async def cancellable() -> Done:
+        task = asyncio.ensure_future(work)
+        begun.append((asyncio.get_running_loop(), task))
+        return await task
+
+    with ThreadPoolExecutor(1) as thread:
+        waiting = thread.submit(asyncio.run, cancellable())
+        try:
+            return waiting.result()
+        except KeyboardInterrupt:
+            for loop, task in begun:
+                loop.call_soon_threadsafe(task.cancel)
+            raise
+
+
 def ask_alone(one: Question, spec: LLMSpec, execution: Execution) -> Answer:
     """One question's answer, without a run."""
 
@@ -186,7 +225,7 @@ def ask_alone(one: Question, spec: LLMSpec, execution: Execution) -> Answer:
         async with llms.connect(spec, execution) as llm:
             return await ask_one(one, llm, spec.params)
 
-    return _answer(one, one.failure, 0.0) if one.failure else asyncio.run(answer())
+    return _answer(one, one.failure, 0.0) if one.failure else finish(answer())
 
 
 async def ask_one(one: Question, llm: LLM, params: Params) -> Answer:

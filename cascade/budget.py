@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import TypeVar
 
 from cascade.errors import BudgetSpent, ReplyError
@@ -24,6 +25,7 @@ class Purse:
     def __init__(self, limit: float) -> None:
         self.limit, self.spent = limit, 0.0
         self._reserved, self._flying, self._dearest = 0.0, 0, 0.0
+        self._counted: set[Path] = set()
         self._lock = threading.Lock()
 
     async def reserve(self, bound: float | None) -> float:
@@ -55,10 +57,11 @@ class Purse:
             self.spent += cost
             self._dearest = max(self._dearest, cost)
 
-    def count(self, cost: float) -> None:
-        """Take what was spent before."""
+    def count(self, folder: Path, cost: float) -> None:
+        """Take what was spent before, by the log in a folder; each folder's once."""
         with self._lock:
-            self.spent += cost
+            self.spent += 0.0 if folder in self._counted else cost
+            self._counted.add(folder)
 
 
 async def paid(

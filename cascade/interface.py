@@ -11,9 +11,9 @@ from __future__ import annotations
 
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args, get_origin, get_type_hints
 
-from cascade.errors import UnknownName
+from cascade.errors import UnknownName, UserError
 
 if TYPE_CHECKING:
     from cascade.comparing import Comparison
@@ -21,15 +21,17 @@ if TYPE_CHECKING:
     from cascade.scoring import Summary
     from cascade.types import Dataset
 
+_COMMANDS_OWN = ("spec", "dry_run")  # a file of flags, and asking without asking
 
-def load(name: str | Path, data: Path | None = None, *, audio: bool = True) -> Dataset:
+
+def load(name: str | Path, data: str | Path | None = None, *, audio: bool = True) -> Dataset:
     """The dataset of that name, or of a JSONL file; `data` is the folder that clips' paths are relative to.
 
     Without `audio`, the clips need not be there, and are not fetched. Raises DatasetError for a bad row.
     """
     from cascade import datasets
 
-    return datasets.load(str(name), data, audio=audio)
+    return datasets.load(str(name), Path(data) if data else None, audio=audio)
 
 
 def caption(dataset: str | Path = "mmar", captions: str | None = None, **flags: Any) -> list[Heard]:
@@ -59,7 +61,7 @@ def ask(llm: str, dataset: str | Path = "mmar", *, shuffle_choices: bool = False
 
 
 def score(
-    source: str | Path, dataset: Dataset | None = None, *, extract: bool = False, by: tuple[str, ...] = ()
+    source: str | Path, dataset: Dataset | None = None, *, extract: bool = False, by: str | tuple[str, ...] = ()
 ) -> Summary:
     """The scores of a run directory or an official prediction file; `dataset` has the questions of ids alone.
 
@@ -67,7 +69,7 @@ def score(
     """
     from cascade import scoring
 
-    return scoring.score(Path(source), dataset, read_replies=extract, by=by)
+    return scoring.score(Path(source), dataset, read_replies=extract, by=(by,) if isinstance(by, str) else by)
 
 
 def compare(
@@ -83,8 +85,25 @@ def compare(
 def _request(**flags: Any) -> Any:
     from cascade.cli.requests import Request
 
-    known = {one.name for one in fields(Request)}
+    known = {one.name for one in fields(Request)}.difference(_COMMANDS_OWN)
+    hints = get_type_hints(Request, include_extras=True)
     for name in flags:
         if name not in known:
             raise UnknownName("flag", name, known)
-    return replace(Request(), **flags)
+    return replace(Request(), **{name: _taken(name, value, *get_args(hints[name])) for name, value in flags.items()})
+
+
+def _taken(name: str, value: Any, hint: Any, option: Any) -> Any:
+    """A flag's value as the command would take it: a path may be text, a list of one its only value; bounds hold."""
+    kinds = [hint] if get_origin(hint) is list else get_args(hint) or [hint]
+    plain = [get_origin(one) or one for one in kinds]
+    if isinstance(value, str) and Path in plain:
+        return Path(value)
+    if isinstance(value, str) and list in plain:
+        return [value]
+    taken = tuple({float: (int, float), list: (list, tuple)}.get(one, one) for one in plain)
+    if not isinstance(value, taken):
+        raise UserError(f"{name}={value!r}: this flag takes {' or '.join(one.__name__ for one in plain)}")
+    if option.min is not None and value is not None and value < option.min:
+        raise UserError(f"{name}={value!r}: the least is {option.min}")
+    return value

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from pathlib import Path
 from time import perf_counter
@@ -30,7 +29,7 @@ def judge(
     said by then is in the log.
     """
     if execution.budget:
-        execution.budget.count(judgements.spent(folder))
+        execution.budget.count(folder, judgements.spent(folder))
     template = wanted.prompt
 
     async def one(call: Call, llm: LLM) -> Judgement:
@@ -42,7 +41,7 @@ def judge(
             log.append(said)
             tick()
 
-        asyncio.run(asking.fan_out(iter(calls), wanted.llm, execution, one, write, OPTION))
+        asking.finish(asking.fan_out(iter(calls), wanted.llm, execution, one, write, OPTION))
 
 
 async def _judgement(call: Call, shown: Prompt, llm: LLM, judge: Judge) -> Judgement:

@@ -18,6 +18,7 @@ from cascade.stats import rate
 
 _FOLDER = Path(__file__).parent / "presets"
 WHOLE = ""  # the group of all items
+_OF = ("mmar", 1000)  # the items that published figures are of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +37,7 @@ class Row:
 class Beside:
     """A published accuracy beside ours, by the official matcher, with its 95 % Wilson interval.
 
-    `differs` says whether the published figure lies outside it; None where none was published.
+    `differs` says whether the published figure lies outside it; None where none was published, or it is of other items.
     """
 
     n: int
@@ -81,6 +82,7 @@ def beside(row: Row, judged: Judged, published: Mapping[str, float] | None = Non
     figures = row.published if published is None else published
     right = {one.item: one.correct["mmar"] for one in judged.scores}
     by = {WHOLE: list(right), **groups(judged.items).get("modality", {})}
+    same = (judged.about["dataset"], len(right)) == _OF
     return Reproduced(
         row=row.name,
         title=row.title,
@@ -90,12 +92,14 @@ def beside(row: Row, judged: Judged, published: Mapping[str, float] | None = Non
         run=str(judged.about["run"]),
         failed=len(judged.failed),
         unread=sum(not one.choice.text.strip() for one in judged.scores) - len(judged.failed),
-        groups={group: _beside([right[name] for name in names], figures.get(group)) for group, names in by.items()},
+        groups={
+            group: _beside([right[name] for name in names], figures.get(group), same) for group, names in by.items()
+        },
     )
 
 
-def _beside(right: Sequence[bool], published: float | None) -> Beside:
+def _beside(right: Sequence[bool], published: float | None, same: bool = True) -> Beside:
     ours = rate(right)
     # Papers print two decimals: a figure is outside where no share that rounds to it is inside.
-    differs = None if published is None else not ours.ci95[0] - 5e-5 <= published <= ours.ci95[1] + 5e-5
+    differs = None if published is None or not same else not ours.ci95[0] - 5e-5 <= published <= ours.ci95[1] + 5e-5
     return Beside(n=ours.n, published=published, accuracy=ours.accuracy, ci95=ours.ci95, differs=differs)

@@ -197,6 +197,8 @@ def read(path: Path) -> Run:
     items = tuple(_records(file, Item))
     if found.items and _lines_digest(file.read_bytes()) != found.items:
         raise RunError(f"{file}: these are not the items that run.json names; run the command that made it again")
+    if bare := next((item.id for item in items if not item.choices), None):
+        raise RunError(f"{file}: {bare!r} has no choices; run the command that made it again")
     return Run(path=path, manifest=found, items=items)
 
 
@@ -213,7 +215,10 @@ def _manifest(path: Path) -> Manifest:
             raise RunError(
                 f"{file} has format {content.get('format')!r}, this cascade reads {_FORMAT}: use the one that made it"
             )
-        return from_json(Manifest, unsealed(content))
+        found = from_json(Manifest, unsealed(content))
+        if not found.sessions:
+            raise ValueError("Manifest: sessions must hold one or more")
+        return found
     except FileNotFoundError:
         raise RunError(f"{path} is no run directory: it has no run.json") from None
     except (ValueError, RecursionError) as error:

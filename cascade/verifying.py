@@ -117,7 +117,7 @@ def _clip(path: Path) -> str:
     """The digest of a clip; `""` where it is not here."""
     try:
         return digest_file(path)
-    except OSError:
+    except (OSError, ValueError):  # A ValueError is a name that no file can have.
         return ""
 
 
@@ -132,8 +132,8 @@ def _derived(one: Heard, spec: CaptionerSpec, clip: str) -> set[str]:
 
 def _log(run: Run, heard: Sequence[Heard], verdict: Verdict) -> None:
     """The log's seals and, of each answer that counts, the prompt, the captions and the parameters."""
-    _seals(run.path, "log.jsonl", verdict)
     answers = runs.answers(run.path)
+    _seals(run.path, "log.jsonl", verdict)
     captions = ablations.shown(run.items, heard, run.spec.prompt)
     items = {item.id: item for item in run.items}
     template = Template(name=run.spec.prompt.template, text=run.manifest.template)
@@ -153,7 +153,7 @@ def _mismatches(run: Run, item: Item, answer: Answer, heard: dict[str, Heard], t
     spec = run.spec
     if not 0 <= answer.sample < spec.llm.samples:
         yield f"the run has {spec.llm.samples} samples an item"
-    if heard.keys() < set(spec.prompt.slots):
+    if not heard.keys() >= set(spec.prompt.slots):
         return  # A problem of captions.jsonl, said there.
     if answer.captions != {slot: heard[slot].key for slot in spec.prompt.slots}:
         yield "it was asked with other captions than captions.jsonl has"
@@ -171,7 +171,7 @@ def _predictions(run: Run, verdict: Verdict) -> None:
     for name, shape in (("predictions.jsonl", "mmar"), ("predictions.json", "mmau")):
         file = run.path / name
         if file.exists():
-            if file.read_text(encoding="utf-8") != exporting.text(run, shape):
+            if file.read_bytes() != exporting.text(run, shape).encode():
                 verdict.problems.append(f"{name}: not what `cascade export` makes of this run; export it again")
             verdict.checked[name] = "compared with what the run exports"
 

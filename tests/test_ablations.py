@@ -207,6 +207,31 @@ def test_a_family_is_read_from_its_directories_alone(dataset: Path) -> None:
     assert [one.name for one in part.members] == ["speech+sound, shuffled", "blind"] and part.diagnosis is None
 
 
+def test_the_budget_is_the_familys_however_often_it_is_resumed(dataset: Path) -> None:
+    with Stub(lambda request, number: Reply(text="Answer: a")) as stub:
+        args: list[str | Path] = [
+            "ablate",
+            "--dataset",
+            dataset,
+            "--llm",
+            "openai/x",
+            "--captions",
+            "none",
+            "--api-base",
+            stub.url,
+        ]
+        priced = [*args, "--price", "0,10000", "--max-tokens", "7", "--concurrency", "1", "--budget", "1"]
+        for _ in range(3):
+            said = cascade(*priced)
+            assert said.exit_code == 2 and "--budget 1: $0.9800 is spent" in said.stderr
+            assert len(stub.asked) == 14
+
+
+def test_the_cues_are_no_start() -> None:
+    with pytest.raises(UserError, match="cue=oracle: an ablation starts from what was heard"):
+        ablations.family(replace(SPEC, captioners=(*ENGINES, ORACLE)))
+
+
 def test_what_cannot_be_read_together_is_refused(dataset: Path, tmp_path: Path) -> None:
     for model in ("fake", "fake --param x=1"):
         assert cascade("run", "--dataset", dataset, "--captions", "none", "--llm", *model.split()).exit_code == 0

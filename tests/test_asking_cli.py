@@ -237,6 +237,20 @@ def test_what_is_in_flight_when_the_money_is_gone_is_kept(tmp_path: Path, monkey
     assert score()["answered"] == 60
 
 
+def test_a_clip_that_changed_is_not_mixed_with_what_was_asked(mini: Path) -> None:
+    args: list[str | Path] = ["run", "--dataset", mini, "--llm", "fake", "--captions", "speech=fake"]
+    assert cascade(*args).exit_code == 0
+    before = (only_run() / "captions.jsonl").read_bytes()
+    clip = mini.parent / json.loads(mini.read_text().splitlines()[0])["audio_path"]
+    kept = clip.read_bytes()
+    clip.write_bytes(b"another clip")
+    said = cascade(*args)
+    assert said.exit_code == 2 and "'q0' was answered from another clip than is there now (speech)" in said.stderr
+    assert (only_run() / "captions.jsonl").read_bytes() == before
+    clip.write_bytes(kept)
+    assert cascade(*args).exit_code == 0
+
+
 def test_no_secret_is_written_or_shown_whoever_echoes_it(mini: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", CANARY)
     echo = {"message": f"key {CANARY} of {CANARY}", "type": CANARY, "code": CANARY, "param": CANARY}

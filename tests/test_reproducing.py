@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from cascade import reproducing
+from cascade.marking import Judged, judge
+from cascade.types import Choice, Item
 from tests.stub_server import Reply, Stub
 from tests.test_cli import cascade, mini
 
@@ -75,10 +77,10 @@ def test_a_row_against_an_endpoint(mini: Path, monkeypatch: pytest.MonkeyPatch) 
     assert (told["row"], told["failed"], told["unread"]) == ("gpt-4o", 0, 0)
     whole = told["groups"][""]
     assert (whole["n"], whole["published"], whole["accuracy"]) == (8, 0.507, 0.25)
-    assert whole["differs"] is False and whole["ci95"][0] < 0.507 < whole["ci95"][1]
+    assert whole["differs"] is None and whole["ci95"][0] < 0.507 < whole["ci95"][1]
     assert told["groups"]["speech"]["published"] == 0.6088
     lines = [" ".join(line.split()) for line in said.stdout.splitlines()]
-    assert "gpt-4o 8 50.70 25.00 7.1-59.1 agrees 0 0" in lines
+    assert "gpt-4o 8 50.70 25.00 7.1-59.1 0 0" in lines
     assert "the protocol here is ours" in said.stdout and "of MMAR's 1000 items; these are of 8 others" in said.stderr
 
 
@@ -98,6 +100,28 @@ def test_a_figure_outside_the_interval_differs() -> None:
     assert reproducing._beside([True] * 700 + [False] * 300, 0.507).differs is True
     assert reproducing._beside([True] * 507 + [False] * 493, 0.507).differs is False
     assert reproducing._beside([True], None).differs is None
+    assert reproducing._beside([True], 0.507, same=False).differs is None
+
+
+def test_a_verdict_is_of_the_benchmarks_own_items_alone() -> None:
+    def verdict(dataset: str, count: int) -> bool | None:
+        items = [Item(id=str(at), audio="a", question="?", choices=("a", "b"), answer="a") for at in range(count)]
+        choices = {item.id: Choice(text="a", how="") for item in items[: count // 2]}
+        about = {"dataset": dataset, "llm": "m", "run": "r"}
+        judged = Judged(items=items, scores=judge(items, choices), failed=frozenset(), about=about, said={})
+        return reproducing.beside(reproducing.rows()["gpt-4o"], judged).groups[""].differs
+
+    assert (verdict("mmar", 1000), verdict("mmar", 999), verdict("mine", 1000)) == (False, None, None)
+
+
+def test_the_rows_share_one_budget(mini: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-test-0123456789abcdef")
+    with Stub(lambda request, number: Reply(text="rain")) as stub:
+        args: list[str | Path] = ["reproduce", "gpt-4o", "--models", "openai/a,openai/b", "--dataset", mini, *CAPTIONS]
+        # Each reply has 7 tokens: seven cents. The first row takes eight of the twelve that are within the budget.
+        said = cascade(*args, "--api-base", stub.url, "--price", "0,10000", "--concurrency", "1", "--budget", "0.85")
+        assert said.exit_code == 2 and "--budget 0.85: $0.8400 is spent" in said.stderr
+        assert [request["model"] for request in stub.asked] == ["a"] * 8 + ["b"] * 4
 
 
 def test_what_is_no_row_is_refused() -> None:
@@ -108,4 +132,5 @@ def test_what_is_no_row_is_refused() -> None:
 def test_the_rows_are_listed() -> None:
     said = cascade("reproduce", "--list").stdout
     assert "deepseek-r1" in said and "55.50" in said and "arXiv 2505.13032" in said
+    assert cascade("reproduce", "--list", "--format", "csv").stdout.startswith("row,published,what,source\n")
     assert len(json.loads(cascade("reproduce", "--list", "--format", "json").stdout)) == len(reproducing.rows())

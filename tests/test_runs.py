@@ -212,6 +212,19 @@ def test_a_run_of_a_later_format_is_refused(path: Path) -> None:
         runs.read(path)
 
 
+def test_a_run_that_nobody_made_or_that_asks_nothing_is_refused(path: Path) -> None:
+    make(path)
+    told = json.loads((path / "run.json").read_text())
+    (path / "run.json").write_text(json.dumps({**told, "sessions": []}))
+    with pytest.raises(RunError, match="sessions must hold one or more"):
+        runs.read(path)
+    (path / "run.json").write_text(json.dumps({**told, "items": ""}))
+    bare = [{**json.loads(line), "choices": []} for line in (path / "items.jsonl").read_text().splitlines()]
+    (path / "items.jsonl").write_text("".join(json.dumps(row) + "\n" for row in bare))
+    with pytest.raises(RunError, match="'q0' has no choices"):
+        runs.read(path)
+
+
 @pytest.mark.parametrize("name", ["items.jsonl", "log.jsonl", "captions.jsonl"])
 def test_a_missing_file_is_named(path: Path, name: str) -> None:
     make(path)

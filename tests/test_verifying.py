@@ -10,6 +10,7 @@ import pytest
 
 from cascade import verifying
 from cascade.errors import RunError
+from cascade.hashing import digest_bytes
 from cascade.jsonl import sealed
 from tests.test_cli import cascade, mini, only_run
 
@@ -64,12 +65,15 @@ def test_a_whole_run_verifies(run: Path) -> None:
         ("captions.jsonl", lines(lambda rows: [*rows, rows[0]]), "has a caption too many in the slot 'speech'"),
         ("captions.jsonl", swap("b2:", "b2:0"), "the key is of another clip or engine"),
         ("captions.jsonl", lambda text: "", "has no caption in the slot"),
+        ("captions.jsonl", swap('"slot": "sound"', '"slot": "music"'), "has no caption in the slot 'sound'"),
+        ("captions.jsonl", swap('"meta": {}', '"meta": {"x": NaN}'), "captions.jsonl:1: this line, or the one before"),
         ("log.jsonl", swap("Answer: ", "Answer:  "), "log.jsonl:1: this line, or the one before it, was changed"),
         ("log.jsonl", lines(lambda rows: [rows[0], *rows[2:]]), "log.jsonl:2: this line, or the one before"),
         ("log.jsonl", lines(lambda rows: [rows[1], rows[0], *rows[2:]]), "log.jsonl:1: this line, or the one before"),
         ("log.jsonl", swap('"prompt": "b2:', '"prompt": "b2:0'), "its prompt is not the one that template, captions"),
         ("log.jsonl", swap('"seed": 0', '"seed": 0, "top_p": 1'), "it was asked with other parameters"),
         ("log.jsonl", swap("{", "<"), "log.jsonl:1: not JSON"),
+        ("log.jsonl", swap('"seed": 0', '"seed": Infinity'), "log.jsonl:1: this line, or the one before it"),
         ("predictions.jsonl", swap('"answer_prediction": "', '"answer_prediction": "x'), "export it again"),
     ],
 )
@@ -82,6 +86,25 @@ def test_what_was_changed_is_named(run: Path, file: str, change: Change, named: 
     assert said.exit_code == 2 and named in said.stdout and "do not match" in said.stderr
     (run / file).write_text(before, encoding="utf-8")
     assert verifying.verify(run).problems == []
+
+
+def test_files_that_are_gone_or_no_text_are_named(run: Path) -> None:
+    (run / "predictions.jsonl").write_bytes(b"\xff\xfe\n")
+    assert "export it again" in verifying.verify(run).problems[0]
+    (run / "log.jsonl").unlink()
+    assert f"{run}: log.jsonl is missing" in verifying.verify(run).problems
+    (run / "log.jsonl").symlink_to("log.jsonl")
+    assert cascade("verify", str(run)).exit_code == 2
+
+
+def test_an_audio_path_that_no_file_can_have_is_no_clip(run: Path) -> None:
+    content = (run / "items.jsonl").read_text().replace(".wav", "\\u0000.wav")
+    (run / "items.jsonl").write_text(content)
+    told = json.loads((run / "run.json").read_text())
+    del told["digest"]
+    told["items"] = digest_bytes(b"\n".join(sorted(content.encode().splitlines())))
+    (run / "run.json").write_text(json.dumps(sealed(told)))
+    assert "captions' keys: their clips are not under" in verifying.verify(run).unchecked[0]
 
 
 def test_a_forgery_with_new_seals_is_still_of_other_prompts(run: Path) -> None:

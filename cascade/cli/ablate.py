@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cascade.cli import options as o
-from cascade.cli.requests import Job, Request, carry_out, complain, prepare, taking
+from cascade.cli.requests import Job, Request, carry_out, complain, count_spent, prepare, taking
 from cascade.cli.scores import p_value, percent, signed
 
 if TYPE_CHECKING:
@@ -51,6 +51,7 @@ def ablate(
     if request.dry_run:
         _say_plans(jobs)
         return
+    count_spent(jobs)
     done = {job.path.name: carry_out(job) for job in jobs}
     failed = [complain(run) for run in done.values()]
     show(families.family([marking.judged(job.path) for job in jobs], scorer=scorer, seed=request.seed), form)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cascade.cli import options as o
-from cascade.cli.requests import Job, Request, carry_out, complain, prepare, taking
+from cascade.cli.requests import Job, Request, carry_out, complain, count_spent, prepare, taking
 from cascade.cli.scores import percent
 
 if TYPE_CHECKING:
@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 _ROWS_OWN = ("llm", "spec", "prompt", "param", "reasoning_effort", "max_tokens", "thinking_budget", "samples", "shard")
 _REPEATED = ("caption-param", "param")
 _LEGEND = """
-Published and ours by the official matcher; 95 % Wilson interval of ours; "differs": the published figure is outside it.
+Published and ours by the official matcher; 95 % Wilson interval of ours; "differs": the published figure is outside it,
+of the very items that it is of.
 The captions behind the published rows, and most of their prompts, are not published: the protocol here is ours, so a
 difference is one of protocols as much as of models."""
 
@@ -54,6 +55,7 @@ def reproduce(
     if request.dry_run:
         _say_plans(jobs)
         return
+    count_spent(job for _, job in jobs.values())
     done, left = _carry_out(jobs)
     if done:
         _warn_of_other_items(done)
@@ -79,14 +81,15 @@ def _list(form: str) -> None:
     from cascade import reproducing
     from cascade.codec import to_json
     from cascade.jsonl import dumps
-    from cascade.table import words
+    from cascade.table import render, words
 
     found = reproducing.rows().values()
     if form == "json":
         typer.echo(dumps([to_json(row) for row in found]))
         return
     cells = [[row.name, percent(row.published[reproducing.WHOLE]), row.title, row.source] for row in found]
-    typer.echo(words(["row", "published", "what", "source"], cells), nl=False)
+    head = ["row", "published", "what", "source"]
+    typer.echo(words(head, cells) if form == "table" else render(head, cells, form), nl=False)
 
 
 def _jobs(rows: Sequence[Row], models: Sequence[str], request: Request) -> dict[str, tuple[Row, Job]]:
@@ -96,7 +99,12 @@ def _jobs(rows: Sequence[Row], models: Sequence[str], request: Request) -> dict[
         for model in models or [str(row.run["llm"])]:
             name = f"{row.name} ({model})" if models else row.name
             found[name] = row, _job(row, model, name, request)
-    return found
+    purse = next(iter(found.values()))[1].how.budget  # one for all
+    return {name: (row, _paying(job, purse)) for name, (row, job) in found.items()}
+
+
+def _paying(job: Job, purse: Any) -> Job:
+    return replace(job, how=replace(job.how, budget=purse, host=replace(job.how.host, budget=purse)))
 
 
 def _job(row: Row, model: str, name: str, request: Request) -> Job:
@@ -152,7 +160,7 @@ def _carry_out(jobs: Mapping[str, tuple[Row, Job]]) -> tuple[list[Reproduced], b
 
 
 def _warn_of_other_items(done: Sequence[Reproduced]) -> None:
-    for count in {one.groups[""].n for one in done} - {1000}:
+    for count in sorted({whole.n for one in done if (whole := one.groups[""]).differs is None}):
         o.note(f"the published figures are of MMAR's 1000 items; these are of {count} others, or of a part of them")
 
 

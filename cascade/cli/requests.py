@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields, replace
 from functools import wraps
 from inspect import Parameter, Signature, signature
@@ -152,6 +152,15 @@ def _spec(
     )
 
 
+def count_spent(jobs: Iterable[Job]) -> None:
+    """Take what all these runs have cost before out of the budget that they share; those that are whole, too."""
+    from cascade import runs
+
+    for job in jobs:
+        if job.how.budget and (job.path / "log.jsonl").exists():
+            job.how.budget.count(job.path, runs.spent(job.path))
+
+
 def carry_out(job: Job) -> Run:
     """Caption and ask whatever a run has not yet. A run that is whole needs neither key nor clips nor packages."""
     from cascade import asking, captioning, datasets, llms, runs
@@ -167,6 +176,7 @@ def carry_out(job: Job) -> Run:
     with runs.start(job.path, manifest, job.items) as (started, log):
         o.note(f"run directory: {job.path}")
         heard = captioning.caption(started.items, root, started.spec.captioners, job.how, bars)
+        asking.check_clips(started, heard)
         runs.write_captions(job.path, heard)
         asking.ask(started, heard, log, job.how, bars)
     return started
