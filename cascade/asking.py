@@ -197,9 +197,7 @@ async def _together(jobs: Iterable[Coroutine[Any, Any, None]]) -> None:
 
 def finish(work: Coroutine[Any, Any, Done]) -> Done:
     """What comes of a coroutine; where a loop is running already, as in a notebook, by a loop in another thread."""
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
+    if not _in_a_loop():
         return asyncio.run(work)
     begun: list[tuple[asyncio.AbstractEventLoop, asyncio.Future[Done]]] = []
 
@@ -216,6 +214,15 @@ def finish(work: Coroutine[Any, Any, Done]) -> Done:
             for loop, task in begun:
                 loop.call_soon_threadsafe(task.cancel)
             raise
+
+
+def _in_a_loop() -> bool:
+    """Apart from what is run then: errors raised while this one is handled would carry it as their context."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
 
 
 def ask_alone(one: Question, spec: LLMSpec, execution: Execution) -> Answer:
