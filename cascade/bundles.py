@@ -159,10 +159,15 @@ def entries(path: Path) -> Iterator[Entry]:
     """
     with _lines(path) as lines:
         said, count, state = _manifest(path, lines), 0, blake2b(digest_size=16)
-        specs = set(map(_identity, said.captioners))
+        specs, before = set(map(_identity, said.captioners)), ""
         for count, line in enumerate(lines, 1):
             state.update(line)
-            yield _entry(path, count + 1, line, specs)
+            entry = _entry(path, count + 1, line, specs)
+            # Sorted, so that no key comes twice: two texts of one key would be read as either.
+            if (key := entry.key()) <= before:
+                raise CacheError(f"{path}:{count + 1}: {key} stands twice or out of order; fetch it again")
+            before = key
+            yield entry
     if (count, f"b2:{state.hexdigest()}") != (said.captions, said.checksum):
         raise CacheError(
             f"{path}: holds {count} captions, and the manifest names {said.captions} and another checksum; "
@@ -209,6 +214,8 @@ def _bounded(path: Path, file: io.BufferedReader) -> Iterator[bytes]:
 def _manifest(path: Path, lines: Iterator[bytes]) -> Manifest:
     first = next(lines, b"")
     try:
+        if not first:
+            raise ValueError("it is empty, or cut short")
         content = json.loads(first)
         if not isinstance(content, dict) or content.get("format") != _FORMAT:
             raise ValueError(f"its first line does not say {_FORMAT}")

@@ -45,8 +45,7 @@ def merge(paths: Sequence[Path], out: Path) -> Merged:
     for other in found[1:]:
         runs.check_same(other.path, other.spec, found[0].spec)
     items, owners = _owners(found)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}."))
+    folder = _beside(out)
     try:
         _write(folder, found, items, owners)
         os.chmod(folder, 0o777 & ~jsonl.umask())
@@ -57,6 +56,15 @@ def merge(paths: Sequence[Path], out: Path) -> Merged:
     shared = [name for name, count in Counter(item.id for run in found for item in run.items).items() if count > 1]
     conflicts = sum(len(texts) > 1 for texts in _texts(found, set(shared)).values())
     return Merged(run=runs.read(out), items=len(items), shared=len(shared), conflicts=conflicts)
+
+
+def _beside(out: Path) -> Path:
+    """A new folder on the disk of the one that it becomes."""
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        return Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}."))
+    except OSError as error:
+        raise RunError(f"{out}: cannot be made there ({error.strerror}); give --out another directory") from error
 
 
 def _whole(run: Run) -> Run:

@@ -115,6 +115,16 @@ def test_a_forged_line_is_refused_by_place_and_nothing_is_taken(
     assert len(cache) == 0
 
 
+@pytest.mark.parametrize("change", [lambda rows: rows.insert(1, rows[0]), lambda rows: rows.reverse()])
+def test_a_key_twice_or_out_of_order_is_refused(
+    cache: CaptionCache, bundle: Path, change: Callable[[list[dict[str, Any]]], Any]
+) -> None:
+    forge(bundle, change)
+    with pytest.raises(CacheError, match=r"captions\.jsonl:3: .* stands twice or out of order"):
+        bundles.take_file(cache, bundle)
+    assert len(cache) == 0
+
+
 def test_a_caption_by_somebody_the_manifest_does_not_name_is_refused(cache: CaptionCache, bundle: Path) -> None:
     other = Entry.of(replace(SPEC, name="other"), "b2:z", Caption(text="x"))
     forge(bundle, lambda rows: rows.append({"key": other.key(), **to_json(other)}))

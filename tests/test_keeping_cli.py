@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -124,3 +125,15 @@ def test_a_conflict_is_shown_and_named_by_the_exit_code(mini: Path, bundle: Path
     assert f"{first.key()}: here" in told.stdout and "\x1b" not in told.stdout and "kept" in told.stdout
     assert cascade("cache", "import", bundle, "--cache", "here", "--replace").exit_code == 0
     assert cascade("run", "--dataset", mini, *FAKE, "--cache", "here").exit_code == 0
+
+
+def test_an_export_takes_the_place_of_a_bundle_and_of_nothing_else(mini: Path, bundle: Path) -> None:
+    assert cascade("cache", "export", bundle, "--cache", "there").exit_code == 0
+    Path("notes.txt").write_text("mine")
+    os.mkfifo("pipe")
+    told = {name: cascade("cache", "export", name, "--cache", "there") for name in ("notes.txt", "pipe", ".")}
+    assert {one.exit_code for one in told.values()} == {2}
+    assert "is there already and no bundle" in told["notes.txt"].stderr and "is no file" in told["pipe"].stderr
+    assert Path("notes.txt").read_text() == "mine" and Path("pipe").is_fifo()
+    below = cascade("cache", "export", "notes.txt/b.jsonl", "--cache", "there")
+    assert below.exit_code == 2 and "cannot be written there" in below.stderr

@@ -43,6 +43,12 @@ def test_a_shard_that_is_none_is_a_mistake(text: str) -> None:
         shards.split(text, ITEMS)
 
 
+def test_an_empty_shard_text_is_not_the_whole(mini: Path) -> None:
+    for command in (("run", *FAKE), ("caption", "--captions", "speech=fake")):
+        told = cascade(*command, "--dataset", "mini.jsonl", "--shard", "")
+        assert told.exit_code == 2 and "write i/n" in told.output
+
+
 def run(*args: str | Path, code: int = 0) -> None:
     told = cascade("run", "--dataset", "mini.jsonl", *FAKE, *args)
     assert told.exit_code == code, told.output
@@ -123,6 +129,12 @@ def test_missing_shards_are_named(mini: Path) -> None:
     with pytest.raises(RunError, match=r"\d of 8 items are in none of these runs \(no run is of shard 2/3, 3/3\)"):
         merging.merge([Path("a")], Path("m"))
     assert not Path("m").exists() and not list(Path.cwd().glob(".m.*"))
+
+
+def test_a_merged_run_that_cannot_be_made_there_is_a_mistake(mini: Path) -> None:
+    run("--out", "one")
+    with pytest.raises(RunError, match="cannot be made there"):
+        merging.merge([Path("one")], Path("mini.jsonl/below"))
 
 
 def test_runs_of_other_things_are_refused(mini: Path) -> None:

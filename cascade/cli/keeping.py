@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from contextlib import closing
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -94,6 +95,7 @@ def cache_export(
     loaded = datasets.load(dataset, data) if dataset else None
     lacking: list[str] = []
     with closing(CaptionCache.existing(o.cache(cache))) as kept:
+        _make_place(file)
         if loaded and heard_by:
             chosen = _of_clips(
                 kept, heard_by.specs, loaded, [one.audio for one in _items(loaded, only, limit)], lacking
@@ -107,6 +109,26 @@ def cache_export(
     if lacking:
         o.note(f"{len(lacking)} captions are not in the cache; `cascade caption` makes them")
         raise typer.Exit(3)
+
+
+def _make_place(file: Path) -> None:
+    """Make the folder. A bundle takes the place of an earlier one, never of a device or of a file of another kind."""
+    from cascade import bundles
+    from cascade.errors import CacheError, UserError
+
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=file.parent):
+            pass
+    except OSError as error:
+        raise UserError(f"{file}: cannot be written there ({error.strerror}); name another file") from error
+    if file.exists() and not file.is_file():
+        raise UserError(f"{file} is no file; give the name of the bundle to write")
+    if file.exists() and file.stat().st_size:
+        try:
+            bundles.manifest(file)
+        except CacheError as error:
+            raise UserError(f"{file} is there already and no bundle; name another file, or remove it") from error
 
 
 def _items(loaded: Dataset, only: list[str] | None, limit: int | None) -> Sequence[Item]:

@@ -87,7 +87,7 @@ def caption(
     heard_by = o.listening(o.captions(captions, dataset), caption_param)
     loaded = datasets.load(dataset, data, audio=heard_by.audio)
     items = datasets.select(loaded, o.only(only), limit)
-    items = shards.split(shard, items)[1] if shard else items
+    items = items if shard is None else shards.split(shard, items)[1]
     how = o.execution(
         cache, heard_by, device, batch, threads,
         backend=backend, worker=worker, concurrency=concurrency, retries=retries, timeout=timeout,

@@ -111,7 +111,7 @@ def prepare(request: Request, order_seed: int | None = None) -> Job:
     path = request.out or runs.default_directory(how.runs, spec)
     source = request.dataset, request.data
     job = Job(path=path, spec=spec, template=template, items=items, loaded=loaded, source=source, how=how)
-    if not request.shard:
+    if request.shard is None:  # an empty text is an array's variable that is not set, and not the whole
         return job
     part, items = shards.split(request.shard, items)
     suffix = "" if request.out else f"-shard-{part.shard.replace('/', '-of-')}"
