@@ -112,6 +112,7 @@ def _identity(spec: CaptionerSpec) -> str:
 
 
 def _replace(path: Path, first: bytes, body: IO[bytes]) -> None:
+    jsonl.check_replaceable(path)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with open(handle, "wb") as file, _compressed(path, file) as out:

@@ -97,7 +97,11 @@ def _seals(record: Mapping[str, Any], before: str, said: Any) -> bool:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Replace the file by this text, whole or not at all: written beside it, flushed to disk, then renamed."""
+    """Replace the file by this text, whole or not at all: written beside it, flushed to disk, then renamed.
+
+    Raises RunError, as `check_replaceable` does.
+    """
+    check_replaceable(path)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with open(handle, "w", encoding="utf-8", newline="\n") as file:
@@ -109,6 +113,12 @@ def write_text(path: Path, text: str) -> None:
     except BaseException:
         os.unlink(name)
         raise
+
+
+def check_replaceable(path: Path) -> None:
+    """Raise RunError for what a renamed file would destroy: a device, a pipe, a link, a folder."""
+    if path.is_symlink() or (path.exists() and not path.is_file()):
+        raise RunError(f"{path} is a link or no plain file, and is not replaced; name another file")
 
 
 def umask() -> int:

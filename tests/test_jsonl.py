@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -137,3 +138,14 @@ def test_a_full_disk_costs_the_lines_that_found_no_room_and_no_other(log: Path, 
     with jsonl.Appender(log) as appender:
         appender.append("after")
     assert list(jsonl.read(log)) == [*written, *again, "after"]
+
+
+def test_what_is_no_plain_file_is_not_replaced(tmp_path: Path) -> None:
+    kept, link, pipe = tmp_path / "kept", tmp_path / "link", tmp_path / "pipe"
+    kept.write_text("kept")
+    link.symlink_to(kept)
+    os.mkfifo(pipe)
+    for target in (link, pipe, tmp_path):
+        with pytest.raises(RunError, match="is a link or no plain file, and is not replaced; name another file"):
+            jsonl.write_text(target, "lost")
+    assert kept.read_text() == "kept" and link.is_symlink() and sorted(tmp_path.iterdir()) == [kept, link, pipe]
