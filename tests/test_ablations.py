@@ -185,7 +185,8 @@ def test_a_mismatched_prompt_holds_another_clips_words(dataset: Path) -> None:
         small = log_of(next(Path("runs").iterdir()) / "mismatched")
         ablate(dataset, stub, "--variants", "mismatched")
     (folder,) = Path("runs").iterdir()
-    assert log_of(folder / "mismatched")[:5] == small
+    assert len(small) == 5 and log_of(folder / "mismatched")[:5] == small
+    assert len(log_of(folder / "mismatched")) == 12
     own = {(line["item"]): line["captions"] for line in log_of(folder / "all")}
     assert all(line["captions"] != own[line["item"]] for line in log_of(folder / "mismatched"))
     assert verifying.verify(folder / "mismatched").problems == []

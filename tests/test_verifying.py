@@ -83,7 +83,7 @@ def test_what_was_changed_is_named(run: Path, file: str, change: Change, named: 
     problems = verifying.verify(run).problems
     assert any(named in problem for problem in problems), problems
     said = cascade("verify", str(run))
-    assert said.exit_code == 2 and named in said.stdout and "do not match" in said.stderr
+    assert said.exit_code == 2 and named in said.stdout and " match; the command that made the run" in said.stderr
     (run / file).write_text(before, encoding="utf-8")
     assert verifying.verify(run).problems == []
 

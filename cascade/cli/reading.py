@@ -119,6 +119,8 @@ def verify(run: Annotated[Path, typer.Argument(metavar="RUN", help="A run direct
     for line in verdict.problems:
         typer.echo(plain(line))
     if verdict.problems:
-        o.note(f"{run}: {len(verdict.problems)} things do not match; the command that made the run mends what it can")
+        count = len(verdict.problems)
+        told = f"{count} things do not match" if count > 1 else "one thing does not match"
+        o.note(f"{run}: {told}; the command that made the run mends what it can")
         raise typer.Exit(2)
     typer.echo(f"{run}: everything that was derived again matches")
