@@ -10,7 +10,7 @@
 | no money | 402, or the error code `insufficient_quota` | stop |
 | no key, a missing package | no HTTP answer yet: litellm's list of keys; an ImportError | stop |
 | refused parameter or request | any other 4xx, litellm's own too | stop; after a success, record: `refused` |
-| too many requests, provider's fault | 408, 409, 429, 5xx | try again: `Transient`, after Retry-After or our own wait, the longer |
+| too many requests, provider's fault | 408, 409, 429, 5xx | try again: `Transient`, not before Retry-After |
 | dropped, timed out, unreadable body | openai's types, no status, or no HTTP answer | try again |
 
 The rows are tried in this order. A refusal stops the run only while nothing has been answered: then every call would be
