@@ -255,6 +255,14 @@ def test_a_wait_that_is_asked_for_in_seconds(status: int) -> None:
     assert outcome(Reply(status=status, headers={"Retry-After": "7"})).retry_after == 7
 
 
+def test_a_wait_in_milliseconds_comes_before_one_in_seconds() -> None:
+    def asked(milliseconds: str) -> float | None:
+        return outcome(Reply(status=429, headers={"retry-after-ms": milliseconds, "Retry-After": "2"})).retry_after
+
+    assert asked("1250") == 1.25
+    assert asked("soon") == 2
+
+
 def test_a_wait_that_is_asked_for_by_date() -> None:
     def soon(seconds: float) -> Reply:
         date = time.strftime("%a, %d %b %Y %H:%M:%S GMT", time.gmtime(time.time() + seconds))

@@ -124,14 +124,22 @@ def _headers(error: Any) -> Any:
 
 
 def _retry_after(error: Any) -> float | None:
-    """The seconds that the provider asked to wait, given as a number or as a date; None where it did not."""
-    asked = (_headers(error) or {}).get("retry-after")
-    if not asked:
-        return None
+    """The seconds that the provider asked to wait, given as a number or as a date; None where it did not.
+
+    `retry-after-ms`, which OpenAI and Azure send beside it, says the same more finely, and comes first.
+    """
+    headers = _headers(error) or {}
+    if (milliseconds := _number(headers.get("retry-after-ms"))) is not None:
+        return milliseconds / 1000
+    asked = headers.get("retry-after")
+    return (_until(asked) if asked else None) if (seconds := _number(asked)) is None else seconds
+
+
+def _number(asked: str | None) -> float | None:
     try:
-        return max(0.0, float(asked))
+        return max(0.0, float(asked or ""))
     except ValueError:
-        return _until(asked)
+        return None
 
 
 def _until(date: str) -> float | None:
