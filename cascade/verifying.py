@@ -196,10 +196,13 @@ def _judgements(run: Run, verdict: Verdict) -> None:
         return
     (judge, last), file = found, judgements.FILE
     try:
-        shown = rating.fingerprints(judge.prompt, rating.cases(run.path))
+        cases = rating.cases(run.path)
     except UserError as error:  # The rubrics came from a dataset that is not in the run.
         verdict.unchecked.append(f"{file}: what {len(last)} judgements were of: {error}")
         return
+    shown = rating.fingerprints(judge.prompt, cases)
+    missing = sum((item, call) not in last for item in shown for call in range(judge.calls))
+    verdict.checked[file] += f"; {missing} calls not made yet" if missing else ""
     for (item, call), one in last.items():
         if one.prompt != shown.get(item):
             verdict.problems.append(

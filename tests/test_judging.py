@@ -207,6 +207,8 @@ def test_a_run_and_what_it_exports_are_judged_alike_and_verified(published: Path
     whole = (run / judgements.FILE).read_text()
     (run / judgements.FILE).write_text(whole.replace('\\"score\\": 5', '\\"score\\": 0', 1))
     assert "judge.jsonl:2: this line" in cascade("verify", run).stdout
+    (run / judgements.FILE).write_text("".join(whole.splitlines(keepends=True)[:-2]))
+    assert "sealed; the prompt is 'judge'; 2 calls not made yet" in " ".join(cascade("verify", run).stdout.split())
     (run / judgements.FILE).write_text(whole)
     log = run / "log.jsonl"
     log.write_text(log.read_text().replace("Answer: rain", "Answer:  rain"))
