@@ -14,6 +14,8 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
+import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -134,6 +136,18 @@ def start(path: Path, wanted: Manifest, items: tuple[Item, ...]) -> Iterator[tup
             wanted, items = _resumed(path, wanted, items)
         wanted = write_manifest(path, wanted, items)
         yield Run(path=path, manifest=wanted, items=items), log
+
+
+def copy(source: Path, path: Path) -> None:
+    """Make a run directory of what another one has, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
+        half = Path(folder, path.name)
+        half.mkdir()
+        for name in ("run.json", "items.jsonl", "captions.jsonl", "log.jsonl"):
+            if (source / name).exists():
+                shutil.copyfile(source / name, half / name)
+        half.rename(path)
 
 
 def write_manifest(path: Path, wanted: Manifest, items: Iterable[Item]) -> Manifest:

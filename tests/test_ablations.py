@@ -125,10 +125,10 @@ def reader(request: dict[str, Any], number: int) -> Reply:
     return Reply(text=f"Answer: {named[0] if len(named) == 1 else shown[0]}")
 
 
-def ablate(dataset: Path, stub: Stub, *args: str) -> Any:
+def ablate(dataset: Path, stub: Stub, *args: str, command: str = "ablate") -> Any:
     captions = "speech=file(path=speech.jsonl),sound=file(path=sound.jsonl)"
     return cascade(
-        "ablate", "--dataset", dataset, "--captions", captions, "--llm", "gpt-x", "--api-base", stub.url, *args
+        command, "--dataset", dataset, "--captions", captions, "--llm", "gpt-x", "--api-base", stub.url, *args
     )
 
 
@@ -177,6 +177,25 @@ def test_a_run_that_was_cut_goes_on_with_the_whole_family(dataset: Path) -> None
     with Stub(reader) as stub:
         ablate(dataset, stub)
         assert len(stub.asked) == 83 - 30
+
+
+def test_what_run_asked_before_is_not_asked_again(dataset: Path) -> None:
+    with Stub(reader) as stub:
+        assert ablate(dataset, stub, "--limit", "5", command="run").exit_code == 0 and len(stub.asked) == 5
+        only = ("--variants", "blind")
+        assert "calls     19 (" in ablate(dataset, stub, *only, "--dry-run").stdout
+        assert ablate(dataset, stub, *only).exit_code == 0 and len(stub.asked) == 5 + 7 + 12
+        assert ablate(dataset, stub, *only).exit_code == 0 and len(stub.asked) == 24
+    whole = next(Path("runs").glob("ablate-*/all"))
+    assert cascade("verify", whole).exit_code == 0
+    assert [one.name for one in whole.parent.iterdir() if one.name.startswith(".")] == []
+
+
+def test_a_larger_run_than_the_family_is_left_alone(dataset: Path) -> None:
+    with Stub(reader) as stub:
+        assert ablate(dataset, stub, command="run").exit_code == 0
+        ablate(dataset, stub, "--variants", "blind", "--limit", "4")
+        assert len(stub.asked) == 12 + 2 * 4
 
 
 def test_a_mismatched_prompt_holds_another_clips_words(dataset: Path) -> None:

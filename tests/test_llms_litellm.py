@@ -256,7 +256,7 @@ def test_a_wait_that_is_asked_for_in_seconds(status: int) -> None:
 
 
 def test_a_wait_in_milliseconds_comes_before_one_in_seconds() -> None:
-    def asked(milliseconds: str) -> float | None:
+    def asked(milliseconds: str) -> Any:
         return outcome(Reply(status=429, headers={"retry-after-ms": milliseconds, "Retry-After": "2"})).retry_after
 
     assert asked("1250") == 1.25

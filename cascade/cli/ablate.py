@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -43,7 +44,7 @@ def ablate(
     Blind, mismatched captions, the benchmark's own cues, shuffled choices. The runs share one folder; the same command
     again resumes all of them.
     """
-    from cascade import families, marking
+    from cascade import families, marking, runs
 
     o.known_format(form)
     o.known_scorer(scorer)
@@ -51,6 +52,9 @@ def ablate(
     if request.dry_run:
         _say_plans(jobs)
         return
+    for job in jobs:
+        if (there := _asked_before(job)) != job.path:
+            runs.copy(there, job.path)
     count_spent(jobs)
     done = {job.path.name: carry_out(job) for job in jobs}
     failed = [complain(run) for run in done.values()]
@@ -81,6 +85,22 @@ def _folder(whole: Job) -> str:
     return "ablate-" + runs.default_directory(whole.how.runs, whole.spec).name
 
 
+def _asked_before(job: Job) -> Path:
+    """Where a run is: in the family or, before it is begun there, where `cascade run` keeps the same one."""
+    from cascade import runs
+    from cascade.errors import UserError
+
+    usual = runs.default_directory(job.how.runs, job.spec)
+    if job.path.exists() or not usual.exists():
+        return job.path
+    try:
+        there = runs.read(usual)
+    except UserError:
+        return job.path
+    same = runs.identity(there.spec) == runs.identity(job.spec) and there.manifest.part is None
+    return usual if same and {item.id for item in there.items} <= {item.id for item in job.items} else job.path
+
+
 def _oracle() -> CaptionerSpec:
     from cascade import captioners
 
@@ -92,7 +112,9 @@ def _say_plans(jobs: list[Job]) -> None:
     from cascade import planning
     from cascade.table import render
 
-    plans = [planning.plan(job.path, job.items, job.loaded.root, job.spec, job.template, job.how) for job in jobs]
+    plans = [
+        planning.plan(_asked_before(job), job.items, job.loaded.root, job.spec, job.template, job.how) for job in jobs
+    ]
     rows = [
         [job.path.name, str(plan.unmade), str(plan.calls), str(plan.input_tokens)]
         for job, plan in zip(jobs, plans, strict=True)
