@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from weakref import finalize
 
 from diskcache import Cache, Disk, Timeout, UnknownFileWarning
 
@@ -128,6 +129,8 @@ class CaptionCache:
             )
         except (OSError, sqlite3.Error) as error:
             raise CacheError(f"{folder}: cannot be used as a cache ({error}); give --cache another folder") from error
+        # Lets go of the file: when it is called or, at the latest, when nobody has this any more.
+        self.close = finalize(self, self._store.close)
 
     @classmethod
     def existing(cls, folder: Path) -> CaptionCache:
@@ -206,10 +209,6 @@ class CaptionCache:
                 self._entry(key)
             except CacheError as error:
                 yield str(error)
-
-    def close(self) -> None:
-        """Let go of the file."""
-        self._store.close()
 
     def __len__(self) -> int:
         return len(self._store)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import pickle
 import sqlite3
 import subprocess
 import sys
+import warnings
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -30,7 +33,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def alter(folder: Path, sql: str, *values: Any) -> None:
-    with sqlite3.connect(folder / "cache.db") as table:
+    with closing(sqlite3.connect(folder / "cache.db")) as table, table:
         assert table.execute(sql, values).rowcount > 0
     table.close()
 
@@ -69,7 +72,8 @@ def test_another_engine_slot_or_parameter_has_another_key(folder: Path, other: C
 
 def test_nothing_is_ever_evicted(folder: Path) -> None:
     cache = CaptionCache(folder)
-    settings = dict(sqlite3.connect(folder / "cache.db").execute("SELECT key, value FROM Settings"))
+    with closing(sqlite3.connect(folder / "cache.db")) as table:
+        settings = dict(table.execute("SELECT key, value FROM Settings"))
     assert (settings["eviction_policy"], settings["cull_limit"]) == ("none", 0)
     assert settings["size_limit"] > 1 << 60
     keys = [cache.put(SPEC, f"b2:{n}", Caption(text="x" * 100_000)) for n in range(20)]
@@ -152,7 +156,7 @@ def test_verify_finds_what_was_altered(folder: Path, old: str, new: str) -> None
     cache = CaptionCache(folder)
     key = cache.put(SPEC, AUDIO, CAPTION)
     cache.put(SPEC, "b2:sound", CAPTION)
-    with sqlite3.connect(folder / "cache.db") as table:
+    with closing(sqlite3.connect(folder / "cache.db")) as table, table:
         changed = table.execute("UPDATE Cache SET value = replace(value, ?, ?) WHERE key = ?", (old, new, key))
         assert changed.rowcount == 1
         assert new in table.execute("SELECT value FROM Cache WHERE key = ?", (key,)).fetchone()[0]
@@ -205,8 +209,12 @@ def test_a_folder_that_cannot_hold_a_cache(tmp_path: Path) -> None:
         with pytest.raises(CacheError, match=r"cannot be used as a cache .*; give --cache another folder"):
             CaptionCache(folder)
     (tmp_path / "cache.db").write_bytes(b"no table at all" * 100)
-    with pytest.raises(CacheError, match="cannot be used as a cache"):
-        CaptionCache(tmp_path)
+    with warnings.catch_warnings():
+        # diskcache leaves a table that it cannot read to the collector.
+        warnings.simplefilter("ignore", ResourceWarning)
+        with pytest.raises(CacheError, match="cannot be used as a cache"):
+            CaptionCache(tmp_path)
+        gc.collect()
 
 
 @pytest.mark.parametrize("kind", ["nfs4", "cifs", "lustre", "fuse.sshfs", "beegfs"])
@@ -234,6 +242,7 @@ def test_a_table_that_another_process_holds_is_one_line(folder: Path) -> None:
 
 def test_an_entry_holds_no_more_than_it_says(folder: Path) -> None:
     CaptionCache(folder).put(SPEC, AUDIO, CAPTION)
-    ((value,),) = sqlite3.connect(folder / "cache.db").execute("SELECT value FROM Cache")
+    with closing(sqlite3.connect(folder / "cache.db")) as table:
+        ((value,),) = table.execute("SELECT value FROM Cache")
     assert {"slot", "name", "version", "params", "audio", "text", "meta"} <= json.loads(value).keys()
     assert str(Path.cwd()) not in value
