@@ -23,11 +23,6 @@ either."""
 _KINDS = "alone,leave-one-out,blind,mismatched,oracle,shuffled"
 
 
-def register(app: typer.Typer) -> None:
-    """Add this command."""
-    app.command()(ablate)
-
-
 @taking("shard")  # mismatched captions come from the other items
 def ablate(
     request: Request,

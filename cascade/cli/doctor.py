@@ -40,11 +40,6 @@ class Check:
     command: str = ""
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command()(doctor)
-
-
 def doctor(
     llm: o.LLM = "gpt-4o",
     dataset: o.DatasetName = "mmar",
@@ -58,10 +53,7 @@ def doctor(
 
     Without options that is `cascade run --llm gpt-4o`.
     """
-    from cascade.errors import UnknownName
-
-    if form not in ("table", "json"):
-        raise UnknownName("format", form, ("table", "json"))
+    o.known_format(form, ("table", "json"))
     heard_by = o.listening(o.captions(captions, dataset), caption_param)
     how = o.execution(cache, heard_by)
     needed = [*_model(llm), *_dataset(dataset, data, heard_by.audio), *_engines(heard_by.specs, how), *_cache(how)]

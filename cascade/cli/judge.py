@@ -28,11 +28,6 @@ _PROMPT = typer.Option("--judge-prompt", metavar="NAME|FILE", help="The shipped 
 _OUT = typer.Option("--out", metavar="DIR", help="The folder of judge.jsonl (else the run; FILE's name and `-judged`).")
 
 
-def register(app: typer.Typer) -> None:
-    """Add this command."""
-    app.command()(judge)
-
-
 def judge(
     source: Annotated[Path, typer.Argument(metavar="RUN|FILE", help="A run directory, an official prediction file.")],
     model: Annotated[str | None, _MODEL] = None,

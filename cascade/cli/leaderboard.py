@@ -19,11 +19,6 @@ if TYPE_CHECKING:
 _SORTED = "mmar|strict|cost|coverage|failed|unread|n|samples|model|captions|prompt|run"
 
 
-def register(app: typer.Typer) -> None:
-    """Add this command."""
-    app.command()(leaderboard)
-
-
 def leaderboard(
     folders: Annotated[list[Path], typer.Argument(metavar="DIR…", help="Run directories, folders of runs.")],
     sort: Annotated[str, typer.Option("--sort", metavar=_SORTED, help="What stands first.")] = "mmar",

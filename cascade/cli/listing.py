@@ -18,20 +18,11 @@ if TYPE_CHECKING:
 Form = Annotated[str, typer.Option("--format", metavar="table|json", help="How to print the list.")]
 
 
-def register(app: typer.Typer) -> None:
-    """Add these commands."""
-    app.command()(datasets)
-    app.command()(captioners)
-    app.add_typer(_prompts, name="prompts")
-
-
 def _print(header: list[str], rows: list[dict[str, Any]], form: str) -> None:
     """Rows as a table of these fields, or whole as JSON."""
-    from cascade.errors import UnknownName
     from cascade.table import words
 
-    if form not in ("table", "json"):
-        raise UnknownName("format", form, ("table", "json"))
+    o.known_format(form, ("table", "json"))
     if form == "json":
         typer.echo(json.dumps(rows, ensure_ascii=False))
         return
@@ -112,13 +103,13 @@ def _all_at_once(needs: Iterable[str]) -> str:
     return f"All of them: pip install 'audio-cascade[{','.join(extras)}]'\n" if extras else ""
 
 
-_prompts = typer.Typer(
+prompts = typer.Typer(
     help="List the prompts, or show what one sends.", invoke_without_command=True, rich_markup_mode=None
 )
 
 
-@_prompts.callback()
-def prompts(ctx: typer.Context, form: Form = "table") -> None:
+@prompts.callback()
+def prompts_list(ctx: typer.Context, form: Form = "table") -> None:
     """List the prompts, or show what one sends."""
     if ctx.invoked_subcommand:
         return
@@ -133,7 +124,7 @@ def prompts(ctx: typer.Context, form: Form = "table") -> None:
     _print(["name", "digest", "begins"], shown, form)
 
 
-@_prompts.command("show")
+@prompts.command("show")
 def prompts_show(
     name: Annotated[str, typer.Argument(metavar="NAME|FILE", help="A shipped prompt, or FILE.md.")],
     item: Annotated[str | None, typer.Option("--item", metavar="ID", help="Fill it in for this item.")] = None,

@@ -17,12 +17,6 @@ if TYPE_CHECKING:
     from cascade.types import Answer, Item, LLMSpec
 
 
-def register(app: typer.Typer) -> None:
-    """Add these commands."""
-    for command in (run, caption, ask):
-        app.command()(command)
-
-
 @taking()
 def run(request: Request, *, shuffle_choices: o.Shuffle = False) -> None:
     """Caption the clips, ask the model, score the answers.
@@ -79,11 +73,9 @@ def caption(
 ) -> None:
     """Caption the clips, and print what was heard."""
     from cascade import captioning, datasets, shards
-    from cascade.errors import UnknownName
     from cascade.progress import bars
 
-    if form not in ("table", "jsonl"):
-        raise UnknownName("format", form, ("table", "jsonl"))
+    o.known_format(form, ("table", "jsonl"))
     heard_by = o.listening(o.captions(captions, dataset), caption_param)
     loaded = datasets.load(dataset, data, audio=heard_by.audio)
     items = datasets.select(loaded, o.only(only), limit)
@@ -174,11 +166,10 @@ def ask(
 ) -> None:
     """Ask one question about one clip."""
     from cascade import asking, captioning, llms, prompting, runs
-    from cascade.errors import UnknownName, UserError
+    from cascade.errors import UserError
     from cascade.types import Item, PromptSpec
 
-    if form not in ("table", "json"):
-        raise UnknownName("format", form, ("table", "json"))
+    o.known_format(form, ("table", "json"))
     if len(choice) < 2:
         raise UserError(f"--choice {choice[0]}: give two or more, each as --choice TEXT")
     heard_by = o.listening(captions, caption_param)

@@ -350,23 +350,21 @@ def _workers(given: list[str] | None, slots: set[str]) -> dict[str, float]:
     return found
 
 
-def known_format(form: str, known: tuple[str, ...] = FORMATS) -> str:
-    """`--format` as it was given. Raises UnknownName for one that there is not."""
+def known_format(form: str, known: tuple[str, ...] = FORMATS) -> None:
+    """Raise UnknownName for a `--format` that there is not."""
     from cascade.errors import UnknownName
 
     if form not in known:
         raise UnknownName("format", form, known)
-    return form
 
 
-def known_scorer(name: str) -> str:
-    """`--scorer` as it was given. Raises UnknownName for one that there is not."""
+def known_scorer(name: str) -> None:
+    """Raise UnknownName for a `--scorer` that there is not."""
     from cascade.errors import UnknownName
     from cascade.scorers import SCORERS
 
     if name not in SCORERS:
         raise UnknownName("scorer", name, SCORERS)
-    return name
 
 
 def questions(name: str | None, data: Path | None) -> Dataset | None:

@@ -10,12 +10,6 @@ import typer
 from cascade.cli import options as o
 
 
-def register(app: typer.Typer) -> None:
-    """Add these commands."""
-    for command in (score, compare, export, verify):
-        app.command()(command)
-
-
 def score(
     sources: Annotated[
         list[Path], typer.Argument(metavar="RUN|FILE…", help="Run directories, official prediction files.")

@@ -10,11 +10,6 @@ import typer
 from cascade.cli import options as o
 
 
-def register(app: typer.Typer) -> None:
-    """Add this command."""
-    app.command()(report)
-
-
 def report(
     sources: Annotated[
         list[Path], typer.Argument(metavar="RUN…", help="Run directories, or the folder of an ablation.")

@@ -25,11 +25,6 @@ The captions behind the published rows, and most of their prompts, are not publi
 difference is one of protocols as much as of models."""
 
 
-def register(app: typer.Typer) -> None:
-    """Add this command."""
-    app.command()(reproduce)
-
-
 @taking(*_ROWS_OWN)
 def reproduce(
     request: Request,
