@@ -9,7 +9,7 @@ import typer
 
 from cascade.cli import options as o
 from cascade.cli.requests import Job, Request, carry_out, complain, count_spent, prepare, taking
-from cascade.cli.scores import p_value, percent, signed
+from cascade.cli.scores import interval, p_value, percent, signed
 
 if TYPE_CHECKING:
     from cascade.comparing import Paired
@@ -85,15 +85,13 @@ def _oracle() -> CaptionerSpec:
 def _say_plans(jobs: list[Job]) -> None:
     """What each run would take, and all of them together."""
     from cascade import planning
-    from cascade.table import render
 
     plans = [planning.plan(job.path, job.items, job.loaded.root, job.spec, job.template, job.how) for job in jobs]
-    rows = [
-        [job.path.name, str(plan.unmade), str(plan.calls), str(plan.input_tokens)]
-        for job, plan in zip(jobs, plans, strict=True)
-    ]
+    rows = [["run", "captions to make", "calls", "tokens in"]]
+    for job, plan in zip(jobs, plans, strict=True):
+        rows.append([job.path.name, str(plan.unmade), str(plan.calls), str(plan.input_tokens)])
     typer.echo(f"{len(jobs)} runs in {jobs[0].path.parent}\n")
-    typer.echo(render(["run", "captions to make", "calls", "tokens in"], rows))
+    typer.echo(o.drawn(rows, "table"))
     typer.echo("\n".join(planning.lines(planning.together(plans))))
     o.note("dry run: nothing was heard, asked or written")
 
@@ -104,19 +102,13 @@ def _say_plans(jobs: list[Job]) -> None:
 def show(found: Family, form: str) -> None:
     """Print a family to stdout: its members, what each source adds, ears or brain. CSV has the members alone."""
     if form == "json":
-        from cascade.codec import to_json
-        from cascade.jsonl import dumps
-
-        typer.echo(dumps(to_json(found)))
+        o.echo_json(found)
         return
-    from cascade.table import render
-
     if form == "table":
         what = f"{found.dataset} · {found.llm.split('@')[0]} · {found.n} items, by {found.scorer}"
         typer.echo(f"{what}; chance {percent(found.chance)}\n")
     tables = [_members(found), *([] if form == "csv" else [_adds(found), _diagnosis(found)])]
-    texts = [render(rows[0], rows[1:], "text" if form == "table" else form) for rows in tables if rows]
-    typer.echo("\n".join(texts), nl=False)
+    typer.echo("\n".join(o.drawn(rows, form) for rows in tables if rows), nl=False)
     if form == "table":
         typer.echo(_LEGEND)
 
@@ -128,8 +120,7 @@ def _members(found: Family) -> list[list[str]]:
 
 def _member(one: Member) -> list[str]:
     apart = ["", "", ""] if one.to_full is None else [*_points(one.to_full), p_value(one.to_full.mcnemar.p_holm or 0.0)]
-    low, high = (f"{100 * end:.1f}" for end in one.ci95)
-    shares = [percent(one.accuracy), f"{low}-{high}", percent(one.strict)]
+    shares = [percent(one.accuracy), interval(one), percent(one.strict)]
     return [one.name, str(one.n), *shares, *apart, str(one.failed), str(one.unread)]
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from cascade import comparing
+from cascade.cli import options as o
 from cascade.cli.scores import p_value, percent, signed
 
 if TYPE_CHECKING:
@@ -21,27 +22,20 @@ _HEADER = ["", "n", "A", "B", "A-B", "95 %", "only A", "only B", "p", "p (Holm)"
 def show(found: Comparison, form: str, *, flips: bool = False) -> None:
     """Print a comparison to stdout; JSON has the flipped items always, the others where `flips` are wanted."""
     if form == "json":
-        _echo_json(found)
+        o.echo_json(found)
         return
-    from cascade.table import plain, render
+    from cascade.table import plain
 
     if form == "table":
         typer.echo(plain(_title(found)))
     elif form == "md":
         typer.echo(plain(f"A: {_label(found.a.run)}, B: {_label(found.b.run)}\n"))
     rows = _machines(found) if form == "csv" else [_HEADER, *_people(found, headings=form == "table")]
-    typer.echo(render(rows[0], rows[1:], "text" if form == "table" else form), nl=False)
+    typer.echo(o.drawn(rows, form), nl=False)
     if form == "table":
         typer.echo(_legend(found))
     if flips:
         typer.echo("\n" + _flipped(found.flipped, form), nl=False)
-
-
-def _echo_json(found: Comparison | Matrix) -> None:
-    from cascade.codec import to_json
-    from cascade.jsonl import dumps
-
-    typer.echo(dumps(to_json(found)))
 
 
 def _label(run: str) -> str:
@@ -120,9 +114,9 @@ def _flipped(flips: tuple[Flip, ...], form: str) -> str:
 def show_matrix(found: Matrix, form: str) -> None:
     """Print several runs against each other, row − column in points; a star where Holm's p is under 0.05."""
     if form == "json":
-        _echo_json(found)
+        o.echo_json(found)
         return
-    from cascade.table import plain, render
+    from cascade.table import plain
 
     names = [str(place + 1) for place in range(len(found.runs))]
     if form == "table":
@@ -131,7 +125,7 @@ def show_matrix(found: Matrix, form: str) -> None:
         [f"{name} {_label(side.run)}", percent(side.accuracy), *_cells(found, place)]
         for place, (name, side) in enumerate(zip(names, found.runs, strict=True))
     ]
-    typer.echo(plain(render(["", found.scorer, *names], rows, "text" if form == "table" else form)), nl=False)
+    typer.echo(plain(o.drawn([["", found.scorer, *names], *rows], form)), nl=False)
     if form == "table":
         typer.echo("\n*: p < 0.05 by McNemar's exact test, with Holm's correction over all pairs.")
 

@@ -160,16 +160,15 @@ def show(told: Rating, form: str, *, explain: bool = False) -> None:
     """Print a rating to stdout in one of the formats; `explain` lists what failed."""
     if form == "json":
         from cascade.codec import to_json
-        from cascade.jsonl import dumps
 
-        typer.echo(dumps({name: part for name, part in to_json(told).items() if name != "failures" or explain}))
+        o.echo_json({name: part for name, part in to_json(told).items() if name != "failures" or explain})
         return
-    from cascade.table import render, words
+    from cascade.table import words
 
     rows = _machines(told) if form == "csv" else _rows(told, nested=form == "table")
     if form == "table":
         typer.echo(_title(told))
-    typer.echo(render(rows[0], rows[1:], "text" if form == "table" else form), nl=False)
+    typer.echo(o.drawn(rows, form), nl=False)
     if form == "table":
         typer.echo(_LEGEND)
     if explain:

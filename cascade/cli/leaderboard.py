@@ -53,17 +53,15 @@ def _show(groups: Sequence[Sequence[Entry]], by: Sequence[str], form: str) -> No
     names = board.named(groups)
     if form == "json":
         from cascade.codec import to_json
-        from cascade.jsonl import dumps
 
-        rows = [{**to_json(row), "items": name} for name, group in zip(names, groups, strict=True) for row in group]
-        typer.echo(dumps(rows))
+        o.echo_json(
+            [{**to_json(row), "items": name} for name, group in zip(names, groups, strict=True) for row in group]
+        )
         return
-    from cascade.table import render
-
     values = _values(groups, by)
     table = (_machines if form == "csv" else _people)(groups, names, values)
     words = [at for at, name in enumerate(table[0]) if name in ("model", "captions", "prompt", "items", "run")]
-    typer.echo(render(table[0], table[1:], "text" if form == "table" else form, words), nl=False)
+    typer.echo(o.drawn(table, form, words), nl=False)
     if form == "table":
         typer.echo("\nmmar: the official matcher; strict: equality with the gold choice. 95 % Wilson intervals.")
     if len(groups) > 1:

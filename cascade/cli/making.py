@@ -188,9 +188,7 @@ def ask(
 
 
 def _show_answer(item: Item, heard: Sequence[Heard], answer: Answer, form: str) -> None:
-    from cascade.codec import to_json
     from cascade.extracting import extract
-    from cascade.jsonl import dumps
     from cascade.table import plain
     from cascade.types import Choice, Completion, Failure
 
@@ -198,8 +196,7 @@ def _show_answer(item: Item, heard: Sequence[Heard], answer: Answer, form: str) 
     choice = extract(reply, item.choices) if reply else Choice(text="", how="no reply")
     if form == "json":
         captions = {one.slot: one.text for one in heard}
-        row = {"answer": choice.text, "how": choice.how, "captions": captions, "result": to_json(answer.result)}
-        typer.echo(dumps(row))
+        o.echo_json({"answer": choice.text, "how": choice.how, "captions": captions, "result": answer.result})
     else:
         typer.echo(_table(heard) + (f"\nReply: {plain(reply.strip())}\n" if reply else ""))
         typer.echo(f"Answer: {plain(choice.text) or '(none)'}   [{choice.how}]")

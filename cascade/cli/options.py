@@ -374,6 +374,21 @@ def questions(name: str | None, data: Path | None) -> Dataset | None:
     return datasets.load(name, data, audio=False) if name else None
 
 
+def echo_json(value: Any) -> None:
+    """A record, or plain values, on stdout as one line of JSON."""
+    from cascade.codec import to_json
+    from cascade.jsonl import dumps
+
+    typer.echo(dumps(to_json(value)))
+
+
+def drawn(rows: Sequence[Sequence[str]], form: str, left: Sequence[int] = (0,)) -> str:
+    """Rows, the header first, as a table in one of FORMATS; the columns in `left` are set flush left."""
+    from cascade.table import render
+
+    return render(rows[0], rows[1:], "text" if form == "table" else form, left)
+
+
 def note(text: str) -> None:
     """A line for people, on stderr; what the text carries cannot drive their terminal."""
     from cascade.table import plain

@@ -10,7 +10,7 @@ import typer
 
 from cascade.cli import options as o
 from cascade.cli.requests import Job, Request, carry_out, complain, count_spent, prepare, taking
-from cascade.cli.scores import percent
+from cascade.cli.scores import interval, percent
 
 if TYPE_CHECKING:
     from cascade.reproducing import Beside, Reproduced, Row
@@ -74,13 +74,11 @@ def _wanted(names: Sequence[str], models: str | None) -> list[Row]:
 
 def _list(form: str) -> None:
     from cascade import reproducing
-    from cascade.codec import to_json
-    from cascade.jsonl import dumps
     from cascade.table import render, words
 
     found = reproducing.rows().values()
     if form == "json":
-        typer.echo(dumps([to_json(row) for row in found]))
+        o.echo_json(list(found))
         return
     cells = [[row.name, percent(row.published[reproducing.WHOLE]), row.title, row.source] for row in found]
     head = ["row", "published", "what", "source"]
@@ -162,17 +160,12 @@ def _warn_of_other_items(done: Sequence[Reproduced]) -> None:
 def show(done: Sequence[Reproduced], form: str) -> None:
     """Print rows beside what was published."""
     if form == "json":
-        from cascade.codec import to_json
-        from cascade.jsonl import dumps
-
         for one in done:
-            typer.echo(dumps(to_json(one)))
+            o.echo_json(one)
         return
-    from cascade.table import render
-
     header = ["row", "n", "published", "ours", "95 %", "", "failed", "unread"]
     rows = [cells for one in done for cells in _cells(one, indent=form == "table")]
-    typer.echo(render(header, rows, "text" if form == "table" else form), nl=False)
+    typer.echo(o.drawn([header, *rows], form), nl=False)
     if form == "table":
         typer.echo(_LEGEND)
 
@@ -192,6 +185,5 @@ def _cells(one: Reproduced, *, indent: bool) -> list[list[str]]:
 
 def _figures(found: Beside) -> list[str]:
     published = "-" if found.published is None else percent(found.published)
-    low, high = (f"{100 * end:.1f}" for end in found.ci95)
     verdict = "" if found.differs is None else "differs" if found.differs else "agrees"
-    return [str(found.n), published, percent(found.accuracy), f"{low}-{high}", verdict]
+    return [str(found.n), published, percent(found.accuracy), interval(found), verdict]

@@ -7,10 +7,14 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from cascade.cli import options as o
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from cascade.families import Member
     from cascade.marking import Unread
+    from cascade.reproducing import Beside
     from cascade.scoring import ScorerResult, Summary
     from cascade.stats import Rate
 
@@ -22,17 +26,15 @@ def show(summary: Summary, form: str, *, first: bool = True, unread: Sequence[Un
     """
     if form == "json":
         from cascade.codec import to_json
-        from cascade.jsonl import dumps
 
-        listed = {} if unread is None else {"unread": to_json(unread)}
-        typer.echo(dumps({**to_json(summary), **listed}))
+        o.echo_json({**to_json(summary), **({} if unread is None else {"unread": unread})})
         return
-    from cascade.table import render, words
+    from cascade.table import words
 
     rows = {"table": _people, "csv": _machines}.get(form, _paper)(summary)
     if form == "table":
         typer.echo(_title(summary))
-    text = render(rows[0], rows[1:], "text" if form == "table" else form)
+    text = o.drawn(rows, form)
     typer.echo(text if first or form != "csv" else text.partition("\n")[2], nl=False)
     if form == "table":
         typer.echo(_legend(summary))
@@ -147,7 +149,7 @@ def percent(share: float) -> str:
     return f"{100 * share:.2f}"
 
 
-def interval(rate: Rate | ScorerResult) -> str:
+def interval(rate: Rate | ScorerResult | Member | Beside) -> str:
     """Its 95 % interval in per cent."""
     return f"{100 * rate.ci95[0]:.1f}-{100 * rate.ci95[1]:.1f}"
 
