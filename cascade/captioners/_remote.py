@@ -11,11 +11,8 @@ from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
 
-import numpy as np
-
 from cascade import audio
 from cascade.budget import paid
-from cascade.captioners import _speech
 from cascade.errors import UserError
 from cascade.llms import keys
 from cascade.llms.pacing import Gate, through
@@ -122,8 +119,14 @@ def affordable(model: str, host: Host) -> None:
         raise UserError(f"--budget: the price of {model} is unknown; caption without --budget first (cascade caption)")
 
 
-def lacks(model: str, host: Host) -> str:
-    """What stands between this machine and the model, with what to type; `""` where nothing is known to."""
+def lanes(params: object, host: Host) -> int:
+    """Calls in flight at most."""
+    return host.concurrency
+
+
+def lacks(params: Any, host: Host) -> str:
+    """What stands between this machine and `params.model`, with what to type; `""` where nothing is known to."""
+    model = params.model
     if model in host.endpoints:
         return ""
     if keys.unserved(model):
@@ -142,6 +145,8 @@ def check(slot: str, rate: int, window: float) -> None:
 
 def windows(clip: Path, rate: int, window: float) -> Iterator[tuple[float, float, bytes]]:
     """(start, end, WAV file) of each window of a clip, cut at quiet moments; times in seconds. Raises ClipError."""
+    from cascade.captioners import _speech
+
     longest = round(window * 10) * rate // 10
     for start, samples in _speech.windows(audio.blocks(clip, rate, 30.0), longest, rate):
         yield start / rate, (start + len(samples)) / rate, wav(samples, rate)
@@ -149,6 +154,8 @@ def windows(clip: Path, rate: int, window: float) -> Iterator[tuple[float, float
 
 def wav(samples: Samples, rate: int) -> bytes:
     """Mono samples in [-1, 1] as a WAV file of 16 bits; what lies beyond is clipped."""
+    import numpy as np
+
     out = io.BytesIO()
     with wave.open(out, "wb") as file:
         file.setparams((1, 2, rate, len(samples), "NONE", ""))

@@ -14,15 +14,13 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from cascade.captioners import _remote
 from cascade.errors import UnknownName, UserError
 from cascade.types import Caption, Captioner, Completion, Host, Prompt
 
 VERSION = "1"
 SLOT = "any"
-NEEDS = {
-    "litellm": "pip install 'audio-cascade[llm]'",
-    **dict.fromkeys(("soundfile", "av", "soxr"), "pip install 'audio-cascade[local]'"),
-}
+NEEDS, lanes, lacks = _remote.NEEDS, _remote.lanes, _remote.lacks
 
 # What `preset=NAME` stands for. The first two are served by oneself (vLLM): give api_base=URL beside the preset.
 PRESETS: Mapping[str, Mapping[str, str]] = {
@@ -70,7 +68,6 @@ def spelled(given: Mapping[str, Any]) -> dict[str, Any]:
 
 def make(params: Params, host: Host) -> Captioner:
     """The captioner. Raises UserError for parameters that cannot be, ProviderStop for a model that nobody knows."""
-    from cascade.captioners import _remote
     from cascade.llms import litellm
 
     _remote.check("audio-llm", params.rate, params.window)
@@ -87,18 +84,6 @@ def make(params: Params, host: Host) -> Captioner:
     return _remote.Remote(opened, host, caption, lambda reply: reply.cost)
 
 
-def lanes(params: Params, host: Host) -> int:
-    """Calls in flight at most."""
-    return host.concurrency
-
-
-def lacks(params: Params, host: Host) -> str:
-    """The key that is missing, if it is."""
-    from cascade.captioners import _remote
-
-    return _remote.lacks(params.model, host)
-
-
 def _number(temperature: str) -> float | None:
     try:
         return None if temperature == "none" else float(temperature)
@@ -107,7 +92,7 @@ def _number(temperature: str) -> float | None:
 
 
 def _caption(params: Params, asked: Mapping[str, Any], complete: Callable[..., Completion], clip: Path) -> Caption:
-    from cascade.captioners import _remote, _told
+    from cascade.captioners import _told
     from cascade.markers import without_thoughts
 
     began, parts, replies = time.perf_counter(), [], []

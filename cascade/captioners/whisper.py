@@ -24,6 +24,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from cascade import audio
+from cascade.captioners import _torch
 from cascade.errors import ClipError, UserError
 from cascade.types import Caption, Captioner, Failure, Host
 
@@ -34,6 +35,7 @@ VERSION = "2"
 SLOT = "speech"
 NEEDS = dict.fromkeys(("whisper", "soundfile", "av", "soxr"), "pip install 'audio-cascade[whisper]'")
 FILES = {"model": None}
+lanes = _torch.lanes  # on a GPU windows are rows of one batch
 
 ROWS = 16  # windows decoded together on a GPU, always
 LEAST = 0.5  # seconds; less than that is not worth a window of its own
@@ -89,7 +91,7 @@ def make(params: Params, host: Host) -> Captioner:
 
     Raises UnknownName for a model or language that does not exist, UserError for a model that cannot be had or loaded.
     """
-    from cascade.captioners import _checkpoint, _speech, _torch
+    from cascade.captioners import _checkpoint, _speech
 
     _speech.check(params.vad)
     device = _torch.device(host)
@@ -111,13 +113,6 @@ def make(params: Params, host: Host) -> Captioner:
         return _captions(params, model, about, clips)
 
     return caption
-
-
-def lanes(params: Params, host: Host) -> int:
-    """Clips heard side by side on a processor; on a GPU their windows are rows of one batch."""
-    from cascade.captioners import _torch
-
-    return _torch.lanes(host)
 
 
 def absent(params: Params, host: Host) -> tuple[str, str] | None:
