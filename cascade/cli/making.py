@@ -8,13 +8,19 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cascade.cli import options as o
-from cascade.cli.requests import Request, carry_out, complain, prepare, taking
+from cascade.cli.requests import Request, carry_out, complain, execution, prepare, taking
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from cascade.runs import Heard
     from cascade.types import Answer, Item, LLMSpec
+
+# What is of no concern where nothing is asked.
+_ASKING = (
+    *("llm", "prompt", "param", "reasoning_effort", "max_tokens", "thinking_budget", "samples", "seed", "dry_run"),
+    *("spec", "budget", "price", "out", "api_base", "rpm", "tpm"),
+)
 
 
 @taking()
@@ -52,23 +58,10 @@ def _warn_of_equal_samples(asked: LLMSpec, shuffled: bool) -> None:
         )
 
 
+@taking(*_ASKING)
 def caption(
-    dataset: o.DatasetName = "mmar",
-    data: o.Data = None,
-    captions: o.Captions = None,
-    caption_param: o.CaptionParam = None,
-    limit: o.Limit = None,
-    only: o.Only = None,
-    shard: o.Shard = None,
-    cache: o.Cache = None,
-    concurrency: o.Concurrency = 16,
-    retries: o.Retries = 6,
-    timeout: o.Timeout = 600.0,
-    backend: o.Backend = "local",
-    worker: o.Worker = None,
-    device: o.Device = "auto",
-    batch: o.Batch = 32,
-    threads: o.Threads = 0,
+    request: Request,
+    *,
     form: Annotated[str, typer.Option("--format", metavar="table|jsonl", help="How to print the captions.")] = "table",
 ) -> None:
     """Caption the clips, and print what was heard."""
@@ -76,14 +69,11 @@ def caption(
     from cascade.progress import bars
 
     o.known_format(form, ("table", "jsonl"))
-    heard_by = o.listening(o.captions(captions, dataset), caption_param)
-    loaded = datasets.load(dataset, data, audio=heard_by.audio)
-    items = datasets.select(loaded, o.only(only), limit)
-    items = items if shard is None else shards.split(shard, items)[1]
-    how = o.execution(
-        cache, heard_by, device, batch, threads,
-        backend=backend, worker=worker, concurrency=concurrency, retries=retries, timeout=timeout,
-    )  # fmt: skip
+    heard_by = o.listening(o.captions(request.captions, request.dataset), request.caption_param)
+    loaded = datasets.load(request.dataset, request.data, audio=heard_by.audio)
+    items = datasets.select(loaded, o.only(request.only), request.limit)
+    items = items if request.shard is None else shards.split(request.shard, items)[1]
+    how = execution(request, heard_by)
     heard = captioning.caption(items, loaded.root, heard_by.specs, how, bars) if items else []
     engines = {spec.slot: spec.name for spec in heard_by.specs}
     typer.echo(_jsonl(heard, engines) if form == "jsonl" else _table(heard), nl=False)

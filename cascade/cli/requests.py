@@ -124,9 +124,14 @@ def asking(request: Request, heard_by: Listening) -> tuple[LLMSpec, Execution]:
         request.llm, request.param, request.seed, request.samples,
         effort=request.reasoning_effort, max_tokens=request.max_tokens, thinking=request.thinking_budget,
     )  # fmt: skip
-    passed = ("backend", "api_base", "concurrency", "retries", "timeout", "budget", "price", "rpm", "tpm")
-    calls = {name: getattr(request, name) for name in passed} | {"worker": request.worker}
-    return asked, o.execution(request.cache, heard_by, request.device, request.batch, request.threads, files, **calls)
+    return asked, execution(request, heard_by, files)
+
+
+def execution(request: Request, heard_by: Listening, files: dict[str, Path] | None = None) -> Execution:
+    """How a request is carried out; `files` are a local model's."""
+    passed = ("backend", "api_base", "concurrency", "retries", "timeout", "budget", "price", "rpm", "tpm", "worker")
+    calls = {name: getattr(request, name) for name in passed}
+    return o.execution(request.cache, heard_by, request.device, request.batch, request.threads, files, **calls)
 
 
 def _spec(
