@@ -191,17 +191,14 @@ def _zipped(path: Path) -> bool:
 
 def _check(given: dict[str, Any], wanted: dict[str, Any], place: str) -> None:
     """msclap loads with strict=False: weights of another model would go unseen, and the captions be fluent nonsense."""
-    missing = sorted(name for name in wanted.keys() - given.keys() if not _replaceable(name))
+    missing = sorted(name for name in wanted.keys() - given.keys() if not name.endswith(_TABLES))
+    missing = [name for name in missing if not name.startswith(_GPT2)]
     unexpected = sorted(name for name in given.keys() - wanted.keys() if not name.endswith(_TABLES))
     for kind, names in (("lacks", missing), ("has unknown", unexpected)):
         if names:
             raise UserError(
                 f"{place}: {kind} weights: {', '.join(names[:3])} ({len(names)} in all); it is another model's"
             )
-
-
-def _replaceable(name: str) -> bool:
-    return name.endswith(_TABLES) or name.startswith(_GPT2)
 
 
 def _class(gpt2: Path) -> Any:

@@ -16,7 +16,7 @@ from __future__ import annotations
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -206,12 +206,11 @@ def _decoded(params: Params, model: Any, windows: Iterator[tuple[_Window, Any]])
     language = params.language or ("" if model.is_multilingual else "en")
     if params.beam_size > 1:
         return _greedy.searched(model, windows, language, params.beam_size)
-    return _greedy.Decoder(model, _rows(model), language, _hopeless(params)).decode(windows)
 
+    def hopeless(ratio: float) -> bool:  # the gate will drop the window, whatever else it may say
+        return ratio > 2 * params.max_compression + 1
 
-def _hopeless(params: Params) -> Callable[[float], bool]:
-    """Whether a window repeats itself so much that the gate will drop it, whatever else it may say."""
-    return lambda ratio: ratio > 2 * params.max_compression + 1
+    return _greedy.Decoder(model, _rows(model), language, hopeless).decode(windows)
 
 
 def _take(params: Params, clip: _Clip, row: _Window, found: Any) -> list[_Window]:

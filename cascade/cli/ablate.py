@@ -14,7 +14,6 @@ from cascade.cli.scores import interval, p_value, percent, signed
 if TYPE_CHECKING:
     from cascade.comparing import Paired
     from cascade.families import Family, Member
-    from cascade.types import CaptionerSpec
 
 _LEGEND = """
 - all: paired difference to the full set, with a bootstrap interval; p: McNemar's exact test, Holm's correction.
@@ -56,30 +55,20 @@ def ablate(
 
 def _jobs(whole: Job, request: Request, variants: str) -> list[Job]:
     """The family's runs, in one folder; each is carried out as the whole one would be."""
-    from cascade import ablations, runs
+    from cascade import ablations, captioners, runs
     from cascade.errors import UserError
 
     kinds = [kind.strip() for kind in variants.split(",") if kind.strip()]
     cues = any(item.reference.get("cue") for item in whole.items)
-    found = ablations.family(whole.spec, request.seed, _oracle() if cues else None, kinds)
+    oracle = captioners.specify("cue", "oracle", {})[0] if cues else None
+    found = ablations.family(whole.spec, request.seed, oracle, kinds)
     if "oracle" in kinds and not cues:
         o.note(f"{whole.spec.dataset} has no cues: no oracle run, and no telling ears from brain")
     if len({item.audio for item in whole.items}) < 2 and any(one.name == "mismatched" for one in found):
         raise UserError("mismatched captions need two different clips; raise --limit, or leave them out of --variants")
-    folder = request.out or runs.default_directory(whole.how.runs, whole.spec).with_name(_folder(whole))
+    usual = runs.default_directory(whole.how.runs, whole.spec)
+    folder = request.out or usual.with_name(f"ablate-{usual.name}")
     return [replace(whole, path=folder / one.name, spec=one.spec) for one in found]
-
-
-def _folder(whole: Job) -> str:
-    from cascade import runs
-
-    return "ablate-" + runs.default_directory(whole.how.runs, whole.spec).name
-
-
-def _oracle() -> CaptionerSpec:
-    from cascade import captioners
-
-    return captioners.specify("cue", "oracle", {})[0]
 
 
 def _say_plans(jobs: list[Job]) -> None:

@@ -18,6 +18,7 @@ import typer
 from cascade.cli import options as o
 
 if TYPE_CHECKING:
+    from cascade.datasets.hub import Source
     from cascade.types import CaptionerSpec, Execution
 
 EXTRAS = {
@@ -143,11 +144,9 @@ def _dataset(name: str, data: Path | None, audio: bool) -> Iterator[Check]:
     )
 
 
-def _to_fetch(what: str, source: object) -> Iterator[Check]:
+def _to_fetch(what: str, source: Source) -> Iterator[Check]:
     from cascade.datasets import hub
 
-    if not isinstance(source, hub.Source):
-        return
     if find_spec("huggingface_hub") is None:
         detail = f"{source.size} would be fetched; or give --data DIR"
         yield Check(what=what, state=MISSING, detail=detail, command="pip install 'audio-cascade[hub]'")

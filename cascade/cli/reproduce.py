@@ -93,11 +93,10 @@ def _jobs(rows: Sequence[Row], models: Sequence[str], request: Request) -> dict[
             name = f"{row.name} ({model})" if models else row.name
             found[name] = row, _job(row, model, name, request)
     purse = next(iter(found.values()))[1].how.budget  # one for all
-    return {name: (row, _paying(job, purse)) for name, (row, job) in found.items()}
-
-
-def _paying(job: Job, purse: Any) -> Job:
-    return replace(job, how=replace(job.how, budget=purse, host=replace(job.how.host, budget=purse)))
+    return {
+        name: (row, replace(job, how=replace(job.how, budget=purse, host=replace(job.how.host, budget=purse))))
+        for name, (row, job) in found.items()
+    }
 
 
 def _job(row: Row, model: str, name: str, request: Request) -> Job:
