@@ -239,6 +239,12 @@ def answered(path: Path) -> set[tuple[str, int]]:
     return done
 
 
+def mean_reply(results: Iterable[Completion | Failure]) -> float | None:
+    """The mean of the replies' tokens, where they are known; None before any is."""
+    told = [one.output_tokens for one in results if isinstance(one, Completion) and one.output_tokens is not None]
+    return sum(told) / len(told) if told else None
+
+
 def spent(path: Path) -> float:
     """What the log's answers have cost together, in US dollars, where it is known; those that were tried again too."""
     return sum(answer.result.cost or 0.0 for answer in _records(path / "log.jsonl", Answer, growing=True))

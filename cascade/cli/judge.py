@@ -119,12 +119,13 @@ def _said(folder: Path) -> Said:
 
 
 def _say_plan(folder: Path, found: Cases, wanted: Judge, how: Execution) -> None:
-    from cascade import judgements, judging, planning, rating
+    from cascade import judgements, judging, planning, rating, runs
 
     judgements.same(folder, wanted)
     said = _said(folder)
     calls = rating.left(found, wanted, said)
-    plan = judging.plan(len(found.cases), calls, rating.mean_reply(said), wanted, how)
+    reply = runs.mean_reply(one.result for one in said.values())
+    plan = judging.plan(len(found.cases), calls, reply, wanted, how)
     typer.echo("\n".join(planning.lines(plan)[1:]))  # there are no captions to make
     o.note(f"dry run: nothing was asked or written; the log would be {folder / judgements.FILE}")
 
