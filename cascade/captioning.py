@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -60,8 +60,7 @@ def _in_cache(
         return {}
     known = {digest for digest in digests.values() if isinstance(digest, str)}
     with closing(CaptionCache(folder)) as cache:
-        found = {(spec.slot, digest): cache.get(_key(spec, digest)) for spec in specs for digest in known}
-    return {at: caption for at, caption in found.items() if caption is not None}
+        return {(spec.slot, digest): one for spec in specs for digest, one in _kept(spec, known, cache).items()}
 
 
 def needs_clips(specs: Sequence[CaptionerSpec]) -> bool:
@@ -145,8 +144,8 @@ def _digest(clip: Path) -> str | Failure:
         return Failure(kind="audio", message=f"{clip.name}: {error.strerror}")
 
 
-def _kept(spec: CaptionerSpec, clips: Mapping[str, Path], cache: CaptionCache) -> dict[str, _Result]:
-    """The captions that the cache has, by the clips' digests."""
+def _kept(spec: CaptionerSpec, clips: Iterable[str], cache: CaptionCache) -> dict[str, _Result]:
+    """The captions that the cache has of clips, which are digests, by these."""
     found = {digest: cache.get(_key(spec, digest)) for digest in clips}
     return {digest: caption for digest, caption in found.items() if caption is not None}
 
