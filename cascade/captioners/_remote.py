@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
 
 from cascade import audio
 from cascade.budget import paid
+from cascade.captioners import _speech
 from cascade.errors import UserError
 from cascade.llms import keys
 from cascade.llms.pacing import Gate, through
@@ -145,8 +146,6 @@ def check(slot: str, rate: int, window: float) -> None:
 
 def windows(clip: Path, rate: int, window: float) -> Iterator[tuple[float, float, bytes]]:
     """(start, end, WAV file) of each window of a clip, cut at quiet moments; times in seconds. Raises ClipError."""
-    from cascade.captioners import _speech
-
     longest = round(window * 10) * rate // 10
     for start, samples in _speech.windows(audio.blocks(clip, rate, 30.0), longest, rate):
         yield start / rate, (start + len(samples)) / rate, wav(samples, rate)

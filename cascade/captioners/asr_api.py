@@ -13,8 +13,9 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from cascade.captioners import _remote
+from cascade.captioners import _remote, _speech
 from cascade.errors import Transient, UserError
+from cascade.llms import litellm
 from cascade.types import Caption, Captioner, Host
 
 VERSION = "1"
@@ -51,8 +52,6 @@ class Params:
 
 def make(params: Params, host: Host) -> Captioner:
     """The transcriber. Raises UserError for a format, rate or window that cannot be, ProviderStop for a model."""
-    from cascade.llms import litellm
-
     _remote.check(SLOT, params.rate, params.window)
     _remote.affordable(params.model, host)
     if params.format not in FORMATS:
@@ -68,8 +67,6 @@ def make(params: Params, host: Host) -> Captioner:
 
 
 def _caption(params: Params, transcribe: Callable[..., dict[str, Any]], clip: Path) -> Caption:
-    from cascade.captioners import _speech
-
     began, windows, segments, costs = time.perf_counter(), [], [], []
     asked = {"response_format": params.format, "temperature": 0, "language": params.language, "prompt": params.hint}
     for start, end, wav in _remote.windows(clip, params.rate, params.window):

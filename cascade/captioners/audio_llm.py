@@ -14,8 +14,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from cascade.captioners import _remote
+from cascade import prompting
+from cascade.captioners import _remote, _told
 from cascade.errors import UnknownName, UserError
+from cascade.llms import litellm
+from cascade.markers import without_thoughts
 from cascade.types import Caption, Captioner, Completion, Host, Prompt
 
 VERSION = "1"
@@ -56,8 +59,6 @@ class Params:
 
 def spelled(given: Mapping[str, Any]) -> dict[str, Any]:
     """The parameters with a preset filled in and the prompt's text in the place of its name."""
-    from cascade import prompting
-
     params = dict(given)
     preset = params.pop("preset", None)
     if preset is not None and preset not in PRESETS:
@@ -68,8 +69,6 @@ def spelled(given: Mapping[str, Any]) -> dict[str, Any]:
 
 def make(params: Params, host: Host) -> Captioner:
     """The captioner. Raises UserError for parameters that cannot be, ProviderStop for a model that nobody knows."""
-    from cascade.llms import litellm
-
     _remote.check("audio-llm", params.rate, params.window)
     _remote.affordable(params.model, host)
     sent = {"temperature": _number(params.temperature), "max_tokens": params.max_tokens}
@@ -92,9 +91,6 @@ def _number(temperature: str) -> float | None:
 
 
 def _caption(params: Params, asked: Mapping[str, Any], complete: Callable[..., Completion], clip: Path) -> Caption:
-    from cascade.captioners import _told
-    from cascade.markers import without_thoughts
-
     began, parts, replies = time.perf_counter(), [], []
     for start, end, wav in _remote.windows(clip, params.rate, params.window):
         replies.append(complete(Prompt(messages=messages(params.prompt, wav)), asked))
@@ -116,8 +112,6 @@ def _caption(params: Params, asked: Mapping[str, Any], complete: Callable[..., C
 
 def messages(prompt: str, wav: bytes) -> tuple[dict[str, Any], ...]:
     """The chat messages that carry a clip: the prompt's parts, the clip at the end of the user's."""
-    from cascade import prompting
-
     sound = {"type": "input_audio", "input_audio": {"data": base64.b64encode(wav).decode(), "format": "wav"}}
     said = dict(prompting.parts(prompting.Template(name="", text=prompt))) or {"user": prompt}
     words = [{"type": "text", "text": said["user"]}] if said["user"].strip() else []

@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from cascade.captioners import _clap, _torch
+from cascade.captioners import _beam, _clap, _told, _torch
 from cascade.errors import UserError
 from cascade.types import Caption, Captioner, Failure, Host
 
@@ -58,8 +58,6 @@ def make(params: Params, host: Host) -> Captioner:
 
 
 def _caption(params: Params, clap: Any, heard: Any) -> Caption:
-    from cascade.captioners import _told
-
     windows = [
         {"start": round(start, 3), "end": round(end, 3), "text": text, "score": round(score, 4)}
         for start, end, (text, score) in heard.windows
@@ -77,8 +75,6 @@ def _caption(params: Params, clap: Any, heard: Any) -> Caption:
 def sentences(params: Params, clap: Any, samples: Any) -> list[tuple[str, float]]:
     """The sentence for each window and its score (mean log-probability a token); samples of shape (windows, 7 s)."""
     import torch
-
-    from cascade.captioners import _beam
 
     model, tokenizer, args = clap.model, clap.wrapper.tokenizer, clap.wrapper.args
     with torch.no_grad():

@@ -24,7 +24,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from cascade import audio
-from cascade.captioners import _torch
+from cascade.captioners import _ahead, _checkpoint, _greedy, _speech, _tokens, _torch
 from cascade.errors import ClipError, UserError
 from cascade.types import Caption, Captioner, Failure, Host
 
@@ -91,8 +91,6 @@ def make(params: Params, host: Host) -> Captioner:
 
     Raises UnknownName for a model or language that does not exist, UserError for a model that cannot be had or loaded.
     """
-    from cascade.captioners import _checkpoint, _speech
-
     _speech.check(params.vad)
     device = _torch.device(host)
     if params.compute not in ("float32", "float16") or (params.compute == "float16" and device == "cpu"):
@@ -129,8 +127,6 @@ def absent(params: Params, host: Host) -> tuple[str, str] | None:
 
 def _captions(params: Params, model: Any, about: Mapping[str, str], clips: Sequence[Path]) -> list[Caption | Failure]:
     """Every clip's caption; holds as many windows as are decoded together, however many and long the clips are."""
-    from cascade.captioners import _speech
-
     heard = [_Clip() for _ in clips]
     rests: deque[_Window] = deque()
     began = time.perf_counter()
@@ -151,15 +147,11 @@ def _by_time(one: _Clip) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
 
 def _prepared(params: Params, model: Any, clips: Sequence[Path], heard: list[_Clip]) -> Iterator[tuple[_Window, Any]]:
     """Every window to be decoded with its spectrogram, on a GPU made ahead; a clip that is bad says so in `heard`."""
-    from cascade.captioners import _ahead
-
     made = ((window, _mel(model, window.samples)) for window in _windows(params, clips, heard))
     return made if _rows(model) == 1 else _ahead.ahead(made, ROWS)
 
 
 def _windows(params: Params, clips: Sequence[Path], heard: list[_Clip]) -> Iterator[_Window]:
-    from cascade.captioners import _speech
-
     for number, clip in enumerate(clips):
         try:
             for start, samples in _speech.windows(audio.blocks(clip, _speech.RATE, 30.0)):
@@ -201,8 +193,6 @@ def _rows(model: Any) -> int:
 
 
 def _decoded(params: Params, model: Any, windows: Iterator[tuple[_Window, Any]]) -> Iterator[Any]:
-    from cascade.captioners import _greedy
-
     language = params.language or ("" if model.is_multilingual else "en")
     if params.beam_size > 1:
         return _greedy.searched(model, windows, language, params.beam_size)
@@ -215,8 +205,6 @@ def _decoded(params: Params, model: Any, windows: Iterator[tuple[_Window, Any]])
 
 def _take(params: Params, clip: _Clip, row: _Window, found: Any) -> list[_Window]:
     """Add to the clip what a window said; what remains to be heard of the window."""
-    from cascade.captioners import _speech, _tokens
-
     begin, length = row.start / _speech.RATE, len(row.samples) / _speech.RATE
     spans, done = _tokens.spans(found.tokens, found.words)
     made = [_speech.segment(params, begin, begin + length, _said(found, *span), row.voice) for span in spans]
