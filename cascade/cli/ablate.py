@@ -10,6 +10,7 @@ import typer
 from cascade.cli import options as o
 from cascade.cli.requests import Job, Request, carry_out, complain, count_spent, prepare, taking
 from cascade.cli.scores import interval, p_value, percent, signed
+from cascade.errors import UserError
 
 if TYPE_CHECKING:
     from cascade.comparing import Paired
@@ -56,7 +57,6 @@ def ablate(
 def _jobs(whole: Job, request: Request, variants: str) -> list[Job]:
     """The family's runs, in one folder; each is carried out as the whole one would be."""
     from cascade import ablations, captioners, runs
-    from cascade.errors import UserError
 
     kinds = [kind.strip() for kind in variants.split(",") if kind.strip()]
     cues = any(item.reference.get("cue") for item in whole.items)

@@ -10,6 +10,7 @@ import typer
 from cascade import comparing
 from cascade.cli import options as o
 from cascade.cli.scores import p_value, percent, signed
+from cascade.table import plain, render, words
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,8 +25,6 @@ def show(found: Comparison, form: str, *, flips: bool = False) -> None:
     if form == "json":
         o.echo_json(found)
         return
-    from cascade.table import plain
-
     if form == "table":
         typer.echo(plain(_title(found)))
     elif form == "md":
@@ -102,8 +101,6 @@ def _machines(found: Comparison) -> list[list[str]]:
 
 
 def _flipped(flips: tuple[Flip, ...], form: str) -> str:
-    from cascade.table import render, words
-
     rows = [[one.item, one.right.upper(), one.answer, one.a or "(none)", one.b or "(none)"] for one in flips]
     if not rows:
         return "No item is right in only one of the two.\n"
@@ -116,8 +113,6 @@ def show_matrix(found: Matrix, form: str) -> None:
     if form == "json":
         o.echo_json(found)
         return
-    from cascade.table import plain
-
     names = [str(place + 1) for place in range(len(found.runs))]
     if form == "table":
         typer.echo(f"{found.n} items of all, by {found.scorer}; row - column in points\n")

@@ -16,10 +16,11 @@ from urllib.parse import urlsplit
 import typer
 
 from cascade.cli import options as o
+from cascade.errors import UserError
+from cascade.types import CaptionerSpec, Execution, LLMSpec
 
 if TYPE_CHECKING:
     from cascade.datasets.hub import Source
-    from cascade.types import CaptionerSpec, Execution
 
 EXTRAS = {
     "llm": ("litellm",),
@@ -94,9 +95,7 @@ def _page(checks: list[Check]) -> str:
 
 def _model(llm: str) -> Iterator[Check]:
     from cascade import llms
-    from cascade.errors import UserError
     from cascade.llms import keys
-    from cascade.types import LLMSpec
 
     try:
         name, _ = llms.identify(llm)
@@ -124,7 +123,6 @@ def _before(message: str) -> str:
 def _dataset(name: str, data: Path | None, audio: bool) -> Iterator[Check]:
     from cascade import datasets, plugins
     from cascade.datasets import hub
-    from cascade.errors import UserError
 
     what = f"dataset {name}"
     module = plugins.find("datasets", name) if name in plugins.names("datasets") else None

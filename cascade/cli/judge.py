@@ -10,6 +10,8 @@ import typer
 
 from cascade.cli import options as o
 from cascade.cli.scores import interval, percent
+from cascade.errors import UserError
+from cascade.table import words
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -56,7 +58,6 @@ def judge(
     Five calls an item; the same command again asks only what is missing.
     """
     from cascade import judgements, rating
-    from cascade.errors import UserError
 
     o.known_format(form)
     if explain and form not in ("table", "json"):
@@ -164,8 +165,6 @@ def show(told: Rating, form: str, *, explain: bool = False) -> None:
 
         o.echo_json({name: part for name, part in to_json(told).items() if name != "failures" or explain})
         return
-    from cascade.table import words
-
     rows = _machines(told) if form == "csv" else _rows(told, nested=form == "table")
     if form == "table":
         typer.echo(_title(told))

@@ -9,6 +9,7 @@ import typer
 
 from cascade.cli import options as o
 from cascade.cli.scores import interval, percent
+from cascade.errors import UnknownName, UserError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,7 +33,6 @@ def leaderboard(
     A folder that is damaged, or no run, is named and passed over. Runs of other items stand apart.
     """
     from cascade import leaderboard as board
-    from cascade.errors import UnknownName, UserError
 
     o.known_format(form)
     if sort not in board.SORTS:

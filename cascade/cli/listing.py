@@ -6,22 +6,20 @@ import json
 import re
 import sys
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from cascade.cli import options as o
-
-if TYPE_CHECKING:
-    from cascade.types import Item
+from cascade.errors import UnknownName, UserError
+from cascade.table import plain, words
+from cascade.types import Item, PromptSpec
 
 Form = Annotated[str, typer.Option("--format", metavar="table|json", help="How to print the list.")]
 
 
 def _print(header: list[str], rows: list[dict[str, Any]], form: str) -> None:
     """Rows as a table of these fields, or whole as JSON."""
-    from cascade.table import words
-
     o.known_format(form, ("table", "json"))
     if form == "json":
         typer.echo(json.dumps(rows, ensure_ascii=False))
@@ -67,8 +65,6 @@ def captioners(form: Form = "table") -> None:
 
 def _row(name: str) -> dict[str, Any]:
     """A row of the list, or what is wrong with the package: the others are listed all the same."""
-    from cascade.errors import UserError
-
     try:
         return _captioner(name)
     except UserError as error:
@@ -137,8 +133,6 @@ def prompts_show(
     """Print a template, or with --item exactly what would be sent."""
     from cascade import asking, captioning, prompting, runs
     from cascade import datasets as found
-    from cascade.table import plain
-    from cascade.types import PromptSpec
 
     template = prompting.find(name)
     if item is None:
@@ -162,8 +156,6 @@ def prompts_show(
 
 
 def _item(items: tuple[Item, ...], name: str) -> Item:
-    from cascade.errors import UnknownName
-
     by_id = {one.id: one for one in items}
     if name not in by_id:
         raise UnknownName("item", name, list(by_id)[:20])

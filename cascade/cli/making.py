@@ -9,12 +9,14 @@ import typer
 
 from cascade.cli import options as o
 from cascade.cli.requests import Request, carry_out, complain, execution, prepare, taking
+from cascade.errors import UserError
+from cascade.table import plain
+from cascade.types import Answer, Choice, Completion, Failure, Item, LLMSpec, PromptSpec
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from cascade.runs import Heard
-    from cascade.types import Answer, Item, LLMSpec
 
 # What is of no concern where nothing is asked.
 _ASKING = (
@@ -117,8 +119,6 @@ def _table(heard: Sequence[Heard]) -> str:
     from rich.table import Table
     from rich.text import Text
 
-    from cascade.table import plain
-
     columns = max(40, min(160, get_terminal_size().columns))
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="")
     for name, widest in (("clip", columns // 4), ("slot", columns // 6), ("seconds", None), ("text", None)):
@@ -156,8 +156,6 @@ def ask(
 ) -> None:
     """Ask one question about one clip."""
     from cascade import asking, captioning, llms, prompting, runs
-    from cascade.errors import UserError
-    from cascade.types import Item, PromptSpec
 
     o.known_format(form, ("table", "json"))
     if len(choice) < 2:
@@ -179,8 +177,6 @@ def ask(
 
 def _show_answer(item: Item, heard: Sequence[Heard], answer: Answer, form: str) -> None:
     from cascade.extracting import extract
-    from cascade.table import plain
-    from cascade.types import Choice, Completion, Failure
 
     reply = answer.result.text if isinstance(answer.result, Completion) else ""
     choice = extract(reply, item.choices) if reply else Choice(text="", how="no reply")

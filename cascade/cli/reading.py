@@ -8,6 +8,8 @@ from typing import Annotated
 import typer
 
 from cascade.cli import options as o
+from cascade.errors import UserError
+from cascade.table import plain, words
 
 
 def score(
@@ -27,7 +29,6 @@ def score(
     """
     from cascade import marking, scoring
     from cascade.cli.scores import show
-    from cascade.errors import UserError
 
     o.known_format(form)
     if explain and form not in ("table", "json"):
@@ -64,7 +65,6 @@ def compare(
     """
     from cascade import comparing, marking
     from cascade.cli import differences
-    from cascade.errors import UserError
 
     o.known_format(form)
     if len(sources) < 2:
@@ -103,7 +103,6 @@ def verify(run: Annotated[Path, typer.Argument(metavar="RUN", help="A run direct
     What does not match is named, and the exit code is 2.
     """
     from cascade import verifying
-    from cascade.table import plain, words
 
     verdict = verifying.verify(run)
     if verdict.checked:

@@ -11,6 +11,8 @@ import typer
 from cascade.cli import options as o
 from cascade.cli.requests import Job, Request, carry_out, complain, count_spent, prepare, taking
 from cascade.cli.scores import interval, percent
+from cascade.errors import BudgetSpent, MissingExtra, ProviderStop, UnknownName, UserError
+from cascade.table import render, words
 
 if TYPE_CHECKING:
     from cascade.reproducing import Beside, Reproduced, Row
@@ -61,7 +63,6 @@ def reproduce(
 
 def _wanted(names: Sequence[str], models: str | None) -> list[Row]:
     from cascade import reproducing
-    from cascade.errors import UnknownName, UserError
 
     known = reproducing.rows()
     for name in names:
@@ -74,7 +75,6 @@ def _wanted(names: Sequence[str], models: str | None) -> list[Row]:
 
 def _list(form: str) -> None:
     from cascade import reproducing
-    from cascade.table import render, words
 
     found = reproducing.rows().values()
     if form == "json":
@@ -133,7 +133,6 @@ def _say_plans(jobs: Mapping[str, tuple[Row, Job]]) -> None:
 def _carry_out(jobs: Mapping[str, tuple[Row, Job]]) -> tuple[list[Reproduced], bool]:
     """The rows that could be run, and whether something in them failed; the others are named on stderr."""
     from cascade import marking, reproducing
-    from cascade.errors import BudgetSpent, MissingExtra, ProviderStop, UserError
 
     done, left = [], False
     for name, (row, job) in jobs.items():

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_type_hints
 
 from cascade.cli import options as o
+from cascade.types import Dataset, Execution, Failure, Item, LLMSpec, PromptSpec, RunSpec
 
 if TYPE_CHECKING:
     from cascade import prompting
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from cascade.provenance import Session
     from cascade.runs import Run
     from cascade.shards import Part
-    from cascade.types import Dataset, Execution, Item, LLMSpec, RunSpec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,8 +143,6 @@ def _spec(
     wanted: dict[str, tuple[str, ...]],
     order_seed: int | None,
 ) -> RunSpec:
-    from cascade.types import PromptSpec, RunSpec
-
     slots = tuple(spec.slot for spec in heard_by.specs)
     return RunSpec(
         dataset=loaded.name,
@@ -198,7 +196,6 @@ def _session(spec: RunSpec) -> Session:
 def complain(done: Run) -> bool:
     """Say on stderr what failed in a run, a line a kind with its first message; whether anything is left to ask."""
     from cascade import asking, runs
-    from cascade.types import Failure
 
     if not asking.remaining(done.path, done.items, done.spec.llm.samples):
         return False

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from cascade.cli import options as o
+from cascade.table import words
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -29,8 +30,6 @@ def show(summary: Summary, form: str, *, first: bool = True, unread: Sequence[Un
 
         o.echo_json({**to_json(summary), **({} if unread is None else {"unread": unread})})
         return
-    from cascade.table import words
-
     rows = {"table": _people, "csv": _machines}.get(form, _paper)(summary)
     if form == "table":
         typer.echo(_title(summary))
