@@ -272,10 +272,15 @@ def _records(file: Path, kind: type[T], *, growing: bool = False) -> Iterator[T]
     if not file.exists():
         raise RunError(f"{file.parent}: {file.name} is missing")
     for number, value in enumerate(jsonl.read(file, growing=growing), 1):
-        try:
-            yield from_json(kind, unsealed(value))
-        except ValueError as error:
-            raise RunError(f"{file}:{number}: {error}") from error
+        yield record(kind, file, number, value)
+
+
+def record(kind: type[T], file: Path, number: int, value: Any) -> T:
+    """The record that a line of a file holds, sealed or not. Raises RunError, with the place, where it holds none."""
+    try:
+        return from_json(kind, unsealed(value))
+    except ValueError as error:
+        raise RunError(f"{file}:{number}: {error}") from error
 
 
 def unsealed(value: Any) -> Any:
