@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import platform
-import re
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
@@ -16,6 +15,7 @@ from urllib.parse import urlsplit
 import typer
 
 from cascade.cli import options as o
+from cascade.cli.listing import all_at_once
 from cascade.errors import UserError
 from cascade.types import CaptionerSpec, Execution, LLMSpec
 
@@ -77,8 +77,8 @@ def _verdict(checks: list[Check]) -> str:
     count = sum(check.state == MISSING for check in checks)
     if not count:
         return "Nothing is missing."
-    extras = sorted({extra for check in checks for extra in re.findall(r"audio-cascade\[(\w+)\]", check.command)})
-    install = f"All packages at once:\n  $ pip install 'audio-cascade[{','.join(extras)}]'\n" if extras else ""
+    command = all_at_once(check.command for check in checks)
+    install = f"All packages at once:\n  $ {command}\n" if command else ""
     things = "1 thing is" if count == 1 else f"{count} things are"
     return f"{install}{things} missing; the offline demo needs less: make demo"
 

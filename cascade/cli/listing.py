@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from cascade import plugins
 from cascade.cli import options as o
 from cascade.errors import UnknownName, UserError
 from cascade.table import plain, words
@@ -30,8 +31,6 @@ def _print(header: list[str], rows: list[dict[str, Any]], form: str) -> None:
 
 def datasets(form: Form = "table") -> None:
     """List the datasets."""
-    from cascade import plugins
-
     rows = [_dataset(name) for name in plugins.names("datasets")]
     _print(["name", "items", "size", "version", "licence", "where"], rows, form)
     if form == "table":
@@ -39,8 +38,6 @@ def datasets(form: Form = "table") -> None:
 
 
 def _dataset(name: str) -> dict[str, Any]:
-    from cascade import plugins
-
     module = plugins.find("datasets", name)
     found = module.where()
     return {"name": name, **module.ABOUT, "where": str(found) if found else None}
@@ -48,8 +45,6 @@ def _dataset(name: str) -> dict[str, Any]:
 
 def captioners(form: Form = "table") -> None:
     """List the captioners, and what each needs to work here."""
-    from cascade import plugins
-
     rows = [_row(name) for name in plugins.names("captioners")]
     if form == "table":
         shown = [{**row, "slots": ", ".join(row["slots"]), "ready": "yes" if row["ready"] else "no"} for row in rows]
@@ -58,7 +53,8 @@ def captioners(form: Form = "table") -> None:
             [{**row, "needs": row["needs"] or row["note"]} for row in shown],
             form,
         )
-        typer.echo(_all_at_once(row["needs"] for row in rows), nl=False)
+        if command := all_at_once(row["needs"] for row in rows):
+            typer.echo(f"All of them: {command}")
         return
     _print([], rows, form)
 
@@ -73,7 +69,7 @@ def _row(name: str) -> dict[str, Any]:
 
 def _captioner(name: str) -> dict[str, Any]:
     """A row of the list. With its default parameters an engine may have weights to fetch, or lack a key."""
-    from cascade import captioners, plugins
+    from cascade import captioners
 
     module = plugins.find("captioners", name)
     needs, note = " && ".join(captioners.missing(module)), ""
@@ -93,10 +89,10 @@ def _captioner(name: str) -> dict[str, Any]:
     return {**row, "params": params}
 
 
-def _all_at_once(needs: Iterable[str]) -> str:
-    """The one command that installs the packages of every engine that lacks some."""
+def all_at_once(needs: Iterable[str]) -> str:
+    """The one command that installs all packages that these commands would, or `""`."""
     extras = sorted({extra for text in needs for extra in re.findall(r"audio-cascade\[(\w+)\]", text)})
-    return f"All of them: pip install 'audio-cascade[{','.join(extras)}]'\n" if extras else ""
+    return f"pip install 'audio-cascade[{','.join(extras)}]'" if extras else ""
 
 
 prompts = typer.Typer(
