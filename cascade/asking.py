@@ -242,12 +242,17 @@ async def ask_one(one: Question, llm: LLM, params: Params) -> Answer:
     """
     if one.sample and isinstance(params.get("seed"), int):
         params = {**params, "seed": params["seed"] + one.sample}
+    return _answer(one, *await timed(llm, one.prompt, params), params)
+
+
+async def timed(llm: LLM, prompt: Prompt, params: Params) -> tuple[Completion | Failure, float]:
+    """What came of a call, a reply or why there is none, and the seconds that it took."""
     started = perf_counter()
     try:
-        result: Completion | Failure = await llm(one.prompt, params)
+        result: Completion | Failure = await llm(prompt, params)
     except ReplyError as error:
         result = error.failure()
-    return _answer(one, result, perf_counter() - started, params)
+    return result, round(perf_counter() - started, 3)
 
 
 def _answer(one: Question, result: Completion | Failure, seconds: float, params: Params | None = None) -> Answer:
@@ -257,7 +262,7 @@ def _answer(one: Question, result: Completion | Failure, seconds: float, params:
         prompt=prompting.fingerprint(one.prompt),
         captions=one.captions,
         result=result,
-        seconds=round(seconds, 3),
+        seconds=seconds,
         at=now(),
         params=params or {},
     )

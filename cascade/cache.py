@@ -141,8 +141,8 @@ class CaptionCache:
 
     def get(self, key: str) -> Caption | None:
         """The caption under a key, or None. Raises CacheError, with the key, for an entry that is damaged."""
-        entry = self._entry(key)
-        return Caption(text=entry.text, meta=entry.meta) if entry else None
+        entry = self.entry(key)
+        return entry.caption if entry else None
 
     def put(self, spec: CaptionerSpec, audio: str, caption: Caption) -> str:
         """Keep a caption of the clip whose bytes have the digest `audio`; returns its key."""
@@ -152,7 +152,7 @@ class CaptionCache:
 
     def add(self, entry: Entry) -> Entry | None:
         """Keep a caption under its key, if there is none; returns the one that is there already, or None."""
-        return None if self._write(self._store.add, entry) else self._entry(entry.key())
+        return None if self._write(self._store.add, entry) else self.entry(entry.key())
 
     def replace(self, entry: Entry) -> None:
         """Keep a caption in the place of the one that is there."""
@@ -160,13 +160,27 @@ class CaptionCache:
 
     def entries(self) -> Iterator[Entry]:
         """Every caption with what its key is made from, sorted by key. Raises CacheError for one that is damaged."""
-        for key in self._keys():
-            if entry := self._entry(key):
+        for key in self._store.iterkeys():
+            if entry := self.entry(key):
                 yield entry
 
     def entry(self, key: str) -> Entry | None:
         """The caption under a key with what that is made from, or None. Raises as `get` does."""
-        return self._entry(key)
+        try:
+            text = self._store.get(key, default=False)
+        except sqlite3.Error as error:
+            raise CacheError(f"{self.folder}: {key}: cannot be read ({error})") from error
+        if text is False:
+            return None
+        try:
+            entry = from_json(Entry, json.loads(text))
+            if damage := entry.damage(key):
+                raise ValueError(damage)
+            return entry
+        except (TypeError, ValueError, RecursionError) as error:
+            raise CacheError(
+                f"{self.folder}: {key}: the entry is damaged ({error}); delete it or the folder"
+            ) from error
 
     @contextmanager
     def together(self) -> Iterator[None]:
@@ -186,8 +200,8 @@ class CaptionCache:
     def info(self) -> dict[str, Any]:
         """`folder`, the number of `captions`, the `bytes` on disk, and captions an `engines` name."""
         engines: dict[str, int] = {}
-        for key in self._keys():
-            name = entry.name if (entry := self._entry(key)) else "?"
+        for key in self._store.iterkeys():
+            name = entry.name if (entry := self.entry(key)) else "?"
             engines[name] = engines.get(name, 0) + 1
         size = sum(file.stat().st_size for file in self.folder.glob("cache.db*"))
         return {"folder": str(self.folder), "captions": len(self._store), "bytes": size, "engines": engines}
@@ -204,34 +218,14 @@ class CaptionCache:
             return
         # A README beside the table is no damage.
         yield from (f"{self.folder}: {one.message}" for one in found if one.category is not UnknownFileWarning)
-        for key in self._keys():
+        for key in self._store.iterkeys():
             try:
-                self._entry(key)
+                self.entry(key)
             except CacheError as error:
                 yield str(error)
 
     def __len__(self) -> int:
         return len(self._store)
-
-    def _keys(self) -> Iterator[str]:
-        yield from self._store.iterkeys()
-
-    def _entry(self, key: str) -> Entry | None:
-        try:
-            text = self._store.get(key, default=False)
-        except sqlite3.Error as error:
-            raise CacheError(f"{self.folder}: {key}: cannot be read ({error})") from error
-        if text is False:
-            return None
-        try:
-            entry = from_json(Entry, json.loads(text))
-            if damage := entry.damage(key):
-                raise ValueError(damage)
-            return entry
-        except (TypeError, ValueError, RecursionError) as error:
-            raise CacheError(
-                f"{self.folder}: {key}: the entry is damaged ({error}); delete it or the folder"
-            ) from error
 
 
 def _file_system(folder: Path, table: Path = Path("/proc/self/mounts")) -> str:

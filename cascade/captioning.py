@@ -36,32 +36,18 @@ def kept(items: Sequence[Item], root: Path, specs: Sequence[CaptionerSpec], exec
     """The captions that are there, in the order of items and specs; nothing is heard: the others are failures."""
     unmade = Failure(kind="unmade", message="the caption is not made yet")
     digests = {item.audio: _digest(root / item.audio) for item in items}
-    looked_up = {spec.slot: _look_up(spec, items, root, execution) for spec in specs if not captioners.hears(spec.name)}
-    listening = [spec for spec in specs if spec.slot not in looked_up]
-    found = _in_cache([spec for spec in listening if spec.slot not in execution.bundles], digests, execution.cache)
     clips = {digest: root / audio for audio, digest in digests.items() if isinstance(digest, str)}
-    told = _bundled([spec for spec in listening if spec.slot in execution.bundles], clips, execution)
-    found |= {(slot, digest): one for slot, known in told.items() for digest, one in known.items()}
-
-    def heard(place: int, item: Item, spec: CaptionerSpec) -> Heard:
-        if spec.slot in looked_up:
-            return looked_up[spec.slot][place]
-        digest = digests[item.audio]
-        return _heard(item, spec, digest, {str(digest): found.get((spec.slot, str(digest)), unmade)})
-
-    return [heard(place, item, spec) for place, item in enumerate(items) for spec in specs]
-
-
-def _in_cache(
-    specs: Sequence[CaptionerSpec], digests: Mapping[str, str | Failure], folder: Path
-) -> dict[tuple[str, str], _Result]:
-    """The captions that a cache, which need not be there, has for these clips, by slot and digest."""
-    if not specs or not folder.exists():
-        return {}
-    known = {digest for digest in digests.values() if isinstance(digest, str)}
-    with closing(CaptionCache(folder)) as cache:
-        found = {(spec.slot, digest): cache.get(_key(spec, digest)) for spec in specs for digest in known}
-    return {at: caption for at, caption in found.items() if caption is not None}
+    listening = [spec for spec in specs if captioners.hears(spec.name)]
+    heard = {spec.slot: _look_up(spec, items, root, execution) for spec in specs if spec not in listening}
+    results = _bundled(listening, clips, execution)
+    making = [spec for spec in listening if spec.slot not in results]
+    if making and execution.cache.exists():  # looking into a cache makes none
+        with closing(CaptionCache(execution.cache)) as cache:
+            results |= {spec.slot: _kept(spec, clips, cache) for spec in making}
+    for spec in listening:
+        found: dict[str, _Result] = {**dict.fromkeys(clips, unmade), **results.get(spec.slot, {})}
+        heard[spec.slot] = [_heard(item, spec, digests[item.audio], found) for item in items]
+    return [heard[spec.slot][place] for place in range(len(items)) for spec in specs]
 
 
 def needs_clips(specs: Sequence[CaptionerSpec]) -> bool:
@@ -89,7 +75,7 @@ def _listen(
     """What each engine heard of every item, by slot."""
     digests = _digests(items, root)
     clips = {digest: root / audio for audio, digest in digests.items() if isinstance(digest, str)}
-    results = _bundled([spec for spec in specs if spec.slot in execution.bundles], clips, execution)
+    results = _bundled(specs, clips, execution)
     if making := [spec for spec in specs if spec.slot not in results]:
         results |= _made(making, clips, execution, track)
     return {
@@ -100,9 +86,9 @@ def _listen(
 def _bundled(
     specs: Sequence[CaptionerSpec], clips: Mapping[str, Path], execution: Execution
 ) -> dict[str, dict[str, _Result]]:
-    """The captions that bundles have, by slot and the clips' digests; the others are failures: no engine is asked."""
+    """What bundles have for the slots they fill, by the clips' digests; the rest are failures: no engine is asked."""
     results: dict[str, dict[str, _Result]] = {}
-    for spec in specs:
+    for spec in [spec for spec in specs if spec.slot in execution.bundles]:
         file = execution.bundles[spec.slot]
         keys = {_key(spec, digest): digest for digest in clips}
         none = Failure(kind="missing", message=f"{file.name} has no {spec.slot} caption of this clip")

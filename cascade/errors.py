@@ -74,7 +74,9 @@ class BudgetSpent(UserError):
 
 
 class ItemError(CascadeError):
-    """One item has no result."""
+    """One item has no result; `cost`, in US dollars, is what a provider charged all the same."""
+
+    cost: float | None = None
 
     def __init__(self, kind: str, message: str) -> None:
         super().__init__(message)
@@ -82,7 +84,7 @@ class ItemError(CascadeError):
 
     def failure(self) -> Failure:
         """This error as the record that stands in captions and logs."""
-        return Failure(kind=self.kind, message=str(self))
+        return Failure(kind=self.kind, message=str(self), cost=self.cost)
 
 
 class ClipError(ItemError):
@@ -102,15 +104,10 @@ class CaptionMissing(ItemError):
 class ReplyError(ItemError):
     """The model gave no reply that could be read later; asking again now would not help.
 
-    `tokens`, in and out, and `cost`, in US dollars, are what the provider charged all the same.
+    `tokens`, in and out, are what the provider charged for.
     """
 
     tokens: tuple[int, int] | None = None
-    cost: float | None = None
-
-    def failure(self) -> Failure:
-        """This error as the record that stands in logs."""
-        return Failure(kind=self.kind, message=str(self), cost=self.cost)
 
 
 class Transient(ReplyError):

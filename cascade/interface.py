@@ -11,15 +11,14 @@ from __future__ import annotations
 
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args, get_origin, get_type_hints
+from typing import Any, get_args, get_origin, get_type_hints
 
+from cascade import comparing, datasets, marking, scoring
+from cascade.comparing import Comparison
 from cascade.errors import UnknownName, UserError
-
-if TYPE_CHECKING:
-    from cascade.comparing import Comparison
-    from cascade.runs import Heard, Run
-    from cascade.scoring import Summary
-    from cascade.types import Dataset
+from cascade.runs import Heard, Run
+from cascade.scoring import Summary
+from cascade.types import Dataset
 
 _COMMANDS_OWN = ("spec", "dry_run")  # a file of flags, and asking without asking
 
@@ -29,8 +28,6 @@ def load(name: str | Path, data: str | Path | None = None, *, audio: bool = True
 
     Without `audio`, the clips need not be there, and are not fetched. Raises DatasetError for a bad row.
     """
-    from cascade import datasets
-
     return datasets.load(str(name), Path(data) if data else None, audio=audio)
 
 
@@ -67,8 +64,6 @@ def score(
 
     `extract` reads a file's replies first, `by` names further tags. Shares are in [0, 1].
     """
-    from cascade import scoring
-
     return scoring.score(Path(source), dataset, read_replies=extract, by=(by,) if isinstance(by, str) else by)
 
 
@@ -76,8 +71,6 @@ def compare(
     a: str | Path, b: str | Path, dataset: Dataset | None = None, *, scorer: str = "mmar", seed: int = 0
 ) -> Comparison:
     """The paired difference of two runs or prediction files, `a` − `b`, with its interval, tests and flipped items."""
-    from cascade import comparing, marking
-
     sides = [marking.judged(Path(source), dataset) for source in (a, b)]
     return comparing.compare(*sides, scorer=scorer, seed=seed)
 

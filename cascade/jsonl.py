@@ -12,7 +12,6 @@ import os
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from cascade.errors import RunError
@@ -24,16 +23,12 @@ _TAIL = 1 << 16
 def dumps(value: Any) -> str:
     """One line of JSON, without its newline, readable in any language; NaN is refused."""
     text = json.dumps(value, ensure_ascii=False, allow_nan=False)
-    # Half a surrogate pair is legal in JSON text and in a model's reply, but has no UTF-8 form: escape that line.
-    return text if _encodable(text) else json.dumps(value, allow_nan=False)
-
-
-def _encodable(text: str) -> bool:
     try:
         text.encode()
     except UnicodeEncodeError:
-        return False
-    return True
+        # Half a surrogate pair is legal in JSON text and in a model's reply, but has no UTF-8 form: escape that line.
+        return json.dumps(value, allow_nan=False)
+    return text
 
 
 def read(path: Path, *, growing: bool = False) -> Iterator[Any]:
@@ -154,9 +149,7 @@ class Appender:
     def __enter__(self) -> Appender:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._file.close()
 
 

@@ -14,11 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from cascade import jsonl, prompting
-from cascade.codec import from_json
 from cascade.errors import RunError
 from cascade.prompting import Template
 from cascade.provenance import Session, now
-from cascade.runs import Log, unsealed
+from cascade.runs import Log, record
 from cascade.types import Completion, Failure, LLMSpec, Params, Prompt
 
 FILE = "judge.jsonl"
@@ -165,32 +164,25 @@ def begun(folder: Path) -> bool:
 
 def read(folder: Path) -> tuple[Judge, Said]:
     """The judge, and the last line of each call. Raises RunError, with file and line, for what cannot be read."""
-    lines = _lines(folder / FILE)
+    file = folder / FILE
+    lines = _lines(file)
     head = next(lines, None)
     if head is None:
-        raise RunError(f"{folder / FILE}: there is no judge in it yet; give --judge MODEL")
-    judge = _decoded(Judge, head, folder)
+        raise RunError(f"{file}: there is no judge in it yet; give --judge MODEL")
+    judge = record(Judge, file, *head)
     if judge.format != _FORMAT:
-        raise RunError(f"{folder / FILE} has format {judge.format}, this cascade reads {_FORMAT}: use the one of then")
-    found = (_decoded(Judgement, line, folder) for line in lines)
+        raise RunError(f"{file} has format {judge.format}, this cascade reads {_FORMAT}: use the one of then")
+    found = (record(Judgement, file, *line) for line in lines)
     return judge, {(one.item, one.call, one.prompt): one for one in found}
 
 
 def spent(folder: Path) -> float:
     """What all calls have cost together, in US dollars, where it is known; those that were tried again too."""
     calls = list(_lines(folder / FILE))[1:] if begun(folder) else []
-    return sum(_decoded(Judgement, line, folder).result.cost or 0.0 for line in calls)
+    return sum(record(Judgement, folder / FILE, *line).result.cost or 0.0 for line in calls)
 
 
 def _lines(file: Path) -> Iterator[tuple[int, Any]]:
     if not file.exists():
         raise RunError(f"{file}: nothing was judged here yet; give --judge MODEL")
     return enumerate(jsonl.read(file, growing=True), 1)
-
-
-def _decoded(kind: Any, line: tuple[int, Any], folder: Path) -> Any:
-    number, value = line
-    try:
-        return from_json(kind, unsealed(value))
-    except ValueError as error:
-        raise RunError(f"{folder / FILE}:{number}: {error}") from error

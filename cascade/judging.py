@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from time import perf_counter
 
 from cascade import asking, judgements, llms, prompting
-from cascade.errors import ReplyError
 from cascade.judgements import Case, Judge, Judgement
 from cascade.llms.prices import limit
 from cascade.planning import Plan
 from cascade.progress import Track, silent
 from cascade.provenance import now
 from cascade.runs import Log
-from cascade.types import LLM, Completion, Execution, Failure, Prompt
+from cascade.types import LLM, Execution
 
 OPTION = "--judge"
 Call = tuple[Case, int]  # a case, and which of its calls
@@ -33,7 +31,17 @@ def judge(
     template = wanted.prompt
 
     async def one(call: Call, llm: LLM) -> Judgement:
-        return await _judgement(call, judgements.prompt(template, call[0]), llm, wanted)
+        shown = judgements.prompt(template, call[0])
+        result, seconds = await asking.timed(llm, shown, wanted.llm.params)
+        return Judgement(
+            item=call[0].item,
+            call=call[1],
+            prompt=prompting.fingerprint(shown),
+            result=result,
+            seconds=seconds,
+            at=now(),
+            params=wanted.llm.params,
+        )
 
     with track("judging", len(calls)) as tick:
 
@@ -42,24 +50,6 @@ def judge(
             tick()
 
         asking.finish(asking.fan_out(iter(calls), wanted.llm, execution, one, write, OPTION))
-
-
-async def _judgement(call: Call, shown: Prompt, llm: LLM, judge: Judge) -> Judgement:
-    case, number = call
-    started = perf_counter()
-    try:
-        result: Completion | Failure = await llm(shown, judge.llm.params)
-    except ReplyError as error:
-        result = error.failure()
-    return Judgement(
-        item=case.item,
-        call=number,
-        prompt=prompting.fingerprint(shown),
-        result=result,
-        seconds=round(perf_counter() - started, 3),
-        at=now(),
-        params=judge.llm.params,
-    )
 
 
 def plan(cases: int, calls: Sequence[Call], reply_tokens: float | None, wanted: Judge, execution: Execution) -> Plan:

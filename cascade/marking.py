@@ -67,15 +67,14 @@ def unread(judged: Judged) -> list[Unread]:
     return found
 
 
-def judge(items: Iterable[Item], choices: Mapping[str, Choice], sample: int = 0) -> list[Score]:
+def judge(items: Iterable[Item], choices: Mapping[str, Choice]) -> list[Score]:
     """Every item with the choice that was made for it; an item without one is judged as no answer."""
-    none = Choice(text="", how="no reply")
-    return [_judge(item, choices.get(item.id, none), sample) for item in items]
-
-
-def _judge(item: Item, choice: Choice, sample: int) -> Score:
-    correct = {name: rule(item, choice.text) for name, rule in SCORERS.items()}
-    return Score(item=item.id, sample=sample, choice=choice, correct=correct, tags=item.tags)
+    scores, none = [], Choice(text="", how="no reply")
+    for item in items:
+        choice = choices.get(item.id, none)
+        correct = {name: rule(item, choice.text) for name, rule in SCORERS.items()}
+        scores.append(Score(item=item.id, sample=0, choice=choice, correct=correct, tags=item.tags))
+    return scores
 
 
 # Runs

@@ -9,7 +9,7 @@ from pathlib import Path
 from cascade import ablations, asking, captioning, llms, runs
 from cascade.llms.prices import Price, limit
 from cascade.prompting import Template
-from cascade.types import Completion, Execution, Item, RunSpec
+from cascade.types import Execution, Item, RunSpec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +45,7 @@ def plan(
         for item, sample in missing
     )
     price = llms.price(spec.llm, execution)
+    answers = runs.answers(path).values() if (path / "log.jsonl").exists() else ()
     return Plan(
         questions=len(items),
         samples=spec.llm.samples,
@@ -53,7 +54,7 @@ def plan(
         unmade=sum(one.failure is not None for one in heard),
         input_tokens=total,
         tokenizer=tokenizer,
-        reply_tokens=_mean_reply(path),
+        reply_tokens=runs.mean_reply(one.result for one in answers),
         most_tokens=limit(spec.llm.params) or (price.most if price else None),
         price=price,
     )
@@ -71,13 +72,6 @@ def together(plans: Sequence[Plan]) -> Plan:
         input_tokens=sum(plan.input_tokens for plan in plans),
         reply_tokens=sum(replies) / len(replies) if replies else None,
     )
-
-
-def _mean_reply(path: Path) -> float | None:
-    answers = runs.answers(path).values() if (path / "log.jsonl").exists() else ()
-    told = [one.result.output_tokens for one in answers if isinstance(one.result, Completion)]
-    known = [tokens for tokens in told if tokens is not None]
-    return sum(known) / len(known) if known else None
 
 
 def lines(plan: Plan) -> list[str]:

@@ -44,6 +44,4 @@ def bars(what: str, total: int) -> Iterator[Tick]:
 
 def say(text: str) -> None:
     """A line about something that takes long, on stderr."""
-    import sys
-
     print(text, file=sys.stderr, flush=True)  # noqa: T201 - there is nothing to log to

@@ -61,15 +61,11 @@ def captioning(given: str) -> str:
     own = (given.endswith(".md") or given.startswith(("/", "./", "../", "~"))) and "\n" not in given
     if not own and given not in _CAPTIONING:
         return given
-    path = Path(given).expanduser() if own else _FOLDER / f"{given}.md"
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"prompt={given}: cannot be read ({error})") from error
-    roles = [role for role, _ in parts(Template(name=path.stem, text=text))]
+    template = _read(given, own, f"prompt={given}")
+    roles = [role for role, _ in parts(template)]
     if roles not in ([], ["user"], ["system", "user"]):
         raise UserError(f"prompt={given}: has the parts {roles}; it needs '# user', and may have '# system' before it")
-    return text
+    return template.text
 
 
 def find(name: str) -> Template:
@@ -91,13 +87,18 @@ def judging(name: str = "judge") -> Template:
 
 def _found(name: str, known: Sequence[str], option: str) -> Template:
     own = name.endswith(".md") or "/" in name
-    path = Path(name).expanduser() if own else _FOLDER / f"{name}.md"
     if not own and name not in known:
         raise UnknownName("prompt", name, known, f"or give a file: {option} ./mine.md")
+    return _read(name, own, f"{option} {name}")
+
+
+def _read(name: str, own: bool, place: str) -> Template:
+    """The template of a shipped prompt, or of the user's own file."""
+    path = Path(name).expanduser() if own else _FOLDER / f"{name}.md"
     try:
         return Template(name=path.stem, text=path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{option} {name}: cannot be read ({error})") from error
+        raise UserError(f"{place}: cannot be read ({error})") from error
 
 
 def parts(template: Template) -> list[tuple[str, str]]:

@@ -252,10 +252,3 @@ def _taken(said: Iterable[Judgement]) -> dict[str, Any]:
         "tokens": {kind: sum(getattr(one, f"{kind}_tokens") or 0 for one in done) for kind in ("input", "output")},
         "cost": sum(costs) if costs and len(costs) == len(done) else None,
     }
-
-
-def mean_reply(said: Said) -> float | None:
-    """The mean of a reply's tokens so far; None before any is known."""
-    told = [one.result.output_tokens for one in said.values() if isinstance(one.result, Completion)]
-    known = [tokens for tokens in told if tokens is not None]
-    return sum(known) / len(known) if known else None

@@ -142,12 +142,7 @@ def copy(source: Path, path: Path) -> None:
     """Make a run directory of what another one has, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
-        half = Path(folder, path.name)
-        half.mkdir()
-        for name in ("run.json", "items.jsonl", "captions.jsonl", "log.jsonl"):
-            if (source / name).exists():
-                shutil.copyfile(source / name, half / name)
-        half.rename(path)
+        shutil.copytree(source, Path(folder, path.name)).rename(path)
 
 
 def write_manifest(path: Path, wanted: Manifest, items: Iterable[Item]) -> Manifest:
@@ -253,6 +248,12 @@ def answered(path: Path) -> set[tuple[str, int]]:
     return done
 
 
+def mean_reply(results: Iterable[Completion | Failure]) -> float | None:
+    """The mean of the replies' tokens, where they are known; None before any is."""
+    told = [one.output_tokens for one in results if isinstance(one, Completion) and one.output_tokens is not None]
+    return sum(told) / len(told) if told else None
+
+
 def spent(path: Path) -> float:
     """What the log's answers have cost together, in US dollars, where it is known; those that were tried again too."""
     return sum(answer.result.cost or 0.0 for answer in _records(path / "log.jsonl", Answer, growing=True))
@@ -280,10 +281,15 @@ def _records(file: Path, kind: type[T], *, growing: bool = False) -> Iterator[T]
     if not file.exists():
         raise RunError(f"{file.parent}: {file.name} is missing")
     for number, value in enumerate(jsonl.read(file, growing=growing), 1):
-        try:
-            yield from_json(kind, unsealed(value))
-        except ValueError as error:
-            raise RunError(f"{file}:{number}: {error}") from error
+        yield record(kind, file, number, value)
+
+
+def record(kind: type[T], file: Path, number: int, value: Any) -> T:
+    """The record that a line of a file holds, sealed or not. Raises RunError, with the place, where it holds none."""
+    try:
+        return from_json(kind, unsealed(value))
+    except ValueError as error:
+        raise RunError(f"{file}:{number}: {error}") from error
 
 
 def unsealed(value: Any) -> Any:

@@ -77,8 +77,7 @@ def check(spec: CaptionerSpec, host: Host) -> None:
 
 def lacks(spec: CaptionerSpec, host: Host) -> str:
     """What an engine that asks elsewhere lacks here, a key say, with what to type; `""` for nothing."""
-    module = plugins.find("captioners", spec.name)
-    return str(module.lacks(module.Params(**spec.params), host)) if hasattr(module, "lacks") else ""
+    return str(_optional(spec, "lacks", host, ""))
 
 
 def asks(name: str) -> bool:
@@ -91,10 +90,7 @@ def absent(spec: CaptionerSpec, host: Host) -> tuple[str, str] | None:
 
     Its packages must be installed.
     """
-    module = plugins.find("captioners", spec.name)
-    if not hasattr(module, "absent"):
-        return None
-    found: tuple[str, str] | None = module.absent(module.Params(**spec.params), host)
+    found: tuple[str, str] | None = _optional(spec, "absent", host, None)
     return found
 
 
@@ -108,8 +104,13 @@ def build(spec: CaptionerSpec, host: Host) -> Captioner:
 
 def lanes(spec: CaptionerSpec, host: Host) -> int:
     """How many clips the engine of a spec hears at once, each by a call of its own; 0 for one call a batch."""
+    return int(_optional(spec, "lanes", host, 0))
+
+
+def _optional(spec: CaptionerSpec, what: str, host: Host, otherwise: Any) -> Any:
+    """What one of an engine's optional functions says."""
     module = plugins.find("captioners", spec.name)
-    return int(module.lanes(module.Params(**spec.params), host)) if hasattr(module, "lanes") else 0
+    return getattr(module, what)(module.Params(**spec.params), host) if hasattr(module, what) else otherwise
 
 
 def lookup(spec: CaptionerSpec, host: Host) -> Lookup:

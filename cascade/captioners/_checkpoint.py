@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import io
-import struct
 import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, redirect_stderr
-from pickle import UnpicklingError
 from typing import Any
 
-from cascade.captioners import _tokens
+from cascade.captioners import _tokens, _torch
 from cascade.errors import UnknownName, UserError
 from cascade.types import Host
 
@@ -32,16 +30,7 @@ def loaded(name: str, host: Host, device: str, compute: str) -> Any:
             _tokens.tokenizer(model)
     except OSError as error:
         raise UserError(_unreachable(name, error)) from None
-    except (
-        UnpicklingError,
-        RuntimeError,
-        LookupError,
-        TypeError,
-        ValueError,
-        EOFError,
-        AttributeError,
-        struct.error,
-    ) as error:
+    except _torch.DAMAGED as error:
         if path is None:
             raise UserError(_unreachable(name, error)) from None
         reason = " ".join(str(error).split())[:120]

@@ -16,16 +16,14 @@ import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from importlib.machinery import ModuleSpec
 from importlib.metadata import version
 from pathlib import Path
-from pickle import UnpicklingError
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from cascade.captioners import _scratch, _torch
+from cascade.captioners import _torch
 from cascade.errors import UserError
 from cascade.hashing import digest
 from cascade.types import Host
@@ -33,6 +31,9 @@ from cascade.types import Host
 if TYPE_CHECKING:
     from cascade.audio import Samples
 
+NEEDS = dict.fromkeys(
+    ("msclap", "transformers", "huggingface_hub", "soundfile", "av", "soxr"), "pip install 'audio-cascade[clap]'"
+)
 TEXTS = 16  # embedded together, always
 
 REPOSITORY = "microsoft/msclap"
@@ -42,6 +43,22 @@ GPT2 = ("openai-community/gpt2", "607a30d783dfa663caf39e06633721c8d4cfcd7e")
 _TABLES = (".attn.bias", ".attn.masked_bias", ".position_ids", ".relative_position_index", ".attn_mask", "_tracked")
 # GPT-2 was frozen in training: where a checkpoint leaves it out, it is the one that was loaded with the model.
 _GPT2 = ("gpt.", "caption_encoder.base.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tagging:
+    """What may change the tags of `clap-sound` and `clap-music`, which say how many there are.
+
+    `weights`: a folder that holds `CLAP_weights_2023.pth` and `gpt2/`; "" is the hub's microsoft/msclap.
+    `revision`: of that repository.
+    `compute`: the arithmetic, float32.
+    `vocabulary`: a file of your own; its digest stands in the spec, the shipped file's too.
+    """
+
+    weights: str = ""
+    revision: str = "main"
+    compute: str = "float32"
+    vocabulary: str = ""
 
 
 class Clap:
@@ -77,6 +94,7 @@ class Clap:
 
     def likeness(self, samples: Samples, texts: Any) -> Samples:
         """The scaled cosine similarity of each window to each text embedding, shape (windows, texts)."""
+        import numpy as np
         import torch
 
         with torch.no_grad():
@@ -86,6 +104,8 @@ class Clap:
 
     def embedded(self, texts: Sequence[str], scratch: Path | None) -> Samples:
         """The normalised embedding of each text, shape (texts, width): kept in `scratch`, where there is one."""
+        from cascade.captioners import _scratch
+
         name = digest([*self.identity, version("msclap"), list(texts)]).removeprefix("b2:")
         found = _scratch.load(scratch, name, len(texts)) if scratch else None
         if found is None:
@@ -95,6 +115,7 @@ class Clap:
         return found
 
     def _embed(self, texts: Sequence[str]) -> Samples:
+        import numpy as np
         import torch
 
         parts = []
@@ -133,13 +154,13 @@ def _fetched(checkpoint: str, revision: str, slot: str) -> tuple[Path, Path]:
         ) from None
 
 
-def absent(kind: str, weights: str, revision: str, host: Host) -> tuple[str, str] | None:
+def absent(kind: str, params: Any, host: Host) -> tuple[str, str] | None:
     """What is to be fetched before the first clip, and from where; None where the weights are here."""
     from huggingface_hub import hf_hub_url, try_to_load_from_cache
 
-    wanted = [(REPOSITORY, FILES[kind], revision), (GPT2[0], "model.safetensors", GPT2[1])]
+    wanted = [(REPOSITORY, FILES[kind], params.revision), (GPT2[0], "model.safetensors", GPT2[1])]
     for repository, file, at in wanted:
-        if weights not in host.files and not try_to_load_from_cache(repository, file, revision=at):
+        if params.weights not in host.files and not try_to_load_from_cache(repository, file, revision=at):
             address = hf_hub_url(REPOSITORY, FILES[kind], endpoint=os.environ.get("HF_ENDPOINT"))
             return f"{FILES[kind]} and GPT-2; or give weights=DIR, which holds both", address
     return None
@@ -155,16 +176,7 @@ def _wrapper(kind: str, checkpoint: Path, gpt2: Path, slot: str) -> Any:
         with _quietly():
             state = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=_zipped(checkpoint))["model"]
             wrapper = _class(gpt2)(model_fp=checkpoint, version=kind, use_cuda=False)
-    except (
-        UnpicklingError,
-        RuntimeError,
-        LookupError,
-        TypeError,
-        ValueError,
-        EOFError,
-        AttributeError,
-        OSError,
-    ) as error:
+    except _torch.DAMAGED as error:
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"{place}: cannot be loaded as {kind} ({type(error).__name__}: {reason})") from None
     _check(state, (wrapper.clapcap if kind == "clapcap" else wrapper.clap).state_dict(), place)
@@ -179,17 +191,14 @@ def _zipped(path: Path) -> bool:
 
 def _check(given: dict[str, Any], wanted: dict[str, Any], place: str) -> None:
     """msclap loads with strict=False: weights of another model would go unseen, and the captions be fluent nonsense."""
-    missing = sorted(name for name in wanted.keys() - given.keys() if not _replaceable(name))
+    missing = sorted(name for name in wanted.keys() - given.keys() if not name.endswith(_TABLES))
+    missing = [name for name in missing if not name.startswith(_GPT2)]
     unexpected = sorted(name for name in given.keys() - wanted.keys() if not name.endswith(_TABLES))
     for kind, names in (("lacks", missing), ("has unknown", unexpected)):
         if names:
             raise UserError(
                 f"{place}: {kind} weights: {', '.join(names[:3])} ({len(names)} in all); it is another model's"
             )
-
-
-def _replaceable(name: str) -> bool:
-    return name.endswith(_TABLES) or name.startswith(_GPT2)
 
 
 def _class(gpt2: Path) -> Any:

@@ -11,8 +11,6 @@ from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
 
-import numpy as np
-
 from cascade import audio
 from cascade.budget import paid
 from cascade.captioners import _speech
@@ -122,8 +120,14 @@ def affordable(model: str, host: Host) -> None:
         raise UserError(f"--budget: the price of {model} is unknown; caption without --budget first (cascade caption)")
 
 
-def lacks(model: str, host: Host) -> str:
-    """What stands between this machine and the model, with what to type; `""` where nothing is known to."""
+def lanes(params: object, host: Host) -> int:
+    """Calls in flight at most."""
+    return host.concurrency
+
+
+def lacks(params: Any, host: Host) -> str:
+    """What stands between this machine and `params.model`, with what to type; `""` where nothing is known to."""
+    model = params.model
     if model in host.endpoints:
         return ""
     if keys.unserved(model):
@@ -149,6 +153,8 @@ def windows(clip: Path, rate: int, window: float) -> Iterator[tuple[float, float
 
 def wav(samples: Samples, rate: int) -> bytes:
     """Mono samples in [-1, 1] as a WAV file of 16 bits; what lies beyond is clipped."""
+    import numpy as np
+
     out = io.BytesIO()
     with wave.open(out, "wb") as file:
         file.setparams((1, 2, rate, len(samples), "NONE", ""))

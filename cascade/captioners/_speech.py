@@ -6,8 +6,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Protocol
 
-import numpy as np
-
 from cascade.errors import MissingExtra
 from cascade.types import Caption
 
@@ -43,6 +41,8 @@ def windows(blocks: Iterator[Samples], longest: int = WINDOW, rate: int = RATE) 
 
     Holds a window and a block, however long the clip is.
     """
+    import numpy as np
+
     start, held = 0, np.zeros(0, np.float32)
     for block in blocks:
         held = np.concatenate([held, block])

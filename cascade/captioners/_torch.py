@@ -7,9 +7,15 @@ number of cores and the company, and no thread waits for another.
 from __future__ import annotations
 
 import os
+import struct
+from pickle import UnpicklingError
 
 from cascade.errors import UserError
 from cascade.types import Host
+
+# What loading a checkpoint is known to raise where it is damaged, or is none.
+_READING = (UnpicklingError, struct.error, OSError, EOFError)
+DAMAGED = (*_READING, RuntimeError, LookupError, TypeError, ValueError, AttributeError)
 
 
 def device(host: Host) -> str:
@@ -25,7 +31,7 @@ def device(host: Host) -> str:
     return name
 
 
-def lanes(host: Host) -> int:
+def lanes(params: object, host: Host) -> int:
     """How many clips are computed side by side: as many as there are threads, on a GPU 0, one batch after another."""
     return min(host.threads or cores(), host.batch) if _found(host) == "cpu" else 0
 

@@ -13,15 +13,14 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from cascade.captioners import _remote, _speech
 from cascade.errors import Transient, UserError
+from cascade.llms import litellm
 from cascade.types import Caption, Captioner, Host
 
 VERSION = "1"
 SLOT = "speech"
-NEEDS = {
-    "litellm": "pip install 'audio-cascade[llm]'",
-    **dict.fromkeys(("soundfile", "av", "soxr"), "pip install 'audio-cascade[local]'"),
-}
+NEEDS, lanes, lacks = _remote.NEEDS, _remote.lanes, _remote.lacks
 FORMATS = ("verbose_json", "json")
 
 
@@ -53,9 +52,6 @@ class Params:
 
 def make(params: Params, host: Host) -> Captioner:
     """The transcriber. Raises UserError for a format, rate or window that cannot be, ProviderStop for a model."""
-    from cascade.captioners import _remote
-    from cascade.llms import litellm
-
     _remote.check(SLOT, params.rate, params.window)
     _remote.affordable(params.model, host)
     if params.format not in FORMATS:
@@ -70,21 +66,7 @@ def make(params: Params, host: Host) -> Captioner:
     return _remote.Remote(opened, host, caption, lambda reply: reply["cost"])
 
 
-def lanes(params: Params, host: Host) -> int:
-    """Calls in flight at most."""
-    return host.concurrency
-
-
-def lacks(params: Params, host: Host) -> str:
-    """The key that is missing, if it is."""
-    from cascade.captioners import _remote
-
-    return _remote.lacks(params.model, host)
-
-
 def _caption(params: Params, transcribe: Callable[..., dict[str, Any]], clip: Path) -> Caption:
-    from cascade.captioners import _remote, _speech
-
     began, windows, segments, costs = time.perf_counter(), [], [], []
     asked = {"response_format": params.format, "temperature": 0, "language": params.language, "prompt": params.hint}
     for start, end, wav in _remote.windows(clip, params.rate, params.window):

@@ -14,15 +14,16 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from cascade import prompting
+from cascade.captioners import _remote, _told
 from cascade.errors import UnknownName, UserError
+from cascade.llms import litellm
+from cascade.markers import without_thoughts
 from cascade.types import Caption, Captioner, Completion, Host, Prompt
 
 VERSION = "1"
 SLOT = "any"
-NEEDS = {
-    "litellm": "pip install 'audio-cascade[llm]'",
-    **dict.fromkeys(("soundfile", "av", "soxr"), "pip install 'audio-cascade[local]'"),
-}
+NEEDS, lanes, lacks = _remote.NEEDS, _remote.lanes, _remote.lacks
 
 # What `preset=NAME` stands for. The first two are served by oneself (vLLM): give api_base=URL beside the preset.
 PRESETS: Mapping[str, Mapping[str, str]] = {
@@ -58,8 +59,6 @@ class Params:
 
 def spelled(given: Mapping[str, Any]) -> dict[str, Any]:
     """The parameters with a preset filled in and the prompt's text in the place of its name."""
-    from cascade import prompting
-
     params = dict(given)
     preset = params.pop("preset", None)
     if preset is not None and preset not in PRESETS:
@@ -70,9 +69,6 @@ def spelled(given: Mapping[str, Any]) -> dict[str, Any]:
 
 def make(params: Params, host: Host) -> Captioner:
     """The captioner. Raises UserError for parameters that cannot be, ProviderStop for a model that nobody knows."""
-    from cascade.captioners import _remote
-    from cascade.llms import litellm
-
     _remote.check("audio-llm", params.rate, params.window)
     _remote.affordable(params.model, host)
     sent = {"temperature": _number(params.temperature), "max_tokens": params.max_tokens}
@@ -87,18 +83,6 @@ def make(params: Params, host: Host) -> Captioner:
     return _remote.Remote(opened, host, caption, lambda reply: reply.cost)
 
 
-def lanes(params: Params, host: Host) -> int:
-    """Calls in flight at most."""
-    return host.concurrency
-
-
-def lacks(params: Params, host: Host) -> str:
-    """The key that is missing, if it is."""
-    from cascade.captioners import _remote
-
-    return _remote.lacks(params.model, host)
-
-
 def _number(temperature: str) -> float | None:
     try:
         return None if temperature == "none" else float(temperature)
@@ -107,9 +91,6 @@ def _number(temperature: str) -> float | None:
 
 
 def _caption(params: Params, asked: Mapping[str, Any], complete: Callable[..., Completion], clip: Path) -> Caption:
-    from cascade.captioners import _remote, _told
-    from cascade.markers import without_thoughts
-
     began, parts, replies = time.perf_counter(), [], []
     for start, end, wav in _remote.windows(clip, params.rate, params.window):
         replies.append(complete(Prompt(messages=messages(params.prompt, wav)), asked))
@@ -131,8 +112,6 @@ def _caption(params: Params, asked: Mapping[str, Any], complete: Callable[..., C
 
 def messages(prompt: str, wav: bytes) -> tuple[dict[str, Any], ...]:
     """The chat messages that carry a clip: the prompt's parts, the clip at the end of the user's."""
-    from cascade import prompting
-
     sound = {"type": "input_audio", "input_audio": {"data": base64.b64encode(wav).decode(), "format": "wav"}}
     said = dict(prompting.parts(prompting.Template(name="", text=prompt))) or {"user": prompt}
     words = [{"type": "text", "text": said["user"]}] if said["user"].strip() else []

@@ -7,34 +7,28 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from cascade.captioners import _clap, _torch
 from cascade.types import Captioner, Host
 
 VERSION = "1"
 SLOT = "sound"
-_INSTALL = "pip install 'audio-cascade[clap]'"
-NEEDS = dict.fromkeys(("msclap", "transformers", "huggingface_hub", "soundfile", "av", "soxr"), _INSTALL)
+NEEDS = _clap.NEEDS
 _VOCABULARY = Path(__file__).parent / "vocabulary" / "audioset.txt"
 FILES = {"weights": None, "vocabulary": _VOCABULARY}
+lanes, absent = _torch.lanes, partial(_clap.absent, "2023")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Params:
-    """What may change the tags.
+class Params(_clap.Tagging):
+    """What may change the tags, beside what both taggers have.
 
-    `weights`: a folder that holds `CLAP_weights_2023.pth` and `gpt2/`; "" is the hub's microsoft/msclap.
-    `revision`: of that repository.
-    `compute`: the arithmetic, float32.
-    `vocabulary`: a file of your own; its digest stands in the spec, the shipped file's too.
     `top`: tags a window and clip. `floor`: the share (0 to 1) under which only the likeliest is told.
     """
 
-    weights: str = ""
-    revision: str = "main"
-    compute: str = "float32"
-    vocabulary: str = ""
     top: int = 5
     floor: float = 0.05
 
@@ -44,20 +38,6 @@ def make(params: Params, host: Host) -> Captioner:
     from cascade.captioners import _tags
 
     return _tags.maker(params, host, SLOT, _VOCABULARY, _worded)
-
-
-def lanes(params: Params, host: Host) -> int:
-    """Clips heard side by side on a processor; on a GPU their windows are one batch."""
-    from cascade.captioners import _torch
-
-    return _torch.lanes(host)
-
-
-def absent(params: Params, host: Host) -> tuple[str, str] | None:
-    """What is to be fetched before the first clip, and from where; None where the weights are here."""
-    from cascade.captioners import _clap
-
-    return _clap.absent("2023", params.weights, params.revision, host)
 
 
 def _worded(params: Params, whole: Mapping[str, Any], windows: Sequence[Mapping[str, Any]]) -> str:

@@ -8,17 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from cascade.captioners import _beam, _clap, _told, _torch
 from cascade.errors import UserError
 from cascade.types import Caption, Captioner, Failure, Host
 
 VERSION = "1"
 SLOT = "sound"
-_INSTALL = "pip install 'audio-cascade[clap]'"
-NEEDS = dict.fromkeys(("msclap", "transformers", "huggingface_hub", "soundfile", "av", "soxr"), _INSTALL)
+NEEDS = _clap.NEEDS
 FILES = {"weights": None}
+lanes, absent = _torch.lanes, partial(_clap.absent, "clapcap")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +42,7 @@ class Params:
 
 def make(params: Params, host: Host) -> Captioner:
     """The captioner, with its model loaded. Raises UserError where the weights cannot be had or are another model's."""
-    from cascade.captioners import _clap, _windows
+    from cascade.captioners import _windows
 
     if params.compute != "float32" or params.beam_size < 2 or params.entry_length < 1:
         raise UserError("clapcap computes in float32, with two beams or more and one token or more")
@@ -55,23 +57,7 @@ def make(params: Params, host: Host) -> Captioner:
     return caption
 
 
-def lanes(params: Params, host: Host) -> int:
-    """Clips heard side by side on a processor; on a GPU their windows are one batch."""
-    from cascade.captioners import _torch
-
-    return _torch.lanes(host)
-
-
-def absent(params: Params, host: Host) -> tuple[str, str] | None:
-    """What is to be fetched before the first clip, and from where; None where the weights are here."""
-    from cascade.captioners import _clap
-
-    return _clap.absent("clapcap", params.weights, params.revision, host)
-
-
 def _caption(params: Params, clap: Any, heard: Any) -> Caption:
-    from cascade.captioners import _told
-
     windows = [
         {"start": round(start, 3), "end": round(end, 3), "text": text, "score": round(score, 4)}
         for start, end, (text, score) in heard.windows
@@ -89,8 +75,6 @@ def _caption(params: Params, clap: Any, heard: Any) -> Caption:
 def sentences(params: Params, clap: Any, samples: Any) -> list[tuple[str, float]]:
     """The sentence for each window and its score (mean log-probability a token); samples of shape (windows, 7 s)."""
     import torch
-
-    from cascade.captioners import _beam
 
     model, tokenizer, args = clap.model, clap.wrapper.tokenizer, clap.wrapper.args
     with torch.no_grad():

@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cascade import audio
+from cascade.captioners import _speech, _torch
 from cascade.errors import UnknownName, UserError
 from cascade.types import Caption, Captioner, Host
 
@@ -101,8 +102,6 @@ def make(params: Params, host: Host) -> Captioner:
 
 def lanes(params: Params, host: Host) -> int:
     """Clips heard side by side: on a processor a thread each, on a GPU a stream each."""
-    from cascade.captioners import _torch
-
     return min(STREAMS if _device(host.device)[0] == "cuda" else host.threads or _torch.cores(), host.batch)
 
 
@@ -174,8 +173,6 @@ def _check_language(params: Params, model: Any) -> None:
 
 
 def _heard(params: Params, model: Any, about: Mapping[str, str], clip: Path) -> Caption:
-    from cascade.captioners import _speech
-
     began = time.perf_counter()
     windows: list[dict[str, Any]] = []
     segments: list[dict[str, Any]] = []
@@ -192,8 +189,6 @@ def _heard(params: Params, model: Any, about: Mapping[str, str], clip: Path) -> 
 def _window(
     params: Params, model: Any, start: int, samples: Samples, voice: list[tuple[float, float]] | None
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    from cascade.captioners import _speech
-
     found, info = model.transcribe(
         samples,
         language=params.language or None,

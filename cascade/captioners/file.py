@@ -14,6 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from cascade.datasets import jsonl
 from cascade.errors import CaptionMissing, ClipError, UserError
 from cascade.hashing import sha256_file
 from cascade.types import Caption, CaptionerSpec, Host, Item
@@ -62,11 +63,9 @@ def _sha256(clip: Path) -> str:
 
 def _rows(path: Path, slot: str) -> _Rows:
     rows: dict[tuple[str, str], Caption] = {}
-    for number, line in enumerate(path.read_bytes().removeprefix(b"\xef\xbb\xbf").split(b"\n"), 1):
-        if not line.strip():
-            continue
+    for number, line in jsonl.lines(path.read_bytes()):
         try:
-            row = _row(line)
+            row = jsonl.row(line)
             if row.get("slot", slot) != slot or row.get("text") is None:
                 continue
             key, caption = _key(row), _caption(row)
@@ -77,16 +76,6 @@ def _rows(path: Path, slot: str) -> _Rows:
     if not rows:
         raise UserError(f'{path}: holds no caption for the slot {slot!r}; a row is {{"id" or "sha256", "text"}}')
     return rows
-
-
-def _row(line: bytes) -> dict[str, Any]:
-    try:
-        row = json.loads(line)
-    except ValueError as error:
-        raise ValueError(f"not JSON ({error})") from None
-    if not isinstance(row, dict):
-        raise ValueError(f"an object is needed, not {type(row).__name__}")
-    return row
 
 
 def _key(row: Mapping[str, Any]) -> tuple[str, str]:

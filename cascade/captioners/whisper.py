@@ -16,7 +16,7 @@ from __future__ import annotations
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -24,6 +24,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from cascade import audio
+from cascade.captioners import _ahead, _checkpoint, _greedy, _speech, _tokens, _torch
 from cascade.errors import ClipError, UserError
 from cascade.types import Caption, Captioner, Failure, Host
 
@@ -34,6 +35,7 @@ VERSION = "2"
 SLOT = "speech"
 NEEDS = dict.fromkeys(("whisper", "soundfile", "av", "soxr"), "pip install 'audio-cascade[whisper]'")
 FILES = {"model": None}
+lanes = _torch.lanes  # on a GPU windows are rows of one batch
 
 ROWS = 16  # windows decoded together on a GPU, always
 LEAST = 0.5  # seconds; less than that is not worth a window of its own
@@ -89,8 +91,6 @@ def make(params: Params, host: Host) -> Captioner:
 
     Raises UnknownName for a model or language that does not exist, UserError for a model that cannot be had or loaded.
     """
-    from cascade.captioners import _checkpoint, _speech, _torch
-
     _speech.check(params.vad)
     device = _torch.device(host)
     if params.compute not in ("float32", "float16") or (params.compute == "float16" and device == "cpu"):
@@ -113,13 +113,6 @@ def make(params: Params, host: Host) -> Captioner:
     return caption
 
 
-def lanes(params: Params, host: Host) -> int:
-    """Clips heard side by side on a processor; on a GPU their windows are rows of one batch."""
-    from cascade.captioners import _torch
-
-    return _torch.lanes(host)
-
-
 def absent(params: Params, host: Host) -> tuple[str, str] | None:
     """What is to be fetched before the first clip, and from where; None where the weights are here."""
     import whisper
@@ -134,8 +127,6 @@ def absent(params: Params, host: Host) -> tuple[str, str] | None:
 
 def _captions(params: Params, model: Any, about: Mapping[str, str], clips: Sequence[Path]) -> list[Caption | Failure]:
     """Every clip's caption; holds as many windows as are decoded together, however many and long the clips are."""
-    from cascade.captioners import _speech
-
     heard = [_Clip() for _ in clips]
     rests: deque[_Window] = deque()
     began = time.perf_counter()
@@ -156,15 +147,11 @@ def _by_time(one: _Clip) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
 
 def _prepared(params: Params, model: Any, clips: Sequence[Path], heard: list[_Clip]) -> Iterator[tuple[_Window, Any]]:
     """Every window to be decoded with its spectrogram, on a GPU made ahead; a clip that is bad says so in `heard`."""
-    from cascade.captioners import _ahead
-
     made = ((window, _mel(model, window.samples)) for window in _windows(params, clips, heard))
     return made if _rows(model) == 1 else _ahead.ahead(made, ROWS)
 
 
 def _windows(params: Params, clips: Sequence[Path], heard: list[_Clip]) -> Iterator[_Window]:
-    from cascade.captioners import _speech
-
     for number, clip in enumerate(clips):
         try:
             for start, samples in _speech.windows(audio.blocks(clip, _speech.RATE, 30.0)):
@@ -206,23 +193,18 @@ def _rows(model: Any) -> int:
 
 
 def _decoded(params: Params, model: Any, windows: Iterator[tuple[_Window, Any]]) -> Iterator[Any]:
-    from cascade.captioners import _greedy
-
     language = params.language or ("" if model.is_multilingual else "en")
     if params.beam_size > 1:
         return _greedy.searched(model, windows, language, params.beam_size)
-    return _greedy.Decoder(model, _rows(model), language, _hopeless(params)).decode(windows)
 
+    def hopeless(ratio: float) -> bool:  # the gate will drop the window, whatever else it may say
+        return ratio > 2 * params.max_compression + 1
 
-def _hopeless(params: Params) -> Callable[[float], bool]:
-    """Whether a window repeats itself so much that the gate will drop it, whatever else it may say."""
-    return lambda ratio: ratio > 2 * params.max_compression + 1
+    return _greedy.Decoder(model, _rows(model), language, hopeless).decode(windows)
 
 
 def _take(params: Params, clip: _Clip, row: _Window, found: Any) -> list[_Window]:
     """Add to the clip what a window said; what remains to be heard of the window."""
-    from cascade.captioners import _speech, _tokens
-
     begin, length = row.start / _speech.RATE, len(row.samples) / _speech.RATE
     spans, done = _tokens.spans(found.tokens, found.words)
     made = [_speech.segment(params, begin, begin + length, _said(found, *span), row.voice) for span in spans]

@@ -96,8 +96,27 @@ def _root(
     """Audio question answering without an audio model: captions of a clip, a text model that answers, a score."""
 
 
-for _commands in (making, shared, ablate, reproduce, judge, reading, report, leaderboard, listing, keeping, doctor):
-    _commands.register(app)
+for _command in (
+    making.run,
+    making.caption,
+    making.ask,
+    shared.merge,
+    ablate.ablate,
+    reproduce.reproduce,
+    judge.judge,
+    reading.score,
+    reading.compare,
+    reading.export,
+    reading.verify,
+    report.report,
+    leaderboard.leaderboard,
+    listing.datasets,
+    listing.captioners,
+    doctor.doctor,
+):
+    app.command()(_command)
+app.add_typer(listing.prompts, name="prompts")
+keeping.register(app)
 
 
 def main() -> None:

@@ -10,23 +10,18 @@ import typer
 
 from cascade.cli import options as o
 from cascade.cli.requests import Job, Request, carry_out, complain, count_spent, prepare, taking
-from cascade.cli.scores import p_value, percent, signed
+from cascade.cli.scores import interval, p_value, percent, signed
+from cascade.errors import UserError
 
 if TYPE_CHECKING:
     from cascade.comparing import Paired
     from cascade.families import Family, Member
-    from cascade.types import CaptionerSpec
 
 _LEGEND = """
 - all: paired difference to the full set, with a bootstrap interval; p: McNemar's exact test, Holm's correction.
 adds: the full set less the run without that source. perception: right with the benchmark's cues; reasoning: not then
 either."""
 _KINDS = "alone,leave-one-out,blind,mismatched,oracle,shuffled"
-
-
-def register(app: typer.Typer) -> None:
-    """Add this command."""
-    app.command()(ablate)
 
 
 @taking("shard")  # mismatched captions come from the other items
@@ -65,30 +60,24 @@ def ablate(
 
 def _jobs(whole: Job, request: Request, variants: str) -> list[Job]:
     """The family's runs, in one folder; each is carried out as the whole one would be."""
-    from cascade import ablations, runs
-    from cascade.errors import UserError
+    from cascade import ablations, captioners, runs
 
     kinds = [kind.strip() for kind in variants.split(",") if kind.strip()]
     cues = any(item.reference.get("cue") for item in whole.items)
-    found = ablations.family(whole.spec, request.seed, _oracle() if cues else None, kinds)
+    oracle = captioners.specify("cue", "oracle", {})[0] if cues else None
+    found = ablations.family(whole.spec, request.seed, oracle, kinds)
     if "oracle" in kinds and not cues:
         o.note(f"{whole.spec.dataset} has no cues: no oracle run, and no telling ears from brain")
     if len({item.audio for item in whole.items}) < 2 and any(one.name == "mismatched" for one in found):
         raise UserError("mismatched captions need two different clips; raise --limit, or leave them out of --variants")
-    folder = request.out or runs.default_directory(whole.how.runs, whole.spec).with_name(_folder(whole))
+    usual = runs.default_directory(whole.how.runs, whole.spec)
+    folder = request.out or usual.with_name(f"ablate-{usual.name}")
     return [replace(whole, path=folder / one.name, spec=one.spec) for one in found]
-
-
-def _folder(whole: Job) -> str:
-    from cascade import runs
-
-    return "ablate-" + runs.default_directory(whole.how.runs, whole.spec).name
 
 
 def _asked_before(job: Job) -> Path:
     """Where a run is: in the family or, before it is begun there, where `cascade run` keeps the same one."""
     from cascade import runs
-    from cascade.errors import UserError
 
     usual = runs.default_directory(job.how.runs, job.spec)
     if job.path.exists() or not usual.exists():
@@ -101,26 +90,18 @@ def _asked_before(job: Job) -> Path:
     return usual if same and {item.id for item in there.items} <= {item.id for item in job.items} else job.path
 
 
-def _oracle() -> CaptionerSpec:
-    from cascade import captioners
-
-    return captioners.specify("cue", "oracle", {})[0]
-
-
 def _say_plans(jobs: list[Job]) -> None:
     """What each run would take, and all of them together."""
     from cascade import planning
-    from cascade.table import render
 
     plans = [
         planning.plan(_asked_before(job), job.items, job.loaded.root, job.spec, job.template, job.how) for job in jobs
     ]
-    rows = [
-        [job.path.name, str(plan.unmade), str(plan.calls), str(plan.input_tokens)]
-        for job, plan in zip(jobs, plans, strict=True)
-    ]
+    rows = [["run", "captions to make", "calls", "tokens in"]]
+    for job, plan in zip(jobs, plans, strict=True):
+        rows.append([job.path.name, str(plan.unmade), str(plan.calls), str(plan.input_tokens)])
     typer.echo(f"{len(jobs)} runs in {jobs[0].path.parent}\n")
-    typer.echo(render(["run", "captions to make", "calls", "tokens in"], rows))
+    typer.echo(o.drawn(rows, "table"))
     typer.echo("\n".join(planning.lines(planning.together(plans))))
     o.note("dry run: nothing was heard, asked or written")
 
@@ -131,19 +112,13 @@ def _say_plans(jobs: list[Job]) -> None:
 def show(found: Family, form: str) -> None:
     """Print a family to stdout: its members, what each source adds, ears or brain. CSV has the members alone."""
     if form == "json":
-        from cascade.codec import to_json
-        from cascade.jsonl import dumps
-
-        typer.echo(dumps(to_json(found)))
+        o.echo_json(found)
         return
-    from cascade.table import render
-
     if form == "table":
         what = f"{found.dataset} · {found.llm.split('@')[0]} · {found.n} items, by {found.scorer}"
         typer.echo(f"{what}; chance {percent(found.chance)}\n")
     tables = [_members(found), *([] if form == "csv" else [_adds(found), _diagnosis(found)])]
-    texts = [render(rows[0], rows[1:], "text" if form == "table" else form) for rows in tables if rows]
-    typer.echo("\n".join(texts), nl=False)
+    typer.echo("\n".join(o.drawn(rows, form) for rows in tables if rows), nl=False)
     if form == "table":
         typer.echo(_LEGEND)
 
@@ -155,8 +130,7 @@ def _members(found: Family) -> list[list[str]]:
 
 def _member(one: Member) -> list[str]:
     apart = ["", "", ""] if one.to_full is None else [*_points(one.to_full), p_value(one.to_full.mcnemar.p_holm or 0.0)]
-    low, high = (f"{100 * end:.1f}" for end in one.ci95)
-    shares = [percent(one.accuracy), f"{low}-{high}", percent(one.strict)]
+    shares = [percent(one.accuracy), interval(one), percent(one.strict)]
     return [one.name, str(one.n), *shares, *apart, str(one.failed), str(one.unread)]
 
 

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 import typer
 
 from cascade import comparing
+from cascade.cli import options as o
 from cascade.cli.scores import p_value, percent, signed
+from cascade.table import plain, render, words
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,27 +23,18 @@ _HEADER = ["", "n", "A", "B", "A-B", "95 %", "only A", "only B", "p", "p (Holm)"
 def show(found: Comparison, form: str, *, flips: bool = False) -> None:
     """Print a comparison to stdout; JSON has the flipped items always, the others where `flips` are wanted."""
     if form == "json":
-        _echo_json(found)
+        o.echo_json(found)
         return
-    from cascade.table import plain, render
-
     if form == "table":
         typer.echo(plain(_title(found)))
     elif form == "md":
         typer.echo(plain(f"A: {_label(found.a.run)}, B: {_label(found.b.run)}\n"))
     rows = _machines(found) if form == "csv" else [_HEADER, *_people(found, headings=form == "table")]
-    typer.echo(render(rows[0], rows[1:], "text" if form == "table" else form), nl=False)
+    typer.echo(o.drawn(rows, form), nl=False)
     if form == "table":
         typer.echo(_legend(found))
     if flips:
         typer.echo("\n" + _flipped(found.flipped, form), nl=False)
-
-
-def _echo_json(found: Comparison | Matrix) -> None:
-    from cascade.codec import to_json
-    from cascade.jsonl import dumps
-
-    typer.echo(dumps(to_json(found)))
 
 
 def _label(run: str) -> str:
@@ -108,8 +101,6 @@ def _machines(found: Comparison) -> list[list[str]]:
 
 
 def _flipped(flips: tuple[Flip, ...], form: str) -> str:
-    from cascade.table import render, words
-
     rows = [[one.item, one.right.upper(), one.answer, one.a or "(none)", one.b or "(none)"] for one in flips]
     if not rows:
         return "No item is right in only one of the two.\n"
@@ -120,10 +111,8 @@ def _flipped(flips: tuple[Flip, ...], form: str) -> str:
 def show_matrix(found: Matrix, form: str) -> None:
     """Print several runs against each other, row − column in points; a star where Holm's p is under 0.05."""
     if form == "json":
-        _echo_json(found)
+        o.echo_json(found)
         return
-    from cascade.table import plain, render
-
     names = [str(place + 1) for place in range(len(found.runs))]
     if form == "table":
         typer.echo(f"{found.n} items of all, by {found.scorer}; row - column in points\n")
@@ -131,7 +120,7 @@ def show_matrix(found: Matrix, form: str) -> None:
         [f"{name} {_label(side.run)}", percent(side.accuracy), *_cells(found, place)]
         for place, (name, side) in enumerate(zip(names, found.runs, strict=True))
     ]
-    typer.echo(plain(render(["", found.scorer, *names], rows, "text" if form == "table" else form)), nl=False)
+    typer.echo(plain(o.drawn([["", found.scorer, *names], *rows], form)), nl=False)
     if form == "table":
         typer.echo("\n*: p < 0.05 by McNemar's exact test, with Holm's correction over all pairs.")
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import platform
-import re
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
@@ -16,9 +15,12 @@ from urllib.parse import urlsplit
 import typer
 
 from cascade.cli import options as o
+from cascade.cli.listing import all_at_once
+from cascade.errors import UserError
+from cascade.types import CaptionerSpec, Execution, LLMSpec
 
 if TYPE_CHECKING:
-    from cascade.types import CaptionerSpec, Execution
+    from cascade.datasets.hub import Source
 
 EXTRAS = {
     "llm": ("litellm",),
@@ -40,11 +42,6 @@ class Check:
     command: str = ""
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command()(doctor)
-
-
 def doctor(
     llm: o.LLM = "gpt-4o",
     dataset: o.DatasetName = "mmar",
@@ -58,10 +55,7 @@ def doctor(
 
     Without options that is `cascade run --llm gpt-4o`.
     """
-    from cascade.errors import UnknownName
-
-    if form not in ("table", "json"):
-        raise UnknownName("format", form, ("table", "json"))
+    o.known_format(form, ("table", "json"))
     heard_by = o.listening(o.captions(captions, dataset), caption_param)
     how = o.execution(cache, heard_by)
     needed = [*_model(llm), *_dataset(dataset, data, heard_by.audio), *_engines(heard_by.specs, how), *_cache(how)]
@@ -83,8 +77,8 @@ def _verdict(checks: list[Check]) -> str:
     count = sum(check.state == MISSING for check in checks)
     if not count:
         return "Nothing is missing."
-    extras = sorted({extra for check in checks for extra in re.findall(r"audio-cascade\[(\w+)\]", check.command)})
-    install = f"All packages at once:\n  $ pip install 'audio-cascade[{','.join(extras)}]'\n" if extras else ""
+    command = all_at_once(check.command for check in checks)
+    install = f"All packages at once:\n  $ {command}\n" if command else ""
     things = "1 thing is" if count == 1 else f"{count} things are"
     return f"{install}{things} missing; the offline demo needs less: make demo"
 
@@ -101,9 +95,7 @@ def _page(checks: list[Check]) -> str:
 
 def _model(llm: str) -> Iterator[Check]:
     from cascade import llms
-    from cascade.errors import UserError
     from cascade.llms import keys
-    from cascade.types import LLMSpec
 
     try:
         name, _ = llms.identify(llm)
@@ -131,7 +123,6 @@ def _before(message: str) -> str:
 def _dataset(name: str, data: Path | None, audio: bool) -> Iterator[Check]:
     from cascade import datasets, plugins
     from cascade.datasets import hub
-    from cascade.errors import UserError
 
     what = f"dataset {name}"
     module = plugins.find("datasets", name) if name in plugins.names("datasets") else None
@@ -151,11 +142,9 @@ def _dataset(name: str, data: Path | None, audio: bool) -> Iterator[Check]:
     )
 
 
-def _to_fetch(what: str, source: object) -> Iterator[Check]:
+def _to_fetch(what: str, source: Source) -> Iterator[Check]:
     from cascade.datasets import hub
 
-    if not isinstance(source, hub.Source):
-        return
     if find_spec("huggingface_hub") is None:
         detail = f"{source.size} would be fetched; or give --data DIR"
         yield Check(what=what, state=MISSING, detail=detail, command="pip install 'audio-cascade[hub]'")

@@ -10,6 +10,8 @@ import typer
 
 from cascade.cli import options as o
 from cascade.cli.scores import interval, percent
+from cascade.errors import UserError
+from cascade.table import words
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,11 +28,6 @@ intervals over items."""
 _MODEL = typer.Option("--judge", metavar="MODEL", help="Any litellm model name; without it the log is only read.")
 _PROMPT = typer.Option("--judge-prompt", metavar="NAME|FILE", help="The shipped `judge`, or FILE.md.")
 _OUT = typer.Option("--out", metavar="DIR", help="The folder of judge.jsonl (else the run; FILE's name and `-judged`).")
-
-
-def register(app: typer.Typer) -> None:
-    """Add this command."""
-    app.command()(judge)
 
 
 def judge(
@@ -61,7 +58,6 @@ def judge(
     Five calls an item; the same command again asks only what is missing.
     """
     from cascade import judgements, rating
-    from cascade.errors import UserError
 
     o.known_format(form)
     if explain and form not in ("table", "json"):
@@ -124,12 +120,13 @@ def _said(folder: Path) -> Said:
 
 
 def _say_plan(folder: Path, found: Cases, wanted: Judge, how: Execution) -> None:
-    from cascade import judgements, judging, planning, rating
+    from cascade import judgements, judging, planning, rating, runs
 
     judgements.same(folder, wanted)
     said = _said(folder)
     calls = rating.left(found, wanted, said)
-    plan = judging.plan(len(found.cases), calls, rating.mean_reply(said), wanted, how)
+    reply = runs.mean_reply(one.result for one in said.values())
+    plan = judging.plan(len(found.cases), calls, reply, wanted, how)
     typer.echo("\n".join(planning.lines(plan)[1:]))  # there are no captions to make
     o.note(f"dry run: nothing was asked or written; the log would be {folder / judgements.FILE}")
 
@@ -165,16 +162,13 @@ def show(told: Rating, form: str, *, explain: bool = False) -> None:
     """Print a rating to stdout in one of the formats; `explain` lists what failed."""
     if form == "json":
         from cascade.codec import to_json
-        from cascade.jsonl import dumps
 
-        typer.echo(dumps({name: part for name, part in to_json(told).items() if name != "failures" or explain}))
+        o.echo_json({name: part for name, part in to_json(told).items() if name != "failures" or explain})
         return
-    from cascade.table import render, words
-
     rows = _machines(told) if form == "csv" else _rows(told, nested=form == "table")
     if form == "table":
         typer.echo(_title(told))
-    typer.echo(render(rows[0], rows[1:], "text" if form == "table" else form), nl=False)
+    typer.echo(o.drawn(rows, form), nl=False)
     if form == "table":
         typer.echo(_LEGEND)
     if explain:

@@ -9,6 +9,7 @@ import typer
 
 from cascade.cli import options as o
 from cascade.cli.scores import interval, percent
+from cascade.errors import UnknownName, UserError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,11 +18,6 @@ if TYPE_CHECKING:
     from cascade.stats import Rate
 
 _SORTED = "mmar|strict|cost|coverage|failed|unread|n|samples|model|captions|prompt|run"
-
-
-def register(app: typer.Typer) -> None:
-    """Add this command."""
-    app.command()(leaderboard)
 
 
 def leaderboard(
@@ -37,7 +33,6 @@ def leaderboard(
     A folder that is damaged, or no run, is named and passed over. Runs of other items stand apart.
     """
     from cascade import leaderboard as board
-    from cascade.errors import UnknownName, UserError
 
     o.known_format(form)
     if sort not in board.SORTS:
@@ -58,17 +53,15 @@ def _show(groups: Sequence[Sequence[Entry]], by: Sequence[str], form: str) -> No
     names = board.named(groups)
     if form == "json":
         from cascade.codec import to_json
-        from cascade.jsonl import dumps
 
-        rows = [{**to_json(row), "items": name} for name, group in zip(names, groups, strict=True) for row in group]
-        typer.echo(dumps(rows))
+        o.echo_json(
+            [{**to_json(row), "items": name} for name, group in zip(names, groups, strict=True) for row in group]
+        )
         return
-    from cascade.table import render
-
     values = _values(groups, by)
     table = (_machines if form == "csv" else _people)(groups, names, values)
     words = [at for at, name in enumerate(table[0]) if name in ("model", "captions", "prompt", "items", "run")]
-    typer.echo(render(table[0], table[1:], "text" if form == "table" else form, words), nl=False)
+    typer.echo(o.drawn(table, form, words), nl=False)
     if form == "table":
         typer.echo("\nmmar: the official matcher; strict: equality with the gold choice. 95 % Wilson intervals.")
     if len(groups) > 1:

@@ -6,32 +6,22 @@ import json
 import re
 import sys
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
+from cascade import plugins
 from cascade.cli import options as o
-
-if TYPE_CHECKING:
-    from cascade.types import Item
+from cascade.errors import UnknownName, UserError
+from cascade.table import plain, words
+from cascade.types import Item, PromptSpec
 
 Form = Annotated[str, typer.Option("--format", metavar="table|json", help="How to print the list.")]
 
 
-def register(app: typer.Typer) -> None:
-    """Add these commands."""
-    app.command()(datasets)
-    app.command()(captioners)
-    app.add_typer(_prompts, name="prompts")
-
-
 def _print(header: list[str], rows: list[dict[str, Any]], form: str) -> None:
     """Rows as a table of these fields, or whole as JSON."""
-    from cascade.errors import UnknownName
-    from cascade.table import words
-
-    if form not in ("table", "json"):
-        raise UnknownName("format", form, ("table", "json"))
+    o.known_format(form, ("table", "json"))
     if form == "json":
         typer.echo(json.dumps(rows, ensure_ascii=False))
         return
@@ -41,8 +31,6 @@ def _print(header: list[str], rows: list[dict[str, Any]], form: str) -> None:
 
 def datasets(form: Form = "table") -> None:
     """List the datasets."""
-    from cascade import plugins
-
     rows = [_dataset(name) for name in plugins.names("datasets")]
     _print(["name", "items", "size", "version", "licence", "where"], rows, form)
     if form == "table":
@@ -50,8 +38,6 @@ def datasets(form: Form = "table") -> None:
 
 
 def _dataset(name: str) -> dict[str, Any]:
-    from cascade import plugins
-
     module = plugins.find("datasets", name)
     found = module.where()
     return {"name": name, **module.ABOUT, "where": str(found) if found else None}
@@ -59,8 +45,6 @@ def _dataset(name: str) -> dict[str, Any]:
 
 def captioners(form: Form = "table") -> None:
     """List the captioners, and what each needs to work here."""
-    from cascade import plugins
-
     rows = [_row(name) for name in plugins.names("captioners")]
     if form == "table":
         shown = [{**row, "slots": ", ".join(row["slots"]), "ready": "yes" if row["ready"] else "no"} for row in rows]
@@ -69,15 +53,14 @@ def captioners(form: Form = "table") -> None:
             [{**row, "needs": row["needs"] or row["note"]} for row in shown],
             form,
         )
-        typer.echo(_all_at_once(row["needs"] for row in rows), nl=False)
+        if command := all_at_once(row["needs"] for row in rows):
+            typer.echo(f"All of them: {command}")
         return
     _print([], rows, form)
 
 
 def _row(name: str) -> dict[str, Any]:
     """A row of the list, or what is wrong with the package: the others are listed all the same."""
-    from cascade.errors import UserError
-
     try:
         return _captioner(name)
     except UserError as error:
@@ -86,7 +69,7 @@ def _row(name: str) -> dict[str, Any]:
 
 def _captioner(name: str) -> dict[str, Any]:
     """A row of the list. With its default parameters an engine may have weights to fetch, or lack a key."""
-    from cascade import captioners, plugins
+    from cascade import captioners
 
     module = plugins.find("captioners", name)
     needs, note = " && ".join(captioners.missing(module)), ""
@@ -106,19 +89,19 @@ def _captioner(name: str) -> dict[str, Any]:
     return {**row, "params": params}
 
 
-def _all_at_once(needs: Iterable[str]) -> str:
-    """The one command that installs the packages of every engine that lacks some."""
+def all_at_once(needs: Iterable[str]) -> str:
+    """The one command that installs all packages that these commands would, or `""`."""
     extras = sorted({extra for text in needs for extra in re.findall(r"audio-cascade\[(\w+)\]", text)})
-    return f"All of them: pip install 'audio-cascade[{','.join(extras)}]'\n" if extras else ""
+    return f"pip install 'audio-cascade[{','.join(extras)}]'" if extras else ""
 
 
-_prompts = typer.Typer(
+prompts = typer.Typer(
     help="List the prompts, or show what one sends.", invoke_without_command=True, rich_markup_mode=None
 )
 
 
-@_prompts.callback()
-def prompts(ctx: typer.Context, form: Form = "table") -> None:
+@prompts.callback()
+def prompts_list(ctx: typer.Context, form: Form = "table") -> None:
     """List the prompts, or show what one sends."""
     if ctx.invoked_subcommand:
         return
@@ -133,7 +116,7 @@ def prompts(ctx: typer.Context, form: Form = "table") -> None:
     _print(["name", "digest", "begins"], shown, form)
 
 
-@_prompts.command("show")
+@prompts.command("show")
 def prompts_show(
     name: Annotated[str, typer.Argument(metavar="NAME|FILE", help="A shipped prompt, or FILE.md.")],
     item: Annotated[str | None, typer.Option("--item", metavar="ID", help="Fill it in for this item.")] = None,
@@ -146,8 +129,6 @@ def prompts_show(
     """Print a template, or with --item exactly what would be sent."""
     from cascade import asking, captioning, prompting, runs
     from cascade import datasets as found
-    from cascade.table import plain
-    from cascade.types import PromptSpec
 
     template = prompting.find(name)
     if item is None:
@@ -171,8 +152,6 @@ def prompts_show(
 
 
 def _item(items: tuple[Item, ...], name: str) -> Item:
-    from cascade.errors import UnknownName
-
     by_id = {one.id: one for one in items}
     if name not in by_id:
         raise UnknownName("item", name, list(by_id)[:20])

@@ -8,19 +8,21 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cascade.cli import options as o
-from cascade.cli.requests import Request, carry_out, complain, prepare, taking
+from cascade.cli.requests import Request, carry_out, complain, execution, prepare, taking
+from cascade.errors import UserError
+from cascade.table import plain
+from cascade.types import Answer, Choice, Completion, Failure, Item, LLMSpec, PromptSpec
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from cascade.runs import Heard
-    from cascade.types import Answer, Item, LLMSpec
 
-
-def register(app: typer.Typer) -> None:
-    """Add these commands."""
-    for command in (run, caption, ask):
-        app.command()(command)
+# What is of no concern where nothing is asked.
+_ASKING = (
+    *("llm", "prompt", "param", "reasoning_effort", "max_tokens", "thinking_budget", "samples", "seed", "dry_run"),
+    *("spec", "budget", "price", "out", "api_base", "rpm", "tpm"),
+)
 
 
 @taking()
@@ -58,40 +60,22 @@ def _warn_of_equal_samples(asked: LLMSpec, shuffled: bool) -> None:
         )
 
 
+@taking(*_ASKING)
 def caption(
-    dataset: o.DatasetName = "mmar",
-    data: o.Data = None,
-    captions: o.Captions = None,
-    caption_param: o.CaptionParam = None,
-    limit: o.Limit = None,
-    only: o.Only = None,
-    shard: o.Shard = None,
-    cache: o.Cache = None,
-    concurrency: o.Concurrency = 16,
-    retries: o.Retries = 6,
-    timeout: o.Timeout = 600.0,
-    backend: o.Backend = "local",
-    worker: o.Worker = None,
-    device: o.Device = "auto",
-    batch: o.Batch = 32,
-    threads: o.Threads = 0,
+    request: Request,
+    *,
     form: Annotated[str, typer.Option("--format", metavar="table|jsonl", help="How to print the captions.")] = "table",
 ) -> None:
     """Caption the clips, and print what was heard."""
     from cascade import captioning, datasets, shards
-    from cascade.errors import UnknownName
     from cascade.progress import bars
 
-    if form not in ("table", "jsonl"):
-        raise UnknownName("format", form, ("table", "jsonl"))
-    heard_by = o.listening(o.captions(captions, dataset), caption_param)
-    loaded = datasets.load(dataset, data, audio=heard_by.audio)
-    items = datasets.select(loaded, o.only(only), limit)
-    items = items if shard is None else shards.split(shard, items)[1]
-    how = o.execution(
-        cache, heard_by, device, batch, threads,
-        backend=backend, worker=worker, concurrency=concurrency, retries=retries, timeout=timeout,
-    )  # fmt: skip
+    o.known_format(form, ("table", "jsonl"))
+    heard_by = o.listening(o.captions(request.captions, request.dataset), request.caption_param)
+    loaded = datasets.load(request.dataset, request.data, audio=heard_by.audio)
+    items = datasets.select(loaded, o.only(request.only), request.limit)
+    items = items if request.shard is None else shards.split(request.shard, items)[1]
+    how = execution(request, heard_by)
     heard = captioning.caption(items, loaded.root, heard_by.specs, how, bars) if items else []
     engines = {spec.slot: spec.name for spec in heard_by.specs}
     typer.echo(_jsonl(heard, engines) if form == "jsonl" else _table(heard), nl=False)
@@ -135,8 +119,6 @@ def _table(heard: Sequence[Heard]) -> str:
     from rich.table import Table
     from rich.text import Text
 
-    from cascade.table import plain
-
     columns = max(40, min(160, get_terminal_size().columns))
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="")
     for name, widest in (("clip", columns // 4), ("slot", columns // 6), ("seconds", None), ("text", None)):
@@ -174,11 +156,8 @@ def ask(
 ) -> None:
     """Ask one question about one clip."""
     from cascade import asking, captioning, llms, prompting, runs
-    from cascade.errors import UnknownName, UserError
-    from cascade.types import Item, PromptSpec
 
-    if form not in ("table", "json"):
-        raise UnknownName("format", form, ("table", "json"))
+    o.known_format(form, ("table", "json"))
     if len(choice) < 2:
         raise UserError(f"--choice {choice[0]}: give two or more, each as --choice TEXT")
     heard_by = o.listening(captions, caption_param)
@@ -197,18 +176,13 @@ def ask(
 
 
 def _show_answer(item: Item, heard: Sequence[Heard], answer: Answer, form: str) -> None:
-    from cascade.codec import to_json
     from cascade.extracting import extract
-    from cascade.jsonl import dumps
-    from cascade.table import plain
-    from cascade.types import Choice, Completion, Failure
 
     reply = answer.result.text if isinstance(answer.result, Completion) else ""
     choice = extract(reply, item.choices) if reply else Choice(text="", how="no reply")
     if form == "json":
         captions = {one.slot: one.text for one in heard}
-        row = {"answer": choice.text, "how": choice.how, "captions": captions, "result": to_json(answer.result)}
-        typer.echo(dumps(row))
+        o.echo_json({"answer": choice.text, "how": choice.how, "captions": captions, "result": answer.result})
     else:
         typer.echo(_table(heard) + (f"\nReply: {plain(reply.strip())}\n" if reply else ""))
         typer.echo(f"Answer: {plain(choice.text) or '(none)'}   [{choice.how}]")

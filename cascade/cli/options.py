@@ -11,10 +11,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from cascade.errors import UnknownName, UserError
+from cascade.table import plain, render
+from cascade.types import CaptionerSpec, Dataset, Execution, Host, LLMSpec
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from cascade.types import CaptionerSpec, Dataset, Execution, LLMSpec
 
 DEFAULT = "speech=whisper,sound=clapcap,music=clap-music"
 EMBEDDED = "speech=faster-whisper,sound=events,music=signal"  # need no hub
@@ -171,7 +174,6 @@ def captions(given: str | None, dataset: str) -> str:
 def listening(captions: str, params: list[str] | None) -> Listening:
     """`--captions` and `--caption-param` as specs. Raises UserError for what cannot be read."""
     from cascade import captioners
-    from cascade.errors import UnknownName
     from cascade.llms import keys
 
     if captions.endswith((".jsonl", ".zst")) and "=" not in captions:
@@ -211,7 +213,6 @@ def _whole_bundle(path: str) -> str:
 def _bundled(slot: str, given: dict[str, str]) -> tuple[CaptionerSpec, Path]:
     """The captioner of a bundle that filled a slot, and the bundle. Raises UserError where it has none, or several."""
     from cascade import bundles
-    from cascade.errors import UserError
 
     if "path" not in given:
         raise UserError(f"--captions {slot}=bundle: give the file: {slot}=bundle(path=FILE)")
@@ -234,8 +235,6 @@ def _spelled(params: dict[str, Any]) -> str:
 
 def _endpoints(served: Sequence[tuple[CaptionerSpec, str]]) -> dict[str, str]:
     """Who serves which model: a caption's key has the model and no address, so a model has one."""
-    from cascade.errors import UserError
-
     found: dict[str, str] = {}
     for spec, at in served:
         if found.setdefault(model := str(spec.params["model"]), at) != at:
@@ -250,7 +249,6 @@ def model(
 ) -> tuple[LLMSpec, dict[str, Path]]:
     """`--llm`, `--param` and the `flags` that are parameters as a spec, and where a local model's file is."""
     from cascade import captioners, llms
-    from cascade.types import LLMSpec
 
     name, files = llms.identify(llm)
     given = {key: _value(text) for key, text in captioners.pairs(params or (), "--param").items()}
@@ -264,8 +262,6 @@ _EFFORTS = ("low", "medium", "high")
 
 def _flagged(effort: str | None = None, max_tokens: int | None = None, thinking: int | None = None) -> dict[str, Any]:
     """The parameters that flags of their own say; none where they are not given."""
-    from cascade.errors import UnknownName
-
     if effort not in (None, *_EFFORTS):
         raise UnknownName("reasoning effort", str(effort), _EFFORTS, "others go as --param reasoning_effort=…")
     given = {"reasoning_effort": effort, "max_tokens": max_tokens}
@@ -312,7 +308,6 @@ def execution(
     """How a command is carried out; `files` are a local model's, `worker` is --worker, `how` fields of Execution."""
     from cascade.budget import Purse
     from cascade.llms import keys
-    from cascade.types import Execution, Host
 
     kept = cache(given)
     keys.check_address(how.get("api_base"), "--api-base")
@@ -335,7 +330,6 @@ def execution(
 def _workers(given: list[str] | None, slots: set[str]) -> dict[str, float]:
     """`--worker` as numbers. Raises UserError for a key, a slot or a number that is none."""
     from cascade import captioners
-    from cascade.errors import UnknownName, UserError
 
     found: dict[str, float] = {}
     for key, value in captioners.pairs(given or (), "--worker").items():
@@ -350,23 +344,18 @@ def _workers(given: list[str] | None, slots: set[str]) -> dict[str, float]:
     return found
 
 
-def known_format(form: str, known: tuple[str, ...] = FORMATS) -> str:
-    """`--format` as it was given. Raises UnknownName for one that there is not."""
-    from cascade.errors import UnknownName
-
+def known_format(form: str, known: tuple[str, ...] = FORMATS) -> None:
+    """Raise UnknownName for a `--format` that there is not."""
     if form not in known:
         raise UnknownName("format", form, known)
-    return form
 
 
-def known_scorer(name: str) -> str:
-    """`--scorer` as it was given. Raises UnknownName for one that there is not."""
-    from cascade.errors import UnknownName
+def known_scorer(name: str) -> None:
+    """Raise UnknownName for a `--scorer` that there is not."""
     from cascade.scorers import SCORERS
 
     if name not in SCORERS:
         raise UnknownName("scorer", name, SCORERS)
-    return name
 
 
 def questions(name: str | None, data: Path | None) -> Dataset | None:
@@ -376,8 +365,19 @@ def questions(name: str | None, data: Path | None) -> Dataset | None:
     return datasets.load(name, data, audio=False) if name else None
 
 
+def echo_json(value: Any) -> None:
+    """A record, or plain values, on stdout as one line of JSON."""
+    from cascade.codec import to_json
+    from cascade.jsonl import dumps
+
+    typer.echo(dumps(to_json(value)))
+
+
+def drawn(rows: Sequence[Sequence[str]], form: str, left: Sequence[int] = (0,)) -> str:
+    """Rows, the header first, as a table in one of FORMATS; the columns in `left` are set flush left."""
+    return render(rows[0], rows[1:], "text" if form == "table" else form, left)
+
+
 def note(text: str) -> None:
     """A line for people, on stderr; what the text carries cannot drive their terminal."""
-    from cascade.table import plain
-
     typer.echo(" ".join(plain(text).split()), err=True)

@@ -8,12 +8,8 @@ from typing import Annotated
 import typer
 
 from cascade.cli import options as o
-
-
-def register(app: typer.Typer) -> None:
-    """Add these commands."""
-    for command in (score, compare, export, verify):
-        app.command()(command)
+from cascade.errors import UserError
+from cascade.table import plain, words
 
 
 def score(
@@ -33,7 +29,6 @@ def score(
     """
     from cascade import marking, scoring
     from cascade.cli.scores import show
-    from cascade.errors import UserError
 
     o.known_format(form)
     if explain and form not in ("table", "json"):
@@ -70,7 +65,6 @@ def compare(
     """
     from cascade import comparing, marking
     from cascade.cli import differences
-    from cascade.errors import UserError
 
     o.known_format(form)
     if len(sources) < 2:
@@ -109,7 +103,6 @@ def verify(run: Annotated[Path, typer.Argument(metavar="RUN", help="A run direct
     What does not match is named, and the exit code is 2.
     """
     from cascade import verifying
-    from cascade.table import plain, words
 
     verdict = verifying.verify(run)
     if verdict.checked:

@@ -8,11 +8,7 @@ from typing import Annotated
 import typer
 
 from cascade.cli import options as o
-
-
-def register(app: typer.Typer) -> None:
-    """Add this command."""
-    app.command()(report)
+from cascade.errors import UserError
 
 
 def report(
@@ -34,7 +30,6 @@ def report(
     benchmark's cues among them it tells ears from brain; an ablation shows what each source adds.
     """
     from cascade import reporting
-    from cascade.errors import UserError
     from cascade.jsonl import write_text
 
     o.known_format(form, reporting.FORMATS)

@@ -10,7 +10,9 @@ import typer
 
 from cascade.cli import options as o
 from cascade.cli.requests import Job, Request, carry_out, complain, count_spent, prepare, taking
-from cascade.cli.scores import percent
+from cascade.cli.scores import interval, percent
+from cascade.errors import BudgetSpent, MissingExtra, ProviderStop, UnknownName, UserError
+from cascade.table import render, words
 
 if TYPE_CHECKING:
     from cascade.reproducing import Beside, Reproduced, Row
@@ -23,11 +25,6 @@ Published and ours by the official matcher; 95 % Wilson interval of ours; "diffe
 of the very items that it is of.
 The captions behind the published rows, and most of their prompts, are not published: the protocol here is ours, so a
 difference is one of protocols as much as of models."""
-
-
-def register(app: typer.Typer) -> None:
-    """Add this command."""
-    app.command()(reproduce)
 
 
 @taking(*_ROWS_OWN)
@@ -66,7 +63,6 @@ def reproduce(
 
 def _wanted(names: Sequence[str], models: str | None) -> list[Row]:
     from cascade import reproducing
-    from cascade.errors import UnknownName, UserError
 
     known = reproducing.rows()
     for name in names:
@@ -79,13 +75,10 @@ def _wanted(names: Sequence[str], models: str | None) -> list[Row]:
 
 def _list(form: str) -> None:
     from cascade import reproducing
-    from cascade.codec import to_json
-    from cascade.jsonl import dumps
-    from cascade.table import render, words
 
     found = reproducing.rows().values()
     if form == "json":
-        typer.echo(dumps([to_json(row) for row in found]))
+        o.echo_json(list(found))
         return
     cells = [[row.name, percent(row.published[reproducing.WHOLE]), row.title, row.source] for row in found]
     head = ["row", "published", "what", "source"]
@@ -100,11 +93,10 @@ def _jobs(rows: Sequence[Row], models: Sequence[str], request: Request) -> dict[
             name = f"{row.name} ({model})" if models else row.name
             found[name] = row, _job(row, model, name, request)
     purse = next(iter(found.values()))[1].how.budget  # one for all
-    return {name: (row, _paying(job, purse)) for name, (row, job) in found.items()}
-
-
-def _paying(job: Job, purse: Any) -> Job:
-    return replace(job, how=replace(job.how, budget=purse, host=replace(job.how.host, budget=purse)))
+    return {
+        name: (row, replace(job, how=replace(job.how, budget=purse, host=replace(job.how.host, budget=purse))))
+        for name, (row, job) in found.items()
+    }
 
 
 def _job(row: Row, model: str, name: str, request: Request) -> Job:
@@ -141,7 +133,6 @@ def _say_plans(jobs: Mapping[str, tuple[Row, Job]]) -> None:
 def _carry_out(jobs: Mapping[str, tuple[Row, Job]]) -> tuple[list[Reproduced], bool]:
     """The rows that could be run, and whether something in them failed; the others are named on stderr."""
     from cascade import marking, reproducing
-    from cascade.errors import BudgetSpent, MissingExtra, ProviderStop, UserError
 
     done, left = [], False
     for name, (row, job) in jobs.items():
@@ -167,17 +158,12 @@ def _warn_of_other_items(done: Sequence[Reproduced]) -> None:
 def show(done: Sequence[Reproduced], form: str) -> None:
     """Print rows beside what was published."""
     if form == "json":
-        from cascade.codec import to_json
-        from cascade.jsonl import dumps
-
         for one in done:
-            typer.echo(dumps(to_json(one)))
+            o.echo_json(one)
         return
-    from cascade.table import render
-
     header = ["row", "n", "published", "ours", "95 %", "", "failed", "unread"]
     rows = [cells for one in done for cells in _cells(one, indent=form == "table")]
-    typer.echo(render(header, rows, "text" if form == "table" else form), nl=False)
+    typer.echo(o.drawn([header, *rows], form), nl=False)
     if form == "table":
         typer.echo(_LEGEND)
 
@@ -197,6 +183,5 @@ def _cells(one: Reproduced, *, indent: bool) -> list[list[str]]:
 
 def _figures(found: Beside) -> list[str]:
     published = "-" if found.published is None else percent(found.published)
-    low, high = (f"{100 * end:.1f}" for end in found.ci95)
     verdict = "" if found.differs is None else "differs" if found.differs else "agrees"
-    return [str(found.n), published, percent(found.accuracy), f"{low}-{high}", verdict]
+    return [str(found.n), published, percent(found.accuracy), interval(found), verdict]

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_type_hints
 
 from cascade.cli import options as o
+from cascade.types import Dataset, Execution, Failure, Item, LLMSpec, PromptSpec, RunSpec
 
 if TYPE_CHECKING:
     from cascade import prompting
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from cascade.provenance import Session
     from cascade.runs import Run
     from cascade.shards import Part
-    from cascade.types import Dataset, Execution, Item, LLMSpec, RunSpec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,9 +124,14 @@ def asking(request: Request, heard_by: Listening) -> tuple[LLMSpec, Execution]:
         request.llm, request.param, request.seed, request.samples,
         effort=request.reasoning_effort, max_tokens=request.max_tokens, thinking=request.thinking_budget,
     )  # fmt: skip
-    passed = ("backend", "api_base", "concurrency", "retries", "timeout", "budget", "price", "rpm", "tpm")
-    calls = {name: getattr(request, name) for name in passed} | {"worker": request.worker}
-    return asked, o.execution(request.cache, heard_by, request.device, request.batch, request.threads, files, **calls)
+    return asked, execution(request, heard_by, files)
+
+
+def execution(request: Request, heard_by: Listening, files: dict[str, Path] | None = None) -> Execution:
+    """How a request is carried out; `files` are a local model's."""
+    passed = ("backend", "api_base", "concurrency", "retries", "timeout", "budget", "price", "rpm", "tpm", "worker")
+    calls = {name: getattr(request, name) for name in passed}
+    return o.execution(request.cache, heard_by, request.device, request.batch, request.threads, files, **calls)
 
 
 def _spec(
@@ -138,8 +143,6 @@ def _spec(
     wanted: dict[str, tuple[str, ...]],
     order_seed: int | None,
 ) -> RunSpec:
-    from cascade.types import PromptSpec, RunSpec
-
     slots = tuple(spec.slot for spec in heard_by.specs)
     return RunSpec(
         dataset=loaded.name,
@@ -193,7 +196,6 @@ def _session(spec: RunSpec) -> Session:
 def complain(done: Run) -> bool:
     """Say on stderr what failed in a run, a line a kind with its first message; whether anything is left to ask."""
     from cascade import asking, runs
-    from cascade.types import Failure
 
     if not asking.remaining(done.path, done.items, done.spec.llm.samples):
         return False

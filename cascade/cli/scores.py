@@ -7,10 +7,15 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from cascade.cli import options as o
+from cascade.table import words
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from cascade.families import Member
     from cascade.marking import Unread
+    from cascade.reproducing import Beside
     from cascade.scoring import ScorerResult, Summary
     from cascade.stats import Rate
 
@@ -22,17 +27,13 @@ def show(summary: Summary, form: str, *, first: bool = True, unread: Sequence[Un
     """
     if form == "json":
         from cascade.codec import to_json
-        from cascade.jsonl import dumps
 
-        listed = {} if unread is None else {"unread": to_json(unread)}
-        typer.echo(dumps({**to_json(summary), **listed}))
+        o.echo_json({**to_json(summary), **({} if unread is None else {"unread": unread})})
         return
-    from cascade.table import render, words
-
-    rows = {"table": _people, "csv": _machines}.get(form, _paper)(summary)
+    rows = _machines(summary) if form == "csv" else _rows(summary, nested=form == "table")
     if form == "table":
         typer.echo(_title(summary))
-    text = render(rows[0], rows[1:], "text" if form == "table" else form)
+    text = o.drawn(rows, form)
     typer.echo(text if first or form != "csv" else text.partition("\n")[2], nl=False)
     if form == "table":
         typer.echo(_legend(summary))
@@ -68,22 +69,28 @@ def _legend(summary: Summary) -> str:
     return "\n".join(lines)
 
 
-def _people(summary: Summary) -> list[list[str]]:
-    rows = [["", "n", *(head for name in summary.scores for head in (name, "95 %"))]]
-    by_chance = [part for name in summary.scores for part in (percent(summary.chance[name]), "")]
-    rows.append(_row(_whole(summary), summary.n, list(summary.scores.values())))
+def _rows(summary: Summary, *, nested: bool) -> list[list[str]]:
+    """A row a value of a tag; `nested` groups them under the tag, otherwise each says its tag, under the run's name."""
+    rows = [
+        ["" if nested else Path(summary.run).name, "n", *(head for name in summary.scores for head in (name, "95 %"))]
+    ]
+    whole = f"all: vote of {summary.samples}" if summary.samples > 1 else "all"
+    rows.append(_row(whole, summary.n, list(summary.scores.values())))
     rows += [_row(name, rates[0].n, rates) for name, rates in _sampled(summary)]
-    rows.append(["chance", "", *by_chance])
+    rows.append(["chance", "", *(part for name in summary.scores for part in (percent(summary.chance[name]), ""))])
+    empty = [""] * len(rows[0])
+    if not nested:
+        rows += [[name, str(count), *empty[2:]] for name, count in _unanswered(summary).items()]
     for tag, value, rates in _breakdown(summary):
-        if value is None:
-            rows.append([tag, *[""] * (len(rows[0]) - 1)])
-        else:
-            rows.append(_row(f"  {value}", rates[0].n, rates))
+        if value is not None:
+            rows.append(_row(f"  {value}" if nested else f"{tag}: {value}", rates[0].n, rates))
+        elif nested:
+            rows.append([tag, *empty[1:]])
     return rows
 
 
-def _whole(summary: Summary) -> str:
-    return f"all: vote of {summary.samples}" if summary.samples > 1 else "all"
+def _unanswered(summary: Summary) -> dict[str, int]:
+    return {"failed": summary.failed, "unread": summary.unparsed}
 
 
 def _sampled(summary: Summary) -> list[tuple[str, list[Rate]]]:
@@ -94,20 +101,6 @@ def _sampled(summary: Summary) -> list[tuple[str, list[Rate]]]:
     rows = [(name, [result.pass_at[k] for result in results]) for k, name in named.items()]
     places = first.by_gold_position if summary.shuffled else {}
     return rows + [(f"gold at {place}", [result.by_gold_position[place] for result in results]) for place in places]
-
-
-def _paper(summary: Summary) -> list[list[str]]:
-    """One table without groups, under the run's name, each row saying which tag it is of."""
-    rows = [[Path(summary.run).name, "n", *(head for name in summary.scores for head in (name, "95 %"))]]
-    rows.append(_row(_whole(summary), summary.n, list(summary.scores.values())))
-    rows += [_row(name, rates[0].n, rates) for name, rates in _sampled(summary)]
-    rows.append(["chance", "", *(part for name in summary.scores for part in (percent(summary.chance[name]), ""))])
-    unanswered = {"failed": summary.failed, "unread": summary.unparsed}
-    rows += [[name, str(count), *[""] * (len(rows[0]) - 2)] for name, count in unanswered.items()]
-    rows += [
-        _row(f"{tag}: {value}", rates[0].n, rates) for tag, value, rates in _breakdown(summary) if value is not None
-    ]
-    return rows
 
 
 def _row(name: str, n: int, rates: list[Rate] | list[ScorerResult]) -> list[str]:
@@ -121,8 +114,8 @@ def _machines(summary: Summary) -> list[list[str]]:
     rows += [[summary.run, name, "", str(rates[0].n), *_shares(rates)] for name, rates in _sampled(summary)]
     by_chance = [part for name in summary.scores for part in (repr(summary.chance[name]), "", "")]
     rows.append([summary.run, "chance", "", str(summary.n), *by_chance])
-    unanswered = {"failed": summary.failed, "unread": summary.unparsed}
-    rows += [[summary.run, name, "", str(count), *[""] * len(by_chance)] for name, count in unanswered.items()]
+    empty = [""] * len(by_chance)
+    rows += [[summary.run, name, "", str(count), *empty] for name, count in _unanswered(summary).items()]
     for tag, value, rates in _breakdown(summary):
         if value is not None:
             rows.append([summary.run, tag, value, str(rates[0].n), *_shares(rates)])
@@ -147,7 +140,7 @@ def percent(share: float) -> str:
     return f"{100 * share:.2f}"
 
 
-def interval(rate: Rate | ScorerResult) -> str:
+def interval(rate: Rate | ScorerResult | Member | Beside) -> str:
     """Its 95 % interval in per cent."""
     return f"{100 * rate.ci95[0]:.1f}-{100 * rate.ci95[1]:.1f}"
 

@@ -10,11 +10,6 @@ import typer
 from cascade.cli import options as o
 
 
-def register(app: typer.Typer) -> None:
-    """Add this command."""
-    app.command()(merge)
-
-
 def merge(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN…", help="Run directories of one identity: shards, say.")],
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="The run directory to write.")],

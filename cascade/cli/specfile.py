@@ -87,7 +87,8 @@ def _typed(value: Any, repeated: bool, place: str) -> Any:
     if repeated:
         return _pairs(value, place)
     if isinstance(value, dict | list):
-        entries = [f"{slot}={engine}" for slot, engine in _pairs_of(value, place)] if isinstance(value, dict) else value
+        pairs = value.items() if isinstance(value, dict) else ()
+        entries = [f"{slot}={_plain(engine, place)}" for slot, engine in pairs] or value
         return ",".join(_plain(entry, place) for entry in entries)
     return _plain(value, place)
 
@@ -117,10 +118,6 @@ def _dotted(value: Any) -> Any:
 
 def _several(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [value]
-
-
-def _pairs_of(value: Mapping[Any, Any], place: str) -> list[tuple[str, str]]:
-    return [(str(slot), _plain(engine, place)) for slot, engine in value.items()]
 
 
 def _json(value: Any) -> str:

@@ -49,10 +49,11 @@ def _content(path: Path) -> bytes:
 def _items(content: bytes, path: Path) -> list[Item]:
     items: dict[str, Item] = {}
     problems: list[str] = []
-    for number, line in _lines(content):
+    for number, line in lines(content):
         try:
-            item = item_of(_row(line))
-            _new(item, items)
+            item = item_of(row(line))
+            if item.id in items:
+                raise ValueError(f"the id {item.id!r} stands twice")
             items[item.id] = item
         except ValueError as error:
             problems.append(f"{path}:{number}: {error}")
@@ -64,26 +65,22 @@ def _items(content: bytes, path: Path) -> list[Item]:
     return list(items.values())
 
 
-def _lines(content: bytes) -> Iterator[tuple[int, bytes]]:
+def lines(content: bytes) -> Iterator[tuple[int, bytes]]:
     """Numbered lines that are not blank, without a byte order mark."""
     for number, line in enumerate(content.removeprefix(b"\xef\xbb\xbf").split(b"\n"), 1):
         if line.strip():
             yield number, line
 
 
-def _row(line: bytes) -> Mapping[str, Any]:
+def row(line: bytes) -> dict[str, Any]:
+    """The object that a line holds. Raises ValueError with the reason where it holds none."""
     try:
-        row = json.loads(line)
+        found = json.loads(line)
     except (ValueError, RecursionError) as error:
         raise ValueError(f"not JSON ({error})") from error
-    if not isinstance(row, dict):
-        raise ValueError(f"an object is needed, not {type(row).__name__}")
-    return row
-
-
-def _new(item: Item, items: Mapping[str, Item]) -> None:
-    if item.id in items:
-        raise ValueError(f"the id {item.id!r} stands twice")
+    if not isinstance(found, dict):
+        raise ValueError(f"an object is needed, not {type(found).__name__}")
+    return found
 
 
 def item_of(row: Mapping[str, Any], *, absolute: bool = True, gold_listed: bool = True) -> Item:

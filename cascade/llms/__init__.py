@@ -12,7 +12,7 @@ from typing import Any
 
 from cascade.budget import Purse, paid
 from cascade.errors import MissingExtra, ProviderStop, ReplyError, UserError
-from cascade.llms import fake, keys, local, prices
+from cascade.llms import fake, keys, litellm, local, prices
 from cascade.llms.pacing import Gate, paced
 from cascade.llms.prices import Price
 from cascade.llms.redaction import holds_secret, redact
@@ -96,8 +96,6 @@ def check_access(spec: LLMSpec, execution: Execution, option: str = "--llm") -> 
         return
     if keys.provider(spec.model) and not keys.missing(spec.model):
         return
-    from cascade.llms import litellm
-
     # litellm takes seconds to import, knows every name, and reads a .env file, where a key may be.
     litellm.place(spec.model, asked=f"{option} {spec.model}")
     if variable := keys.missing(spec.model):
@@ -115,8 +113,6 @@ def counter(model: str) -> tuple[Callable[[Prompt], int], str]:
     """What counts a prompt's tokens, and how it does."""
     if model == "fake":
         return lambda prompt: 0, "fake"
-    from cascade.llms import litellm
-
     return litellm.count_tokens, "cl100k_base (other tokenizers differ by some per cent)"
 
 
@@ -129,8 +125,6 @@ async def connect(spec: LLMSpec, execution: Execution, option: str = "--llm") ->
     if spec.model == "fake":
         yield fake.complete
         return
-    from cascade.llms import litellm
-
     if not is_local(spec.model):
         name = f"{option} {spec.model}"
         async with litellm.client(spec.model, execution.api_base, None, execution.timeout, name) as llm:

@@ -20,7 +20,7 @@ refused alike, while later it is one odd item.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -74,12 +74,14 @@ def _stopping(error: Any, litellm: Any, status: int, codes: set[str], keyless: s
 
 def _behind(error: BaseException, kinds: type[BaseException] | tuple[type[BaseException], ...]) -> bool:
     """Whether the error, or one that it arose from, is of a kind."""
-    link: BaseException | None = error
-    while link is not None:
-        if isinstance(link, kinds):
-            return True
-        link = link.__cause__ or link.__context__
-    return False
+    return any(isinstance(link, kinds) for link in _chain(error))
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """The error, the one that it arose from, and so on."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
 
 
 def _kind(error: Any, status: int) -> str:
@@ -103,14 +105,8 @@ def _words(error: Any) -> str:
 
 def _codes(error: Any) -> set[str]:
     """The provider's own names for what went wrong, on the error or on one that it arose from."""
-    codes: set[str] = set()
-    link: BaseException | None = error
-    while link is not None:
-        body = getattr(link, "body", None)
-        if isinstance(body, Mapping):
-            codes |= {str(body.get(name)) for name in ("code", "type")}
-        link = link.__cause__ or link.__context__
-    return codes
+    bodies = [getattr(link, "body", None) for link in _chain(error)]
+    return {str(body.get(name)) for body in bodies if isinstance(body, Mapping) for name in ("code", "type")}
 
 
 def _hint(said: str) -> str:

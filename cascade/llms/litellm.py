@@ -106,11 +106,13 @@ class _Door:
 
     async def call(self, function: Callable[..., Awaitable[Any]], **params: Any) -> Any:
         """What the library's function returns. Raises ProviderStop, ReplyError or Transient, as `faults` has it."""
+        import openai  # litellm's exceptions derive from its
+
         try:
             reply = await asyncio.wait_for(function(**self.sent, **params), self.timeout)
         except asyncio.TimeoutError:
             raise Transient("timeout", f"no whole reply within {self.timeout:g} s") from None
-        except _openai().OpenAIError as error:
+        except openai.OpenAIError as error:
             why = faults.classified(error, _library(), self.asked, accepted=self._accepted, keyless=self._keyless)
             if isinstance(why, Transient) and why.kind == "connection" and self.host:
                 raise Transient(why.kind, f"{self.host}: {why}") from None
@@ -195,13 +197,6 @@ async def _connections() -> AsyncIterator[None]:
         litellm.aclient_session = None
         await litellm.close_litellm_async_clients()
         litellm.in_memory_llm_clients_cache.flush_cache()
-
-
-def _openai() -> ModuleType:
-    """The package whose exceptions litellm's derive from."""
-    import openai
-
-    return openai
 
 
 def place(model: str, api_base: str | None = None, asked: str = "") -> tuple[str, str]:

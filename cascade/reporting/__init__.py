@@ -15,13 +15,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from cascade.reporting import clips, loading, tables, telling
+from cascade.reporting import page as made
+
 FORMATS = ("html", "md")
 
 
 def markdown(sources: Sequence[Path]) -> str:
     """The report of these runs as Markdown. Raises RunError or UserError for what is no run, or cannot be paired."""
-    from cascade.reporting import loading, tables, telling
-
     told = loading.load(sources)
     return tables.text(told, telling.facts(told))
 
@@ -31,9 +32,6 @@ def html(sources: Sequence[Path], page: Path, *, embed_audio: bool = False) -> s
 
     Raises RunError or UserError for what is no run, or cannot be paired, MissingExtra where a package is not here.
     """
-    from cascade.reporting import clips, loading, telling
-    from cascade.reporting import page as made
-
     told = loading.load(sources)
     heard = clips.tell(told.main.run.items, told.main.run.manifest.audio_root, page, embed=embed_audio)
     places = {name: place for place, name in enumerate(heard)}

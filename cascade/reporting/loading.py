@@ -120,18 +120,16 @@ def _directories(source: Path) -> list[Path]:
         raise UserError(
             f"{source} is a file: a report is made from run directories; `cascade score {source}` scores it"
         )
+    if not source.is_dir():
+        raise RunError(f"{source}: there is no such run directory; `ls runs` shows those of `cascade run`")
     return [source]
 
 
 def _entries(paths: Sequence[Path]) -> list[Entry]:
-    judged = [marking.judged(path) if path.is_dir() else _missing(path) for path in paths]
+    judged = [marking.judged(path) for path in paths]
     specs = [one.spec for one in judged if one.spec]
     names = _names(specs, paths)
     return [_entry(path, name, one) for path, name, one in zip(paths, names, judged, strict=True)]
-
-
-def _missing(path: Path) -> Judged:
-    raise RunError(f"{path}: there is no such run directory; `ls runs` shows those of `cascade run`")
 
 
 def _entry(path: Path, name: str, judged: Judged) -> Entry:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
+from cascade.comparing import whole
 from cascade.errors import MissingExtra
 from cascade.reporting import pictures, records
 from cascade.reporting.loading import Told
@@ -132,8 +133,6 @@ def _pictures(told: Told) -> dict[str, pictures.Picture]:
 
 def _against(told: Told) -> list[dict[str, Any]]:
     """Main beside each other run: over all items as one picture's rows, and by modality and layer."""
-    from cascade.comparing import whole
-
     rows = [(one.name, whole(found)) for one, found in zip(told.others, told.against, strict=True)]
     drawn = pictures.differences("", rows)
     return [

@@ -130,10 +130,10 @@ def _others(told: Told, tag: str, value: str) -> list[Mark]:
 # Differences
 
 
-def differences(title: str, rows: Iterable[tuple[str, Paired]], key: str = "") -> Picture:
-    """Paired differences around zero, all on one axis that holds their intervals."""
+def differences(title: str, rows: Iterable[tuple[str, Paired]], key: str = "", span: float = 0.0) -> Picture:
+    """Paired differences around zero, on an axis to ±`span`; without one it is as long as their intervals need."""
     found = list(rows)
-    span = _span(paired for _, paired in found)
+    span = span or _span(paired for _, paired in found)
     drawn = [
         Row(
             label=label,
@@ -174,21 +174,7 @@ def adds(told: Told) -> list[Picture]:
     every = [paired for values in found.values() for paired in values.values()]
     span = _span(every)
     return [
-        Picture(
-            title=slot,
-            ticks=ticks(span),
-            rows=[
-                Row(
-                    label=group or "all",
-                    n=paired.n,
-                    marks=[difference(paired, span)],
-                    figure=signed(paired.difference),
-                    beside=signed_interval(paired.ci95),
-                    find={"modality": group} if group else {},
-                )
-                for group, paired in values.items()
-            ],
-        )
+        differences(slot, [(group or "all", paired) for group, paired in values.items()], "modality", span)
         for slot, values in found.items()
     ]
 
