@@ -103,7 +103,8 @@ def _marked(stretch: Stretch, choices: Sequence[str]) -> Reading:
 
 def _read(segment: str, choices: Sequence[str], *, free: bool) -> Reading:
     """What the segment names. `free` is a whole reply without a marker, in which common words name nothing."""
-    segment = _LATEX_TEXT.sub(r"\1", segment.replace("~", " ") if "\\" in segment else segment).strip()
+    segment = _LATEX_TEXT.sub(r"\1", segment.replace("~", " ") if "\\" in segment else segment)
+    segment = segment.lstrip(": \t\r\n").rstrip()
     if (found := same(segment, choices)) is not None:
         rough = _ROUGH.match(segment) and segment not in choices
         return Reading(named=found, how="text", refused="not exactly" if rough else "")
