@@ -11,10 +11,11 @@ The order of the rules:
    plan or be cut.
 
 What is read names a choice by its text, by its label (A, B, … or 1, 2, …, in the order shown), or by both. Choices
-that are denied beside another one ("a cello, not a violin") or stand in an explanation ("because …") are set aside.
-It is no answer if it names two different choices, if a label and a text disagree, if the choice is negated or refused,
-or if a label could also be the beginning of another choice. Precision comes before recall: an unread reply is counted,
-an invented answer is a lie.
+that are denied beside another one ("a cello, not a violin") or stand in an explanation ("because …") are set aside, and
+what is weighed in turn ("Korea: no evidence", "option B suggests …") is not named. It is no answer if it names two
+different choices, if a label and a text disagree, if the choice is negated or refused, or if a label could also be the
+beginning or a word of another choice. Precision comes before recall: an unread reply is counted, an invented answer is
+a lie.
 """
 
 from __future__ import annotations
@@ -23,9 +24,10 @@ import re
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import islice
 
 from cascade.denial import explained, negates, refuses, undone, unfinished
-from cascade.labels import begins_other, labelled, leading, lists, lone, without_denied
+from cascade.labels import labelled, leading, lists, lone, stands_for_other, without_denied
 from cascade.markers import Stretch, stretches, without_thoughts
 from cascade.mentions import SHORT, Reading, led, mentioned, stray_label
 from cascade.types import Choice
@@ -34,9 +36,15 @@ from cascade.wording import core, nearly, same, spans, without
 _LONGEST = 20_000  # characters of a reply without a marker: what is longer is no answer
 _LATEX_TEXT = re.compile(r"\\(?:text|textbf|textit|mathrm|mathbf|boxed)\s*\{([^{}]*)\}")
 _EMPHASIS = re.compile(r"[*_`~\"“”\[\]$✅✔☑👉\ufe0f\u200b]+")
-_LETTER_FIELD = re.compile(r'"(?:\w+_)?(?:letter|label)"\s*:\s*"([A-Z])"')
+_PAIRED_FIELD = re.compile(r'"(?:\w+_)?(?:letter|label|text)"\s*:\s*"([^"\n]{1,300})"')
 _COLON = re.compile(r"\W*\w{1,2}\W{0,2}:")
 _ROUGH = re.compile(r"[~<>≤≥±≈]\s*\d[^<>]*$")
+# "Choice B, that …, is contradicted", "Korea, a country that …, has …": what begins the sentence is weighed in it.
+_WEIGHED = re.compile(
+    r"^[^.!?\n]{0,300}?[,)][\"'”*_]{0,3}\s+(?:\w+ly\s+)?(?!(?:as|this|its|his|thus|yes|perhaps|always|unless|sounds)\b)"
+    r"(?:is|was|are|were|has|\w{4,}(?<!s)s)\s",
+    re.IGNORECASE,
+)
 _FILLER = re.compile(
     r"[^\w?？؟]*(?:\b(?:the|an?|is|it|as|in|fact|really|definitely|probably|perhaps|maybe|most|likely|then|instead|i|think"
     r"|believe|guess|would|say|s|should|must|be|that|so|thus|therefore|hence)\b[^\w?？؟]*)*",
@@ -89,8 +97,8 @@ def _contradicted(said: str, named: frozenset[int], choices: Sequence[str]) -> b
     last = _plain(said.rsplit("\n", 1)[-1][:SHORT], choices)
     if last and not last.named & named:
         return True
-    fields = (labelled(letter, choices) for letter in _LETTER_FIELD.findall(said))
-    return any(index is not None and index not in named for index in fields)
+    fields = (_plain(field, choices) for field in islice(_PAIRED_FIELD.findall(said), 50))
+    return any(field and not field.named & named for field in fields)
 
 
 def _marked(stretch: Stretch, choices: Sequence[str]) -> Reading:
@@ -112,6 +120,8 @@ def _read(segment: str, choices: Sequence[str], *, free: bool) -> Reading:
         return plain
     bare = _bare(segment)
     label, rest = leading(bare)
+    if free and (label or led(segment, choices)) and _WEIGHED.match(explained(segment)[0]):
+        return Reading(refused="only in passing")
     if (index := labelled(label, choices)) is not None:
         if free and _COLON.match(bare) and core(rest) and not same(rest, choices):
             return Reading(refused="no choice named")  # "B: service unavailable".
@@ -141,7 +151,9 @@ def _plain(text: str, choices: Sequence[str]) -> Reading | None:
     label, rest = leading(_bare(text))
     if label and not core(rest):
         index = labelled(label, choices)
-        return None if index is None or begins_other(label, index, choices) else Reading(frozenset({index}), "label")
+        if index is None or stands_for_other(label, index, choices):
+            return None
+        return Reading(frozenset({index}), "label")
     found_spans = spans(text, choices)
     named = frozenset(index for index, _, _ in found_spans)
     left = without(text, [(start, end) for _, start, end in found_spans])
@@ -188,7 +200,7 @@ def _with_label(index: int, rest: str, label: str, choices: Sequence[str], *, fr
         return Reading(refused="no choice named")  # The first line of a list or a story.
     if doubt := _doubt(rest, choices, index):
         return Reading(refused=doubt)
-    if begins_other(label, index, choices):
+    if stands_for_other(label, index, choices):
         return Reading(refused="label or text")
     return Reading(named=frozenset({index}), how="label")
 
