@@ -37,7 +37,8 @@ _NEGATION = re.compile(rf"{_ENGLISH}|{_FOREIGN}", re.IGNORECASE)
 _ELSEWHERE = re.compile(_FOREIGN, re.IGNORECASE)
 _DENIED_AFTER = re.compile(
     r"""^[^.!?？؟\n]{0,80}[?？؟]"""
-    r"""|^["'”’*_`)\s]*(?:(?:is|was|are|were|seems|can be|could be|would be)\s+)?(?:\w+ly\s+)?"""
+    r"""|^["'”’*_`)\s]*(?:[,;]?\s*(?:but|though|yet)\s+(?:it|this|that)\s+)?"""
+    r"(?:(?:is|was|are|were|seems|can be|could be|would be)\s+)?(?:\w+ly\s+)?"
     r"(?:(?:not|wrong|incorrect|false|unlikely|too|absent|missing|out)\b|ruled out|excluded|eliminated"
     r"|less (?:so|likely)|(?:is|does|did|do|was|are|were)n['’]t|(?:does|do|did|has|have|had|could|would|should) not\b"
     r"|can(?:no|['’])t|fails?\b|lacks?\b|never\b|[❌✗✘✖🚫👎])",
