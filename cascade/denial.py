@@ -37,12 +37,20 @@ _NEGATION = re.compile(rf"{_ENGLISH}|{_FOREIGN}", re.IGNORECASE)
 _ELSEWHERE = re.compile(_FOREIGN, re.IGNORECASE)
 _DENIED_AFTER = re.compile(
     r"""^[^.!?？؟\n]{0,80}[?？؟]"""
-    r"""|^["'”’*_`)\s]*(?:(?:is|was|are|were|seems|can be|could be|would be)\s+)?(?:\w+ly\s+)?"""
+    r"""|^["'”’*_`)\s]*(?:[,;]?\s*(?:but|though|yet)\s+(?:it|this|that)\s+)?"""
+    r"(?:(?:is|was|are|were|seems|can be|could be|would be)\s+)?(?:\w+ly\s+)?"
     r"(?:(?:not|wrong|incorrect|false|unlikely|too|absent|missing|out)\b|ruled out|excluded|eliminated"
     r"|less (?:so|likely)|(?:is|does|did|do|was|are|were)n['’]t|(?:does|do|did|has|have|had|could|would|should) not\b"
     r"|can(?:no|['’])t|fails?\b|lacks?\b|never\b|[❌✗✘✖🚫👎])",
     re.IGNORECASE,
 )
+# What a sentence lacks goes on over commas until it turns: "no bells, organ or hymns that would suggest a church".
+_LACKING = re.compile(
+    r"\b(?:no\s+\w|without|absence|neither|lacks?\b)(?!.*(?:[;:—]|\b(?:but|so)\b"
+    r"|,\s*(?:thus|hence|therefore|which|and|it|this|that|i|making|suggesting)\b))",
+    re.IGNORECASE,
+)
+_SENTENCE_END = re.compile(r"[.!?](?=\s)|[\n。！？]")
 _COMPARED = re.compile(
     r"\b(?:than|at least|at most|up to|less|similar to|compared (?:to|with)|instead of|versus|vs\.?"
     r"|minus|half)\s+(?:the\s+|an?\s+)?[\"'“‘*_(]*$",
@@ -73,7 +81,8 @@ _REFUSAL = re.compile(
 # "No, he cannot." answers; "No, I cannot tell." does not.
 _HELPLESS = re.compile(
     r"\b(?:I|we)\s+(?:can(?:not|['’]t| not)|could(?:n['’]t| not)|am (?:unable|not)|do(?:n['’]t| not)|have no)\b"
-    r"|\b(?:unable|impossible|hard|difficult|able) to (?:tell|say|determine|know|decide|answer)\b|\bnot sure\b"
+    r"|\b(?:unable|impossible|hard|difficult|able) to (?:tell|say|determine|know|decide|answer)\b"
+    r"|\bnot (?:sure|given|provided|stated|specified)\b"
     r"|\bplease\b|\blet (?:me|us)\b(?! know)|\blet['’]s\b|\bI(?: can|['’]ll| will) (?:help|assist)"
     r"|\bI(?:['’]d| would) be (?:happy|glad)"
     r"|\b(?:cannot|can['’]t) be (?:determined|answered|told)\b|\bno lo sé\b|\bno sé\b|\bnon lo so\b",
@@ -101,7 +110,7 @@ _PRESENTED = re.compile(
     r"|sounds? like|points to|suggests?|indicates?|so|thus|hence|therefore|choose|pick|guess|i['’]d say"
     r"|ist|est|es|è|é|entend|oye|escucha|siente|höre[nt]?|hört|это|слыш\w+)[,:]?|听到|听见|听出|是|は|가|는|은|[هو]\s)"
     r"[ \"'“‘«「*_(]*(?:(?:clearly|definitely|probably|surely|certainly|most|likely|the|an?|really|just|only"
-    r"|recorded|set"
+    r"|recorded|set|in|on|at|of"
     r"|located|coming|die|der|das|ein|eine|la|le|el|un|une|una|il)\b[ \"'“‘«「*_(]*){0,4}$"
     r"|\b(?:takes? place|happens?|moves?|goes|travels?|recorded|comes?|playing|plays)\s+(?:the|an?)?\s*$",
     re.IGNORECASE,
@@ -112,7 +121,7 @@ _OPENS = re.compile(
 _CONFIRMED = re.compile(
     r"""^["'”’»」)\]*_}]*\s*(?:$|[.,!<|}。！]|[-–—(]|\s?(?:is|fits|seems|it is|wins|sounds)"""
     r"""\s+(?:\w+ly\s+)?(?:it|the)?\s*"""
-    r"(?:correct|right|best|most|answer|only|clear|plausible|$|[.!]))",
+    r"(?:correct|right|best|most(?! \w+ly\b)|answer|only|clear|plausible(?=[.,])|$|[.!]))",
     re.IGNORECASE,
 )
 # "adult female voice" does not say "adult", "the second speaker's" not "the second speaker".
@@ -177,9 +186,9 @@ def denied_part(segment: str, start: int, end: int, *, number: bool) -> tuple[in
     for form in (_COMPARED, *([_BOUND] if number else ())):
         if found := form.search(before):
             return start - len(before) + found.start(), end
-    clause = CLAUSE_END.split(before)[-1]
-    if found := _NEGATION.search(clause):
-        return start - len(clause) + found.start(), end
+    for part, form in ((CLAUSE_END.split(before)[-1], _NEGATION), (_SENTENCE_END.split(before)[-1], _LACKING)):
+        if found := form.search(part):
+            return start - len(part) + found.start(), end
     found = _DENIED_AFTER.match(after) or _FREE_OF.match(after)
     return (start, end + found.end()) if found else None
 

@@ -10,19 +10,23 @@ from cascade.wording import CJK, core, is_number, tokens
 _COPULA = r"(?:です|だ|입니다|이다|[。！])"
 _LABEL = (
     rf"(?:\(([A-Za-z]|\d{{1,2}})\)|([A-Za-z]|\d{{1,2}})"
-    rf"(?=[).:,，](?:\s|$)|[、．：，]|{_COPULA}|\s*$|\s+[-–—=→]+>?\s|\s+(?:because|since)\b))"
+    rf"(?=[).:,，](?:\s|$)|[、．：，]|\s*{_COPULA}|\s*$|\s+[-–—=→]+>?\s|\s+(?:because|since)\b))"
 )
 _LEADING = re.compile(
-    rf"^(?:(?i:option|choice|answer|letter|opción|选项)\s*:?\s+|选项|#)?{_LABEL}[).:、,，．：]?\s*[-–—:=→]*>?\s*"
+    rf"^(?:(?i:option|choice|answer|letter|opción|选项)\s*:?\s+|选项|#|(?i:la|le|die)\s+(?=[A-Z]\W*$))?{_LABEL}[).:、,，．：]?\s*[-–—:=→]*>?\s*"
 )
 _SAID_OF = (
     r"(?:is|was|fits|seems|must be|would be)\s+(?:\w+ly\s+)?(?:the\s+)?(?:only\s+)?"
     r"(?:correct|right|best|answer|it\b|most)"
 )
 _INNER = re.compile(
-    rf"\(([A-Za-z])\)|\b(?i:option|choice|letter|number)\s+\(?([A-Z]|\d{{1,2}})\b(?!['’])|\b([A-Z])(?=\s+{_SAID_OF})"
+    rf"\(([A-Za-z])\)|\b(?i:option|choice|letter|number)\s+\(?([A-Z]|\d{{1,2}})(?=\W*$|[\W_]{{0,3}}(?:[.,;:!?\n(]|\s[-–—])"
+    rf"|\)?[*_]*\s+(?:because|since|as|for|{_SAID_OF}))|\b([A-Z])(?=\s+{_SAID_OF})"
     r"|(?:\b(?i:it['’]s|it\s+is|be|say|choose|pick|guess|maybe|probably|perhaps|hence|thus|therefore)\b,?\s+)"
     r"([A-Z])(?=[.!)]*\s*$)"
+)
+_WEIGHED = re.compile(
+    r"\b(?i:option|choice)\s+\(?[A-Z]\)?[*_]*\s+(?:\w+ly\s+)?(?!sounds|seems|fits)\w+(?<!s)s\s(?<!\bis\s)"
 )
 _ORDINAL = re.compile(r"\b(first|second|third|fourth|fifth)\s+(?:option|choice|answer|one)\b", re.IGNORECASE)
 _ORDER = {word: str(place) for place, word in enumerate(("first", "second", "third", "fourth", "fifth"), 1)}
@@ -50,9 +54,13 @@ def labelled(label: str, choices: Sequence[str]) -> int | None:
     return index if 0 <= index < len(choices) else None
 
 
-def begins_other(label: str, index: int, choices: Sequence[str]) -> bool:
-    """Whether another choice begins with the letter, which then may be its text cut short."""
-    return any(other != index and tokens(choice)[:1] == [label.lower()] for other, choice in enumerate(choices))
+def stands_for_other(label: str, index: int, choices: Sequence[str]) -> bool:
+    """Whether another choice begins with the letter, or holds it as a word, and may be what it is short for."""
+    word = re.compile(rf"(?<![^\W_]){label.upper()}(?![^\W\d_])")
+    return any(
+        other != index and (tokens(choice)[:1] == [label.lower()] or (label.isalpha() and word.search(choice)))
+        for other, choice in enumerate(choices)
+    )
 
 
 def inner(segment: str, choices: Sequence[str], *, free: bool) -> frozenset[int]:
@@ -60,7 +68,12 @@ def inner(segment: str, choices: Sequence[str], *, free: bool) -> frozenset[int]
     said = [next(filter(None, match.groups())) for match in _INNER.finditer(segment)]
     said += [] if free else [_ORDER[match[1].lower()] for match in _ORDINAL.finditer(segment)]
     found = ((label, labelled(label, choices)) for label in said)
-    return frozenset(i for label, i in found if i is not None and not begins_other(label, i, choices))
+    return frozenset(i for label, i in found if i is not None and not stands_for_other(label, i, choices))
+
+
+def weighed(text: str) -> bool:
+    """Whether the text tells what an option would mean, as it does of each in turn: "option A suggests a bathroom"."""
+    return bool(_WEIGHED.search(text))
 
 
 def lone(text: str, choices: Sequence[str]) -> frozenset[int | None]:

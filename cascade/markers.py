@@ -40,8 +40,9 @@ _STATED = re.compile(rf"{_NOUN}{_AFTER_NOUN}{_CLOSING}(?:\([^()\n]{{0,80}}\){_CL
 _VERB = r"\s(?:is|would be|should be|must be|has to be)\b"
 _PROSE = re.compile(
     rf"\banswer\b(?: (?:to|for|of) [^.:\n]{{1,80}}?)?{_CLOSING}{_VERB}"
-    rf"|\b(?:best|correct|right|final|my|the|likely|likeliest) (?:choice|option|one)\b{_CLOSING}{_VERB}"
-    r"|(?:答案|正解|答え)(?:是|为|は)|(?:정답|답)[은는이]|[我应该当就故]选(?:择|项)?(?:是|为)?|^\W*选择?(?=\W*[A-Z]\b)"
+    r"|\b(?:best|correct|right|final|my|the|likely|likeliest|most (?:likely|plausible|probable|fitting|suitable))"
+    rf" (?:choice|option|one)\b{_CLOSING}{_VERB}"
+    r"|(?:答案|正解|答え)(?:是|为|は)|(?:정답|답)[은는이]|[我应该当就故]选(?:择|项)?(?:是|为)?|选择?(?=\W*[A-Z](?![A-Za-z]))"
     r"|\b(?:antwort|lösung)\s(?:ist|lautet)\b:?|\bответ\s*[—–-]|\bالإجابة (?:الصحيحة )?هي|\bالجواب (?:الصحيح )?هو"
     r"|\b(?:respuesta|r[ée]ponse|risposta|resposta)"
     r"(?: (?:correct[ae]|corretta|correta|final[e]?|exacte))?\s(?:es|est|è|é)\b"
@@ -144,7 +145,7 @@ def _line(said: str, start: int) -> str:
     while start < len(said):
         end = said.find("\n", start) % (len(said) + 1)
         line = said[start : min(end, start + _LONGEST)]
-        if any(char.isalnum() for char in line) or line.strip(" \t\r\"'*_`~"):
+        if any(char.isalnum() for char in line) or line.strip(" \t\r\"'*_`~:"):
             return line
         start = end + 1
     return ""

@@ -20,7 +20,7 @@ from cascade.denial import (
     stands_alone,
     unfinished,
 )
-from cascade.labels import inner, lone
+from cascade.labels import inner, lone, weighed
 from cascade.wording import Span, core, is_number, spans, tokens, without
 
 # Words that stand in any sentence: they name a choice only as a clause of their own ("No, he does not.").
@@ -44,8 +44,9 @@ class Reading:
 
 
 def led(segment: str, choices: Sequence[str]) -> frozenset[int]:
-    """The choice that the segment begins with as a clause of its own: "No, he does not."."""
-    first = core(CLAUSE_END.split(segment[:500], maxsplit=1)[0])
+    """The choice that begins the segment as a clause of its own: "No, he does not."; before a colon it is weighed."""
+    head = CLAUSE_END.split(segment[:500], maxsplit=1)[0]
+    first = "" if segment[len(head) :].startswith(":") else core(head)
     return frozenset(index for index, choice in enumerate(choices) if first and core(choice) == first)
 
 
@@ -56,10 +57,12 @@ def mentioned(segment: str, choices: Sequence[str], *, free: bool, prose: bool =
     """
     segment = _kept(segment, choices)
     everything = spans(segment, choices)
-    telling = [span for span in everything if _telling(tokens(choices[span[0]]), free=free)]
+    telling = [span for span in everything if tells(tokens(choices[span[0]]), free=free)]
     labels = inner(segment, choices, free=free)
     first = led(segment, choices)
     texts = frozenset(index for index, _, _ in telling) | first
+    if free and prose and weighed(segment):
+        return Reading(refused="only in passing")
     if not texts | labels:
         return Reading(refused="refused" if refuses(segment) else "")
     said = {index for index, _, _ in everything} | texts | labels
@@ -145,7 +148,7 @@ def stray_label(segment: str, found: Sequence[Span], texts: frozenset[int], choi
     return bool(lone(left, choices) - texts - {None})
 
 
-def _telling(words: Sequence[str], *, free: bool) -> bool:
+def tells(words: Sequence[str], *, free: bool) -> bool:
     """Whether these words can name a choice inside a sentence: not a lone common word, in a whole reply no number."""
     word = words[0]
     if len(words) > 1:

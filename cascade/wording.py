@@ -10,8 +10,16 @@ from collections.abc import Sequence
 CJK = "\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af"
 _TOKEN = re.compile(rf"[{CJK}]|(?:(?<![^\W_])[-−])?\d+(?:[.,:]\d+)*(?![^\W_])|(?:(?![{CJK}])[^\W_])+[#♯♭]*")
 _OUTER = " \t\r\n\"'“”‘’«»「」*_`~.。,，;；:：!！()[]{}<>【】$"
+_DIGITS = dict(
+    zip(
+        ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"),
+        map(str, range(13)),
+        strict=True,
+    )
+)
+_NUMBER_WORD = re.compile(rf"\b(?:{'|'.join(_DIGITS)})\b")
 _NUMBERS = frozenset(
-    {"zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"}
+    {*_DIGITS}
     | {"once", "twice", "thrice", "first", "second", "third", "fourth", "fifth", "dozen", "hundred", "thousand"}
 )
 # A model says "the kitchen" for "In a kitchen".
@@ -48,6 +56,9 @@ def same(segment: str, choices: Sequence[str]) -> frozenset[int] | None:
             return found
     said = core(segment)
     found = frozenset(i for i, choice in enumerate(choices) if said and core(choice) == said)
+    if not found:  # Not the other way about: "3" may be the third of "Two", "Three", "Four".
+        said = _NUMBER_WORD.sub(lambda word: _DIGITS[word[0]], said)
+        found = frozenset(i for i, choice in enumerate(choices) if said and core(choice) == said)
     # Without its punctuation it may be any of the choices that differ in nothing else.
     alike = {i for i, choice in enumerate(choices) if found and tokens(choice) == tokens(said) != []}
     return found | alike or None
