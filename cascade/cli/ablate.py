@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from cascade.types import CaptionerSpec
 
 _LEGEND = """
-- all: paired difference to the full set, with a bootstrap interval; p: McNemar's exact test, Holm's correction.
-adds: the full set less the run without that source. perception: right with the benchmark's cues; reasoning: not then
-either."""
+vs all: the paired difference to the full set, with a bootstrap interval; p: McNemar's exact test, Holm's correction.
+adds: the full set less the run without that source.
+perception: right with the benchmark's cues; reasoning: wrong with them, too."""
 _KINDS = "alone,leave-one-out,blind,mismatched,oracle,shuffled"
 
 
@@ -90,7 +90,7 @@ def _oracle() -> CaptionerSpec:
 def _say_plans(jobs: list[Job]) -> None:
     """What each run would take, and all of them together."""
     from cascade import planning
-    from cascade.table import render
+    from cascade.table import shown
 
     plans = [planning.plan(job.path, job.items, job.loaded.root, job.spec, job.template, job.how) for job in jobs]
     rows = [
@@ -98,7 +98,7 @@ def _say_plans(jobs: list[Job]) -> None:
         for job, plan in zip(jobs, plans, strict=True)
     ]
     typer.echo(f"{len(jobs)} runs in {jobs[0].path.parent}\n")
-    typer.echo(render(["run", "captions to make", "calls", "tokens in"], rows))
+    typer.echo(shown(["run", "captions to make", "calls", "tokens in"], rows))
     typer.echo("\n".join(planning.lines(planning.together(plans))))
     o.note("dry run: nothing was heard, asked or written")
 
@@ -114,20 +114,20 @@ def show(found: Family, form: str) -> None:
 
         typer.echo(dumps(to_json(found)))
         return
-    from cascade.table import render
+    from cascade.table import prose, shown
 
     if form == "table":
         what = f"{found.dataset} · {found.llm.split('@')[0]} · {found.n} items, by {found.scorer}"
         typer.echo(f"{what}; chance {percent(found.chance)}\n")
     tables = [_members(found), *([] if form == "csv" else [_adds(found), _diagnosis(found)])]
-    texts = [render(rows[0], rows[1:], "text" if form == "table" else form) for rows in tables if rows]
+    texts = [shown(rows[0], rows[1:], form) for rows in tables if rows]
     typer.echo("\n".join(texts), nl=False)
     if form == "table":
-        typer.echo(_LEGEND)
+        typer.echo(prose(_LEGEND))
 
 
 def _members(found: Family) -> list[list[str]]:
-    rows = [["", "n", found.scorer, "95 %", "strict", "- all", "95 %", "p (Holm)", "failed", "unread"]]
+    rows = [["", "n", found.scorer, "95 %", "strict", "vs all", "95 %", "p (Holm)", "failed", "unread"]]
     return [*rows, *(_member(one) for one in found.members)]
 
 

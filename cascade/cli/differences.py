@@ -23,16 +23,16 @@ def show(found: Comparison, form: str, *, flips: bool = False) -> None:
     if form == "json":
         _echo_json(found)
         return
-    from cascade.table import plain, render
+    from cascade.table import plain, prose, shown
 
     if form == "table":
         typer.echo(plain(_title(found)))
     elif form == "md":
         typer.echo(plain(f"A: {_label(found.a.run)}, B: {_label(found.b.run)}\n"))
     rows = _machines(found) if form == "csv" else [_HEADER, *_people(found, headings=form == "table")]
-    typer.echo(render(rows[0], rows[1:], "text" if form == "table" else form), nl=False)
+    typer.echo(shown(rows[0], rows[1:], form), nl=False)
     if form == "table":
-        typer.echo(_legend(found))
+        typer.echo(prose(_legend(found)))
     if flips:
         typer.echo("\n" + _flipped(found.flipped, form), nl=False)
 
@@ -108,13 +108,13 @@ def _machines(found: Comparison) -> list[list[str]]:
 
 
 def _flipped(flips: tuple[Flip, ...], form: str) -> str:
-    from cascade.table import render, words
+    from cascade.table import shown, words
 
     rows = [[one.item, one.right.upper(), one.answer, one.a or "(none)", one.b or "(none)"] for one in flips]
     if not rows:
         return "No item is right in only one of the two.\n"
     header = ["item", "right", "answer", "A", "B"]
-    return words(header, rows) if form == "table" else render(header, rows, form)
+    return words(header, rows) if form == "table" else shown(header, rows, form)
 
 
 def show_matrix(found: Matrix, form: str) -> None:
@@ -122,7 +122,7 @@ def show_matrix(found: Matrix, form: str) -> None:
     if form == "json":
         _echo_json(found)
         return
-    from cascade.table import plain, render
+    from cascade.table import plain, prose, shown
 
     names = [str(place + 1) for place in range(len(found.runs))]
     if form == "table":
@@ -131,9 +131,9 @@ def show_matrix(found: Matrix, form: str) -> None:
         [f"{name} {_label(side.run)}", percent(side.accuracy), *_cells(found, place)]
         for place, (name, side) in enumerate(zip(names, found.runs, strict=True))
     ]
-    typer.echo(plain(render(["", found.scorer, *names], rows, "text" if form == "table" else form)), nl=False)
+    typer.echo(plain(shown(["", found.scorer, *names], rows, form)), nl=False)
     if form == "table":
-        typer.echo("\n*: p < 0.05 by McNemar's exact test, with Holm's correction over all pairs.")
+        typer.echo(prose("\n*: p < 0.05 by McNemar's exact test, with Holm's correction over all pairs."))
 
 
 def _cells(found: Matrix, row: int) -> list[str]:

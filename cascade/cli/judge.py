@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from cascade.types import Execution
 
 _LEGEND = """
-rubrics: 0 where the answer is wrong, else the mean of five calls without the lowest and the highest; a judgement that
-failed counts as 0. official: the same as MMAR's script counts: a judgement that failed leaves the totals. 95 %
-intervals over items."""
+rubrics: 0 where the answer is wrong, else the mean of five calls without the lowest and the highest; a judgement that \
+failed counts as 0.
+official: the same as MMAR's script counts: a judgement that failed leaves the totals. 95 % intervals over items."""
 _MODEL = typer.Option("--judge", metavar="MODEL", help="Any litellm model name; without it the log is only read.")
 _PROMPT = typer.Option("--judge-prompt", metavar="NAME|FILE", help="The shipped `judge`, or FILE.md.")
 _OUT = typer.Option("--out", metavar="DIR", help="The folder of judge.jsonl (else the run; FILE's name and `-judged`).")
@@ -169,14 +169,14 @@ def show(told: Rating, form: str, *, explain: bool = False) -> None:
 
         typer.echo(dumps({name: part for name, part in to_json(told).items() if name != "failures" or explain}))
         return
-    from cascade.table import render, words
+    from cascade.table import prose, shown, words
 
     rows = _machines(told) if form == "csv" else _rows(told, nested=form == "table")
     if form == "table":
         typer.echo(_title(told))
-    typer.echo(render(rows[0], rows[1:], "text" if form == "table" else form), nl=False)
+    typer.echo(shown(rows[0], rows[1:], form), nl=False)
     if form == "table":
-        typer.echo(_LEGEND)
+        typer.echo(prose(_LEGEND))
     if explain:
         listed = words(["item", "why"], list(told.failures.items())) if told.failures else "No judgement failed.\n"
         typer.echo("\n" + listed, nl=False)

@@ -63,14 +63,14 @@ def _show(groups: Sequence[Sequence[Entry]], by: Sequence[str], form: str) -> No
         rows = [{**to_json(row), "items": name} for name, group in zip(names, groups, strict=True) for row in group]
         typer.echo(dumps(rows))
         return
-    from cascade.table import render
+    from cascade.table import prose, shown
 
     values = _values(groups, by)
     table = (_machines if form == "csv" else _people)(groups, names, values)
     words = [at for at, name in enumerate(table[0]) if name in ("model", "captions", "prompt", "items", "run")]
-    typer.echo(render(table[0], table[1:], "text" if form == "table" else form, words), nl=False)
+    typer.echo(shown(table[0], table[1:], form, words), nl=False)
     if form == "table":
-        typer.echo("\nmmar: the official matcher; strict: equality with the gold choice. 95 % Wilson intervals.")
+        typer.echo(prose("\nmmar: the official matcher; strict: equality with the gold choice. 95 % Wilson intervals."))
     if len(groups) > 1:
         o.note(f"the runs are of {len(groups)} different sets of items: rows of one set can be compared, others not")
 

@@ -42,11 +42,12 @@ def _print(header: list[str], rows: list[dict[str, Any]], form: str) -> None:
 def datasets(form: Form = "table") -> None:
     """List the datasets."""
     from cascade import plugins
+    from cascade.table import prose
 
     rows = [_dataset(name) for name in plugins.names("datasets")]
     _print(["name", "items", "size", "version", "licence", "where"], rows, form)
     if form == "table":
-        typer.echo("Where there is no folder: --data DIR, or, for mmar, fetched when it is first asked for.")
+        typer.echo(prose("Where there is no folder: --data DIR, or, for mmar, fetched when it is first asked for."))
 
 
 def _dataset(name: str) -> dict[str, Any]:

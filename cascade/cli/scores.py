@@ -27,15 +27,15 @@ def show(summary: Summary, form: str, *, first: bool = True, unread: Sequence[Un
         listed = {} if unread is None else {"unread": to_json(unread)}
         typer.echo(dumps({**to_json(summary), **listed}))
         return
-    from cascade.table import render, words
+    from cascade.table import prose, shown, words
 
     rows = {"table": _people, "csv": _machines}.get(form, _paper)(summary)
     if form == "table":
         typer.echo(_title(summary))
-    text = render(rows[0], rows[1:], "text" if form == "table" else form)
+    text = shown(rows[0], rows[1:], form)
     typer.echo(text if first or form != "csv" else text.partition("\n")[2], nl=False)
     if form == "table":
-        typer.echo(_legend(summary))
+        typer.echo(prose(_legend(summary)))
     if unread is not None:
         told = [[one.item, one.why, one.said] for one in unread]
         typer.echo("\n" + (words(["item", "why", "said"], told) if told else "Every reply was read.\n"), nl=False)
