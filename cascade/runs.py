@@ -127,7 +127,10 @@ def start(path: Path, wanted: Manifest, items: tuple[Item, ...]) -> Iterator[tup
     that is no run, and one that another process is writing.
     """
     _usable(path, wanted)
-    path.mkdir(parents=True, exist_ok=True)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(f"{path}: cannot be made there ({error.strerror}); give --out another directory") from error
     with jsonl.Appender(path / "log.jsonl") as lines:
         log = Log(lines, path / "log.jsonl")
         if (path / "run.json").exists() and (path / "items.jsonl").exists():
@@ -182,6 +185,9 @@ def check_same(path: Path, there: RunSpec, here: RunSpec) -> None:
     old, new = _flat(to_json(there)), _flat(to_json(here))
     other = sorted(key for key in old.keys() | new.keys() if key != "limit" and old.get(key) != new.get(key))
     shown = "; ".join(f"{key} is {old.get(key)!r} there, {new.get(key)!r} here" for key in other[:3])
+    names = [",".join(f"{one.slot}={one.name}" for one in spec.captioners) or "none" for spec in (there, here)]
+    if names[0] != names[1]:  # the first of its parameters would say less
+        shown = f"captions are {names[0]} there, {names[1]} here"
     raise RunError(f"{path} holds another run ({shown}); give --out another directory")
 
 
@@ -207,6 +213,12 @@ def _lines_digest(content: bytes) -> str:
     return digest_bytes(b"\n".join(sorted(content.splitlines())))
 
 
+def _below(path: Path) -> str:
+    """What to type where the runs lie in the folder that was given, as those of an ablation do."""
+    found = sorted(file.parent for file in path.glob("*/run.json"))
+    return f"; there are {len(found)} in it: give {path}/*, or one: {found[0]}" if found else ""
+
+
 def _manifest(path: Path) -> Manifest:
     file = path / "run.json"
     try:
@@ -220,7 +232,7 @@ def _manifest(path: Path) -> Manifest:
             raise ValueError("Manifest: sessions must hold one or more")
         return found
     except FileNotFoundError:
-        raise RunError(f"{path} is no run directory: it has no run.json") from None
+        raise RunError(f"{path} is no run directory: it has no run.json{_below(path)}") from None
     except (ValueError, RecursionError) as error:
         raise RunError(f"{file}: cannot be read as a run's manifest ({error})") from error
 

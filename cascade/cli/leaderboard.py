@@ -46,6 +46,8 @@ def leaderboard(
         if not folder.exists():
             raise UserError(f"{folder}: there is no such folder; give run directories, or folders of them")
     rows = board.entries(folders, by or (), lambda text: o.note(f"passed over: {text}"))
+    if not rows and form == "table":
+        raise UserError(f"{', '.join(map(str, folders))}: no run is there; give the folder of runs, as in runs/")
     if lacking := [tag for tag in by or () if rows and not any(tag in row.by for row in rows)]:
         raise UserError(f"--by {lacking[0]}: no run has items with that tag; as in --by modality")
     _show(board.ordered(rows, sort), tuple(by or ()), form)

@@ -311,10 +311,13 @@ def execution(
 ) -> Execution:
     """How a command is carried out; `files` are a local model's, `worker` is --worker, `how` fields of Execution."""
     from cascade.budget import Purse
+    from cascade.errors import UserError
     from cascade.llms import keys
     from cascade.types import Execution, Host
 
     kept = cache(given)
+    if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", device):
+        raise UserError(f"--device {device}: give auto, cpu, cuda, cuda:1 or mps")
     keys.check_address(how.get("api_base"), "--api-base")
     if how.get("budget") is not None:
         how["budget"] = Purse(how["budget"])
