@@ -33,15 +33,15 @@ def ablate(
     request: Request,
     *,
     variants: Annotated[
-        str, typer.Option("--variants", metavar="KIND,…", help=f"Beside the full set: of {_KINDS}.")
+        str, typer.Option("--variants", metavar="KIND,…", help="The runs beside the full set.")
     ] = _KINDS,
     scorer: o.ScorerName = "mmar",
     form: o.Form = "table",
 ) -> None:
-    """Run a model with each source alone, each left out, and the controls.
+    """Ablate the sources: each alone, each left out, and the controls.
 
-    Blind, mismatched captions, the benchmark's own cues, shuffled choices. The runs share one folder; the same command
-    again resumes all of them.
+    Controls are blind, mismatched captions, the benchmark's own cues and shuffled choices. The runs share one folder;
+    the same command again resumes all of them.
     """
     from cascade import families, marking
 
@@ -84,7 +84,8 @@ def _folder(whole: Job) -> str:
 def _oracle() -> CaptionerSpec:
     from cascade import captioners
 
-    return captioners.specify("cue", "oracle", {})[0]
+    slot, engine, _ = captioners.parse("oracle")[0]
+    return captioners.specify(slot, engine, {})[0]
 
 
 def _say_plans(jobs: list[Job]) -> None:

@@ -53,7 +53,7 @@ def doctor(
     captions: o.Captions = None,
     caption_param: o.CaptionParam = None,
     cache: o.Cache = None,
-    form: Annotated[str, typer.Option("--format", metavar="table|json", help="How to print the page.")] = "table",
+    form: Annotated[str, typer.Option("--format", metavar="table|json", help="How to print it.")] = "table",
 ) -> None:
     """Say what a run lacks here, and the command for each.
 

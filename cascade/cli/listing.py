@@ -15,7 +15,7 @@ from cascade.cli import options as o
 if TYPE_CHECKING:
     from cascade.types import Item
 
-Form = Annotated[str, typer.Option("--format", metavar="table|json", help="How to print the list.")]
+Form = Annotated[str, typer.Option("--format", metavar="table|json", help="How to print it.")]
 
 
 def register(app: typer.Typer) -> None:
