@@ -12,10 +12,11 @@ from typing import Any, Protocol, TypeVar
 
 from cascade import ablations, llms, prompting, runs
 from cascade.errors import ProviderStop, ReplyError, RunError
+from cascade.logs import Log
 from cascade.progress import Track, silent
 from cascade.prompting import Template
 from cascade.provenance import now
-from cascade.runs import Heard, Log, Run
+from cascade.runs import Heard, Run
 from cascade.types import (
     LLM,
     Answer,

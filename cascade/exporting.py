@@ -18,7 +18,7 @@ from typing import Any
 
 from cascade import jsonl, runs, sampling
 from cascade.codec import to_json
-from cascade.errors import UnknownName
+from cascade.errors import RunError, UnknownName
 from cascade.marking import read_choices
 from cascade.predictions import KEYS
 from cascade.runs import Run
@@ -40,8 +40,13 @@ def export(path: Path, shape: str | None = None, out: Path | None = None) -> Pat
         raise UnknownName("benchmark", shape, SHAPES)
     content = text(run, shape)
     target = out or path / ("predictions.json" if shape == "mmau" else "predictions.jsonl")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    jsonl.write_text(target, content)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        jsonl.write_text(target, content)
+    except OSError as error:
+        raise RunError(
+            f"{target}: cannot be written there ({error.strerror}); name another file: --out FILE"
+        ) from error
     return target
 
 

@@ -15,9 +15,9 @@ from typing import Any
 
 from cascade import jsonl, prompting
 from cascade.errors import RunError
+from cascade.logs import Log, record
 from cascade.prompting import Template
 from cascade.provenance import Session, now
-from cascade.runs import Log, record
 from cascade.types import Completion, Failure, LLMSpec, Params, Prompt
 
 FILE = "judge.jsonl"

@@ -8,10 +8,10 @@ from pathlib import Path
 from cascade import asking, judgements, llms, prompting
 from cascade.judgements import Case, Judge, Judgement
 from cascade.llms.prices import limit
+from cascade.logs import Log
 from cascade.planning import Plan
 from cascade.progress import Track, silent
 from cascade.provenance import now
-from cascade.runs import Log
 from cascade.types import LLM, Execution
 
 OPTION = "--judge"

@@ -20,18 +20,18 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from cascade import jsonl
 from cascade.codec import from_json, to_json
 from cascade.errors import RunError
 from cascade.hashing import digest, digest_bytes
+from cascade.logs import Log, records, unsealed
 from cascade.provenance import Session, now
 from cascade.shards import Part
 from cascade.types import Answer, Caption, Completion, Failure, Item, RunSpec
 
 _FORMAT = 2
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,23 +104,6 @@ def manifest(spec: RunSpec, template: str, session: Session, *, part: Part | Non
     )
 
 
-class Log:
-    """A log while it grows, each record sealed to the one before."""
-
-    def __init__(self, lines: jsonl.Appender, path: Path) -> None:
-        self._lines = lines
-        last = None
-        for last in jsonl.read(path):  # noqa: B007 - the last one is wanted
-            pass
-        self._before = str(last.get("digest", "")) if isinstance(last, dict) else ""
-
-    def append(self, record: Any) -> None:
-        """Write one record, whole or, on a full disk, not at all: then raises OSError."""
-        line = jsonl.sealed(to_json(record), self._before)
-        self._lines.append(line)
-        self._before = line["digest"]
-
-
 @contextmanager
 def start(path: Path, wanted: Manifest, items: tuple[Item, ...]) -> Iterator[tuple[Run, Log]]:
     """Create a run directory, or go on with one of the same identity; yields it and its log, locked for this process.
@@ -129,7 +112,10 @@ def start(path: Path, wanted: Manifest, items: tuple[Item, ...]) -> Iterator[tup
     that is no run, and one that another process is writing.
     """
     _usable(path, wanted)
-    path.mkdir(parents=True, exist_ok=True)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(f"{path}: cannot be made there ({error.strerror}); give --out another directory") from error
     with jsonl.Appender(path / "log.jsonl") as lines:
         log = Log(lines, path / "log.jsonl")
         if (path / "run.json").exists() and (path / "items.jsonl").exists():
@@ -157,7 +143,7 @@ def write_manifest(path: Path, wanted: Manifest, items: Iterable[Item]) -> Manif
 
 def _resumed(path: Path, wanted: Manifest, items: tuple[Item, ...]) -> tuple[Manifest, tuple[Item, ...]]:
     """The manifest and items of a run that goes on: the larger number of items stays."""
-    earlier, known = _manifest(path), tuple(_records(path / "items.jsonl", Item))
+    earlier, known = _manifest(path), tuple(records(Item, path / "items.jsonl"))
     larger = len(known) > len(items)
     same = replace(wanted.sessions[0], at=earlier.sessions[-1].at) == earlier.sessions[-1]
     sessions = earlier.sessions if same else (*earlier.sessions, *wanted.sessions)
@@ -191,6 +177,9 @@ def check_same(path: Path, there: RunSpec, here: RunSpec) -> None:
     old, new = _flat(to_json(there)), _flat(to_json(here))
     other = sorted(key for key in old.keys() | new.keys() if key != "limit" and old.get(key) != new.get(key))
     shown = "; ".join(f"{key} is {old.get(key)!r} there, {new.get(key)!r} here" for key in other[:3])
+    names = [",".join(f"{one.slot}={one.name}" for one in spec.captioners) or "none" for spec in (there, here)]
+    if names[0] != names[1]:  # the first of its parameters would say less
+        shown = f"captions are {names[0]} there, {names[1]} here"
     raise RunError(f"{path} holds another run ({shown}); give --out another directory")
 
 
@@ -203,7 +192,7 @@ def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
 def read(path: Path) -> Run:
     """A run directory. Raises RunError, with file and line, where it is none, is damaged, or has other items."""
     found, file = _manifest(path), path / "items.jsonl"
-    items = tuple(_records(file, Item))
+    items = tuple(records(Item, file))
     if found.items and _lines_digest(file.read_bytes()) != found.items:
         raise RunError(f"{file}: these are not the items that run.json names; run the command that made it again")
     if bare := next((item.id for item in items if not item.choices), None):
@@ -214,6 +203,12 @@ def read(path: Path) -> Run:
 def _lines_digest(content: bytes) -> str:
     """Items may stand in any order, but none may be added, changed or taken out: a score would be of other items."""
     return digest_bytes(b"\n".join(sorted(content.splitlines())))
+
+
+def _below(path: Path) -> str:
+    """What to type where the runs lie in the folder that was given, as those of an ablation do."""
+    found = sorted(file.parent for file in path.glob("*/run.json"))
+    return f"; there are {len(found)} in it: give {path}/*, or one: {found[0]}" if found else ""
 
 
 def _manifest(path: Path) -> Manifest:
@@ -229,21 +224,21 @@ def _manifest(path: Path) -> Manifest:
             raise ValueError("Manifest: sessions must hold one or more")
         return found
     except FileNotFoundError:
-        raise RunError(f"{path} is no run directory: it has no run.json") from None
+        raise RunError(f"{path} is no run directory: it has no run.json{_below(path)}") from None
     except (ValueError, RecursionError) as error:
         raise RunError(f"{file}: cannot be read as a run's manifest ({error})") from error
 
 
 def answers(path: Path) -> dict[tuple[str, int], Answer]:
     """The last answer of each (item, sample) in the log."""
-    log = _records(path / "log.jsonl", Answer, growing=True)
+    log = records(Answer, path / "log.jsonl", growing=True)
     return {(answer.item, answer.sample): answer for answer in log}
 
 
 def answered(path: Path) -> set[tuple[str, int]]:
     """Each (item, sample) whose last answer is a completion; held are only these, however long the log is."""
     done: set[tuple[str, int]] = set()
-    for answer in _records(path / "log.jsonl", Answer, growing=True):
+    for answer in records(Answer, path / "log.jsonl", growing=True):
         (done.add if isinstance(answer.result, Completion) else done.discard)((answer.item, answer.sample))
     return done
 
@@ -256,7 +251,7 @@ def mean_reply(results: Iterable[Completion | Failure]) -> float | None:
 
 def spent(path: Path) -> float:
     """What the log's answers have cost together, in US dollars, where it is known; those that were tried again too."""
-    return sum(answer.result.cost or 0.0 for answer in _records(path / "log.jsonl", Answer, growing=True))
+    return sum(answer.result.cost or 0.0 for answer in records(Answer, path / "log.jsonl", growing=True))
 
 
 def write_captions(path: Path, heard: Iterable[Heard]) -> None:
@@ -266,7 +261,7 @@ def write_captions(path: Path, heard: Iterable[Heard]) -> None:
 
 def captions(path: Path) -> list[Heard]:
     """What was heard, in the order of items and slots."""
-    return list(_records(path / "captions.jsonl", Heard))
+    return list(records(Heard, path / "captions.jsonl"))
 
 
 def by_item(heard: Iterable[Heard]) -> dict[str, dict[str, Heard]]:
@@ -275,23 +270,3 @@ def by_item(heard: Iterable[Heard]) -> dict[str, dict[str, Heard]]:
     for one in heard:
         grouped.setdefault(one.item, {})[one.slot] = one
     return grouped
-
-
-def _records(file: Path, kind: type[T], *, growing: bool = False) -> Iterator[T]:
-    if not file.exists():
-        raise RunError(f"{file.parent}: {file.name} is missing")
-    for number, value in enumerate(jsonl.read(file, growing=growing), 1):
-        yield record(kind, file, number, value)
-
-
-def record(kind: type[T], file: Path, number: int, value: Any) -> T:
-    """The record that a line of a file holds, sealed or not. Raises RunError, with the place, where it holds none."""
-    try:
-        return from_json(kind, unsealed(value))
-    except ValueError as error:
-        raise RunError(f"{file}:{number}: {error}") from error
-
-
-def unsealed(value: Any) -> Any:
-    """A line's value without its seal."""
-    return {name: part for name, part in value.items() if name != "digest"} if isinstance(value, dict) else value

@@ -18,7 +18,7 @@ _SECRET = re.compile(r"_API_KEY$|_TOKEN$|proxy$|^HF_|^CASCADE_", re.IGNORECASE)
 def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
     for name in filter(_SECRET.search, list(os.environ)):
         monkeypatch.delenv(name)
-    monkeypatch.setenv("COLUMNS", "100")
+    monkeypatch.setenv("COLUMNS", "160")
     for name in ("XDG_CACHE_HOME", "HF_HOME"):
         monkeypatch.setenv(name, str(tmp_path_factory.mktemp("home")))
     # A relative entry would mean another folder from here on, for the processes that tests start.

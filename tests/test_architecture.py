@@ -18,7 +18,7 @@ PACKAGE = Path(__file__).parent.parent / "cascade"
 LAYERS = {
     0: "types errors hashing wording",
     1: "jsonl stats table codec audio progress markers denial labels budget provenance shards",
-    2: "runs prompting mentions extracting plugins ablations datasets scorers predictions",
+    2: "logs runs prompting mentions extracting plugins ablations datasets scorers predictions",
     3: "sampling marking merging scoring comparing families judgements cache bundles captioners backends llms",
     4: "reproducing reporting exporting verifying captioning asking planning judging rubrics rating leaderboard",
     5: "cli",
@@ -52,6 +52,7 @@ SIDEWAYS = {
     ("predictions", "datasets"),
     ("datasets", "plugins"),
     ("ablations", "runs"),
+    ("runs", "logs"),
     ("comparing", "scoring"),
     ("comparing", "marking"),
     ("families", "comparing"),

@@ -119,7 +119,7 @@ def test_the_command_prints_what_scripts_rely_on() -> None:
     assert "all 9 66.67 33.33 +33.33 -11.1 to +77.8 4 1 0.3750" in squeezed(table)
     assert "sound 6 66.67 16.67 +50.00 +16.7 to +83.3 3 0 0.2500 0.5000" in squeezed(table)
     assert "q6 B rain a dog rain" in squeezed(table)
-    assert "under" in table and "is missed more often than one time in five" in table
+    assert "under" in table and "is missed more often than one time in five" in " ".join(table.split())
     rows = list(csv.DictReader(cascade("compare", *files, "--format", "csv").stdout.splitlines()))
     assert (rows[0]["difference"], rows[1]["tag"], rows[1]["value"]) == (repr(3 / 9), "modality", "sound")
     latex = cascade("compare", *files, "--format", "latex").stdout
@@ -145,7 +145,7 @@ def test_what_was_not_read_is_listed() -> None:
     said = cascade("score", str(path), "--extract", "--explain").stdout
     listed = said.partition("\nitem ")[2]
     assert "q0" not in listed and "q1" not in listed and "\x1b" not in said
-    assert [line.split()[0] for line in listed.splitlines()[1:]] == ["q2", "q3", "q4", "q5", "q6"]
+    assert [line.split()[0] for line in listed.splitlines()[1:] if line[0] != " "] == ["q2", "q3", "q4", "q5", "q6"]
     assert "either rain or a dog" in listed and "q3    failed" in listed and "…" in listed
     rows = json.loads(cascade("score", str(path), "--extract", "--explain", "--format", "json").stdout)["unread"]
     assert [one["item"] for one in rows] == ["q2", "q3", "q4", "q5", "q6"] and len(rows[2]["said"]) == 160

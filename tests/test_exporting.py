@@ -107,6 +107,10 @@ def test_half_a_surrogate_pair_does_no_harm(run: Path) -> None:
     ("args", "said"),
     [
         (["export", "nowhere"], "nowhere is no run directory"),
+        (
+            ["export", "RUN", "--out", "0.wav/x"],
+            "0.wav/x: cannot be written there (File exists); name another file",
+        ),
         (["export", "RUN", "--benchmark", "mmaz"], "unknown benchmark 'mmaz' (did you mean 'mmau'?)"),
     ],
 )

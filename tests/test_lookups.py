@@ -120,6 +120,6 @@ def _plain(item: Item) -> dict[str, Any]:
 def test_the_oracle_is_a_run_like_any_other() -> None:
     data = write(Path("mini.jsonl"), list(rows(4)))
     run = cascade("run", "--dataset", data, "--captions", "oracle", "--llm", "fake")
-    assert run.exit_code == 0 and "captions oracle=oracle" in run.stdout
+    assert run.exit_code == 0 and "captions cue=oracle" in run.stdout  # as in the control of an ablation
     shown = cascade("prompts", "show", "default", "--dataset", data, "--item", "q1", "--captions", "oracle")
     assert "secret cue 1" in shown.stdout

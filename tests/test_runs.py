@@ -120,7 +120,7 @@ def test_a_larger_limit_extends_and_a_smaller_one_keeps(path: Path) -> None:
         (replace(SPEC, llm=replace(SPEC.llm, params={})), "llm.params.temperature is 0 there"),
         (replace(SPEC, dataset_digest="b2:e"), "dataset_digest is 'b2:d' there, 'b2:e' here"),
         (replace(SPEC, only={"modality": ("speech",)}), "only.modality"),
-        (replace(SPEC, captioners=()), "captioners.0.name"),
+        (replace(SPEC, captioners=()), "captions are speech=fake there, none here"),
         (replace(SPEC, prompt=replace(SPEC.prompt, order_seed=3)), "prompt.order_seed is None there, 3 here"),
         (replace(SPEC, prompt=replace(SPEC.prompt, template_digest="b2:u")), "prompt.template_digest"),
     ],

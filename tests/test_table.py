@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cascade.table import FORMATS, plain, render, width
+from cascade.table import FORMATS, plain, prose, render, terminal, width, words
 
 HEADER = ("what", "n", "accuracy")
 ROWS = [("speech", "294", "60.9 %"), ("a|b_c & $d", "7", "100 %")]
@@ -96,3 +96,98 @@ def test_columns_of_words_are_set_left() -> None:
     assert render(["x", "y", "n"], rows, "text", (0, 1)) == "x     y      n\na     b     10\nlong  word   9\n"
     assert render(["x", "y", "n"], rows, "md", (0, 1)).splitlines()[1] == "| :-- | :-- | --: |"
     assert "{llr}" in render(["x", "y", "n"], rows, "latex", (0, 1))
+
+
+SCORES = [
+    ["", "n", "mmar", "95 %", "strict", "95 %"],
+    ["all", "38", "15.79", "7.4-30.4", "15.79", "7.4-30.4"],
+    ["modality", "", "", "", "", ""],
+    ["  mix-sound-music-speech", "5", "100.00", "20.7-100.0", "0.00", "0.0-43.4"],
+    ["  Environmental Perception and Reasoning", "3", "0.00", "0.0-56.1", "0.00", "0.0-56.1"],
+]
+
+
+def test_a_table_that_fits_its_terminal_is_left_alone() -> None:
+    whole = render(SCORES[0], SCORES[1:])
+    assert render(SCORES[0], SCORES[1:], room=max(map(len, whole.splitlines()))) == whole
+
+
+def test_words_are_wrapped_before_columns_are_moved() -> None:
+    assert render(SCORES[0], SCORES[1:], room=72) == (
+        "                                 n    mmar        95 %  strict      95 %\n"
+        "all                             38   15.79    7.4-30.4   15.79  7.4-30.4\n"
+        "modality\n"
+        "  mix-sound-music-speech         5  100.00  20.7-100.0    0.00  0.0-43.4\n"
+        "  Environmental Perception and   3    0.00    0.0-56.1    0.00  0.0-56.1\n"
+        "    Reasoning\n"
+    )
+
+
+def test_a_narrow_terminal_gets_the_columns_in_parts_each_interval_with_its_figure() -> None:
+    assert render(SCORES[0], SCORES[1:], room=40) == (
+        "                   n    mmar        95 %\n"
+        "all               38   15.79    7.4-30.4\n"
+        "modality\n"
+        "  mix-sound-       5  100.00  20.7-100.0\n"
+        "    music-speech\n"
+        "  Environmental    3    0.00    0.0-56.1\n"
+        "    Perception\n"
+        "    and\n"
+        "    Reasoning\n"
+        "\n"
+        "                        strict      95 %\n"
+        "all                      15.79  7.4-30.4\n"
+        "modality\n"
+        "  mix-sound-music-        0.00  0.0-43.4\n"
+        "    speech\n"
+        "  Environmental           0.00  0.0-56.1\n"
+        "    Perception and\n"
+        "    Reasoning\n"
+    )
+
+
+def test_headings_of_numbers_are_wrapped_and_end_at_the_bottom() -> None:
+    assert render(["run", "captions to make"], [["speech alone", "7"]], room=23) == (
+        "              captions\nrun            to make\nspeech alone         7\n"
+    )
+
+
+def test_no_number_is_ever_cut() -> None:
+    rows = [["speech", "-1234567.89 to +1234567.89", "0.0001"]]
+    for room in range(1, 60):
+        assert all(cell in render(["", "95 %", "p"], rows, room=room) for cell in rows[0][1:])
+
+
+def test_rows_that_their_first_column_does_not_tell_apart_are_numbered() -> None:
+    rows = [["qwen", "speech=faster-whisper", "11.11", "one"], ["qwen", "sound=events", "22.22", "two"]]
+    assert render(["model", "captions", "mmar", "run"], rows, "text", (0, 1, 3), room=26) == (
+        "#  model  captions\n1  qwen   speech=faster-\n          whisper\n2  qwen   sound=events\n"
+        "\n"
+        "#   mmar  run\n1  11.11  one\n2  22.22  two\n"
+    )
+
+
+def test_wide_characters_and_endless_words_are_wrapped_by_what_they_take(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    lines = words(["item", "said"], [["猫" * 30, "b2:" + "0123456789abcdef" * 4]]).splitlines()
+    assert max(map(width, lines)) <= 40
+    assert "".join(line.strip().split("  ")[0] for line in lines[1:]) == "猫" * 30
+    assert "".join(line.split()[-1] for line in lines[1:]) == "b2:" + "0123456789abcdef" * 4
+
+
+def test_the_terminals_columns_are_those_it_has_or_says(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert terminal() == 160
+    monkeypatch.setenv("COLUMNS", "7")
+    assert terminal() == 40
+    monkeypatch.delenv("COLUMNS")
+    assert terminal() is None
+
+
+def test_sentences_are_wrapped_line_by_line_and_no_address_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    address = "https://example.org/" + "a-path/" * 9
+    assert prose(f"\nmmar: the official matcher; strict: equality.\np: a test. {address}") == (
+        f"\nmmar: the official matcher; strict:\nequality.\np: a test.\n{address}"
+    )

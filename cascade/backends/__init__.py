@@ -14,5 +14,5 @@ _BACKENDS: Mapping[str, Callable[[], Backend]] = {"local": lambda: local.run, "r
 def find(name: str) -> Backend:
     """The backend of that name. Raises UnknownName."""
     if name not in _BACKENDS:
-        raise UnknownName("backend", name, _BACKENDS)
+        raise UnknownName("backend", name, _BACKENDS, "give it as --backend NAME")
     return _BACKENDS[name]()

@@ -14,7 +14,7 @@ from cascade.errors import CaptionMissing, UserError
 from cascade.types import Caption, CaptionerSpec, Host, Item
 
 VERSION = "1"
-SLOT = "any"
+SLOT = "cue"
 NEEDS: dict[str, str] = {}
 _NEVER = ("thinking", "rubric")  # they hold the answer, not what is heard
 

@@ -44,6 +44,9 @@ _NO_ACCESS = {
 }
 
 
+_Misused: Any = typer.BadParameter.__mro__[1]  # click's UsageError, wherever this typer has it from
+
+
 class _Commands(typer.core.TyperGroup):
     """Commands whose mistakes come out as one line and an exit code, however they are called."""
 
@@ -52,6 +55,10 @@ class _Commands(typer.core.TyperGroup):
             return super().invoke(ctx)
         except CascadeError as error:
             _stop(str(error), 2)
+        except _Misused as error:
+            if "NoArgs" in type(error).__name__:  # `cascade cache` alone: its help is what is wanted
+                raise
+            _stop(_told(error), 2)
         except KeyboardInterrupt:
             _stop("interrupted; the same command goes on from here", 130)
         except BrokenPipeError:
@@ -64,6 +71,12 @@ class _Commands(typer.core.TyperGroup):
             where = f"{error.filename}: " if error.filename else ""
             room = "; make room: the same command goes on from here" if error.errno in _NO_ROOM else ""
             _stop(f"{where}{error.strerror}{room}", 2)
+
+
+def _told(error: Any) -> str:
+    """A flag or argument that cannot be, and whose help says what can."""
+    command = " ".join(["cascade", *error.ctx.command_path.split()[1:]] if error.ctx else ["cascade"])
+    return f"{error.format_message().rstrip('.')}; see: {command} --help"
 
 
 def _stop(message: str, code: int) -> None:

@@ -12,15 +12,16 @@ from cascade.cli import options as o
 from cascade.cli.requests import Job, Request, carry_out, complain, count_spent, prepare, taking
 from cascade.cli.scores import interval, p_value, percent, signed
 from cascade.errors import UserError
+from cascade.table import prose, shown
 
 if TYPE_CHECKING:
     from cascade.comparing import Paired
     from cascade.families import Family, Member
 
 _LEGEND = """
-- all: paired difference to the full set, with a bootstrap interval; p: McNemar's exact test, Holm's correction.
-adds: the full set less the run without that source. perception: right with the benchmark's cues; reasoning: not then
-either."""
+vs all: the paired difference to the full set, with a bootstrap interval; p: McNemar's exact test, Holm's correction.
+adds: the full set less the run without that source.
+perception: right with the benchmark's cues; reasoning: wrong with them, too."""
 _KINDS = "alone,leave-one-out,blind,mismatched,oracle,shuffled"
 
 
@@ -29,15 +30,15 @@ def ablate(
     request: Request,
     *,
     variants: Annotated[
-        str, typer.Option("--variants", metavar="KIND,…", help=f"Beside the full set: of {_KINDS}.")
+        str, typer.Option("--variants", metavar="KIND,…", help="The runs beside the full set.")
     ] = _KINDS,
     scorer: o.ScorerName = "mmar",
     form: o.Form = "table",
 ) -> None:
-    """Run a model with each source alone, each left out, and the controls.
+    """Ablate the sources: each alone, each left out, and the controls.
 
-    Blind, mismatched captions, the benchmark's own cues, shuffled choices. The runs share one folder; the same command
-    again resumes all of them.
+    Controls are blind, mismatched captions, the benchmark's own cues and shuffled choices. The runs share one folder;
+    the same command again resumes all of them.
     """
     from cascade import families, marking, runs
 
@@ -64,7 +65,7 @@ def _jobs(whole: Job, request: Request, variants: str) -> list[Job]:
 
     kinds = [kind.strip() for kind in variants.split(",") if kind.strip()]
     cues = any(item.reference.get("cue") for item in whole.items)
-    oracle = captioners.specify("cue", "oracle", {})[0] if cues else None
+    oracle = captioners.specify(*captioners.parse("oracle")[0][:2], {})[0] if cues else None
     found = ablations.family(whole.spec, request.seed, oracle, kinds)
     if "oracle" in kinds and not cues:
         o.note(f"{whole.spec.dataset} has no cues: no oracle run, and no telling ears from brain")
@@ -97,11 +98,12 @@ def _say_plans(jobs: list[Job]) -> None:
     plans = [
         planning.plan(_asked_before(job), job.items, job.loaded.root, job.spec, job.template, job.how) for job in jobs
     ]
-    rows = [["run", "captions to make", "calls", "tokens in"]]
-    for job, plan in zip(jobs, plans, strict=True):
-        rows.append([job.path.name, str(plan.unmade), str(plan.calls), str(plan.input_tokens)])
+    rows = [
+        [job.path.name, str(plan.unmade), str(plan.calls), str(plan.input_tokens)]
+        for job, plan in zip(jobs, plans, strict=True)
+    ]
     typer.echo(f"{len(jobs)} runs in {jobs[0].path.parent}\n")
-    typer.echo(o.drawn(rows, "table"))
+    typer.echo(shown(["run", "captions to make", "calls", "tokens in"], rows))
     typer.echo("\n".join(planning.lines(planning.together(plans))))
     o.note("dry run: nothing was heard, asked or written")
 
@@ -118,13 +120,13 @@ def show(found: Family, form: str) -> None:
         what = f"{found.dataset} · {found.llm.split('@')[0]} · {found.n} items, by {found.scorer}"
         typer.echo(f"{what}; chance {percent(found.chance)}\n")
     tables = [_members(found), *([] if form == "csv" else [_adds(found), _diagnosis(found)])]
-    typer.echo("\n".join(o.drawn(rows, form) for rows in tables if rows), nl=False)
+    typer.echo("\n".join(shown(rows[0], rows[1:], form) for rows in tables if rows), nl=False)
     if form == "table":
-        typer.echo(_LEGEND)
+        typer.echo(prose(_LEGEND))
 
 
 def _members(found: Family) -> list[list[str]]:
-    rows = [["", "n", found.scorer, "95 %", "strict", "- all", "95 %", "p (Holm)", "failed", "unread"]]
+    rows = [["", "n", found.scorer, "95 %", "strict", "vs all", "95 %", "p (Holm)", "failed", "unread"]]
     return [*rows, *(_member(one) for one in found.members)]
 
 

@@ -10,7 +10,7 @@ import typer
 from cascade import comparing
 from cascade.cli import options as o
 from cascade.cli.scores import p_value, percent, signed
-from cascade.table import plain, render, words
+from cascade.table import plain, prose, shown, words
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,9 +30,9 @@ def show(found: Comparison, form: str, *, flips: bool = False) -> None:
     elif form == "md":
         typer.echo(plain(f"A: {_label(found.a.run)}, B: {_label(found.b.run)}\n"))
     rows = _machines(found) if form == "csv" else [_HEADER, *_people(found, headings=form == "table")]
-    typer.echo(o.drawn(rows, form), nl=False)
+    typer.echo(shown(rows[0], rows[1:], form), nl=False)
     if form == "table":
-        typer.echo(_legend(found))
+        typer.echo(prose(_legend(found)))
     if flips:
         typer.echo("\n" + _flipped(found.flipped, form), nl=False)
 
@@ -105,7 +105,7 @@ def _flipped(flips: tuple[Flip, ...], form: str) -> str:
     if not rows:
         return "No item is right in only one of the two.\n"
     header = ["item", "right", "answer", "A", "B"]
-    return words(header, rows) if form == "table" else render(header, rows, form)
+    return words(header, rows) if form == "table" else shown(header, rows, form)
 
 
 def show_matrix(found: Matrix, form: str) -> None:
@@ -120,9 +120,9 @@ def show_matrix(found: Matrix, form: str) -> None:
         [f"{name} {_label(side.run)}", percent(side.accuracy), *_cells(found, place)]
         for place, (name, side) in enumerate(zip(names, found.runs, strict=True))
     ]
-    typer.echo(plain(o.drawn([["", found.scorer, *names], *rows], form)), nl=False)
+    typer.echo(plain(shown(["", found.scorer, *names], rows, form)), nl=False)
     if form == "table":
-        typer.echo("\n*: p < 0.05 by McNemar's exact test, with Holm's correction over all pairs.")
+        typer.echo(prose("\n*: p < 0.05 by McNemar's exact test, with Holm's correction over all pairs."))
 
 
 def _cells(found: Matrix, row: int) -> list[str]:

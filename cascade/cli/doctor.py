@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import textwrap
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
@@ -17,6 +18,7 @@ import typer
 from cascade.cli import options as o
 from cascade.cli.listing import all_at_once
 from cascade.errors import UserError
+from cascade.table import plain, terminal
 from cascade.types import CaptionerSpec, Execution, LLMSpec
 
 if TYPE_CHECKING:
@@ -49,7 +51,7 @@ def doctor(
     captions: o.Captions = None,
     caption_param: o.CaptionParam = None,
     cache: o.Cache = None,
-    form: Annotated[str, typer.Option("--format", metavar="table|json", help="How to print the page.")] = "table",
+    form: Annotated[str, typer.Option("--format", metavar="table|json", help="How to print it.")] = "table",
 ) -> None:
     """Say what a run lacks here, and the command for each.
 
@@ -84,13 +86,24 @@ def _verdict(checks: list[Check]) -> str:
 
 
 def _page(checks: list[Check]) -> str:
+    """A line a check; in a terminal its details are wrapped. Addresses and commands stay whole, to be copied."""
+    room = terminal()
     wide = max(len(check.what) for check in checks)
+    indent = 12 + wide if room is None or room > 60 else 4
     lines = []
     for check in checks:
-        lines.append(f"  {check.state:<8}{check.what:<{wide}}  {check.detail}".rstrip())
+        head = f"  {check.state:<8}{check.what:<{wide}}  "
+        told = _folded(plain(check.detail), room and room - indent)
+        if told and (indent == len(head) or len(head + told[0]) <= (room or 0)):
+            head += told.pop(0)
+        lines += [head.rstrip(), *(" " * indent + line for line in told)]
         if check.command:
-            lines.append(f"  {'':<8}{'':<{wide}}  $ {check.command}")
+            lines.append(f"{'':<{indent}}$ {check.command}")
     return "".join(line + "\n" for line in lines)
+
+
+def _folded(text: str, room: int | None) -> list[str]:
+    return textwrap.wrap(text, room, break_long_words=False, break_on_hyphens=False) if room else [text]
 
 
 def _model(llm: str) -> Iterator[Check]:

@@ -11,7 +11,7 @@ import typer
 from cascade.cli import options as o
 from cascade.cli.scores import interval, percent
 from cascade.errors import UserError
-from cascade.table import words
+from cascade.table import prose, shown, words
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from cascade.types import Execution
 
 _LEGEND = """
-rubrics: 0 where the answer is wrong, else the mean of five calls without the lowest and the highest; a judgement that
-failed counts as 0. official: the same as MMAR's script counts: a judgement that failed leaves the totals. 95 %
-intervals over items."""
+rubrics: 0 where the answer is wrong, else the mean of five calls without the lowest and the highest; a judgement that \
+failed counts as 0.
+official: the same as MMAR's script counts: a judgement that failed leaves the totals. 95 % intervals over items."""
 _MODEL = typer.Option("--judge", metavar="MODEL", help="Any litellm model name; without it the log is only read.")
 _PROMPT = typer.Option("--judge-prompt", metavar="NAME|FILE", help="The shipped `judge`, or FILE.md.")
 _OUT = typer.Option("--out", metavar="DIR", help="The folder of judge.jsonl (else the run; FILE's name and `-judged`).")
@@ -168,9 +168,9 @@ def show(told: Rating, form: str, *, explain: bool = False) -> None:
     rows = _machines(told) if form == "csv" else _rows(told, nested=form == "table")
     if form == "table":
         typer.echo(_title(told))
-    typer.echo(o.drawn(rows, form), nl=False)
+    typer.echo(shown(rows[0], rows[1:], form), nl=False)
     if form == "table":
-        typer.echo(_LEGEND)
+        typer.echo(prose(_LEGEND))
     if explain:
         listed = words(["item", "why"], list(told.failures.items())) if told.failures else "No judgement failed.\n"
         typer.echo("\n" + listed, nl=False)

@@ -192,7 +192,7 @@ def cache_merge(
     replace: Replace = False,
     cache: o.Cache = None,
 ) -> None:
-    """Take the captions of other caches into the cache, as `import` takes those of bundles."""
+    """Take the captions of other caches into the cache."""
     from cascade import bundles
 
     _take(folders, cache, lambda kept, folder: bundles.take_folder(kept, folder, replace=replace), replace)

@@ -10,6 +10,7 @@ import typer
 from cascade.cli import options as o
 from cascade.cli.scores import interval, percent
 from cascade.errors import UnknownName, UserError
+from cascade.table import prose, shown
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,6 +42,8 @@ def leaderboard(
         if not folder.exists():
             raise UserError(f"{folder}: there is no such folder; give run directories, or folders of them")
     rows = board.entries(folders, by or (), lambda text: o.note(f"passed over: {text}"))
+    if not rows and form == "table":
+        raise UserError(f"{', '.join(map(str, folders))}: no run is there; give the folder of runs, as in runs/")
     if lacking := [tag for tag in by or () if rows and not any(tag in row.by for row in rows)]:
         raise UserError(f"--by {lacking[0]}: no run has items with that tag; as in --by modality")
     _show(board.ordered(rows, sort), tuple(by or ()), form)
@@ -61,9 +64,9 @@ def _show(groups: Sequence[Sequence[Entry]], by: Sequence[str], form: str) -> No
     values = _values(groups, by)
     table = (_machines if form == "csv" else _people)(groups, names, values)
     words = [at for at, name in enumerate(table[0]) if name in ("model", "captions", "prompt", "items", "run")]
-    typer.echo(o.drawn(table, form, words), nl=False)
+    typer.echo(shown(table[0], table[1:], form, words), nl=False)
     if form == "table":
-        typer.echo("\nmmar: the official matcher; strict: equality with the gold choice. 95 % Wilson intervals.")
+        typer.echo(prose("\nmmar: the official matcher; strict: equality with the gold choice. 95 % Wilson intervals."))
     if len(groups) > 1:
         o.note(f"the runs are of {len(groups)} different sets of items: rows of one set can be compared, others not")
 

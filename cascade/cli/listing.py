@@ -13,10 +13,10 @@ import typer
 from cascade import plugins
 from cascade.cli import options as o
 from cascade.errors import UnknownName, UserError
-from cascade.table import plain, words
+from cascade.table import plain, prose, words
 from cascade.types import Item, PromptSpec
 
-Form = Annotated[str, typer.Option("--format", metavar="table|json", help="How to print the list.")]
+Form = Annotated[str, typer.Option("--format", metavar="table|json", help="How to print it.")]
 
 
 def _print(header: list[str], rows: list[dict[str, Any]], form: str) -> None:
@@ -34,7 +34,7 @@ def datasets(form: Form = "table") -> None:
     rows = [_dataset(name) for name in plugins.names("datasets")]
     _print(["name", "items", "size", "version", "licence", "where"], rows, form)
     if form == "table":
-        typer.echo("Where there is no folder: --data DIR, or, for mmar, fetched when it is first asked for.")
+        typer.echo(prose("Where there is no folder: --data DIR, or, for mmar, fetched when it is first asked for."))
 
 
 def _dataset(name: str) -> dict[str, Any]:

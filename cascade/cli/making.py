@@ -161,6 +161,8 @@ def ask(
     if len(choice) < 2:
         raise UserError(f"--choice {choice[0]}: give two or more, each as --choice TEXT")
     heard_by = o.listening(captions, caption_param)
+    if heard_by.audio and not clip.is_file():
+        raise UserError(f"{clip}: {'a folder' if clip.is_dir() else 'no such file'}; CLIP is one audio file")
     template = prompting.find(prompt)
     asked, files = o.model(llm, param, seed)
     how = o.execution(cache, heard_by, device, 1, threads, files, api_base=api_base, retries=retries, timeout=timeout)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cascade.errors import UnknownName, UserError
-from cascade.table import plain, render
+from cascade.table import plain
 from cascade.types import CaptionerSpec, Dataset, Execution, Host, LLMSpec
 
 if TYPE_CHECKING:
@@ -52,14 +52,15 @@ DatasetName = Annotated[
     str, typer.Option("--dataset", metavar="NAME|FILE", help="A name of `cascade datasets`, or FILE.jsonl.")
 ]
 Data = Annotated[
-    Path | None, typer.Option("--data", metavar="DIR", help="The folder that the clips' paths are relative to.")
+    Path | None, typer.Option("--data", metavar="DIR", help="The folder of the clips, and of a benchmark's metadata.")
 ]
 Captions = Annotated[
     str | None,
     typer.Option(
         "--captions",
         metavar="SLOT=ENGINE,…",
-        help=f"Who listens for what, or a bundle; `none` asks blind. Else {DEFAULT}; for the demo set {EMBEDDED}.",
+        help="The engine of each slot, or a file of captions; `none`: no captions.  "
+        f"[default: {DEFAULT}; demo: {EMBEDDED}]",
     ),
 ]
 CaptionParam = Annotated[
@@ -85,13 +86,13 @@ Shard = Annotated[
 ]
 ApiBase = Annotated[str | None, typer.Option("--api-base", metavar="URL", help="An OpenAI-compatible endpoint.")]
 Concurrency = Annotated[
-    int, typer.Option("--concurrency", min=1, metavar="N", help="Calls to a model in flight at most.")
+    int, typer.Option("--concurrency", min=1, metavar="N", help="At most N calls to a model at once.")
 ]
 Retries = Annotated[int, typer.Option("--retries", min=0, metavar="N", help="Tries again after a passing fault.")]
 Timeout = Annotated[
     float, typer.Option("--timeout", min=0.001, metavar="SECONDS", help="The longest wait for one reply.")
 ]
-Samples = Annotated[int, typer.Option("--samples", min=1, metavar="K", help="Times each question is asked; they vote.")]
+Samples = Annotated[int, typer.Option("--samples", min=1, metavar="K", help="Ask each question K times, and vote.")]
 Shuffle = Annotated[
     bool, typer.Option("--shuffle-choices", help="Shuffle the choices, seeded; each sample turns them on by one.")
 ]
@@ -99,11 +100,11 @@ Effort = Annotated[
     str | None, typer.Option("--reasoning-effort", metavar="low|medium|high", help="How long a reasoning model thinks.")
 ]
 MaxTokens = Annotated[
-    int | None, typer.Option("--max-tokens", min=1, metavar="N", help="The longest reply, thoughts included.")
+    int | None, typer.Option("--max-tokens", min=1, metavar="N", help="At most N tokens a reply, reasoning included.")
 ]
 Thinking = Annotated[
     int | None,
-    typer.Option("--thinking-budget", min=1, metavar="N", help="Tokens of thought, where a model takes it."),
+    typer.Option("--thinking-budget", min=1, metavar="N", help="Tokens to think with, where the model takes that."),
 ]
 Budget = Annotated[
     float | None, typer.Option("--budget", min=0, metavar="USD", help="Stop before more is spent; resumable.")
@@ -128,21 +129,21 @@ Cache = Annotated[
     typer.Option("--cache", metavar="DIR", help="Where captions are kept (else $CASCADE_CACHE, else cache/)."),
 ]
 Out = Annotated[
-    Path | None, typer.Option("--out", metavar="DIR", help="The run directory (else runs/<dataset>-<model>-<digest>).")
+    Path | None, typer.Option("--out", metavar="DIR", help="The folder of the run, or of the runs (else below runs/).")
 ]
-Seed = Annotated[int, typer.Option("--seed", metavar="N", help="Seeds everything random of ours.")]
+Seed = Annotated[int, typer.Option("--seed", metavar="N", help="The seed of whatever is random.")]
 Device = Annotated[str, typer.Option("--device", metavar="NAME", help="auto, cpu, cuda, cuda:1, mps.")]
-Batch = Annotated[int, typer.Option("--batch", min=1, metavar="N", help="Clips an engine gets at once, at most.")]
+Batch = Annotated[int, typer.Option("--batch", min=1, metavar="N", help="At most N clips at once to a captioner.")]
 Threads = Annotated[
-    int, typer.Option("--threads", min=0, metavar="N", help="Threads an engine may use; 0 is all cores.")
+    int, typer.Option("--threads", min=0, metavar="N", help="Threads that captioners use; 0: all cores.")
 ]
 By = Annotated[list[str] | None, typer.Option("--by", metavar="TAG", help="Break down by this tag too. Repeatable.")]
 FORMATS = ("table", "json", "md", "csv", "latex")
 Form = Annotated[str, typer.Option("--format", metavar="|".join(FORMATS), help="How to print it.")]
-ScorerName = Annotated[str, typer.Option("--scorer", metavar="mmar|strict", help="Who says what is right.")]
-Extract = Annotated[bool, typer.Option("--extract", help="Read a file's replies first, as a run's are.")]
+ScorerName = Annotated[str, typer.Option("--scorer", metavar="mmar|strict", help="Official matcher, or equality.")]
+Extract = Annotated[bool, typer.Option("--extract", help="Extract the choices from a file's raw replies first.")]
 Joined = Annotated[
-    str | None, typer.Option("--dataset", metavar="NAME|FILE", help="The questions of a file that has ids alone.")
+    str | None, typer.Option("--dataset", metavar="NAME|FILE", help="The questions, for a file that has ids alone.")
 ]
 
 
@@ -307,9 +308,12 @@ def execution(
 ) -> Execution:
     """How a command is carried out; `files` are a local model's, `worker` is --worker, `how` fields of Execution."""
     from cascade.budget import Purse
+    from cascade.errors import UserError
     from cascade.llms import keys
 
     kept = cache(given)
+    if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", device):
+        raise UserError(f"--device {device}: give auto, cpu, cuda, cuda:1 or mps")
     keys.check_address(how.get("api_base"), "--api-base")
     if how.get("budget") is not None:
         how["budget"] = Purse(how["budget"])
@@ -371,11 +375,6 @@ def echo_json(value: Any) -> None:
     from cascade.jsonl import dumps
 
     typer.echo(dumps(to_json(value)))
-
-
-def drawn(rows: Sequence[Sequence[str]], form: str, left: Sequence[int] = (0,)) -> str:
-    """Rows, the header first, as a table in one of FORMATS; the columns in `left` are set flush left."""
-    return render(rows[0], rows[1:], "text" if form == "table" else form, left)
 
 
 def note(text: str) -> None:

@@ -12,7 +12,7 @@ from cascade.cli import options as o
 from cascade.cli.requests import Job, Request, carry_out, complain, count_spent, prepare, taking
 from cascade.cli.scores import interval, percent
 from cascade.errors import BudgetSpent, MissingExtra, ProviderStop, UnknownName, UserError
-from cascade.table import render, words
+from cascade.table import prose, shown, words
 
 if TYPE_CHECKING:
     from cascade.reproducing import Beside, Reproduced, Row
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 _ROWS_OWN = ("llm", "spec", "prompt", "param", "reasoning_effort", "max_tokens", "thinking_budget", "samples", "shard")
 _REPEATED = ("caption-param", "param")
 _LEGEND = """
-Published and ours by the official matcher; 95 % Wilson interval of ours; "differs": the published figure is outside it,
-of the very items that it is of.
-The captions behind the published rows, and most of their prompts, are not published: the protocol here is ours, so a
-difference is one of protocols as much as of models."""
+Published and ours by the official matcher; 95 % Wilson interval of ours.
+"differs": the published figure is outside it, of the very items that it is of.
+The captions behind the published rows, and most of their prompts, are not published: \
+the protocol here is ours, so a difference is one of protocols as much as of models."""
 
 
 @taking(*_ROWS_OWN)
@@ -82,7 +82,7 @@ def _list(form: str) -> None:
         return
     cells = [[row.name, percent(row.published[reproducing.WHOLE]), row.title, row.source] for row in found]
     head = ["row", "published", "what", "source"]
-    typer.echo(words(head, cells) if form == "table" else render(head, cells, form), nl=False)
+    typer.echo(words(head, cells) if form == "table" else shown(head, cells, form), nl=False)
 
 
 def _jobs(rows: Sequence[Row], models: Sequence[str], request: Request) -> dict[str, tuple[Row, Job]]:
@@ -163,9 +163,9 @@ def show(done: Sequence[Reproduced], form: str) -> None:
         return
     header = ["row", "n", "published", "ours", "95 %", "", "failed", "unread"]
     rows = [cells for one in done for cells in _cells(one, indent=form == "table")]
-    typer.echo(o.drawn([header, *rows], form), nl=False)
+    typer.echo(shown(header, rows, form), nl=False)
     if form == "table":
-        typer.echo(_LEGEND)
+        typer.echo(prose(_LEGEND))
 
 
 def _cells(one: Reproduced, *, indent: bool) -> list[list[str]]:

@@ -119,7 +119,15 @@ def prepare(request: Request, order_seed: int | None = None) -> Job:
 
 
 def asking(request: Request, heard_by: Listening) -> tuple[LLMSpec, Execution]:
-    """The model that is asked, and how a request is carried out."""
+    """The model that is asked, and how a request is carried out.
+
+    A backend or price that is none is refused even where nothing is left to hear or ask.
+    """
+    from cascade import backends
+    from cascade.llms import prices
+
+    backends.find(request.backend)
+    prices.find("", request.price)
     asked, files = o.model(
         request.llm, request.param, request.seed, request.samples,
         effort=request.reasoning_effort, max_tokens=request.max_tokens, thinking=request.thinking_budget,
@@ -199,9 +207,9 @@ def complain(done: Run) -> bool:
 
     if not asking.remaining(done.path, done.items, done.spec.llm.samples):
         return False
-    failures = [one.result for one in runs.answers(done.path).values() if isinstance(one.result, Failure)]
-    first = {failure.kind: failure.message for failure in reversed(failures)}
-    for kind, count in Counter(failure.kind for failure in failures).most_common():
+    failures = [(one.item, one.result) for one in runs.answers(done.path).values() if isinstance(one.result, Failure)]
+    first = {failure.kind: f"{item}: {failure.message}" for item, failure in reversed(failures)}
+    for kind, count in Counter(failure.kind for _, failure in failures).most_common():
         o.note(f"{count} failed ({kind}), counted as wrong; the first: {first[kind]}")
     o.note("the same command tries the failed ones again")
     return True

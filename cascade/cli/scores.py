@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from cascade.cli import options as o
-from cascade.table import words
+from cascade.table import prose, shown, words
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -33,10 +33,10 @@ def show(summary: Summary, form: str, *, first: bool = True, unread: Sequence[Un
     rows = _machines(summary) if form == "csv" else _rows(summary, nested=form == "table")
     if form == "table":
         typer.echo(_title(summary))
-    text = o.drawn(rows, form)
+    text = shown(rows[0], rows[1:], form)
     typer.echo(text if first or form != "csv" else text.partition("\n")[2], nl=False)
     if form == "table":
-        typer.echo(_legend(summary))
+        typer.echo(prose(_legend(summary)))
     if unread is not None:
         told = [[one.item, one.why, one.said] for one in unread]
         typer.echo("\n" + (words(["item", "why", "said"], told) if told else "Every reply was read.\n"), nl=False)

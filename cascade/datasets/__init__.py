@@ -23,6 +23,9 @@ def load(name: str, data: Path | None = None, *, audio: bool = True) -> Dataset:
     """
     if name.endswith(".jsonl") or "/" in name:
         return jsonl.load(Path(name).expanduser(), data)
+    if name not in plugins.names("datasets") and Path(name).exists():
+        what = "a folder" if Path(name).is_dir() else "no .jsonl"
+        raise UserError(f"--dataset {name}: {what}; give FILE.jsonl, or a name that `cascade datasets` lists")
     dataset: Dataset = plugins.find("datasets", name).load(data, audio=audio)
     return dataset
 
@@ -35,8 +38,9 @@ def select(dataset: Dataset, only: dict[str, tuple[str, ...]], limit: int | None
     for tag, values in only.items():
         known = sorted({item.tags[tag] for item in dataset.items if tag in item.tags})
         if unknown := sorted(set(values) - set(known)):
-            shown = ", ".join(known[:20]) or "no such tag"
-            raise UserError(f"--only {tag}={unknown[0]}: no item of {dataset.name!r} has that (there is: {shown})")
+            tags = ", ".join(sorted({name for item in dataset.items for name in item.tags})) or "none"
+            shown = f"there is: {', '.join(known[:20])}" if known else f"no such tag; there is: {tags}"
+            raise UserError(f"--only {tag}={unknown[0]}: no item of {dataset.name!r} has that ({shown})")
     chosen = tuple(item for item in dataset.items if all(item.tags.get(tag) in want for tag, want in only.items()))
     if not chosen[:limit]:
         raise UserError(f"no item of {dataset.name!r} is left to ask; loosen --only or --limit")

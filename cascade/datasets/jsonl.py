@@ -43,7 +43,7 @@ def _content(path: Path) -> bytes:
             f"{path}: no such file; give --dataset a JSONL file or a name that `cascade datasets` lists"
         ) from None
     except OSError as error:
-        raise DatasetError(f"{path}: cannot be read ({error.strerror})") from error
+        raise DatasetError(f"{path}: cannot be read ({error.strerror}); give --dataset a JSONL file") from error
 
 
 def _items(content: bytes, path: Path) -> list[Item]:
@@ -61,7 +61,7 @@ def _items(content: bytes, path: Path) -> list[Item]:
         more = f" (and {len(problems) - 1} more bad rows)" if len(problems) > 1 else ""
         raise DatasetError(problems[0] + more)
     if not items:
-        raise DatasetError(f"{path}: holds no rows")
+        raise DatasetError(f"{path}: holds no rows; a question a line is needed")
     return list(items.values())
 
 

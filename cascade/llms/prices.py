@@ -55,7 +55,7 @@ def find(model: str, stated: str | None, *, own: bool = False) -> Price | None:
     What an endpoint of one's `own` machine costs is in no list.
     """
     if stated:
-        rates = _stated(stated)
+        rates = _rates(stated)
         return Price(input=rates[0], output=rates[1], source="--price", dearest=rates)
     about = None if own else keys.listed(model)
     if about is None or not {_INPUT, _OUTPUT} <= about.keys():
@@ -74,7 +74,7 @@ def _highest(about: Mapping[str, Any], *names: str) -> float:
     return float(max(rates))
 
 
-def _stated(text: str) -> tuple[float, float]:
+def _rates(text: str) -> tuple[float, float]:
     try:
         given, told = (float(part) / 1e6 for part in text.split(","))
     except ValueError:
