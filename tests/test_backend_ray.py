@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from importlib.util import find_spec
@@ -258,6 +259,19 @@ def test_without_an_address_a_cluster_of_its_own_ends_with_the_work(here: Path) 
         gone = start({**environment_again(folder), "RAY_ADDRESS": "127.0.0.1:1"}, here, *command(here, seconds=0.02))
         _, err = gone.communicate(timeout=120)
         assert gone.returncode == 2 and "nobody answers at RAY_ADDRESS=127.0.0.1:1" in err and "Traceback" not in err
+
+
+def test_a_second_interrupt_waits_for_the_end_of_a_cluster_of_its_own(here: Path) -> None:
+    clips(here, *(f"clip {number}" for number in range(40)))
+    with short_folder() as folder:
+        job = start(environment(folder), here, *command(here, "--batch", "2", "--worker", "num_cpus=1", seconds=0.1))
+        until(lambda: kept(here) >= 2)
+        job.send_signal(signal.SIGINT)
+        time.sleep(0.5)
+        job.send_signal(signal.SIGINT)
+        _, err = job.communicate(timeout=60)
+        assert (job.returncode, err) == (130, "cascade: interrupted; the same command goes on from here\n")
+        until(lambda: str(folder) not in running())
 
 
 BLIND = """

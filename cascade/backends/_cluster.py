@@ -42,16 +42,18 @@ def connected() -> Iterator[None]:
         yield
         return
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    before = signal.getsignal(signal.SIGTERM)
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     with redirect_stdout(_WithoutRay()):
         _connect(ray)
         try:
-            _on_sigterm(_leave)
+            _on(signal.SIGTERM, _leave)
             yield
         finally:
+            _on(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C would cut Ray's end short, by a crash
             with redirect_stdout(io.StringIO()):  # it says again what it has said
                 ray.shutdown()
-            _on_sigterm(before)
+            for number, handler in before.items():
+                _on(number, handler)
 
 
 def _connect(ray: Any) -> None:
@@ -105,6 +107,6 @@ def _leave(number: int, _: Any) -> None:
     raise SystemExit(128 + number)
 
 
-def _on_sigterm(handler: Any) -> None:
+def _on(number: int, handler: Any) -> None:
     if current_thread() is main_thread():  # the only one that may
-        signal.signal(signal.SIGTERM, handler)
+        signal.signal(number, handler)
