@@ -136,7 +136,9 @@ class CaptionCache:
     def existing(cls, folder: Path) -> CaptionCache:
         """Open one that is there. Raises CacheError where there is none."""
         if not (folder / "cache.db").is_file():
-            raise CacheError(f"{folder} is no cache: it has no cache.db")
+            raise CacheError(
+                f"{folder} is no cache: it has no cache.db; give the folder of one (`cascade caption` makes them)"
+            )
         return cls(folder)
 
     def get(self, key: str) -> Caption | None:

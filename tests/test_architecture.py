@@ -75,7 +75,7 @@ ENTRY = {"__init__", "__main__"}
 HEAVY = {
     "litellm": {"llms/litellm.py"},
     "diskcache": {"cache.py"},
-    "ray": {"backends/ray.py"},
+    "ray": {"backends/ray.py", "backends/_cluster.py"},
     "zstandard": {"bundles.py"},
     "typer": {"cli"},
     "rich": {"progress.py", "cli"},

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from importlib.util import find_spec
@@ -125,8 +126,13 @@ def test_a_worker_that_is_killed_costs_a_retry(nodes: Nodes, here: Path) -> None
 
 def test_a_clip_that_takes_its_worker_down_is_a_failure_and_costs_no_other(nodes: Nodes, here: Path) -> None:
     clips(here, "one", "die", "three", "die once", "five", "six")
-    found = ended(start(nodes.environment, here, *command(here, "--batch", "3")), 3)
-    assert [row["id"] for row in found if "error" in row] == ["q1"]
+    job = start(nodes.environment, here, *command(here, "--batch", "3"))
+    out, err = job.communicate(timeout=120)
+    found = [json.loads(line) for line in out.splitlines()]
+    assert [row["id"] for row in found if "error" in row] == ["q1"] and job.returncode == 3
+    said = err.splitlines()
+    assert said.pop() == "q1: sound: 1.wav: 3 workers were lost while they heard it"
+    assert said and all(line.startswith("sound=trying: a worker was lost (Worker ") for line in said), err
     assert found[1]["error"]["message"] == "1.wav: 3 workers were lost while they heard it"
     assert found[3]["text"] == "die once"
 
@@ -156,6 +162,15 @@ def test_a_driver_that_is_killed_goes_on_where_it_was(nodes: Nodes, here: Path) 
     assert 10 <= before < 40
     assert 40 <= len(heard(here)) <= 40 + 2 * 2 * 2
     assert cascade("cache", "verify", "--cache", here / "cache").exit_code == 0
+
+
+def test_a_driver_that_is_told_to_end_does_so_without_a_page_of_addresses(nodes: Nodes, here: Path) -> None:
+    clips(here, *(f"clip {number}" for number in range(40)))
+    job = start(nodes.environment, here, *command(here, "--batch", "2", seconds=0.1))
+    until(lambda: kept(here) >= 2)
+    job.terminate()
+    _, err = job.communicate(timeout=60)
+    assert (job.returncode, err) == (143, "")
 
 
 def test_what_the_user_must_mend_is_one_line(nodes: Nodes, here: Path) -> None:
@@ -244,6 +259,43 @@ def test_without_an_address_a_cluster_of_its_own_ends_with_the_work(here: Path) 
         gone = start({**environment_again(folder), "RAY_ADDRESS": "127.0.0.1:1"}, here, *command(here, seconds=0.02))
         _, err = gone.communicate(timeout=120)
         assert gone.returncode == 2 and "nobody answers at RAY_ADDRESS=127.0.0.1:1" in err and "Traceback" not in err
+
+
+def test_a_second_interrupt_waits_for_the_end_of_a_cluster_of_its_own(here: Path) -> None:
+    clips(here, *(f"clip {number}" for number in range(40)))
+    with short_folder() as folder:
+        job = start(environment(folder), here, *command(here, "--batch", "2", "--worker", "num_cpus=1", seconds=0.1))
+        until(lambda: kept(here) >= 2)
+        job.send_signal(signal.SIGINT)
+        time.sleep(0.5)
+        job.send_signal(signal.SIGINT)
+        _, err = job.communicate(timeout=60)
+        assert (job.returncode, err) == (130, "cascade: interrupted; the same command goes on from here\n")
+        until(lambda: str(folder) not in running())
+
+
+BLIND = """
+import sys
+class Without:
+    def find_spec(self, name, path=None, target=None):
+        if name == "cascade":
+            raise ModuleNotFoundError("No module named 'cascade'")
+if any("default_worker" in word for word in sys.orig_argv):
+    sys.meta_path.insert(0, Without())
+"""
+
+
+def test_a_node_without_cascade_is_one_line(here: Path) -> None:
+    clips(here, "one", "two")
+    with short_folder() as folder:
+        given = environment(folder)
+        (folder / "plugins" / "sitecustomize.py").write_text(BLIND)
+        job = start(given, here, *command(here, "--worker", "num_cpus=1"))
+        _, err = job.communicate(timeout=120)
+    assert job.returncode == 2 and err.startswith(
+        "cascade: sound=trying: a node of the Ray cluster cannot import cascade (ModuleNotFoundError: No module named "
+    )
+    assert err.count("\n") == 1 and "install cascade" in err
 
 
 def environment_again(folder: Path) -> dict[str, str]:

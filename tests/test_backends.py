@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Sequence
+from contextlib import redirect_stdout
 from pathlib import Path
+from threading import Thread
+from types import SimpleNamespace
 
 import pytest
 
 import cascade
-from cascade.backends import _worker, local, ray
+from cascade.backends import _cluster, _worker, local, ray
 from cascade.backends._worker import Clip, Worker
 from cascade.captioners import specify
 from cascade.errors import UserError
 from cascade.types import Caption, CaptionerSpec, Failure, Host
+from tests.test_cli import cascade as command
 
 CLIPS = [Path(f"{number}.wav") for number in range(16)]
 SPEC = CaptionerSpec(slot="speech", name="whisper", version="1", params={})
@@ -128,3 +133,83 @@ def test_weights_that_ship_with_the_package_are_found_wherever_it_lies() -> None
     spec, files = specify("music", "clap-music", {})
     elsewhere = {digest: Path("/not/here") / path.name for digest, path in files.items()}
     assert _worker._located(spec, Host(files=elsewhere)) == files
+
+
+def test_what_rays_threads_print_is_no_result(capsys: pytest.CaptureFixture[str]) -> None:
+    with redirect_stdout(_cluster._WithoutRay()):
+        sys.stdout.write("ours\n")
+        thread = Thread(target=print, args=["(raylet) A worker died"], name="ray_listen_error_messages")
+        thread.start()
+        thread.join()
+    assert capsys.readouterr().out == "ours\n"
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "[::1]:1", "127.0.0.1:99999"])
+def test_an_address_where_nobody_is_stands_in_one_line(address: str) -> None:
+    with pytest.raises(UserError, match=r"nobody answers at RAY_ADDRESS=.*:\d+ \(.*(refused|Cannot assign|range)"):
+        _cluster._knock(address)
+
+
+@pytest.mark.parametrize(("address", "ours"), [("", True), ("local", True), ("auto", False), ("head:6379", False)])
+def test_which_cluster_is_our_own(monkeypatch: pytest.MonkeyPatch, address: str, ours: bool) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", address)
+    assert _cluster.is_ours() is ours
+
+
+class NoToken(Exception):
+    """What Ray raises of its own."""
+
+
+class Refusing:
+    """A Ray that cannot be used, for this reason."""
+
+    exceptions = SimpleNamespace(RayError=NoToken)
+
+    def __init__(self, reason: Exception) -> None:
+        self.reason = reason
+
+    def init(self, **given: object) -> None:
+        raise self.reason
+
+
+@pytest.mark.parametrize(
+    "reason", [OSError("path too long"), ValueError("of another version"), NoToken("there is none")]
+)
+def test_a_ray_that_cannot_be_used_is_one_line(monkeypatch: pytest.MonkeyPatch, reason: Exception) -> None:
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    with pytest.raises(UserError, match=rf"a local Ray cannot be used \({reason}\); RAY_TMPDIR=DIR"):
+        _cluster._connect(Refusing(reason))
+    monkeypatch.setenv("RAY_ADDRESS", "auto")
+    with pytest.raises(UserError, match=rf"RAY_ADDRESS=auto cannot be used \({reason}\).*RAY_AUTH_MODE=token"):
+        _cluster._connect(Refusing(reason))
+
+
+@pytest.mark.parametrize(
+    ("node", "waited", "told"),
+    [
+        ({"CPU": 2.0}, 10, ""),
+        ({"CPU": 2.0}, 31, r"no worker \(num_cpus=1, num_gpus=0\) is ready yet: .* or the nodes are busy"),
+        ({"CPU": 0.5}, 10, r"no node of the Ray cluster has what a worker takes .*; it has 60 s to get one"),
+    ],
+)
+def test_a_cluster_that_is_busy_or_too_small_is_waited_for_aloud_and_once(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], node: dict[str, float], waited: int, told: str
+) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", "head:6379")
+    found = SimpleNamespace(nodes=lambda: [{"Alive": True, "Resources": node}])
+    monkeypatch.setitem(sys.modules, "ray", found)
+    pool = ray._Pool(FAKE, Host(workers={"num_cpus": 1.0}), CLIPS)
+    monkeypatch.setattr(pool, "_held", pool._held - waited)
+    pool._have_patience()
+    pool._have_patience()
+    err = capsys.readouterr().err
+    assert re.fullmatch(rf"sound=fake: {told}.*\n" if told else "", err), err
+    if node["CPU"] < 1:
+        monkeypatch.setattr(pool, "_held", pool._held - 61)
+        with pytest.raises(UserError, match=r"sound=fake: no node .*; say less, as in --worker sound.num_gpus=0"):
+            pool._have_patience()
+
+
+def test_parts_of_more_than_one_gpu_are_a_mistake() -> None:
+    told = command("caption", "--dataset", "demo", "--captions", "sound=fake", "--worker", "num_gpus=1.5")
+    assert told.exit_code == 2 and "--worker num_gpus=1.5: Ray gives parts of one, or whole ones" in told.stderr

@@ -137,3 +137,29 @@ def test_an_export_takes_the_place_of_a_bundle_and_of_nothing_else(mini: Path, b
     assert Path("notes.txt").read_text() == "mine" and Path("pipe").is_fifo()
     below = cascade("cache", "export", "notes.txt/b.jsonl", "--cache", "there")
     assert below.exit_code == 2 and "cannot be written there" in below.stderr
+
+
+def test_a_mistyped_cache_is_named_and_not_made(mini: Path) -> None:
+    for command in ("info", "verify"):
+        told = cascade("cache", command, "--cache", "mistyped")
+        assert told.exit_code == 2 and told.stderr.startswith("cascade: mistyped is no cache")
+        assert "`cascade caption` makes them" in told.stderr and told.stderr.count("\n") == 1
+        assert not Path("mistyped").exists()
+
+
+def test_of_several_bundles_the_good_ones_are_taken_and_the_bad_ones_named(mini: Path, bundle: Path) -> None:
+    Path("bad.jsonl").write_text("nonsense\n")
+    Path("cut.jsonl").write_bytes(bundle.read_bytes()[:-40])
+    told = cascade("cache", "import", "bad.jsonl", bundle, "cut.jsonl", "--cache", "here")
+    assert told.exit_code == 2 and told.stdout == "b.jsonl: 16 new, 0 there already, 0 in conflict\n"
+    named = told.stderr.splitlines()
+    assert named[0].startswith("bad.jsonl is no bundle") and named[1].startswith("cut.jsonl:17")
+    assert named[2:] == ["cascade: 2 of 3 were not taken, as named above; the others were"]
+    alone = cascade("cache", "import", "bad.jsonl", "--cache", "here")
+    assert alone.exit_code == 2 and alone.stderr.startswith("cascade: bad.jsonl is no bundle")
+
+
+def test_a_name_that_claims_another_compression_is_refused(mini: Path, bundle: Path) -> None:
+    told = cascade("cache", "export", "new/x.jsonl.gz", "--cache", "there")
+    assert told.exit_code == 2 and "name it x.jsonl, or x.jsonl.zst to compress it" in told.stderr
+    assert not Path("new").exists()

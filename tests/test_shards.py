@@ -87,6 +87,17 @@ def test_merged_shards_are_one_run(mini: Path, order: tuple[int, ...]) -> None:
     assert log_of(Path("merged")) == before
 
 
+def test_judgements_that_are_not_merged_are_said_to_be(mini: Path) -> None:
+    run("--out", "one")
+    assert cascade("merge", "one", "--out", "unjudged").stderr == ""
+    Path("one/judge.jsonl").write_text("{}\n")
+    told = cascade("merge", "one", "--out", "merged")
+    assert told.exit_code == 0 and not Path("merged/judge.jsonl").exists()
+    assert told.stderr == (
+        "1 of these runs were judged, and judge.jsonl is not merged: `cascade judge merged` asks anew\n"
+    )
+
+
 def test_the_caches_of_shards_are_merged_too(mini: Path) -> None:
     for number in (1, 2):
         told = cascade("caption", "--dataset", mini, "--captions", "speech=fake", "--shard", f"{number}/2",

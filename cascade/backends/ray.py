@@ -11,23 +11,20 @@ costs a retry. A batch that loses a second worker is halved; a clip that has los
 
 from __future__ import annotations
 
-import logging
-import os
-import socket
-import sys
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from textwrap import shorten
 from time import monotonic
 from typing import Any
 
 import cascade
 from cascade import captioners, plugins
-from cascade.backends import local
+from cascade.backends import _cluster, local
 from cascade.backends._worker import Clip, Worker
-from cascade.errors import MissingExtra, UserError
+from cascade.errors import UserError
+from cascade.progress import say
 from cascade.types import Caption, CaptionerSpec, Failure, Host
 
 KEYS = ("pool", "num_gpus", "num_cpus")
@@ -36,6 +33,7 @@ _Result = tuple[Path, Caption | Failure]
 _AHEAD = 2  # batches that a worker has at most
 _DEATHS = 3  # workers that may be lost over one clip
 _PATIENCE = 60.0  # seconds until a cluster must have a node that can hold a worker
+_QUIET = 30.0  # seconds without a worker until that is said
 _LOOK = 5.0  # seconds between looks at which nodes there are
 _ON_GPUS = frozenset({"torch", "whisper", "msclap", "faster_whisper", "transformers"})  # engines that need one of these
 _CORES = 8  # of a worker without a GPU, at most
@@ -50,54 +48,12 @@ def run(spec: CaptionerSpec, host: Host, clips: Sequence[Path]) -> Iterator[_Res
     if captioners.asks(spec.name):
         yield from local.run(spec, host, clips)
         return
-    with _cluster():
+    with _cluster.connected():
         pool = _Pool(spec, host, clips)
         try:
             yield from pool.results()
         finally:
             pool.close()
-
-
-@contextmanager
-def _cluster() -> Iterator[None]:
-    """Be connected to a cluster: to the one that this process has already, RAY_ADDRESS's, or one of our own."""
-    try:
-        import ray
-    except ImportError:
-        raise MissingExtra("the backend 'ray'", "ray", "pip install 'audio-cascade[ray]'") from None
-    if ray.is_initialized():
-        yield
-        return
-    address = os.environ.get("RAY_ADDRESS", "")
-    _knock(address)
-    # A cluster of our own talks to this machine only, and tells nobody that it is there.
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    own: dict[str, Any] = {"include_dashboard": False, "_node_ip_address": "127.0.0.1", "object_store_memory": 1 << 28}
-    try:
-        ray.init(address or "local", log_to_driver=False, logging_level=logging.ERROR, **({} if address else own))
-    except (ConnectionError, ValueError, RuntimeError) as error:
-        where = f"RAY_ADDRESS={address}" if address else "a local Ray"
-        reason = " ".join(str(error).split())[:200]
-        raise UserError(f"--backend ray: {where} cannot be used ({reason}); `ray status` says what is there") from error
-    # Ray prints what befalls its workers to stdout, where results go: such notes belong on stderr.
-    with redirect_stdout(sys.stderr):
-        try:
-            yield
-        finally:
-            ray.shutdown()
-
-
-def _knock(address: str) -> None:
-    """Whether anyone is at a HOST:PORT; Ray itself tries for minutes. Raises UserError."""
-    host, _, port = address.rpartition(":")
-    if host and "/" not in host and port.isdigit():
-        try:
-            socket.create_connection((host, int(port)), timeout=10).close()
-        except OSError as error:
-            raise UserError(
-                f"--backend ray: nobody answers at RAY_ADDRESS={address} ({error}); give the address that "
-                "`ray start --head` printed, or unset it for a local Ray"
-            ) from error
 
 
 @dataclass(slots=True, kw_only=True)
@@ -127,7 +83,8 @@ class _Pool:
         import ray
 
         self._ray: Any = ray
-        self._spec = spec
+        self._spec, self._name = spec, f"{spec.slot}={spec.name}"
+        self._told = set[str]()
         nodes = self._nodes()
         self._needs = _needs(spec, host, nodes)
         self._asked = int(_wanted(host.workers, spec.slot, "pool", 0))
@@ -162,20 +119,30 @@ class _Pool:
         """As many workers as there is room for on the nodes that are there now, and work for."""
         if not self._asked and monotonic() - self._looked > _LOOK:
             self._size, self._looked = _room(self._nodes(), self._needs), monotonic()
-        if not self._hands and not _room(self._nodes(), self._needs):
+        if not any(hand.ready for hand in self._hands):
             self._have_patience()
         busy = sum(bool(hand.jobs) for hand in self._hands)
         while len(self._hands) < min(max(1, self._size), len(self._todo) + busy):
             self._start()
 
     def _have_patience(self) -> None:
-        own = not os.environ.get("RAY_ADDRESS")
-        if own or monotonic() - self._held > _PATIENCE:
-            needs = ", ".join(f"{name}={amount:g}" for name, amount in self._needs.items())
-            raise UserError(
-                f"{self._spec.slot}={self._spec.name}: no node of the Ray cluster has what a worker takes ({needs}); "
-                f"say less, as in --worker {self._spec.slot}.num_gpus=0, or add nodes"
-            )
+        """Wait for a first worker, and say so: with a node that can hold one as long as it takes."""
+        takes = ", ".join(f"{name}={amount:g}" for name, amount in self._needs.items())
+        waited = monotonic() - self._held
+        if not _room(self._nodes(), self._needs):
+            lacking = f"{self._name}: no node of the Ray cluster has what a worker takes ({takes})"
+            if _cluster.is_ours() or waited > _PATIENCE:
+                raise UserError(f"{lacking}; say less, as in --worker {self._spec.slot}.num_gpus=0, or add nodes")
+            self._tell(f"{lacking}; it has {_PATIENCE:g} s to get one")
+        elif waited > _QUIET:
+            why = "the engine is being built, or the nodes are busy (`ray status` says which)"
+            self._tell(f"{self._name}: no worker ({takes}) is ready yet: {why}; waiting")
+
+    def _tell(self, text: str) -> None:
+        """Say it, once: the driver waits in silence otherwise."""
+        if text not in self._told:
+            self._told.add(text)
+            say(text)
 
     def _start(self) -> None:
         worker = self._ray.remote(Worker).options(**self._needs, max_restarts=0, max_task_retries=0)
@@ -209,11 +176,11 @@ class _Pool:
         except self._ray.exceptions.RayTaskError:
             raise  # a bug there is a bug here
         except self._ray.exceptions.RayError as error:
-            yield from self._lost(hand, str(error))
+            yield from self._lost(hand, error)
             return
         job = hand.jobs.pop(ref, None)
         if isinstance(value, str) and value:
-            raise UserError(f"{self._spec.slot}={self._spec.name}, on a node of the Ray cluster: {value}")
+            raise UserError(f"{self._name}, on a node of the Ray cluster: {value}")
         if job is None:
             hand.ready, self._stillborn = True, 0
         elif value is None:
@@ -222,8 +189,15 @@ class _Pool:
         else:
             yield from zip(job.clips, value, strict=True)
 
-    def _lost(self, hand: _Hand, why: str) -> Iterator[_Result]:
+    def _lost(self, hand: _Hand, error: Exception) -> Iterator[_Result]:
         """A worker is gone, or its node: its batches go to others, and only the one it was at may be to blame."""
+        # The lines above the last say which process it was, and what stands before the detail is the same for all.
+        why = shorten(str(error).strip().rpartition("\n")[2].rpartition(" detail: ")[2], 160, placeholder=" …")
+        if getattr(error, "actor_init_failed", False):  # our class does nothing then but be imported
+            raise UserError(
+                f"{self._name}: a node of the Ray cluster cannot import cascade ({why}); "
+                f"install cascade {cascade.__version__} there"
+            )
         self._hands.remove(hand)
         self._ray.kill(hand.actor)
         self._waiting = {ref: one for ref, one in self._waiting.items() if one is not hand}
@@ -231,9 +205,10 @@ class _Pool:
         self._stillborn += not hand.ready
         if self._stillborn >= _DEATHS:
             raise UserError(
-                f"{self._spec.slot}={self._spec.name}: {self._stillborn} workers in a row were lost while they built "
-                f"the engine ({' '.join(why.split())[:200]}); is there memory for it, or one --worker pool=1 too many?"
+                f"{self._name}: {self._stillborn} workers in a row were lost while they built the engine ({why}); "
+                "is there memory for it, or one --worker pool=1 too many?"
             )
+        say(f"{self._name}: a worker was lost ({why}); what it had goes to another")
         jobs = list(hand.jobs.values())
         self._todo.extendleft(reversed(jobs[1:]))
         if jobs:

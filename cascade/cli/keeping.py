@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from cascade.types import CaptionerSpec, Dataset, Item
 
 _SHOWN = 60  # characters of a caption that is in conflict
+_PACKED = frozenset(
+    {".gz", ".bz2", ".xz", ".zip", ".lz4", ".br", ".7z", ".zstd"}
+)  # what a bundle's name must not claim
 
 
 def register(app: typer.Typer) -> None:
@@ -38,7 +41,7 @@ def cache_info(cache: o.Cache = None, form: Form = "table") -> None:
     """Print the cache's folder, captions and size."""
     from cascade.cache import CaptionCache
 
-    with closing(CaptionCache(o.cache(cache))) as kept:
+    with closing(CaptionCache.existing(o.cache(cache))) as kept:
         info = kept.info()
     if form == "json":
         typer.echo(json.dumps(info))
@@ -55,7 +58,7 @@ def cache_verify(cache: o.Cache = None) -> None:
     from cascade.cache import CaptionCache
     from cascade.errors import CacheError
 
-    with closing(CaptionCache(o.cache(cache))) as kept:
+    with closing(CaptionCache.existing(o.cache(cache))) as kept:
         problems, count = list(kept.verify()), len(kept)
     for problem in problems:
         typer.echo(problem)
@@ -116,6 +119,10 @@ def _make_place(file: Path) -> None:
     from cascade import bundles
     from cascade.errors import CacheError, UserError
 
+    if file.suffix in _PACKED:
+        raise UserError(
+            f"{file}: a bundle is plain or Zstandard's; name it {file.stem}, or {file.stem}.zst to compress it"
+        )
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         with TemporaryFile(dir=file.parent):
@@ -178,8 +185,8 @@ def cache_import(
 ) -> None:
     """Take the captions of bundles into the cache.
 
-    Nothing is taken of a bundle that does not verify. Where a caption is there already and says something else, it
-    stays, both are shown, and the exit code is 3.
+    Nothing is taken of a bundle that does not verify: it is named, the others are taken, and the exit code is 2. Where
+    a caption is there already and says something else, it stays, both are shown, and the exit code is 3.
     """
     from cascade import bundles
 
@@ -201,16 +208,29 @@ def cache_merge(
 def _take(
     sources: Sequence[Path], cache: Path | None, take: Callable[[CaptionCache, Path], Report], replace: bool
 ) -> None:
+    """Take what is good of the sources, each whole or not at all; raise, for what is not, at the end."""
     from cascade.cache import CaptionCache
+    from cascade.errors import UserError
 
-    conflicts = 0
+    conflicts, bad = 0, list[str]()
     with closing(CaptionCache(o.cache(cache))) as kept:
         for source in sources:
-            report = take(kept, source)
+            try:
+                report = take(kept, source)
+            except UserError as error:
+                bad.append(str(error))
+                continue
             conflicts += len(report.conflicts)
             _say(source, report, replace)
     if conflicts and not replace:
         o.note(f"{conflicts} captions here were kept; --replace takes the others")
+    if len(sources) > 1 and bad:
+        for line in bad:
+            o.note(line)
+        bad = [f"{len(bad)} of {len(sources)} were not taken, as named above; the others were"]
+    if bad:
+        raise UserError(bad[0])
+    if conflicts and not replace:
         raise typer.Exit(3)
 
 

@@ -344,6 +344,10 @@ def _workers(given: list[str] | None, slots: set[str]) -> dict[str, float]:
             raise UnknownName("slot", slot, slots, f"in --worker {key}={value}")
         if not re.fullmatch(r"\d+" if name == "pool" else r"\d+(\.\d+)?", value):
             raise UserError(f"--worker {key}={value}: a number is needed, as in --worker {key}=1")
+        if float(value) > 1 and not float(value).is_integer():
+            raise UserError(
+                f"--worker {key}={value}: Ray gives parts of one, or whole ones: write {key}={value.partition('.')[0]}"
+            )
         found[key] = float(value)
     return found
 

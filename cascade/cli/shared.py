@@ -19,12 +19,16 @@ def merge(
     Items stand in the dataset's order. One that is in several runs is taken from the run that answered most of its
     samples; of equals, from the one named first.
     """
-    from cascade import merging
+    from cascade import judgements, merging
     from cascade.cli.requests import complain
 
     done = merging.merge(runs, out)
     typer.echo(f"{out}: {done.items} items of {len(runs)} runs")
     if done.shared:
         o.note(f"{done.shared} items were in several runs, {done.conflicts} of them with different answers")
+    if judged := sum((run / judgements.FILE).exists() for run in runs):
+        o.note(
+            f"{judged} of these runs were judged, and {judgements.FILE} is not merged: `cascade judge {out}` asks anew"
+        )
     if complain(done.run):
         raise typer.Exit(3)
