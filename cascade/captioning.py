@@ -146,11 +146,24 @@ def _make(
         # Without a missing clip no engine is built: a full cache needs neither weights nor packages.
         backend = backends.find(execution.backend)
         for path, result in backend(spec, execution.host, list(missing)) if missing else ():
+            digest = missing[path]
             if isinstance(result, Caption):
-                cache.put(spec, missing[path], result)
-            results[missing[path]] = result
+                result = _of_the_clip(path, digest, result)
+            if isinstance(result, Caption):
+                cache.put(spec, digest, result)
+            results[digest] = result
             tick()
     return results
+
+
+def _of_the_clip(path: Path, digest: str, caption: Caption) -> _Result:
+    """The caption, if its file still is what its key will say: kept for ever under another clip's, nobody would see."""
+    now = _digest(path)
+    if isinstance(now, Failure):
+        return now
+    if now == digest:
+        return caption
+    return Failure(kind="audio", message=f"{path.name}: the file changed while it was heard; the same command hears it")
 
 
 def _heard(item: Item, spec: CaptionerSpec, digest: str | Failure, results: Mapping[str, _Result]) -> Heard:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -70,6 +70,10 @@ class Engine:
                 raise SystemExit("an engine left")
             if content in ODD:
                 return ODD[content]
+            if content == b"changing":
+                clip.write_bytes(b"changed")
+            if content == b"going":
+                clip.unlink()
             if content.startswith(b"stop"):
                 raise UserError("the weights are gone")
         return [Caption(text=content.decode()) for content in said]
@@ -104,6 +108,16 @@ def hear(asked: Sequence[Item], *specs: CaptionerSpec, **how: Any) -> dict[tuple
     heard = captioning.caption(asked, Path.cwd(), specs, execution)
     assert [(one.item, one.slot) for one in heard] == [(item.id, spec.slot) for item in asked for spec in specs]
     return {(one.item, one.slot): one.failure or one.text or "" for one in heard}
+
+
+def test_a_clip_that_changes_while_it_is_heard_is_not_kept(engine: Engine) -> None:
+    asked = items(a=b"changing", b=b"going", c=b"still")
+    found = hear(asked, SPEC)
+    assert isinstance(changed := found["a", "sound"], Failure) and "a.wav: the file changed while it" in changed.message
+    assert isinstance(found["b", "sound"], Failure) and found["c", "sound"] == "still"
+    with closing(CaptionCache(Path("cache"))) as cache:
+        assert [entry.text for entry in cache.entries()] == ["still"]
+    assert hear(asked, SPEC)["a", "sound"] == "changed"
 
 
 def test_every_item_and_slot_in_order(engine: Engine) -> None:
