@@ -185,7 +185,7 @@ def _title(told: Rating) -> str:
         f"{where} · judge {told.judge.split('@')[0]} · prompt {told.prompt} ({told.prompt_digest})\n"
         f"{told.n} items: {told.right} right, of which {told.judged} judged, {told.failed} failed\n"
         f"calls: {calls or 'none'}; matched {matched or 'none'}; "
-        f"{told.tokens['input']} + {told.tokens['output']} tokens, cost {cost}\n"
+        f"{told.tokens['input']} tokens in, {told.tokens['output']} out, cost {cost}\n"
     )
 
 

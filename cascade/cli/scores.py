@@ -56,7 +56,7 @@ def _title(summary: Summary) -> str:
 
 
 def _money(summary: Summary) -> str:
-    tokens = f"{summary.tokens['input']} + {summary.tokens['output']} tokens"
+    tokens = f"{summary.tokens['input']} tokens in, {summary.tokens['output']} out"
     captions = f" (captions ${summary.captions_cost:.4f})" if summary.captions_cost is not None else ""
     return f"{tokens}, cost {'unknown' if summary.cost is None else f'${summary.cost:.4f}'}{captions}"
 

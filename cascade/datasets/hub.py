@@ -185,7 +185,9 @@ def _reason(error: Exception) -> str:
     if status:
         return f"status {status}"
     cause = error.reason if isinstance(error, URLError) else error.__cause__ or error
-    return type(cause).__name__ if isinstance(cause, BaseException) else str(cause)
+    if not isinstance(cause, BaseException):
+        return str(cause)
+    return getattr(cause, "strerror", None) or type(cause).__name__
 
 
 def _sha256(source: Source, path: Path, name: str) -> str:
