@@ -129,7 +129,7 @@ for _command in (
 ):
     app.command()(_command)
 app.add_typer(listing.prompts, name="prompts")
-keeping.register(app)
+app.add_typer(keeping.cache, name="cache")
 
 
 def main() -> None:

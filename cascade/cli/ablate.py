@@ -35,7 +35,7 @@ def ablate(
     scorer: o.ScorerName = "mmar",
     form: o.Form = "table",
 ) -> None:
-    """Ablate the sources: each alone, each left out, and the controls.
+    """Ablate the sources: each alone, each left out, controls.
 
     Controls are blind, mismatched captions, the benchmark's own cues and shuffled choices. The runs share one folder;
     the same command again resumes all of them.

@@ -12,6 +12,8 @@ import typer
 
 from cascade.cli import options as o
 from cascade.cli.listing import Form
+from cascade.errors import CacheError, UserError
+from cascade.table import plain
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -21,22 +23,13 @@ if TYPE_CHECKING:
     from cascade.types import CaptionerSpec, Dataset, Item
 
 _SHOWN = 60  # characters of a caption that is in conflict
-_PACKED = frozenset(
-    {".gz", ".bz2", ".xz", ".zip", ".lz4", ".br", ".7z", ".zstd"}
-)  # what a bundle's name must not claim
+# What a bundle's name must not claim.
+_PACKED = frozenset({".gz", ".bz2", ".xz", ".zip", ".lz4", ".br", ".7z", ".zstd"})
+
+cache = typer.Typer(help="What is in the cache: counted, checked, shared.", no_args_is_help=True, rich_markup_mode=None)
 
 
-def register(app: typer.Typer) -> None:
-    """Add this group of commands."""
-    app.add_typer(_cache, name="cache")
-
-
-_cache = typer.Typer(
-    help="What is in the cache: counted, checked, shared.", no_args_is_help=True, rich_markup_mode=None
-)
-
-
-@_cache.command("info")
+@cache.command("info")
 def cache_info(cache: o.Cache = None, form: Form = "table") -> None:
     """Print the cache's folder, captions and size."""
     from cascade.cache import CaptionCache
@@ -52,11 +45,10 @@ def cache_info(cache: o.Cache = None, form: Form = "table") -> None:
         typer.echo(f"{key:<10} {value}")
 
 
-@_cache.command("verify")
+@cache.command("verify")
 def cache_verify(cache: o.Cache = None) -> None:
     """Derive every key again, and name each entry that does not match."""
     from cascade.cache import CaptionCache
-    from cascade.errors import CacheError
 
     with closing(CaptionCache.existing(o.cache(cache))) as kept:
         problems, count = list(kept.verify()), len(kept)
@@ -70,7 +62,7 @@ def cache_verify(cache: o.Cache = None) -> None:
 # Bundles
 
 
-@_cache.command("export")
+@cache.command("export")
 def cache_export(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="The bundle to write; a name in .zst compresses it.")],
     dataset: Annotated[
@@ -90,7 +82,6 @@ def cache_export(
     """
     from cascade import bundles, datasets
     from cascade.cache import CaptionCache
-    from cascade.errors import UserError
 
     if not dataset and (only or limit or data):
         raise UserError("--only, --limit and --data are about a dataset's clips: give --dataset NAME|FILE")
@@ -117,7 +108,6 @@ def cache_export(
 def _make_place(file: Path) -> None:
     """Make the folder. A bundle takes the place of an earlier one, never of a device or of a file of another kind."""
     from cascade import bundles
-    from cascade.errors import CacheError, UserError
 
     if file.suffix in _PACKED:
         raise UserError(
@@ -177,7 +167,7 @@ def _of_clips(
 Replace = Annotated[bool, typer.Option("--replace", help="Where the two say different things, take the new one.")]
 
 
-@_cache.command("import")
+@cache.command("import")
 def cache_import(
     files: Annotated[list[Path], typer.Argument(metavar="FILE…", help="Bundles that `cache export` wrote.")],
     replace: Replace = False,
@@ -193,7 +183,7 @@ def cache_import(
     _take(files, cache, lambda kept, file: bundles.take_file(kept, file, replace=replace), replace)
 
 
-@_cache.command("merge")
+@cache.command("merge")
 def cache_merge(
     folders: Annotated[list[Path], typer.Argument(metavar="DIR…", help="The folders of other caches.")],
     replace: Replace = False,
@@ -210,7 +200,6 @@ def _take(
 ) -> None:
     """Take what is good of the sources, each whole or not at all; raise, for what is not, at the end."""
     from cascade.cache import CaptionCache
-    from cascade.errors import UserError
 
     conflicts, bad = 0, list[str]()
     with closing(CaptionCache(o.cache(cache))) as kept:
@@ -235,8 +224,6 @@ def _take(
 
 
 def _say(source: Path, report: Report, replace: bool) -> None:
-    from cascade.table import plain
-
     typer.echo(f"{source}: {report.new} new, {report.same} there already, {len(report.conflicts)} in conflict")
     for key, here, there in report.conflicts:
         texts = [json.dumps(one.text[:_SHOWN], ensure_ascii=False) for one in (here, there)]

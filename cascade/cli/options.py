@@ -308,7 +308,6 @@ def execution(
 ) -> Execution:
     """How a command is carried out; `files` are a local model's, `worker` is --worker, `how` fields of Execution."""
     from cascade.budget import Purse
-    from cascade.errors import UserError
     from cascade.llms import keys
 
     kept = cache(given)
