@@ -1,5 +1,5 @@
 """Run `cascade` from a checkout: `python cli.py run …` is `cascade run …`."""
 
-from cascade.cli import main
+from cascade.cli.app import main
 
 main()

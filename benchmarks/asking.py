@@ -82,7 +82,7 @@ def questions(n: int) -> Iterator[dict[str, Any]]:
 
 def ours(url: str, n: int) -> None:
     """`cascade run`, blind, as the command line does it."""
-    from cascade.cli import main
+    from cascade.cli.app import main
 
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "many.jsonl")
@@ -152,12 +152,12 @@ def measured(job: str, url: str, n: int, python: str = sys.executable) -> dict[s
 
 
 def _work(job: str, url: str, n: int) -> None:
-    import_only = {"cascade": "cascade.cli", "litellm": "litellm", "inspect": "inspect_ai.model"}[job]
+    import_only = {"cascade": "cascade.cli.app", "litellm": "litellm", "inspect": "inspect_ai.model"}[job]
     __import__(import_only)
     if job == "cascade":  # it imports litellm when it asks
-        from cascade.llms import litellm
+        from cascade.llms.litellm import _library
 
-        litellm._library()
+        _library()
     before = time.process_time()
     JOBS[job](url, n)
     cpu = time.process_time() - before

@@ -161,7 +161,7 @@ def _distance(spoken: list[str], heard: list[str]) -> int:
 
 
 def _length(clips: Sequence[Path]) -> float:
-    from cascade import audio
+    from cascade.io import audio
 
     return sum(audio.probe(clip).duration_s for clip in clips)
 
@@ -170,7 +170,7 @@ def sequential(clips: list[str], checkpoint: str, device: str) -> dict[str, Any]
     """openai-whisper file by file, greedy."""
     import whisper
 
-    from cascade import audio
+    from cascade.io import audio
 
     model = whisper.load_model(checkpoint, device=device)
     language = None if model.is_multilingual else "en"
@@ -190,14 +190,14 @@ def batched(clips: list[str], checkpoint: str, device: str) -> dict[str, Any]:
 
 
 def _heard(slot: str, name: str, given: dict[str, Any], clips: list[str], device: str) -> dict[str, Any]:
-    from cascade import captioners
-    from cascade.backends import local
+    from cascade.captioners import registry
+    from cascade.captioning.backends import local
     from cascade.types import Host
 
-    spec, files = captioners.specify(slot, name, given)
+    spec, files = registry.specify(slot, name, given)
     host = Host(device=device, files=files)
-    engine = captioners.build(spec, host)  # what loading takes is not measured
-    lanes, paths = captioners.lanes(spec, host), [*map(Path, clips)]
+    engine = registry.build(spec, host)  # what loading takes is not measured
+    lanes, paths = registry.lanes(spec, host), [*map(Path, clips)]
     started = time.perf_counter()
     told: dict[Path, Any] = dict(
         local._side_by_side(engine, paths, lanes) if lanes else zip(paths, engine(paths), strict=True)
@@ -216,7 +216,7 @@ def sound(folder: Path, device: str, *, quick: bool) -> dict[str, float]:
     import numpy as np
     import soundfile
 
-    from tests import clap_weights
+    from tests.support import clap_weights
 
     weights = clap_weights.write(folder / "clap", layers=12, words=50_257, lively=True)
     long, short = (2, 1) if quick else (8, 3)
@@ -254,11 +254,11 @@ def msclap(clips: list[str], weights: str, device: str, longest: int) -> dict[st
     import soundfile
     import torch
 
-    from cascade.captioners import _clap
-    from cascade.captioners.clapcap import _tidy as clap_tidy
+    from cascade.captioners.clap.clapcap import _tidy as clap_tidy
+    from cascade.captioners.clap.model import Clap
     from cascade.types import Host
 
-    clap = _clap.Clap("clapcap", "b2:w", "", Host(device=device, files={"b2:w": Path(weights)}), "sound")
+    clap = Clap("clapcap", "b2:w", "", Host(device=device, files={"b2:w": Path(weights)}), "sound")
     torch.set_num_threads(len(os.sched_getaffinity(0)))
     clap.wrapper.read_audio = lambda path, resample: (
         torch.from_numpy(soundfile.read(path, dtype="float32")[0]),
@@ -284,7 +284,7 @@ JOBS: dict[str, Callable[..., dict[str, Any]]] = {
 
 def figures(given: argparse.Namespace, folder: Path) -> Iterator[tuple[str, float]]:
     """Every figure of the parts that were asked for."""
-    from tests import whisper_weights
+    from tests.support import whisper_weights
 
     if given.part != "sound":
         clips = sorted(DEMO.glob("*.flac"))[:: 3 if given.quick else 1]

@@ -1,4 +1,4 @@
-"""How replies are read: the corpus of `tests/extraction_corpus.jsonl` by kind, as right, unread and wrong.
+"""How replies are read: the corpus of `tests/scoring/extraction_corpus.jsonl` by kind, as right, unread and wrong.
 
 `right` is the expected choice, or none where none is expected; `unread` is none where a person would read one; `wrong`
 is any other choice, or one where none is expected.
@@ -13,9 +13,9 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from cascade.extracting import extract
+from cascade.scoring.extraction.extract import extract
 
-CORPUS = Path(__file__).parent.parent / "tests" / "extraction_corpus.jsonl"
+CORPUS = Path(__file__).parent.parent / "tests" / "scoring" / "extraction_corpus.jsonl"
 OUTCOMES = ("right", "unread", "wrong")
 
 

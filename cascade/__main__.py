@@ -1,5 +1,5 @@
 """`python -m cascade` is `cascade`."""
 
-from cascade.cli import main
+from cascade.cli.app import main
 
 main()

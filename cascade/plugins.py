@@ -16,18 +16,18 @@ if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
 CAPTIONERS: Mapping[str, str] = {
-    "asr-api": "cascade.captioners.asr_api",
-    "audio-llm": "cascade.captioners.audio_llm",
-    "clap-music": "cascade.captioners.clap_music",
-    "clap-sound": "cascade.captioners.clap_sound",
-    "clapcap": "cascade.captioners.clapcap",
+    "asr-api": "cascade.captioners.remote.asr_api",
+    "audio-llm": "cascade.captioners.remote.audio_llm",
+    "clap-music": "cascade.captioners.clap.music",
+    "clap-sound": "cascade.captioners.clap.sound",
+    "clapcap": "cascade.captioners.clap.clapcap",
     "events": "cascade.captioners.events",
     "fake": "cascade.captioners.fake",
     "faster-whisper": "cascade.captioners.faster_whisper",
-    "file": "cascade.captioners.file",
-    "oracle": "cascade.captioners.oracle",
-    "signal": "cascade.captioners.signal",
-    "whisper": "cascade.captioners.whisper",
+    "file": "cascade.captioners.lookup_file",
+    "oracle": "cascade.captioners.lookup_oracle",
+    "signal": "cascade.captioners.signal.engine",
+    "whisper": "cascade.captioners.whisper.engine",
 }
 DATASETS: Mapping[str, str] = {
     "demo": "cascade.datasets.demo",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -260,3 +261,36 @@ class Scorer(Protocol):
     """Whether a prediction (a choice verbatim, or `""`) answers the item."""
 
     def __call__(self, item: Item, prediction: str, /) -> bool: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CaptionRecord:
+    """One caption of one item: its cache key (`""` where there is no clip to make one from), and what came of it."""
+
+    item: str
+    slot: str
+    key: str
+    text: str | None = None
+    meta: Mapping[str, Any] = field(default_factory=dict)
+    failure: Failure | None = None
+
+    @property
+    def caption(self) -> Caption | None:
+        """The caption, or None where it failed."""
+        return None if self.text is None else Caption(text=self.text, meta=self.meta)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shard:
+    """Which items a run has: those of `shard` (`"2/4"`), among `total`.
+
+    `places` says where they stand among all of them, counted from 0, as the steps from one to the next.
+    """
+
+    shard: str
+    places: str
+    total: int
+
+    def positions(self) -> list[int]:
+        """Where its items stand among all of them. Raises ValueError for steps that are none."""
+        return list(accumulate(map(int, self.places.split())))

@@ -10,6 +10,10 @@ from typing import Any
 
 import pytest
 
+from tests.support.commands import mini
+
+__all__ = ["mini"]
+
 ROOT = Path(__file__).parent.parent
 _SECRET = re.compile(r"_API_KEY$|_TOKEN$|proxy$|^HF_|^CASCADE_", re.IGNORECASE)
 

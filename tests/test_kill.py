@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.stub_server import Reply, Stub
-from tests.test_cli import ROOT, log_of, rows, write
+from tests.support.commands import ROOT, log_of, rows, write
+from tests.support.stub_server import Reply, Stub
 
 pytestmark = pytest.mark.slow
 

@@ -12,7 +12,7 @@ from types import ModuleType
 import pytest
 
 from cascade import plugins
-from cascade.cli import listing
+from cascade.cli import list as listing
 from cascade.errors import UnknownName, UserError
 
 

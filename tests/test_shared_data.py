@@ -10,13 +10,16 @@ from pathlib import Path
 
 import pytest
 
-from cascade import judgements, prompting, provenance, rating, scoring
 from cascade.datasets import jsonl, mmau
-from cascade.extracting import extract
-from cascade.judgements import Judgement
-from cascade.scorers import mmar as matcher
+from cascade.prompting import templates
+from cascade.runs import judge_log, provenance
+from cascade.runs.judge_log import Judgement
+from cascade.scoring import rubric_score
+from cascade.scoring import summary as scoring_summary
+from cascade.scoring.extraction.extract import extract
+from cascade.scoring.matchers import mmar as matcher
 from cascade.types import Completion, Dataset, Item, LLMSpec
-from tests.test_scorers import official
+from tests.support.official import official
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
 pytestmark = pytest.mark.skipif(not DATA.is_dir(), reason="the benchmarks' files are not beside this checkout")
@@ -56,7 +59,7 @@ def mmau_choices() -> list[list[str]]:
 
 
 def test_the_published_score_is_found_again() -> None:
-    summary = scoring.score(DATA / "mmar-predictions.jsonl", mmar())
+    summary = scoring_summary.score_run(DATA / "mmar-predictions.jsonl", mmar())
     result = summary.scores["mmar"]
     assert (summary.n, summary.failed, result.accuracy) == (1000, 0, 0.769)
     assert summary.official_denominator == 0.769
@@ -71,13 +74,13 @@ def test_the_published_score_is_found_again() -> None:
 
 
 def test_the_published_reasoning_is_judged_as_computed_by_hand() -> None:
-    found = rating.cases(DATA / "mmar-predictions.jsonl", mmar())
+    found = rubric_score.judge_cases(DATA / "mmar-predictions.jsonl", mmar())
     assert (len(found.right), len(found.cases), found.unable, found.uncarried) == (769, 769, {}, frozenset())
     shown = "".join(case.thinking + case.response for case in found.cases.values())
     assert all(len(case.criteria) == 5 for case in found.cases.values()) and len(shown) > 1_000_000
     draw, said, wanted = random.Random(5), {}, []
-    judge = judgements.judge(LLMSpec(model="m"), prompting.judging(), provenance.session())
-    for name, digest in rating.fingerprints(judge.prompt, found).items():
+    judge = judge_log.new_judge(LLMSpec(model="m"), templates.judge_template(), provenance.session())
+    for name, digest in rubric_score.fingerprints(judge.prompt, found).items():
         calls = [[draw.randint(0, 1) for _ in range(5)] for _ in range(5)]
         wanted.append(sum(sorted(map(sum, calls))[1:4]) / 15)
         for call, points in enumerate(calls):
@@ -85,14 +88,14 @@ def test_the_published_reasoning_is_judged_as_computed_by_hand() -> None:
             draw.shuffle(given)
             reply = Completion(text=json.dumps({"scores": [{"name": one, "score": point} for one, point in given]}))
             said[name, call, digest] = Judgement(item=name, call=call, prompt=digest, result=reply, seconds=0.0, at="")
-    told = rating.rating(found, judge, said)
+    told = rubric_score.rate_run(found, judge, said)
     assert (told.judged, told.failed, told.matched) == (769, 0, {"name": 3845})
     assert told.accuracy.whole.accuracy == 0.769 and told.ours == told.official
     assert told.ours.whole.accuracy == pytest.approx(sum(wanted) / 1000)
 
 
 def test_chance_is_what_was_measured() -> None:
-    assert scoring.chance(mmar().items) == pytest.approx({"mmar": 0.30035, "strict": 0.29335}, abs=1e-9)
+    assert scoring_summary.chance(mmar().items) == pytest.approx({"mmar": 0.30035, "strict": 0.29335}, abs=1e-9)
 
 
 def test_nothing_that_describes_the_answer_is_a_tag() -> None:
@@ -165,7 +168,7 @@ def test_the_matcher_is_the_official_rule_on_real_questions(items: Callable[[], 
 def test_mmau_is_broken_down_by_its_own_groups() -> None:
     rows = json.loads((DATA / "mmau-test-mini.json").read_bytes())
     Path("mmau.json").write_text(json.dumps([{**row, "model_output": row["answer"]} for row in rows]))
-    result = scoring.score(Path("mmau.json")).scores["mmar"]
+    result = scoring_summary.score_run(Path("mmau.json")).scores["mmar"]
     for tag, count in {"task": 3, "difficulty": 3, "sub-category": 27}.items():
         assert sum(rate.n for rate in result.by[tag].values()) == 1000 and len(result.by[tag]) == count, tag
     assert sum(len(row["choices"]) > 4 for row in rows) == 25

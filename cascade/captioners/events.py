@@ -18,11 +18,11 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cascade import audio
+from cascade.io import audio
 from cascade.types import Caption, Captioner, Host
 
 if TYPE_CHECKING:
-    from cascade.audio import Samples
+    from cascade.io.audio import Samples
 
 VERSION = "1"
 SLOT = "sound"

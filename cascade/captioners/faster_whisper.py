@@ -27,13 +27,13 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cascade import audio
-from cascade.captioners import _speech, _torch
+from cascade.captioners import speech, torch_device
 from cascade.errors import UnknownName, UserError
+from cascade.io import audio
 from cascade.types import Caption, Captioner, Host
 
 if TYPE_CHECKING:
-    from cascade.audio import Samples
+    from cascade.io.audio import Samples
 
 VERSION = "2"
 SLOT = "speech"
@@ -102,7 +102,7 @@ def make(params: Params, host: Host) -> Captioner:
 
 def lanes(params: Params, host: Host) -> int:
     """Clips heard side by side: on a processor a thread each, on a GPU a stream each."""
-    return min(STREAMS if _device(host.device)[0] == "cuda" else host.threads or _torch.cores(), host.batch)
+    return min(STREAMS if _device(host.device)[0] == "cuda" else host.threads or torch_device.cores(), host.batch)
 
 
 def _weights(params: Params, host: Host) -> Path:
@@ -176,14 +176,14 @@ def _heard(params: Params, model: Any, about: Mapping[str, str], clip: Path) -> 
     began = time.perf_counter()
     windows: list[dict[str, Any]] = []
     segments: list[dict[str, Any]] = []
-    for start, samples in _speech.windows(audio.blocks(clip, _speech.RATE, 30.0)):
-        voice = _speech.voices(samples) if params.vad else None
+    for start, samples in speech.windows(audio.blocks(clip, speech.RATE, 30.0)):
+        voice = speech.voices(samples) if params.vad else None
         window, found = (
-            (_speech.silent(start, samples), []) if voice == [] else _window(params, model, start, samples, voice)
+            (speech.silent(start, samples), []) if voice == [] else _window(params, model, start, samples, voice)
         )
         windows.append(window)
         segments += found
-    return _speech.caption(params, windows, segments, time.perf_counter() - began, about)
+    return speech.caption(params, windows, segments, time.perf_counter() - began, about)
 
 
 def _window(
@@ -195,12 +195,12 @@ def _window(
         beam_size=params.beam_size,
         temperature=0.0,
         condition_on_previous_text=False,
-        max_new_tokens=_speech.TOKENS,
+        max_new_tokens=speech.TOKENS,
         # The gate is ours, so that what it drops can be kept in meta.
         no_speech_threshold=None,
         log_prob_threshold=None,
         compression_ratio_threshold=None,
     )
-    begin, end = start / _speech.RATE, (start + len(samples)) / _speech.RATE
-    window = _speech.window(begin, end, info.language, info.language_probability)
-    return window, [_speech.segment(params, begin, end, segment, voice) for segment in found]
+    begin, end = start / speech.RATE, (start + len(samples)) / speech.RATE
+    window = speech.window(begin, end, info.language, info.language_probability)
+    return window, [speech.segment(params, begin, end, segment, voice) for segment in found]

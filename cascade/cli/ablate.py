@@ -9,14 +9,18 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cascade.cli import options as o
-from cascade.cli.requests import Job, Request, carry_out, complain, count_spent, prepare, taking
-from cascade.cli.scores import interval, p_value, percent, signed
+from cascade.cli import output
+from cascade.cli.options import takes_request
 from cascade.errors import UserError
-from cascade.table import prose, shown
+from cascade.io.figures import interval, p_value, percent, signed
+from cascade.io.tables import format_table
+from cascade.io.terminal import note, prose
+from cascade.pipeline.request import Request
 
 if TYPE_CHECKING:
-    from cascade.comparing import Paired
-    from cascade.families import Family, Member
+    from cascade.analysis.ablation import Family, Member
+    from cascade.analysis.compare import PairedDifference
+    from cascade.pipeline.jobs import Job
 
 _LEGEND = """
 vs all: the paired difference to the full set, with a bootstrap interval; p: McNemar's exact test, Holm's correction.
@@ -25,7 +29,7 @@ perception: right with the benchmark's cues; reasoning: wrong with them, too."""
 _KINDS = "alone,leave-one-out,blind,mismatched,oracle,shuffled"
 
 
-@taking("shard")  # mismatched captions come from the other items
+@takes_request("shard", "shuffle_choices")  # mismatched captions come from the other items
 def ablate(
     request: Request,
     *,
@@ -40,60 +44,67 @@ def ablate(
     Controls are blind, mismatched captions, the benchmark's own cues and shuffled choices. The runs share one folder;
     the same command again resumes all of them.
     """
-    from cascade import families, marking, runs
+    from cascade.analysis import ablation
+    from cascade.pipeline.jobs import carry_out, count_spent, prepare, report_failures
+    from cascade.runs import directory
+    from cascade.scoring import outcomes
 
-    o.known_format(form)
-    o.known_scorer(scorer)
+    output.check_format(form)
+    output.check_scorer(scorer)
     jobs = _jobs(prepare(request), request, variants)
     if request.dry_run:
         _say_plans(jobs)
         return
     for job in jobs:
         if (there := _asked_before(job)) != job.path:
-            runs.copy(there, job.path)
+            directory.copy_run(there, job.path)
     count_spent(jobs)
     done = {job.path.name: carry_out(job) for job in jobs}
-    failed = [complain(run) for run in done.values()]
-    show(families.family([marking.judged(job.path) for job in jobs], scorer=scorer, seed=request.seed), form)
+    failed = [report_failures(run) for run in done.values()]
+    show(
+        ablation.read_family([outcomes.score_source(job.path) for job in jobs], scorer=scorer, seed=request.seed), form
+    )
     if any(failed):
         raise typer.Exit(3)
 
 
 def _jobs(whole: Job, request: Request, variants: str) -> list[Job]:
     """The family's runs, in one folder; each is carried out as the whole one would be."""
-    from cascade import ablations, captioners, runs
+    from cascade.captioners import registry
+    from cascade.pipeline import ablation_plan, parsing
+    from cascade.runs import directory
 
     kinds = [kind.strip() for kind in variants.split(",") if kind.strip()]
     cues = any(item.reference.get("cue") for item in whole.items)
-    oracle = captioners.specify(*captioners.parse("oracle")[0][:2], {})[0] if cues else None
-    found = ablations.family(whole.spec, request.seed, oracle, kinds)
+    oracle = registry.specify(*parsing.parse_captions("oracle")[0][:2], {})[0] if cues else None
+    found = ablation_plan.variants(whole.spec, request.seed, oracle, kinds)
     if "oracle" in kinds and not cues:
-        o.note(f"{whole.spec.dataset} has no cues: no oracle run, and no telling ears from brain")
+        note(f"{whole.spec.dataset} has no cues: no oracle run, and no telling ears from brain")
     if len({item.audio for item in whole.items}) < 2 and any(one.name == "mismatched" for one in found):
         raise UserError("mismatched captions need two different clips; raise --limit, or leave them out of --variants")
-    usual = runs.default_directory(whole.how.runs, whole.spec)
+    usual = directory.default_directory(whole.how.runs, whole.spec)
     folder = request.out or usual.with_name(f"ablate-{usual.name}")
     return [replace(whole, path=folder / one.name, spec=one.spec) for one in found]
 
 
 def _asked_before(job: Job) -> Path:
     """Where a run is: in the family or, before it is begun there, where `cascade run` keeps the same one."""
-    from cascade import runs
+    from cascade.runs import directory
 
-    usual = runs.default_directory(job.how.runs, job.spec)
+    usual = directory.default_directory(job.how.runs, job.spec)
     if job.path.exists() or not usual.exists():
         return job.path
     try:
-        there = runs.read(usual)
+        there = directory.read_run(usual)
     except UserError:
         return job.path
-    same = runs.identity(there.spec) == runs.identity(job.spec) and there.manifest.part is None
+    same = directory.identity(there.spec) == directory.identity(job.spec) and there.manifest.part is None
     return usual if same and {item.id for item in there.items} <= {item.id for item in job.items} else job.path
 
 
 def _say_plans(jobs: list[Job]) -> None:
     """What each run would take, and all of them together."""
-    from cascade import planning
+    from cascade.pipeline import planning
 
     plans = [
         planning.plan(_asked_before(job), job.items, job.loaded.root, job.spec, job.template, job.how) for job in jobs
@@ -103,9 +114,9 @@ def _say_plans(jobs: list[Job]) -> None:
         for job, plan in zip(jobs, plans, strict=True)
     ]
     typer.echo(f"{len(jobs)} runs in {jobs[0].path.parent}\n")
-    typer.echo(shown(["run", "captions to make", "calls", "tokens in"], rows))
-    typer.echo("\n".join(planning.lines(planning.together(plans))))
-    o.note("dry run: nothing was heard, asked or written")
+    typer.echo(format_table(["run", "captions to make", "calls", "tokens in"], rows))
+    typer.echo("\n".join(planning.plan_lines(planning.combine(plans))))
+    note("dry run: nothing was heard, asked or written")
 
 
 # What came of it
@@ -114,13 +125,13 @@ def _say_plans(jobs: list[Job]) -> None:
 def show(found: Family, form: str) -> None:
     """Print a family to stdout: its members, what each source adds, ears or brain. CSV has the members alone."""
     if form == "json":
-        o.echo_json(found)
+        output.echo_json(found)
         return
     if form == "table":
         what = f"{found.dataset} · {found.llm.split('@')[0]} · {found.n} items, by {found.scorer}"
         typer.echo(f"{what}; chance {percent(found.chance)}\n")
     tables = [_members(found), *([] if form == "csv" else [_adds(found), _diagnosis(found)])]
-    typer.echo("\n".join(shown(rows[0], rows[1:], form) for rows in tables if rows), nl=False)
+    typer.echo("\n".join(format_table(rows[0], rows[1:], form) for rows in tables if rows), nl=False)
     if form == "table":
         typer.echo(prose(_LEGEND))
 
@@ -136,7 +147,7 @@ def _member(one: Member) -> list[str]:
     return [one.name, str(one.n), *shares, *apart, str(one.failed), str(one.unread)]
 
 
-def _points(one: Paired) -> list[str]:
+def _points(one: PairedDifference) -> list[str]:
     return [signed(one.difference), f"{signed(one.ci95[0], 1)} to {signed(one.ci95[1], 1)}"]
 
 
@@ -154,11 +165,13 @@ def _adds(found: Family) -> list[list[str]]:
 
 def _diagnosis(found: Family) -> list[list[str]]:
     """A row a modality: how many wrong items are the ears' and the brain's."""
-    from cascade import families
+    from cascade.analysis import ablation
 
     if found.diagnosis is None:
         return []
-    kinds = [kind for kind in (families.EARS, families.BRAIN, families.UNKNOWN) if found.diagnosis.counts.get(kind)]
+    kinds = [
+        kind for kind in (ablation.PERCEPTION, ablation.REASONING, ablation.UNKNOWN) if found.diagnosis.counts.get(kind)
+    ]
     rows = [["wrong in all", "n", *kinds]]
     for name, counts in {"all": found.diagnosis.counts, **found.diagnosis.by}.items():
         rows.append([name, str(sum(counts.values())), *(str(counts.get(kind, 0)) for kind in kinds)])

@@ -16,9 +16,11 @@ from urllib.parse import urlsplit
 import typer
 
 from cascade.cli import options as o
-from cascade.cli.listing import all_at_once
+from cascade.cli import output
+from cascade.cli.list import all_at_once
 from cascade.errors import UserError
-from cascade.table import plain, terminal
+from cascade.io.terminal import plain, terminal
+from cascade.pipeline.specs import build_execution, caption_sources, select_captioners
 from cascade.types import CaptionerSpec, Execution, LLMSpec
 
 if TYPE_CHECKING:
@@ -57,9 +59,9 @@ def doctor(
 
     Without options that is `cascade run --llm gpt-4o`.
     """
-    o.known_format(form, ("table", "json"))
-    heard_by = o.listening(o.captions(captions, dataset), caption_param)
-    how = o.execution(cache, heard_by)
+    output.check_format(form, ("table", "json"))
+    heard_by = select_captioners(caption_sources(captions, dataset), caption_param)
+    how = build_execution(cache, heard_by)
     needed = [*_model(llm), *_dataset(dataset, data, heard_by.audio), *_engines(heard_by.specs, how), *_cache(how)]
     machine = list(_machine())
     ready = all(check.state != MISSING for check in needed)
@@ -107,18 +109,19 @@ def _folded(text: str, room: int | None) -> list[str]:
 
 
 def _model(llm: str) -> Iterator[Check]:
-    from cascade import llms
-    from cascade.llms import keys
+    from cascade.llms import connect, credentials
 
     try:
-        name, _ = llms.identify(llm)
-        llms.check(LLMSpec(model=name), o.execution(None, o.listening("none", None)))
+        name, _ = connect.identify(llm)
+        connect.check(LLMSpec(model=name), build_execution(None, select_captioners("none", None)))
     except UserError as error:
         yield Check(
             what=f"model {llm}", state=MISSING, detail=_before(str(error)), command=getattr(error, "command", "")
         )
         return
-    if (variables := keys.VARIABLES.get(keys.provider(llm) or "")) and (missing := keys.missing(llm)):
+    if (variables := credentials.VARIABLES.get(credentials.provider(llm) or "")) and (
+        missing := credentials.missing(llm)
+    ):
         others = f" (or {', '.join(variables[1:])})" if variables[1:] else ""
         yield Check(
             what=f"model {llm}", state=MISSING, detail=f"no key: {missing}{others}", command=f"export {missing}=…"
@@ -134,8 +137,8 @@ def _before(message: str) -> str:
 
 
 def _dataset(name: str, data: Path | None, audio: bool) -> Iterator[Check]:
-    from cascade import datasets, plugins
-    from cascade.datasets import hub
+    from cascade import plugins
+    from cascade.datasets import hub, registry
 
     what = f"dataset {name}"
     module = plugins.find("datasets", name) if name in plugins.names("datasets") else None
@@ -144,7 +147,7 @@ def _dataset(name: str, data: Path | None, audio: bool) -> Iterator[Check]:
         yield from _to_fetch(what, source)
         return
     try:
-        loaded = datasets.load(name, data, audio=audio)
+        loaded = registry.load(name, data, audio=audio)
     except UserError as error:
         yield Check(what=what, state=MISSING, detail=str(error))
         return
@@ -170,20 +173,21 @@ def _to_fetch(what: str, source: Source) -> Iterator[Check]:
 
 
 def _engines(specs: tuple[CaptionerSpec, ...], how: Execution) -> Iterator[Check]:
-    from cascade import captioners, plugins
+    from cascade import plugins
+    from cascade.captioners import registry
     from cascade.datasets import hub
 
     for spec in specs:
         what = f"{spec.slot}={spec.name}"
-        commands = captioners.missing(plugins.find("captioners", spec.name))
+        commands = registry.missing(plugins.find("captioners", spec.name))
         if commands:
             yield Check(
                 what=what, state=MISSING, detail="its packages are not installed", command=" && ".join(commands)
             )
-        elif lacking := captioners.lacks(spec, how.host):
+        elif lacking := registry.lacks(spec, how.host):
             told, _, command = lacking.partition(": ")
             yield Check(what=what, state=MISSING, detail=told, command=command)
-        elif absent := captioners.absent(spec, how.host):
+        elif absent := registry.absent(spec, how.host):
             reason = hub.unreachable(absent[1])
             told = f"{urlsplit(absent[1]).hostname} cannot be reached ({reason})" if reason else "when first used"
             yield Check(what=what, state=MISSING if reason else LATER, detail=f"fetches {absent[0]}: {told}")
@@ -225,9 +229,9 @@ def _lacks(names: list[str]) -> str:
 def _gpu() -> Check:
     if find_spec("torch") is None:
         return Check(what="GPU", state=NOTE, detail="torch is not installed: nothing here would use one")
-    from cascade.captioners import _torch
+    from cascade.captioners import torch_device
 
-    found = _torch.accelerators()
+    found = torch_device.accelerators()
     return Check(
         what="GPU", state=OK if found else NOTE, detail=found or "none: whisper and CLAP compute on the processor"
     )

@@ -9,16 +9,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cascade.cli import options as o
-from cascade.cli.scores import interval, percent
+from cascade.cli import output
 from cascade.errors import UserError
-from cascade.table import prose, shown, words
+from cascade.io.figures import interval, percent
+from cascade.io.tables import format_table, format_words
+from cascade.io.terminal import note, prose
+from cascade.pipeline import specs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from cascade.judgements import Judge, Said
-    from cascade.rating import Cases, Rating, Scale
-    from cascade.stats import Rate
+    from cascade.runs.judge_log import Judge, Replies
+    from cascade.scoring.rubric_score import Cases, Rating, Scale
+    from cascade.scoring.statistics import Rate
     from cascade.types import Execution
 
 _LEGEND = """
@@ -57,13 +60,14 @@ def judge(
 
     Five calls an item; the same command again asks only what is missing.
     """
-    from cascade import judgements, rating
+    from cascade.runs import judge_log
+    from cascade.scoring import rubric_score
 
-    o.known_format(form)
+    output.check_format(form)
     if explain and form not in ("table", "json"):
         raise UserError(f"--explain goes with --format table or json, not with {form}")
-    joined = o.questions(dataset, data)
-    found = rating.cases(source, joined)
+    joined = specs.joined_dataset(dataset, data)
+    found = rubric_score.judge_cases(source, joined)
     folder = _folder(source, out)
     if model is not None:
         how = _execution(
@@ -77,7 +81,7 @@ def judge(
         _ask(folder, found, wanted, how)
     elif dry_run:
         raise UserError("--dry-run: nothing is asked without a judge; give --judge MODEL")
-    told = rating.rating(found, *judgements.read(folder), by or ())
+    told = rubric_score.rate_run(found, *judge_log.read_judge_log(folder), by or ())
     show(told, form, explain=explain)
     if _complain(told) and model is not None:
         raise typer.Exit(3)
@@ -89,10 +93,10 @@ def _folder(source: Path, out: Path | None) -> Path:
 
 
 def _execution(model: str, **how: Any) -> Execution:
-    from cascade import llms
+    from cascade.llms import connect
 
-    nobody = o.Listening(specs=(), files={}, endpoints={})
-    return o.execution(None, nobody, files=llms.identify(model)[1], **how)
+    nobody = specs.CaptionerSelection(specs=(), files={}, endpoints={})
+    return specs.build_execution(None, nobody, files=connect.identify(model)[1], **how)
 
 
 def _judge(
@@ -101,57 +105,65 @@ def _judge(
     """The judge as it will stand in the log, checked as far as it can be."""
     from dataclasses import replace
 
-    from cascade import captioners, judgements, llms, prompting, provenance
+    from cascade.llms import connect
     from cascade.llms.redaction import redact
+    from cascade.pipeline import parsing
+    from cascade.prompting import templates
+    from cascade.runs import judge_log, provenance
 
-    asked, _ = o.model(model, param, seed, max_tokens=max_tokens)
+    asked, _ = specs.llm_spec(model, param, seed, max_tokens=max_tokens)
     # Seed 42 is a part of the protocol, whatever the model; --param seed=none unsets it.
-    if "seed" not in captioners.pairs(param or (), "--param"):
+    if "seed" not in parsing.parse_pairs(param or (), "--param"):
         asked = replace(asked, params={**asked.params, "seed": seed})
-    llms.check(asked, how)
-    session = provenance.session([redact(word) for word in ("cascade", *sys.argv[1:])], llms.modules(asked.model))
-    return judgements.judge(asked, prompting.judging(prompt), session)
+    connect.check(asked, how)
+    session = provenance.session([redact(word) for word in ("cascade", *sys.argv[1:])], connect.modules(asked.model))
+    return judge_log.new_judge(asked, templates.judge_template(prompt), session)
 
 
-def _said(folder: Path) -> Said:
-    from cascade import judgements
+def _said(folder: Path) -> Replies:
+    from cascade.runs import judge_log
 
-    return judgements.read(folder)[1] if judgements.begun(folder) else {}
+    return judge_log.read_judge_log(folder)[1] if judge_log.has_judge(folder) else {}
 
 
 def _say_plan(folder: Path, found: Cases, wanted: Judge, how: Execution) -> None:
-    from cascade import judgements, judging, planning, rating, runs
+    from cascade.pipeline import judging, planning
+    from cascade.runs import directory, judge_log
+    from cascade.scoring import rubric_score
 
-    judgements.same(folder, wanted)
+    judge_log.check_same_judge(folder, wanted)
     said = _said(folder)
-    calls = rating.left(found, wanted, said)
-    reply = runs.mean_reply(one.result for one in said.values())
-    plan = judging.plan(len(found.cases), calls, reply, wanted, how)
-    typer.echo("\n".join(planning.lines(plan)[1:]))  # there are no captions to make
-    o.note(f"dry run: nothing was asked or written; the log would be {folder / judgements.FILE}")
+    calls = rubric_score.calls_left(found, wanted, said)
+    reply = directory.mean_reply_tokens(one.result for one in said.values())
+    plan = judging.judge_plan(len(found.cases), calls, reply, wanted, how)
+    typer.echo("\n".join(planning.plan_lines(plan)[1:]))  # there are no captions to make
+    note(f"dry run: nothing was asked or written; the log would be {folder / judge_log.FILE}")
 
 
 def _ask(folder: Path, found: Cases, wanted: Judge, how: Execution) -> None:
     """Make the calls that the log has no readable reply to. A log that is whole needs no key and no package."""
-    from cascade import judgements, judging, llms, rating
-    from cascade.progress import bars
+    from cascade.io.progress import bars
+    from cascade.llms import connect
+    from cascade.pipeline import judging
+    from cascade.runs import judge_log
+    from cascade.scoring import rubric_score
 
-    judgements.same(folder, wanted)
-    if rating.left(found, wanted, _said(folder)):
-        llms.check_access(wanted.llm, how, judging.OPTION)
-    with judgements.start(folder, wanted) as log:
-        o.note(f"judgements: {folder / judgements.FILE}")
-        if calls := rating.left(found, wanted, _said(folder)):
-            judging.judge(folder, wanted, calls, log, how, bars)
+    judge_log.check_same_judge(folder, wanted)
+    if rubric_score.calls_left(found, wanted, _said(folder)):
+        connect.check_access(wanted.llm, how, judging.OPTION)
+    with judge_log.open_judge_log(folder, wanted) as log:
+        note(f"judgements: {folder / judge_log.FILE}")
+        if calls := rubric_score.calls_left(found, wanted, _said(folder)):
+            judging.run_judge(folder, wanted, calls, log, how, bars)
 
 
 def _complain(told: Rating) -> bool:
     """Say on stderr what failed; whether anything is left that another try could mend."""
     for why, count in told.why.items():
-        o.note(f"{count} judgements failed ({why}), counted as 0")
+        note(f"{count} judgements failed ({why}), counted as 0")
     unread = sum(count for kind, count in told.calls.items() if kind != "read")
     if unread:
-        o.note("the same command with --judge makes the calls that are missing or could not be read")
+        note("the same command with --judge makes the calls that are missing or could not be read")
     return bool(told.failed)
 
 
@@ -161,18 +173,20 @@ def _complain(told: Rating) -> bool:
 def show(told: Rating, form: str, *, explain: bool = False) -> None:
     """Print a rating to stdout in one of the formats; `explain` lists what failed."""
     if form == "json":
-        from cascade.codec import to_json
+        from cascade.io.codec import to_json
 
-        o.echo_json({name: part for name, part in to_json(told).items() if name != "failures" or explain})
+        output.echo_json({name: part for name, part in to_json(told).items() if name != "failures" or explain})
         return
     rows = _machines(told) if form == "csv" else _rows(told, nested=form == "table")
     if form == "table":
         typer.echo(_title(told))
-    typer.echo(shown(rows[0], rows[1:], form), nl=False)
+    typer.echo(format_table(rows[0], rows[1:], form), nl=False)
     if form == "table":
         typer.echo(prose(_LEGEND))
     if explain:
-        listed = words(["item", "why"], list(told.failures.items())) if told.failures else "No judgement failed.\n"
+        listed = (
+            format_words(["item", "why"], list(told.failures.items())) if told.failures else "No judgement failed.\n"
+        )
         typer.echo("\n" + listed, nl=False)
 
 

@@ -8,15 +8,17 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cascade.cli import options as o
-from cascade.cli.scores import interval, percent
+from cascade.cli import output
 from cascade.errors import UnknownName, UserError
-from cascade.table import prose, shown
+from cascade.io.figures import interval, percent
+from cascade.io.tables import format_table
+from cascade.io.terminal import note, prose
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from cascade.leaderboard import Entry
-    from cascade.stats import Rate
+    from cascade.analysis.leaderboard import BoardRow
+    from cascade.scoring.statistics import Rate
 
 _SORTED = "mmar|strict|cost|coverage|failed|unread|n|samples|model|captions|prompt|run"
 
@@ -33,15 +35,15 @@ def leaderboard(
 
     A folder that is damaged, or no run, is named and passed over. Runs of other items stand apart.
     """
-    from cascade import leaderboard as board
+    from cascade.analysis import leaderboard as board
 
-    o.known_format(form)
+    output.check_format(form)
     if sort not in board.SORTS:
         raise UnknownName("column to sort by", sort, board.SORTS)
     for folder in folders:
         if not folder.exists():
             raise UserError(f"{folder}: there is no such folder; give run directories, or folders of them")
-    rows = board.entries(folders, by or (), lambda text: o.note(f"passed over: {text}"))
+    rows = board.board_rows(folders, by or (), lambda text: note(f"passed over: {text}"))
     if not rows and form == "table":
         raise UserError(f"{', '.join(map(str, folders))}: no run is there; give the folder of runs, as in runs/")
     if lacking := [tag for tag in by or () if rows and not any(tag in row.by for row in rows)]:
@@ -49,29 +51,29 @@ def leaderboard(
     _show(board.ordered(rows, sort), tuple(by or ()), form)
 
 
-def _show(groups: Sequence[Sequence[Entry]], by: Sequence[str], form: str) -> None:
+def _show(groups: Sequence[Sequence[BoardRow]], by: Sequence[str], form: str) -> None:
     """Print the groups to stdout as one table, with a column that says which items, where they differ."""
-    from cascade import leaderboard as board
+    from cascade.analysis import leaderboard as board
 
     names = board.named(groups)
     if form == "json":
-        from cascade.codec import to_json
+        from cascade.io.codec import to_json
 
-        o.echo_json(
+        output.echo_json(
             [{**to_json(row), "items": name} for name, group in zip(names, groups, strict=True) for row in group]
         )
         return
     values = _values(groups, by)
     table = (_machines if form == "csv" else _people)(groups, names, values)
     words = [at for at, name in enumerate(table[0]) if name in ("model", "captions", "prompt", "items", "run")]
-    typer.echo(shown(table[0], table[1:], form, words), nl=False)
+    typer.echo(format_table(table[0], table[1:], form, words), nl=False)
     if form == "table":
         typer.echo(prose("\nmmar: the official matcher; strict: equality with the gold choice. 95 % Wilson intervals."))
     if len(groups) > 1:
-        o.note(f"the runs are of {len(groups)} different sets of items: rows of one set can be compared, others not")
+        note(f"the runs are of {len(groups)} different sets of items: rows of one set can be compared, others not")
 
 
-def _values(groups: Sequence[Sequence[Entry]], by: Sequence[str]) -> list[tuple[str, str]]:
+def _values(groups: Sequence[Sequence[BoardRow]], by: Sequence[str]) -> list[tuple[str, str]]:
     """(tag, value) of each further column, the most frequent value first."""
     found = [
         (tag, value, rate.n)
@@ -87,7 +89,7 @@ def _values(groups: Sequence[Sequence[Entry]], by: Sequence[str]) -> list[tuple[
 
 
 def _people(
-    groups: Sequence[Sequence[Entry]], names: Sequence[str], values: Sequence[tuple[str, str]]
+    groups: Sequence[Sequence[BoardRow]], names: Sequence[str], values: Sequence[tuple[str, str]]
 ) -> list[list[str]]:
     apart = len(groups) > 1
     head = ["model", "captions", "prompt", *(["items"] if apart else []), "n", "mmar", "95 %", "strict", "95 %"]
@@ -97,7 +99,7 @@ def _people(
     return rows
 
 
-def _person(row: Entry, items: list[str], values: Sequence[tuple[str, str]]) -> list[str]:
+def _person(row: BoardRow, items: list[str], values: Sequence[tuple[str, str]]) -> list[str]:
     rates = [cell for rate in (row.mmar, row.strict) for cell in (percent(rate.accuracy), interval(rate))]
     parts = [percent(rate.accuracy) if rate else "-" for rate in _rates(row, values)]
     counts = [percent(row.coverage), str(row.failed), str(row.unread), str(row.samples)]
@@ -105,12 +107,12 @@ def _person(row: Entry, items: list[str], values: Sequence[tuple[str, str]]) -> 
     return [*what, *rates, *parts, *counts, "unknown" if row.cost is None else f"${row.cost:.4f}", Path(row.run).name]
 
 
-def _rates(row: Entry, values: Sequence[tuple[str, str]]) -> list[Rate | None]:
+def _rates(row: BoardRow, values: Sequence[tuple[str, str]]) -> list[Rate | None]:
     return [row.by.get(tag, {}).get(value) for tag, value in values]
 
 
 def _machines(
-    groups: Sequence[Sequence[Entry]], names: Sequence[str], values: Sequence[tuple[str, str]]
+    groups: Sequence[Sequence[BoardRow]], names: Sequence[str], values: Sequence[tuple[str, str]]
 ) -> list[list[str]]:
     """Unrounded shares; what is unknown is empty."""
     scores = [f"{name}{end}" for name in ("mmar", "strict") for end in ("", "_low", "_high")]
@@ -122,7 +124,7 @@ def _machines(
     return rows
 
 
-def _machine(row: Entry, items: str, values: Sequence[tuple[str, str]]) -> list[str]:
+def _machine(row: BoardRow, items: str, values: Sequence[tuple[str, str]]) -> list[str]:
     what = [row.run, row.model, row.captions, row.prompt, items, row.items_digest, str(row.n)]
     shares = [repr(share) for rate in (row.mmar, row.strict) for share in (rate.accuracy, *rate.ci95)]
     parts = ["" if rate is None else repr(rate.accuracy) for rate in _rates(row, values)]

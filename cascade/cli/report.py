@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from cascade.cli import options as o
+from cascade.cli import output
 from cascade.errors import UserError
 
 
@@ -29,10 +29,10 @@ def report(
     One HTML file that opens anywhere, with each clip to listen to; or tables in Markdown. With the run of the
     benchmark's cues among them it tells ears from brain; an ablation shows what each source adds.
     """
-    from cascade import reporting
-    from cascade.jsonl import write_text
+    from cascade.io.jsonl import write_text
+    from cascade.report import formats
 
-    o.known_format(form, reporting.FORMATS)
+    output.check_format(form, formats.FORMATS)
     if form == "md" and embed_audio:
         raise UserError("--embed-audio is for the page: Markdown has no clips; leave out --format md")
     page = out or sources[0] / "report.html"
@@ -40,7 +40,11 @@ def report(
         raise UserError(f"--out {page} is a folder; name a file: --out {page / 'report.html'}")
     if out and not out.parent.is_dir():
         raise UserError(f"--out {out}: there is no folder {out.parent}; make it first: mkdir -p {out.parent}")
-    text = reporting.markdown(sources) if form == "md" else reporting.html(sources, page, embed_audio=embed_audio)
+    text = (
+        formats.markdown_report(sources)
+        if form == "md"
+        else formats.html_report(sources, page, embed_audio=embed_audio)
+    )
     if form == "md" and not out:
         typer.echo(text, nl=False)
         return

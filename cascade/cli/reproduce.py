@@ -9,16 +9,31 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cascade.cli import options as o
-from cascade.cli.requests import Job, Request, carry_out, complain, count_spent, prepare, taking
-from cascade.cli.scores import interval, percent
+from cascade.cli import output
+from cascade.cli.options import takes_request
 from cascade.errors import BudgetSpent, MissingExtra, ProviderStop, UnknownName, UserError
-from cascade.table import prose, shown, words
+from cascade.io.figures import interval, percent
+from cascade.io.tables import format_table, format_words
+from cascade.io.terminal import note, prose
+from cascade.pipeline.request import Request
 
 if TYPE_CHECKING:
-    from cascade.reproducing import Beside, Reproduced, Row
+    from cascade.analysis.published import PublishedComparison, PublishedRow, Reproduced
+    from cascade.pipeline.jobs import Job
 
 # What a row says itself.
-_ROWS_OWN = ("llm", "spec", "prompt", "param", "reasoning_effort", "max_tokens", "thinking_budget", "samples", "shard")
+_ROWS_OWN = (
+    "llm",
+    "spec",
+    "prompt",
+    "param",
+    "reasoning_effort",
+    "max_tokens",
+    "thinking_budget",
+    "samples",
+    "shard",
+    "shuffle_choices",
+)
 _REPEATED = ("caption-param", "param")
 _LEGEND = """
 Published and ours by the official matcher; 95 % Wilson interval of ours.
@@ -27,7 +42,7 @@ The captions behind the published rows, and most of their prompts, are not publi
 the protocol here is ours, so a difference is one of protocols as much as of models."""
 
 
-@taking(*_ROWS_OWN)
+@takes_request(*_ROWS_OWN)
 def reproduce(
     request: Request,
     rows: Annotated[list[str] | None, typer.Argument(metavar="[ROW]…", help="Of --list; all unless named.")] = None,
@@ -42,7 +57,9 @@ def reproduce(
 
     A row whose key or endpoint is missing is named and passed over. Captions are ours: the papers' are unpublished.
     """
-    o.known_format(form)
+    from cascade.pipeline.jobs import count_spent
+
+    output.check_format(form)
     wanted = _wanted(rows or [], models)
     if listed:
         _list(form)
@@ -61,10 +78,10 @@ def reproduce(
         raise typer.Exit(3 if done else 2)
 
 
-def _wanted(names: Sequence[str], models: str | None) -> list[Row]:
-    from cascade import reproducing
+def _wanted(names: Sequence[str], models: str | None) -> list[PublishedRow]:
+    from cascade.analysis.published import published_rows
 
-    known = reproducing.rows()
+    known = published_rows()
     for name in names:
         if name not in known:
             raise UnknownName("row", name, known, "cascade reproduce --list shows them")
@@ -74,18 +91,18 @@ def _wanted(names: Sequence[str], models: str | None) -> list[Row]:
 
 
 def _list(form: str) -> None:
-    from cascade import reproducing
+    from cascade.analysis.published import WHOLE, published_rows
 
-    found = reproducing.rows().values()
+    found = published_rows().values()
     if form == "json":
-        o.echo_json(list(found))
+        output.echo_json(list(found))
         return
-    cells = [[row.name, percent(row.published[reproducing.WHOLE]), row.title, row.source] for row in found]
+    cells = [[row.name, percent(row.published[WHOLE]), row.title, row.source] for row in found]
     head = ["row", "published", "what", "source"]
-    typer.echo(words(head, cells) if form == "table" else shown(head, cells, form), nl=False)
+    typer.echo(format_words(head, cells) if form == "table" else format_table(head, cells, form), nl=False)
 
 
-def _jobs(rows: Sequence[Row], models: Sequence[str], request: Request) -> dict[str, tuple[Row, Job]]:
+def _jobs(rows: Sequence[PublishedRow], models: Sequence[str], request: Request) -> dict[str, tuple[PublishedRow, Job]]:
     """Each row's run, or with several models each model's on one row, by the name that is shown."""
     found = {}
     for row in rows:
@@ -99,40 +116,44 @@ def _jobs(rows: Sequence[Row], models: Sequence[str], request: Request) -> dict[
     }
 
 
-def _job(row: Row, model: str, name: str, request: Request) -> Job:
+def _job(row: PublishedRow, model: str, name: str, request: Request) -> Job:
+    from cascade.pipeline.jobs import prepare
+
     job = prepare(_asked(row, model, request))
     return replace(job, path=request.out / name.replace("/", "-")) if request.out else job
 
 
-def _asked(row: Row, model: str, request: Request) -> Request:
+def _asked(row: PublishedRow, model: str, request: Request) -> Request:
     """The row's flags under the user's own: captions that are given take the place of the row's."""
-    from cascade.captioners import pairs
     from cascade.cli import specfile
+    from cascade.pipeline.parsing import parse_pairs
 
     flags = {one.name.replace("_", "-"): one.name.replace("_", "-") in _REPEATED for one in fields(Request)}
     said: Mapping[str, Any] = specfile.typed(row.run, flags, f"the row {row.name}")
     given = {name.replace("-", "_"): value for name, value in said.items()}
     if request.captions:
         given.update(captions=request.captions, caption_param=[])
-    own = pairs(request.caption_param or (), "--caption-param")
-    merged = {**pairs(given.get("caption_param", ()), f"the row {row.name}"), **own}
+    own = parse_pairs(request.caption_param or (), "--caption-param")
+    merged = {**parse_pairs(given.get("caption_param", ()), f"the row {row.name}"), **own}
     given["caption_param"] = [f"{key}={value}" for key, value in merged.items()]
     return replace(request, **{**given, "llm": model, "out": None})
 
 
-def _say_plans(jobs: Mapping[str, tuple[Row, Job]]) -> None:
-    from cascade import planning
+def _say_plans(jobs: Mapping[str, tuple[PublishedRow, Job]]) -> None:
+    from cascade.pipeline import planning
 
     for name, (_, job) in jobs.items():
         plan = planning.plan(job.path, job.items, job.loaded.root, job.spec, job.template, job.how)
         typer.echo(f"{name}: {job.path}")
-        typer.echo("\n".join(f"  {line}" for line in planning.lines(plan)) + "\n")
-    o.note("dry run: nothing was heard, asked or written")
+        typer.echo("\n".join(f"  {line}" for line in planning.plan_lines(plan)) + "\n")
+    note("dry run: nothing was heard, asked or written")
 
 
-def _carry_out(jobs: Mapping[str, tuple[Row, Job]]) -> tuple[list[Reproduced], bool]:
+def _carry_out(jobs: Mapping[str, tuple[PublishedRow, Job]]) -> tuple[list[Reproduced], bool]:
     """The rows that could be run, and whether something in them failed; the others are named on stderr."""
-    from cascade import marking, reproducing
+    from cascade.analysis.published import compare_published
+    from cascade.pipeline.jobs import carry_out, report_failures
+    from cascade.scoring import outcomes
 
     done, left = [], False
     for name, (row, job) in jobs.items():
@@ -141,29 +162,29 @@ def _carry_out(jobs: Mapping[str, tuple[Row, Job]]) -> tuple[list[Reproduced], b
         except BudgetSpent:
             raise
         except UserError as error:
-            o.note(f"{name}: passed over: {error}")
+            note(f"{name}: passed over: {error}")
             left = left or not isinstance(error, ProviderStop | MissingExtra)
             continue
-        left = complain(run) or left
+        left = report_failures(run) or left
         theirs = job.spec.llm.model == row.run["llm"]
-        done.append(reproducing.beside(row, marking.judged(job.path), None if theirs else {}))
+        done.append(compare_published(row, outcomes.score_source(job.path), None if theirs else {}))
     return done, left
 
 
 def _warn_of_other_items(done: Sequence[Reproduced]) -> None:
     for count in sorted({whole.n for one in done if (whole := one.groups[""]).differs is None}):
-        o.note(f"the published figures are of MMAR's 1000 items; these are of {count} others, or of a part of them")
+        note(f"the published figures are of MMAR's 1000 items; these are of {count} others, or of a part of them")
 
 
 def show(done: Sequence[Reproduced], form: str) -> None:
     """Print rows beside what was published."""
     if form == "json":
         for one in done:
-            o.echo_json(one)
+            output.echo_json(one)
         return
     header = ["row", "n", "published", "ours", "95 %", "", "failed", "unread"]
     rows = [cells for one in done for cells in _cells(one, indent=form == "table")]
-    typer.echo(shown(header, rows, form), nl=False)
+    typer.echo(format_table(header, rows, form), nl=False)
     if form == "table":
         typer.echo(prose(_LEGEND))
 
@@ -181,7 +202,7 @@ def _cells(one: Reproduced, *, indent: bool) -> list[list[str]]:
     ]
 
 
-def _figures(found: Beside) -> list[str]:
+def _figures(found: PublishedComparison) -> list[str]:
     published = "-" if found.published is None else percent(found.published)
     verdict = "" if found.differs is None else "differs" if found.differs else "agrees"
     return [str(found.n), published, percent(found.accuracy), interval(found), verdict]

@@ -19,7 +19,7 @@ from typing import Any
 from cascade.errors import UnknownName, UserError
 
 
-def read(path: Path, flags: Mapping[str, bool]) -> dict[str, Any]:
+def read_spec(path: Path, flags: Mapping[str, bool]) -> dict[str, Any]:
     """Each flag's value as it would have been typed, by the flag's name without its dashes.
 
     `flags` says of each flag whether it may be repeated. Raises UserError, with the file and what is wrong, where the

@@ -31,8 +31,8 @@ from urllib.error import HTTPError, URLError
 from urllib.request import Request, build_opener
 
 from cascade.errors import DatasetError, MissingExtra
-from cascade.hashing import sha256_file
-from cascade.progress import say
+from cascade.io.digests import sha256_file
+from cascade.io.terminal import note
 
 _TRIES = 5
 _PATIENCE = 20.0  # seconds for the hub's first answer
@@ -90,7 +90,9 @@ def fetch(source: Source, *, audio: bool) -> Path:
     with _alone(source.folder):
         _download(source, source.metadata)
         if audio and not source.whole:
-            say(f"fetching {source.size} from {source.repository} into {source.folder}; if cut short, it goes on later")
+            note(
+                f"fetching {source.size} from {source.repository} into {source.folder}; if cut short, it goes on later"
+            )
             archive = _download(source, source.archive)
             _unpack(source, archive)
     return source.folder
@@ -247,7 +249,7 @@ def _unpack(source: Source, archive: Path) -> None:
     made.write_text(json.dumps(record) + "\n", encoding="utf-8")
     made.replace(folder / "fetched.json")
     _forget(folder, source.archive)
-    say(f"{count} clips in {folder / 'audio'}; the archive is deleted")
+    note(f"{count} clips in {folder / 'audio'}; the archive is deleted")
 
 
 def _extract(source: Source, archive: Path, target: Path) -> int:

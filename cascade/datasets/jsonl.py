@@ -8,13 +8,14 @@ prompt sees; any other field is a tag.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from os.path import normpath
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from cascade.errors import DatasetError
-from cascade.hashing import digest_bytes
+from cascade.io.digests import digest_bytes
+from cascade.io.jsonl import numbered_lines, parse_object
 from cascade.types import Dataset, Item
 
 _NEEDED = ("id", "audio_path", "question", "choices", "answer")
@@ -49,9 +50,9 @@ def _content(path: Path) -> bytes:
 def _items(content: bytes, path: Path) -> list[Item]:
     items: dict[str, Item] = {}
     problems: list[str] = []
-    for number, line in lines(content):
+    for number, line in numbered_lines(content):
         try:
-            item = item_of(row(line))
+            item = parse_item(parse_object(line))
             if item.id in items:
                 raise ValueError(f"the id {item.id!r} stands twice")
             items[item.id] = item
@@ -65,25 +66,7 @@ def _items(content: bytes, path: Path) -> list[Item]:
     return list(items.values())
 
 
-def lines(content: bytes) -> Iterator[tuple[int, bytes]]:
-    """Numbered lines that are not blank, without a byte order mark."""
-    for number, line in enumerate(content.removeprefix(b"\xef\xbb\xbf").split(b"\n"), 1):
-        if line.strip():
-            yield number, line
-
-
-def row(line: bytes) -> dict[str, Any]:
-    """The object that a line holds. Raises ValueError with the reason where it holds none."""
-    try:
-        found = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"not JSON ({error})") from error
-    if not isinstance(found, dict):
-        raise ValueError(f"an object is needed, not {type(found).__name__}")
-    return found
-
-
-def item_of(row: Mapping[str, Any], *, absolute: bool = True, gold_listed: bool = True) -> Item:
+def parse_item(row: Mapping[str, Any], *, absolute: bool = True, gold_listed: bool = True) -> Item:
     """One row as an Item. Raises ValueError with the reason why it cannot be one.
 
     `absolute` allows an absolute `audio_path`: in a file that the user wrote, not in one that was fetched.

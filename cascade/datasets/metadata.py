@@ -8,9 +8,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from cascade.datasets.jsonl import item_of
+from cascade.datasets.jsonl import parse_item
 from cascade.errors import DatasetError
-from cascade.hashing import digest, digest_file
+from cascade.io.digests import digest, digest_file
 from cascade.types import Dataset, Item
 
 Row = Mapping[str, Any]
@@ -75,6 +75,6 @@ def load(name: str, folder: Path | None, pattern: str, missing: str, adapt: Call
 def _item(row: Row, file: Path) -> Item:
     try:
         # Fetched files may not name clips elsewhere; some versions have answers that are not among the choices.
-        return item_of(row, absolute=False, gold_listed=False)
+        return parse_item(row, absolute=False, gold_listed=False)
     except ValueError as error:
         raise DatasetError(f"{file}: {row.get('id')!r}: {error}") from error

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cascade.hashing import digest
+from cascade.io.digests import digest
 from cascade.types import Completion, Params, Prompt
 
 

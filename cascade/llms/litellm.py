@@ -22,7 +22,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from cascade.errors import ProviderStop, ReplyError, Transient
-from cascade.llms import faults, keys
+from cascade.llms import credentials, faults
 from cascade.llms.redaction import hiding, redact
 from cascade.types import LLM, Completion, Params, Prompt
 
@@ -86,11 +86,11 @@ def _quiet() -> Iterator[None]:
         yield
 
 
-class _Door:
+class LitellmClient:
     """A model's address, and one call at a time through it."""
 
     def __init__(self, model: str, api_base: str | None, key: str | None, timeout: float, asked: str) -> None:
-        name, provider = place(model, api_base, asked)
+        name, provider = provider_name(model, api_base, asked)
         target = {
             "model": name,
             "api_base": api_base,
@@ -98,7 +98,7 @@ class _Door:
             "api_key": key or _no_key(provider, api_base),
         }
         self.sent = {name: value for name, value in target.items() if value is not None}
-        self.asked, self.timeout, self.loopback = asked, timeout, keys.is_loopback(api_base)
+        self.asked, self.timeout, self.loopback = asked, timeout, credentials.is_loopback(api_base)
         self.host = urlsplit(api_base or "").netloc.rpartition("@")[2]  # an address may hold a password
         self.hidden = hiding()
         self._accepted = False
@@ -130,7 +130,7 @@ async def client(
     `timeout` is in seconds for a whole call, however slowly the reply trickles in; `asked` names the model in errors as
     its user did. Raises ProviderStop for a name that litellm cannot place, where there is no endpoint to send it to.
     """
-    door = _Door(model, api_base, key, timeout, asked or f"--llm {model}")
+    door = LitellmClient(model, api_base, key, timeout, asked or f"--llm {model}")
 
     async def complete(prompt: Prompt, params: Params) -> Completion:
         messages = [dict(message) for message in prompt.messages]
@@ -155,7 +155,7 @@ async def transcriber(
     That is `text`, the price in `cost` (US dollars, None unknown) and, where the format has them, `language` and
     `segments`. The rest as in `client`.
     """
-    door = _Door(model, api_base, None, timeout, asked)
+    door = LitellmClient(model, api_base, None, timeout, asked)
 
     async def transcribe(clip: bytes, params: Params) -> dict[str, Any]:
         # The same name for every clip: a file's own may name the video, or the answer.
@@ -199,7 +199,7 @@ async def _connections() -> AsyncIterator[None]:
         litellm.in_memory_llm_clients_cache.flush_cache()
 
 
-def place(model: str, api_base: str | None = None, asked: str = "") -> tuple[str, str]:
+def provider_name(model: str, api_base: str | None = None, asked: str = "") -> tuple[str, str]:
     """The name under which litellm finds a provider, and the provider. Raises ProviderStop where there is none."""
     litellm = _library()
     try:
@@ -222,7 +222,7 @@ def _without_proxy(loopback: bool) -> Iterator[None]:
     names = ("NO_PROXY", "no_proxy") if loopback else ()
     before = {name: os.environ.get(name) for name in names}
     for name in names:
-        os.environ[name] = ",".join(filter(None, [before[name], *keys.LOOPBACK]))
+        os.environ[name] = ",".join(filter(None, [before[name], *credentials.LOOPBACK]))
     try:
         yield
     finally:

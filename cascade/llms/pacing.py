@@ -26,7 +26,7 @@ _LONGEST = 300.0  # seconds that a provider may ask all calls to wait
 _LETTERS = 4  # bytes a token, about, until the provider has counted
 
 
-class Gate:
+class ConcurrencyLimit:
     """Lets calls through, never more than `most` at once."""
 
     def __init__(self, most: int, clock: Callable[[], float] = time.monotonic) -> None:
@@ -108,7 +108,7 @@ class Gate:
             self._round()
 
 
-class Line:
+class RateLimit:
     """So many a minute, evenly: what is taken now delays what comes after."""
 
     def __init__(self, per_minute: float, clock: Callable[[], float] = time.monotonic) -> None:
@@ -127,9 +127,9 @@ class Line:
         self._free += difference * self._each
 
 
-def paced(call: LLM, gate: Gate, rpm: float | None = None, tpm: float | None = None) -> LLM:
+def paced(call: LLM, gate: ConcurrencyLimit, rpm: float | None = None, tpm: float | None = None) -> LLM:
     """The model's call through the gate, with starts spaced to so many requests and tokens a minute."""
-    requests, tokens = Line(rpm) if rpm else None, Line(tpm) if tpm else None
+    requests, tokens = RateLimit(rpm) if rpm else None, RateLimit(tpm) if tpm else None
     lines = [line for line in (requests, tokens) if line]
     reply = [0.0]  # tokens of the last reply: what the next one is expected to take
     first = asyncio.Lock()  # one at a time waits, the others behind it: turns taken beforehand would pile up in a pause
@@ -153,7 +153,7 @@ def paced(call: LLM, gate: Gate, rpm: float | None = None, tpm: float | None = N
 
 
 async def through(
-    gate: Gate, call: Callable[[], Awaitable[Reply]], turn: Callable[[], Awaitable[None]] | None = None
+    gate: ConcurrencyLimit, call: Callable[[], Awaitable[Reply]], turn: Callable[[], Awaitable[None]] | None = None
 ) -> Reply:
     """One call through the gate, which hears how it went; `turn` waits for whatever else it has to."""
     await gate.enter()

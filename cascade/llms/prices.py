@@ -8,7 +8,7 @@ from importlib.metadata import version
 from typing import Any
 
 from cascade.errors import UserError
-from cascade.llms import keys
+from cascade.llms import credentials
 from cascade.types import Params, Prompt
 
 _OVERHEAD = 64  # tokens of a prompt that stand around its text, generously
@@ -57,7 +57,7 @@ def find(model: str, stated: str | None, *, own: bool = False) -> Price | None:
     if stated:
         rates = _rates(stated)
         return Price(input=rates[0], output=rates[1], source="--price", dearest=rates)
-    about = None if own else keys.listed(model)
+    about = None if own else credentials.listed(model)
     if about is None or not {_INPUT, _OUTPUT} <= about.keys():
         return None
     return Price(

@@ -1,0 +1,1 @@
+"""The engines on msclap: `clapcap`, `clap-sound`, `clap-music`."""

@@ -1,0 +1,1 @@
+"""The engine `signal`: measurements of a clip in words."""

@@ -1,0 +1,1 @@
+"""The engine `whisper`, on openai-whisper."""

@@ -1,0 +1,1 @@
+"""Which captions are missing, where they are made, and where they are kept."""

@@ -1,0 +1,1 @@
+"""Where captioners run: this process, or a Ray cluster."""

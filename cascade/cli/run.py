@@ -1,0 +1,46 @@
+"""The command `run`."""
+
+from __future__ import annotations
+
+import typer
+
+from cascade.cli.options import takes_request
+from cascade.io.terminal import note
+from cascade.pipeline.request import Request
+
+
+@takes_request()
+def run(request: Request) -> None:
+    """Caption the clips, ask the model, score the answers.
+
+    The same command again resumes; a larger --limit extends.
+    """
+    from cascade.cli._scores import show
+    from cascade.pipeline import planning
+    from cascade.pipeline.jobs import carry_out, prepare, report_failures
+    from cascade.scoring.summary import score_run
+
+    job = prepare(request)
+    if request.dry_run:
+        plan = planning.plan(job.path, job.items, job.loaded.root, job.spec, job.template, job.how)
+        typer.echo("\n".join(planning.plan_lines(plan)))
+        note("dry run: nothing was heard, asked or written")
+        return
+    llm = job.spec.llm
+    if llm.samples > 1 and not request.shuffle_choices and llm.params.get("temperature") == 0:
+        note(
+            f"--samples {llm.samples} at temperature 0 asks for the same reply again and again; "
+            "give --param temperature=0.7, or --shuffle-choices"
+        )
+    if not job.items:
+        note(f"--shard {request.shard}: none of these items is in it; nothing to do, and `merge` goes without it")
+        return
+    done = carry_out(job)
+    if len(done.items) > len(job.items):
+        note(
+            f"the run already holds {len(done.items)} items; all of them are scored "
+            f"(for {len(job.items)} alone give --out)"
+        )
+    show(score_run(done.path), "table")
+    if report_failures(done):
+        raise typer.Exit(3)

@@ -1,0 +1,33 @@
+"""The command `verify`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cascade.io.tables import format_words
+from cascade.io.terminal import note, plain
+
+
+def verify(run: Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.")]) -> None:
+    """Derive a run's digests, keys and prompts again.
+
+    What does not match is named, and the exit code is 2.
+    """
+    from cascade.analysis.verify import verify
+
+    verdict = verify(run)
+    if verdict.checked:
+        typer.echo(format_words(["file", "checked"], list(verdict.checked.items())))
+    for line in verdict.unchecked:
+        note(f"not checked: {plain(line)}")
+    for line in verdict.problems:
+        typer.echo(plain(line))
+    if verdict.problems:
+        count = len(verdict.problems)
+        told = f"{count} things do not match" if count > 1 else "one thing does not match"
+        note(f"{run}: {told}; the command that made the run mends what it can")
+        raise typer.Exit(2)
+    typer.echo(f"{run}: everything that was derived again matches")

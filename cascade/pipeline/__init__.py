@@ -1,0 +1,1 @@
+"""A request → a finished run."""

@@ -1,0 +1,206 @@
+"""A request made ready as a job, and carried out: captions, answers, the run directory."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from cascade.captioners import registry as captioners
+from cascade.captioning import generate
+from cascade.datasets import registry as datasets
+from cascade.datasets import shards
+from cascade.errors import UserError
+from cascade.io.progress import bars
+from cascade.io.terminal import note
+from cascade.llms import connect, prices
+from cascade.llms.redaction import redact
+from cascade.pipeline import asking, specs
+from cascade.pipeline.request import Request
+from cascade.pipeline.specs import CaptionerSelection
+from cascade.prompting.evidence import captions_by_item
+from cascade.prompting.templates import Template, find_template
+from cascade.runs import directory, provenance
+from cascade.runs.directory import Run
+from cascade.types import Answer, CaptionRecord, Dataset, Execution, Failure, Item, LLMSpec, PromptSpec, RunSpec, Shard
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """A run that is ready to be carried out: what, where, of which items, and how."""
+
+    path: Path
+    spec: RunSpec
+    template: Template
+    items: tuple[Item, ...]
+    loaded: Dataset
+    source: tuple[str, Path | None]
+    how: Execution
+    part: Shard | None = None
+
+
+def prepare(request: Request) -> Job:
+    """Return the job of a request, checked as far as it can be before anything takes time."""
+    captioners = specs.select_captioners(
+        specs.caption_sources(request.captions, request.dataset), request.caption_param
+    )
+    template = find_template(request.prompt)
+    llm, how = model_and_execution(request, captioners)
+    connect.check(llm, how)
+    loaded = datasets.load(request.dataset, request.data, audio=False)
+    only = specs.tag_filter(request.only)
+    items = datasets.select(loaded, only, request.limit)
+    spec = RunSpec(
+        dataset=loaded.name,
+        dataset_digest=loaded.digest,
+        captioners=captioners.specs,
+        prompt=PromptSpec(
+            template=template.name,
+            template_digest=template.digest,
+            slots=tuple(captioner.slot for captioner in captioners.specs),
+            order_seed=request.seed if request.shuffle_choices else None,
+        ),
+        llm=llm,
+        limit=request.limit,
+        only=only,
+    )
+    path = request.out or directory.default_directory(how.runs, spec)
+    source = request.dataset, request.data
+    job = Job(path=path, spec=spec, template=template, items=items, loaded=loaded, source=source, how=how)
+    # An empty --shard is a job array's variable that is not set: it is refused, and does not mean the whole.
+    if request.shard is None:
+        return job
+    part, items = shards.split(request.shard, items)
+    suffix = "" if request.out else f"-shard-{part.shard.replace('/', '-of-')}"
+    return replace(job, path=path.with_name(path.name + suffix), items=items, part=part)
+
+
+def model_and_execution(request: Request, captioners: CaptionerSelection) -> tuple[LLMSpec, Execution]:
+    """Return the model that is asked, and how a request is carried out.
+
+    Raises for an unknown backend or a malformed price, even where nothing is left to caption or ask.
+    """
+    generate.find_backend(request.backend)
+    prices.find("", request.price)
+    llm, files = specs.llm_spec(
+        request.llm,
+        request.param,
+        request.seed,
+        request.samples,
+        effort=request.reasoning_effort,
+        max_tokens=request.max_tokens,
+        thinking=request.thinking_budget,
+    )
+    return llm, execution(request, captioners, files)
+
+
+def execution(request: Request, captioners: CaptionerSelection, files: dict[str, Path] | None = None) -> Execution:
+    """Return how a request is carried out; `files` are a local model's, by digest."""
+    return specs.build_execution(
+        request.cache,
+        captioners,
+        request.device,
+        request.batch,
+        request.threads,
+        files,
+        request.worker,
+        backend=request.backend,
+        api_base=request.api_base,
+        concurrency=request.concurrency,
+        retries=request.retries,
+        timeout=request.timeout,
+        budget=request.budget,
+        price=request.price,
+        rpm=request.rpm,
+        tpm=request.tpm,
+    )
+
+
+def count_spent(jobs: Iterable[Job]) -> None:
+    """Charge the earlier cost of all these runs, complete ones too, to the budget that they share."""
+    for job in jobs:
+        if job.how.budget and (job.path / "log.jsonl").exists():
+            job.how.budget.count(job.path, directory.total_cost(job.path))
+
+
+def carry_out(job: Job) -> Run:
+    """Caption and ask whatever a run lacks, and return the run.
+
+    A complete run needs neither key nor clips nor packages.
+    """
+    # A missing key is reported before gigabytes are fetched and hours of captioning pass.
+    if asking.remaining(job.path, job.items, job.spec.llm.samples):
+        connect.check_access(job.spec.llm, job.how)
+    root = _clip_root(job)
+    manifest = directory.new_manifest(
+        job.spec,
+        job.template.text,
+        _session(job.spec),
+        part=job.part,
+        data_version=job.loaded.version,
+        licence=job.loaded.licence,
+        audio_root=str(root),
+    )
+    with directory.open_run(job.path, manifest, job.items) as (run, log):
+        note(f"run directory: {job.path}")
+        captions = generate.caption(run.items, root, run.spec.captioners, job.how, bars)
+        asking.check_clips(run, captions)
+        directory.write_captions(job.path, captions)
+        asking.ask(run, captions, log, job.how, bars)
+    return run
+
+
+def make_captions(job: Job) -> list[CaptionRecord]:
+    """Return the captions of a job's items, an item and slot a record, from the cache or made now; nothing is asked."""
+    return generate.caption(job.items, _clip_root(job), job.spec.captioners, job.how, bars) if job.items else []
+
+
+def _clip_root(job: Job) -> Path:
+    """Return the folder of the clips; they are fetched only if an engine needs them."""
+    if generate.needs_clips(job.spec.captioners):
+        return datasets.load(*job.source).root
+    return job.loaded.root
+
+
+def _session(spec: RunSpec) -> provenance.Session:
+    modules = set[str]().union(*map(captioners.modules, spec.captioners), connect.modules(spec.llm.model))
+    return provenance.session([redact(word) for word in ("cascade", *sys.argv[1:])], modules)
+
+
+def report_failures(run: Run) -> bool:
+    """Print on stderr what failed in a run, a line a kind with its first message; return whether any is left to ask."""
+    if not asking.remaining(run.path, run.items, run.spec.llm.samples):
+        return False
+    answers = directory.last_answers(run.path).values()
+    failures = [(answer.item, answer.result) for answer in answers if isinstance(answer.result, Failure)]
+    first = {failure.kind: f"{item}: {failure.message}" for item, failure in reversed(failures)}
+    for kind, count in Counter(failure.kind for _, failure in failures).most_common():
+        note(f"{count} failed ({kind}), counted as wrong; the first: {first[kind]}")
+    note("the same command tries the failed ones again")
+    return True
+
+
+def ask_clip(
+    clip: Path, question: str, choices: Sequence[str], request: Request
+) -> tuple[Item, list[CaptionRecord], Answer]:
+    """Ask one question about one clip, without a run directory; return the item, its captions and the answer.
+
+    Raises UserError where the clip is needed and is no file. A failed caption or reply is in the answer.
+    """
+    captioners = specs.select_captioners(specs.caption_sources(request.captions, "demo"), request.caption_param)
+    if captioners.audio and not clip.is_file():
+        raise UserError(f"{clip}: {'a folder' if clip.is_dir() else 'no such file'}; CLIP is one audio file")
+    template = find_template(request.prompt)
+    llm, how = model_and_execution(request, captioners)
+    connect.check(llm, how)
+    item = Item(id=clip.name, audio=str(clip.absolute()), question=question, choices=tuple(choices), answer=choices[0])
+    captions = generate.caption([item], Path(), captioners.specs, how)
+    prompt = PromptSpec(
+        template=template.name,
+        template_digest=template.digest,
+        slots=tuple(captioner.slot for captioner in captioners.specs),
+    )
+    by_slot = captions_by_item(captions).get(item.id, {})
+    return item, captions, asking.ask_single(asking.build_question(item, 0, prompt, template, by_slot), llm, how)

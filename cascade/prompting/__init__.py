@@ -1,0 +1,1 @@
+"""Captions and a question → the messages that a model is sent."""

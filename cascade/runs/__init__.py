@@ -1,0 +1,1 @@
+"""The run directory: the one place where making and reading meet."""

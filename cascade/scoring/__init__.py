@@ -1,0 +1,1 @@
+"""A log of replies → choices → scores → a summary."""

@@ -1,0 +1,1 @@
+"""A reply → the choice that it names."""

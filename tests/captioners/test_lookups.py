@@ -1,0 +1,126 @@
+"""Captions that are looked up, never cached: from a file by id or sound, from the benchmark's own annotation."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cascade.captioners import registry
+from cascade.captioning import generate
+from cascade.errors import UserError
+from cascade.io.digests import caption_key, digest, digest_file, sha256_file
+from cascade.types import Execution, Host, Item
+from tests.support.commands import cascade, rows, write
+
+
+def items(n: int, cue: Any = ("rain", "a bell")) -> list[Item]:
+    choices = ("yes", "no")
+    return [
+        Item(id=f"q{at}", audio=f"{at}.wav", question="?", choices=choices, answer="no", reference={"cue": cue})
+        for at in range(n)
+    ]
+
+
+def file_of(*lines: Any) -> Path:
+    path = Path("captions.jsonl")
+    path.write_text("".join((one if isinstance(one, str) else json.dumps(one)) + "\n" for one in lines))
+    return path
+
+
+def heard(slot: str, name: str, given: dict[str, Any], asked: list[Item], root: Path = Path()) -> list[Any]:
+    spec, files = registry.specify(slot, name, given)
+    how = Execution(cache=Path("cache"), runs=Path("runs"), host=Host(files=files))
+    return generate.caption(asked, root, [spec], how)
+
+
+def test_a_file_is_looked_up_by_id_and_by_sound_and_needs_no_cache() -> None:
+    Path("2.wav").write_bytes(b"two")
+    sound = {"sha256": sha256_file(Path("2.wav")).upper(), "text": "by sound"}
+    path = file_of({"id": "q0", "text": "by id", "meta": {"model": "theirs"}}, "", sound, {"id": "q3", "text": ""})
+    found = heard("sound", "file", {"path": str(path)}, items(5))
+    assert [one.text for one in found] == ["by id", None, "by sound", "", None]
+    assert found[0].meta == {"model": "theirs"} and not Path("cache").exists()
+    assert found[1].failure.kind == "audio"  # a row goes by sound, and this clip is not there
+    spec, files = registry.specify("sound", "file", {"path": str(path)})
+    assert spec.params == {"path": digest_file(path)} and files == {digest_file(path): path.resolve()}
+    assert found[0].key == caption_key("sound", "file", spec.version, spec.params, digest("by id"))
+
+
+def test_an_item_that_is_not_in_the_file_is_a_failure_not_silence() -> None:
+    found = heard("sound", "file", {"path": str(file_of({"id": "q0", "text": "x"}))}, items(2))
+    assert found[1].failure.kind == "missing" and "'q1'" in found[1].failure.message
+
+
+def test_what_caption_prints_can_be_looked_up() -> None:
+    data = write(Path("mini.jsonl"), list(rows(3)))
+    printed = cascade(
+        "caption",
+        "--dataset",
+        data,
+        "--captions",
+        "speech=fake(text=hello),sound=fake(text=a bark)",
+        "--format",
+        "jsonl",
+    )
+    Path("theirs.jsonl").write_text(printed.stdout)
+    captions = "speech=file(path=theirs.jsonl),sound=file(path=theirs.jsonl)"
+    again = cascade("caption", "--dataset", data, "--captions", captions, "--format", "jsonl", "--cache", "other")
+    assert again.exit_code == 0
+    told = [(row["id"], row["slot"], row["text"]) for row in map(json.loads, again.stdout.splitlines())]
+    assert told[:2] == [("q0", "speech", "hello"), ("q0", "sound", "a bark")] and len(told) == 6
+    for clip in Path().glob("*.wav"):
+        clip.unlink()
+    run = cascade("run", "--dataset", data, "--captions", captions, "--llm", "fake")
+    assert run.exit_code == 0 and "3 items: 3 answered" in run.stdout
+
+
+@pytest.mark.parametrize(
+    ("line", "match"),
+    [
+        ("{", r"captions\.jsonl:2: not JSON"),
+        ("[1]", r"captions\.jsonl:2: an object is needed, not list"),
+        ({"text": "x"}, "neither 'id' nor 'sha256'"),
+        ({"id": 1, "text": "x"}, "neither 'id' nor 'sha256'"),
+        ({"id": "q0", "text": 5}, "'text' must be text"),
+        ({"id": "q0", "text": "x", "meta": [1]}, "'meta' must be an object"),
+        ({"id": "q9", "text": "other"}, "'q9' stands twice, with two captions"),
+        ('{"id": "q0", "text": "\\ud800"}', "half of a surrogate pair"),
+    ],
+)
+def test_a_bad_row_is_named(line: Any, match: str) -> None:
+    with pytest.raises(UserError, match=match) as caught:
+        heard("sound", "file", {"path": str(file_of({"id": "q9", "text": "x"}, line))}, items(1))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_that_has_nothing_or_is_not_there() -> None:
+    with pytest.raises(UserError, match="holds no caption for the slot 'sound'"):
+        heard("sound", "file", {"path": str(file_of({"id": "q0", "slot": "speech", "text": "x"}))}, items(1))
+    with pytest.raises(UserError, match=r"path=gone\.jsonl: no such file"):
+        registry.specify("sound", "file", {"path": "gone.jsonl"})
+    with pytest.raises(UserError, match="path="):
+        registry.specify("sound", "file", {})
+
+
+def test_the_oracle_tells_the_cue_and_nothing_that_answers() -> None:
+    found = heard("oracle", "oracle", {}, [*items(1), Item(**{**_plain(items(1)[0]), "id": "q1", "reference": {}})])
+    assert found[0].text == "rain; a bell" and found[1].failure.kind == "missing"
+    assert heard("oracle", "oracle", {}, items(1, cue="wind"))[0].text == "wind"
+    for field in ("thinking", "rubric"):
+        with pytest.raises(UserError, match=f"{field} tells the answer"):
+            heard("oracle", "oracle", {"field": field}, items(1))
+
+
+def _plain(item: Item) -> dict[str, Any]:
+    return {name: getattr(item, name) for name in item.__slots__}
+
+
+def test_the_oracle_is_a_run_like_any_other() -> None:
+    data = write(Path("mini.jsonl"), list(rows(4)))
+    run = cascade("run", "--dataset", data, "--captions", "oracle", "--llm", "fake")
+    assert run.exit_code == 0 and "captions cue=oracle" in run.stdout  # as in the control of an ablation
+    shown = cascade("prompts", "show", "default", "--dataset", data, "--item", "q1", "--captions", "oracle")
+    assert "secret cue 1" in shown.stdout

@@ -1,0 +1,195 @@
+"""Tables as they are printed, literally."""
+
+from __future__ import annotations
+
+import pytest
+
+from cascade.io.tables import FORMATS, format_words, render_table
+from cascade.io.terminal import plain, prose, terminal, width
+
+HEADER = ("what", "n", "accuracy")
+ROWS = [("speech", "294", "60.9 %"), ("a|b_c & $d", "7", "100 %")]
+WANTED = {
+    "text": "what          n  accuracy\nspeech      294    60.9 %\na|b_c & $d    7     100 %\n",
+    "md": "| what | n | accuracy |\n| :-- | --: | --: |\n| speech | 294 | 60.9 % |\n| a\\|b_c & $d | 7 | 100 % |\n",
+    "csv": "what,n,accuracy\nspeech,294,60.9 %\na|b_c & $d,7,100 %\n",
+    "latex": (
+        "\\begin{tabular}{lrr}\n\\toprule\nwhat & n & accuracy \\\\\n\\midrule\n"
+        "speech & 294 & 60.9 \\% \\\\\na|b\\_c \\& \\$d & 7 & 100 \\% \\\\\n\\bottomrule\n\\end{tabular}\n"
+    ),
+}
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_a_table_in_each_format(form: str) -> None:
+    assert render_table(HEADER, ROWS, form) == WANTED[form]
+
+
+@pytest.mark.parametrize(
+    ("form", "wanted"),
+    [
+        ("text", "k  v\n"),
+        ("md", "| k | v |\n| :-- | --: |\n"),
+        ("csv", "k,v\n"),
+        ("latex", "\\begin{tabular}{lr}\n\\toprule\nk & v \\\\\n\\midrule\n\\bottomrule\n\\end{tabular}\n"),
+    ],
+)
+def test_a_table_without_rows(form: str, wanted: str) -> None:
+    assert render_table(("k", "v"), [], form) == wanted
+
+
+def test_wide_and_combining_characters_stay_in_line() -> None:
+    assert (
+        render_table(("k", "v"), [("猫", "1"), ("e\u0301", "22"), ("ab", "３")])
+        == "k    v\n猫   1\ne\u0301   22\nab  ３\n"
+    )
+    assert [width(text) for text in ("", "ab", "猫", "e\u0301", "ｱ", "Ａ")] == [0, 2, 2, 1, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("form", "wanted"),
+    [
+        ("text", "k      v\na b c  1\n"),
+        ("md", "| k | v |\n| :-- | --: |\n| a b\tc | 1 |\n"),
+        ("csv", 'k,v\n"a\nb\tc",1\n'),
+    ],
+)
+def test_a_line_break_in_a_cell_breaks_no_table(form: str, wanted: str) -> None:
+    assert render_table(("k", "v"), [("a\nb\tc", "1")], form) == wanted
+
+
+def test_a_line_break_in_a_latex_cell_is_a_space() -> None:
+    assert "a b & 1 \\\\\n" in render_table(("k", "v"), [("a\n\nb", "1")], "latex").replace("  ", " ")
+
+
+@pytest.mark.parametrize(
+    ("char", "wanted"),
+    [
+        ("\\", r"\textbackslash{}"),
+        ("~", r"\textasciitilde{}"),
+        ("^", r"\textasciicircum{}"),
+        ("{}", r"\{\}"),
+        ("#", r"\#"),
+        ("a_b%", r"a\_b\%"),
+    ],
+)
+def test_latex_specials_are_escaped_once(char: str, wanted: str) -> None:
+    assert render_table((char,), [], "latex").splitlines()[2] == wanted + r" \\"
+
+
+def test_csv_quotes_what_must_be_quoted() -> None:
+    assert render_table(("a,b", 'say "x"'), [], "csv") == '"a,b","say ""x"""\n'
+
+
+@pytest.mark.parametrize("hostile", ["\x1b[2J", "\x07", "\x9b1m", "\u202e", "\x7f", "\ud800", "\r"])
+def test_control_characters_never_reach_a_terminal(hostile: str) -> None:
+    assert plain(f"a{hostile}b\n\tc") == f"a\ufffd{hostile[1:]}b\n\tc"
+    for form in ("text", "md", "latex"):
+        assert hostile[0] not in render_table((f"a{hostile}",), [], form)
+
+
+def test_an_unknown_format_is_a_bug_of_the_caller() -> None:
+    with pytest.raises(KeyError, match="html"):
+        render_table(HEADER, ROWS, "html")
+
+
+def test_columns_of_words_are_set_left() -> None:
+    rows = [["a", "b", "10"], ["long", "word", "9"]]
+    assert render_table(["x", "y", "n"], rows, "text", (0, 1)) == "x     y      n\na     b     10\nlong  word   9\n"
+    assert render_table(["x", "y", "n"], rows, "md", (0, 1)).splitlines()[1] == "| :-- | :-- | --: |"
+    assert "{llr}" in render_table(["x", "y", "n"], rows, "latex", (0, 1))
+
+
+SCORES = [
+    ["", "n", "mmar", "95 %", "strict", "95 %"],
+    ["all", "38", "15.79", "7.4-30.4", "15.79", "7.4-30.4"],
+    ["modality", "", "", "", "", ""],
+    ["  mix-sound-music-speech", "5", "100.00", "20.7-100.0", "0.00", "0.0-43.4"],
+    ["  Environmental Perception and Reasoning", "3", "0.00", "0.0-56.1", "0.00", "0.0-56.1"],
+]
+
+
+def test_a_table_that_fits_its_terminal_is_left_alone() -> None:
+    whole = render_table(SCORES[0], SCORES[1:])
+    assert render_table(SCORES[0], SCORES[1:], room=max(map(len, whole.splitlines()))) == whole
+
+
+def test_words_are_wrapped_before_columns_are_moved() -> None:
+    assert render_table(SCORES[0], SCORES[1:], room=72) == (
+        "                                 n    mmar        95 %  strict      95 %\n"
+        "all                             38   15.79    7.4-30.4   15.79  7.4-30.4\n"
+        "modality\n"
+        "  mix-sound-music-speech         5  100.00  20.7-100.0    0.00  0.0-43.4\n"
+        "  Environmental Perception and   3    0.00    0.0-56.1    0.00  0.0-56.1\n"
+        "    Reasoning\n"
+    )
+
+
+def test_a_narrow_terminal_gets_the_columns_in_parts_each_interval_with_its_figure() -> None:
+    assert render_table(SCORES[0], SCORES[1:], room=40) == (
+        "                   n    mmar        95 %\n"
+        "all               38   15.79    7.4-30.4\n"
+        "modality\n"
+        "  mix-sound-       5  100.00  20.7-100.0\n"
+        "    music-speech\n"
+        "  Environmental    3    0.00    0.0-56.1\n"
+        "    Perception\n"
+        "    and\n"
+        "    Reasoning\n"
+        "\n"
+        "                        strict      95 %\n"
+        "all                      15.79  7.4-30.4\n"
+        "modality\n"
+        "  mix-sound-music-        0.00  0.0-43.4\n"
+        "    speech\n"
+        "  Environmental           0.00  0.0-56.1\n"
+        "    Perception and\n"
+        "    Reasoning\n"
+    )
+
+
+def test_headings_of_numbers_are_wrapped_and_end_at_the_bottom() -> None:
+    assert render_table(["run", "captions to make"], [["speech alone", "7"]], room=23) == (
+        "              captions\nrun            to make\nspeech alone         7\n"
+    )
+
+
+def test_no_number_is_ever_cut() -> None:
+    rows = [["speech", "-1234567.89 to +1234567.89", "0.0001"]]
+    for room in range(1, 60):
+        assert all(cell in render_table(["", "95 %", "p"], rows, room=room) for cell in rows[0][1:])
+
+
+def test_rows_that_their_first_column_does_not_tell_apart_are_numbered() -> None:
+    rows = [["qwen", "speech=faster-whisper", "11.11", "one"], ["qwen", "sound=events", "22.22", "two"]]
+    assert render_table(["model", "captions", "mmar", "run"], rows, "text", (0, 1, 3), room=26) == (
+        "#  model  captions\n1  qwen   speech=faster-\n          whisper\n2  qwen   sound=events\n"
+        "\n"
+        "#   mmar  run\n1  11.11  one\n2  22.22  two\n"
+    )
+
+
+def test_wide_characters_and_endless_words_are_wrapped_by_what_they_take(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    lines = format_words(["item", "said"], [["猫" * 30, "b2:" + "0123456789abcdef" * 4]]).splitlines()
+    assert max(map(width, lines)) <= 40
+    assert "".join(line.strip().split("  ")[0] for line in lines[1:]) == "猫" * 30
+    assert "".join(line.split()[-1] for line in lines[1:]) == "b2:" + "0123456789abcdef" * 4
+
+
+def test_the_terminals_columns_are_those_it_has_or_says(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert terminal() == 160
+    monkeypatch.setenv("COLUMNS", "7")
+    assert terminal() == 40
+    monkeypatch.delenv("COLUMNS")
+    assert terminal() is None
+
+
+def test_sentences_are_wrapped_line_by_line_and_no_address_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    address = "https://example.org/" + "a-path/" * 9
+    assert prose(f"\nmmar: the official matcher; strict: equality.\np: a test. {address}") == (
+        f"\nmmar: the official matcher; strict:\nequality.\np: a test.\n{address}"
+    )

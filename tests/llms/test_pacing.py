@@ -1,0 +1,205 @@
+"""How many calls are let through, and when: with a clock of the test's own, and over real HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+
+from cascade.errors import ReplyError, Transient
+from cascade.llms import pacing
+from cascade.llms.pacing import ConcurrencyLimit, RateLimit, paced, through
+from cascade.types import Completion, Params, Prompt
+
+PROMPT = Prompt(messages=({"role": "user", "content": "u" * 400},), order=("a", "b"))
+
+
+class Clock:
+    """Time that passes only when somebody sleeps."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now, self.slept = 100.0, list[float]()
+        monkeypatch.setattr("asyncio.sleep", self.sleep)
+
+    def __call__(self) -> float:
+        return self.now
+
+    async def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        self.now += seconds
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    return Clock(monkeypatch)
+
+
+def rounds(gate: ConcurrencyLimit, clock: Clock, *replies_a_second: float) -> list[int]:
+    """The limit after rounds of replies that come so fast."""
+    limits = []
+    for rate in replies_a_second:
+        for _ in range(gate.limit):
+            clock.now += 1 / rate
+            gate.replied(1.0)
+        limits.append(gate.limit)
+    return limits
+
+
+def test_it_starts_with_sixteen_and_never_passes_the_most(clock: Clock) -> None:
+    assert [ConcurrencyLimit(most, clock).limit for most in (1, 16, 40)] == [1, 16, 16]
+    assert rounds(ConcurrencyLimit(40, clock), clock, 10, 5, 20, 5, 40, 5, 80) == [32, 32, 40, 40, 40, 40, 40]
+
+
+def test_it_grows_while_that_helps(clock: Clock) -> None:
+    assert rounds(ConcurrencyLimit(500, clock), clock, 10, 15, 20, 21, 21, 21, 21) == [32, 32, 64, 64, 32, 32, 32]
+
+
+def test_what_did_not_help_once_is_tried_again_later(clock: Clock) -> None:
+    limits = rounds(ConcurrencyLimit(64, clock), clock, *[10.0] * 60)
+    assert limits[3] == 16 and max(limits[4:]) > 16
+
+
+def test_a_push_back_halves_once_for_all_that_were_in_flight(clock: Clock) -> None:
+    gate = ConcurrencyLimit(16, clock)
+    for _ in range(5):
+        gate.pushed_back(clock() - 1, None)
+    assert gate.limit == 8
+    clock.now += 1
+    gate.pushed_back(clock(), None)
+    assert gate.limit == 4
+    assert rounds(gate, clock, 5, 5, 5) == [5, 6, 7]
+    for _ in range(9):
+        clock.now += 1
+        gate.pushed_back(clock(), None)
+    assert gate.limit == 1
+
+
+def test_a_wait_that_was_asked_for_holds_every_call(clock: Clock) -> None:
+    async def enter_after(wait: float) -> float:
+        gate = ConcurrencyLimit(4, clock)
+        gate.pushed_back(clock(), wait)
+        await gate.enter()
+        return clock.now - 100
+
+    assert asyncio.run(enter_after(7.0)) == pytest.approx(7.0)
+    clock.now = 100.0
+    assert asyncio.run(enter_after(9_999.0)) == pytest.approx(300.0)
+
+
+def test_starts_are_spread_over_the_time_that_a_reply_takes(clock: Clock) -> None:
+    starts: list[float] = []
+
+    async def start(gate: ConcurrencyLimit, count: int) -> list[float]:
+        starts.clear()
+        for _ in range(count):
+            await gate.spread()
+            starts.append(round(clock.now - 100, 3))
+        return list(starts)
+
+    async def all_of_them() -> None:
+        gate = ConcurrencyLimit(4, clock)
+        assert await start(gate, 3) == [0, 0, 0]  # nothing is known yet
+        for took in (8.0, 2.0, 4.0):
+            gate.replied(took)
+        assert await start(gate, 3) == [0, 0.25, 0.5]  # four in half of the shortest
+        clock.now += 10
+        gate.pushed_back(clock.now - 1, 3)
+        assert await start(gate, 2) == [13.5, 13.5]  # never in a wait that was asked for
+
+    asyncio.run(all_of_them())
+
+
+def test_only_what_the_provider_pushes_back_cuts() -> None:
+    async def after(error: Exception) -> int:
+        gate = ConcurrencyLimit(8)
+
+        async def call() -> Completion:
+            raise error
+
+        with pytest.raises(type(error)):
+            await through(gate, call)
+        assert gate._flying == 0
+        return gate.limit
+
+    pushing = [Transient("rate_limit", "x"), Transient("timeout", "x"), Transient("server", "x", 0.01)]
+    others = [Transient("server", "x"), Transient("connection", "x"), ReplyError("empty", "x"), ValueError("bug")]
+    assert [asyncio.run(after(error)) for error in pushing] == [4, 4, 4]
+    assert [asyncio.run(after(error)) for error in others] == [8, 8, 8, 8]
+
+
+def test_no_more_are_in_flight_than_the_limit_and_all_get_their_turn() -> None:
+    most, done = 0, 0
+
+    async def all_of_them() -> None:
+        nonlocal most, done
+        gate = ConcurrencyLimit(3)
+
+        async def call() -> None:
+            nonlocal most
+            most = max(most, gate._flying)
+            await asyncio.sleep(0.001)
+
+        async def one() -> None:
+            nonlocal done
+            await through(gate, call)
+            done += 1
+
+        await asyncio.gather(*(one() for _ in range(40)))
+
+    asyncio.run(all_of_them())
+    assert (most, done) == (3, 40)
+
+
+def test_starts_are_spread_over_the_minute(clock: Clock) -> None:
+    line, pauses = RateLimit(120, clock), []
+    for _ in range(4):
+        line.take(1)
+        pauses.append(line.pause())
+    assert pauses == [0.5, 1.0, 1.5, 2.0]
+    clock.now += 5
+    assert line.pause() == 0.0  # what was not used is not saved up
+
+
+def test_a_stated_limit_holds_after_a_wait_that_was_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pacing, "_LONGEST", 0.3)
+    starts: list[float] = []
+
+    async def call(prompt: Prompt, params: Params) -> Completion:
+        starts.append(time.monotonic())
+        if len(starts) == 3:
+            raise Transient("rate_limit", "slow down", 300.0)
+        return Completion(text="x")
+
+    async def all_of_them() -> None:
+        llm = paced(call, ConcurrencyLimit(16), rpm=1200)
+        await asyncio.gather(*(llm(PROMPT, {}) for _ in range(16)), return_exceptions=True)
+
+    asyncio.run(all_of_them())
+    assert len(starts) == 16
+    assert starts[3] - starts[2] > 0.25
+    assert starts[15] - starts[3] > 0.9 * 12 * 0.05
+
+
+def test_tokens_are_guessed_first_and_then_counted(monkeypatch: pytest.MonkeyPatch, clock: Clock) -> None:
+    monkeypatch.setattr(pacing, "Line", lambda per_minute: RateLimit(per_minute, clock))
+
+    def run(reply: Completion, limits: dict[str, float]) -> list[float]:
+        async def call(prompt: Prompt, params: Params) -> Completion:
+            return reply
+
+        async def twice() -> None:
+            llm: Callable[[Prompt, Params], Awaitable[Any]] = paced(call, ConcurrencyLimit(1), **limits)
+            for _ in range(3):
+                await llm(PROMPT, {})
+
+        clock.slept.clear()
+        asyncio.run(twice())
+        return clock.slept
+
+    counted = Completion(text="x", input_tokens=300, output_tokens=100)
+    assert run(counted, {"tpm": 6000}) == [pytest.approx(4.0), pytest.approx(4.0)]  # 400 tokens, 100 a second
+    assert run(Completion(text="x"), {"tpm": 6000}) == [pytest.approx(1.0), pytest.approx(1.0)]  # 400 bytes
+    assert run(counted, {"rpm": 60}) == [pytest.approx(1.0), pytest.approx(1.0)]

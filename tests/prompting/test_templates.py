@@ -1,0 +1,160 @@
+"""What a model is shown, word for word."""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+from typing import get_type_hints
+
+import pytest
+
+from cascade.errors import UnknownName, UserError
+from cascade.io.digests import digest_file
+from cascade.prompting import templates
+from cascade.prompting.evidence import evidence_text, order_choices, render
+from cascade.types import Caption, Item
+
+CHOICES = ("rain", "a bell", "", "wind")
+HEARD = {"speech": Caption(text="Hello $question.\n"), "sound": Caption(text=""), "my_own-slot": Caption(text="x")}
+EVIDENCE = "[Speech (transcript)]\nHello $question.\n\n[Sound]\nNo sound event was recognised."
+GOLDEN = {
+    "mmar": [
+        (
+            "user",
+            "[Speech (transcript)]\nHello $question.\n\n[Sound]\nNo sound event was recognised.\n\n"
+            "What costs $5?\nPlease select one answer from the provided choices.\nrain\na bell\n\nwind",
+        ),
+    ],
+    "default": [
+        (
+            "system",
+            "You answer multiple-choice questions about audio clips. You cannot hear the clip. You read notes on what "
+            "was heard in it, made by automatic listeners; they can be wrong or incomplete. Weigh them, use what you "
+            "know, and settle on the one choice that fits best, even when you are unsure.",
+        ),
+        (
+            "user",
+            "Notes on the clip:\n\n[Speech (transcript)]\nHello $question.\n\n[Sound]\nNo sound event was recognised."
+            "\n\nQuestion: What costs $5?\nChoices:\nrain\na bell\n\nwind\n\n"
+            "End with one line of this form, the choice copied word for word:\nAnswer: <choice text>",
+        ),
+    ],
+}
+
+
+def test_every_shipped_prompt_has_its_golden_text() -> None:
+    assert templates.prompt_names() and set(templates.prompt_names()) >= set(GOLDEN)
+    for name in templates.prompt_names():
+        template = templates.find_template(name)
+        assert template.name == name and template.text.strip()
+        fields = "".join(text for _, text in templates.parts(template))
+        assert all(field in fields for field in ("$evidence", "$question", "$choices"))
+
+
+@pytest.mark.parametrize("name", GOLDEN)
+def test_a_shipped_prompt_word_for_word(name: str) -> None:
+    evidence = evidence_text(("speech", "sound"), HEARD)
+    assert evidence == EVIDENCE
+    prompt = render(templates.find_template(name), evidence, "What costs $5?", CHOICES)
+    assert [(message["role"], message["content"]) for message in prompt.messages] == GOLDEN[name]
+    assert prompt.order == CHOICES
+
+
+@pytest.mark.parametrize(
+    ("slots", "captions", "wanted"),
+    [
+        ((), {}, "There are none: the clip was not listened to."),
+        (("sound", "my_own-slot"), HEARD, "[Sound]\nNo sound event was recognised.\n\n[My own slot]\nx"),
+        (("my_own-slot",), HEARD, "[My own slot]\nx"),
+        (("music",), {"music": Caption(text=" \n")}, "[Music]\nNo music was recognised."),
+        (("speech",), {"speech": Caption(text="")}, "[Speech (transcript)]\nNo speech was recognised."),
+        (("events",), {"events": Caption(text="")}, "[Events]\nNothing was recognised."),
+    ],
+)  # fmt: skip
+def test_evidence(slots: tuple[str, ...], captions: dict[str, Caption], wanted: str) -> None:
+    assert evidence_text(slots, captions) == wanted
+
+
+@pytest.mark.parametrize(
+    ("windows", "wanted"),
+    [
+        ([{"start": 0, "end": 7.04, "text": "a"}, {"start": 7, "end": 14, "text": "b"}], "0.0-7.0 s: a\n7.0-14.0 s: b"),
+        ([{"start": 0, "end": 7, "text": "a"}], "whole"),
+        ([{"start": 0, "end": 7}, {"start": 7, "end": 9}], "whole"),
+        ([], "whole"),
+    ],
+)
+def test_several_windows_stand_with_their_times(windows: list[dict[str, object]], wanted: str) -> None:
+    heard = {"sound": Caption(text="whole", meta={"windows": windows})}
+    assert evidence_text(("sound",), heard) == f"[Sound]\n{wanted}"
+
+
+def test_a_slot_that_heard_nothing_in_all_its_windows_says_so() -> None:
+    windows = [{"start": 0, "end": 7, "text": ""}, {"start": 7, "end": 14, "text": ""}]
+    heard = {"speech": Caption(text="", meta={"windows": windows})}
+    assert evidence_text(("speech",), heard) == "[Speech (transcript)]\nNo speech was recognised."
+
+
+def test_the_order_of_choices_is_seeded_and_each_items_own() -> None:
+    many = tuple("abcdefgh")
+    assert order_choices(many, "q1", None) == many
+    first = order_choices(many, "q1", 0)
+    assert first == order_choices(many, "q1", 0) == ("e", "h", "g", "b", "d", "f", "a", "c")
+    assert sorted(first) == list(many)
+    assert len({order_choices(many, f"q{n}", 0) for n in range(20)}) > 15
+    assert len({order_choices(many, "q1", seed) for seed in range(20)}) > 15
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("", "needs a line '# user'"),
+        ("$question $choices", "needs a line '# user'"),
+        ("# system\n$question $choices", "needs a line '# user'"),
+        ("# user\n$question $choices\n# user\nx", "needs a line '# user'"),
+        ("# user\n$question $choices\n# system\nx", "needs a line '# user'"),
+        ("# user\n$question", "lacks $choices"),
+        ("# user\n$choices ${evidence}", "lacks $question"),
+        ("# user\n$question $choices $answer", "$answer is no field"),
+        ("# user\n$question $choices ${cue}", "$cue is no field"),
+        ("# user\n$question $choices costs $5", "a lone $ must be written $$"),
+        ("# user\n$question $choices $", "a lone $ must be written $$"),
+    ],
+)
+def test_a_broken_template_is_refused_before_anything_is_asked(tmp_path: Path, text: str, complaint: str) -> None:
+    file = tmp_path / "mine.md"
+    file.write_text(text)
+    with pytest.raises(UserError) as caught:
+        templates.find_template(str(file))
+    assert complaint in str(caught.value) and f"--prompt {file}" in str(caught.value)
+
+
+def test_a_template_of_ones_own(tmp_path: Path) -> None:
+    file = tmp_path / "mine.md"
+    file.write_text("note\n# system\nBe $$5.\n# user  \n${question}|$choices\n")
+    template = templates.find_template(str(file))
+    assert (template.name, template.digest) == ("mine", digest_file(file))
+    prompt = render(template, "unused", "Q $choices", ("a", "$evidence"))
+    assert [dict(message) for message in prompt.messages] == [
+        {"role": "system", "content": "Be $5."},
+        {"role": "user", "content": "Q $choices|a\n$evidence"},
+    ]
+
+
+def test_a_template_that_is_not_there() -> None:
+    with pytest.raises(UnknownName, match=r"unknown prompt 'defualt' \(did you mean 'default'\?\)"):
+        templates.find_template("defualt")
+    with pytest.raises(UserError, match=r"--prompt \./none\.md: cannot be read"):
+        templates.find_template("./none.md")
+    Path("latin.md").write_bytes(b"# user\n\xff")
+    with pytest.raises(UserError, match="cannot be read"):
+        templates.find_template("latin.md")
+
+
+def test_nothing_that_makes_a_prompt_can_see_an_item() -> None:
+    functions = [
+        one for _, one in inspect.getmembers(templates, inspect.isfunction) if one.__module__ == templates.__name__
+    ]
+    assert {"render", "evidence", "order", "find"} <= {one.__name__ for one in functions}
+    assert not any(Item in get_type_hints(one).values() for one in functions)
+    assert not hasattr(templates, "Item")

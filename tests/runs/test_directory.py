@@ -1,0 +1,279 @@
+"""A run directory: made, found again, resumed, refused."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from cascade.errors import RunError
+from cascade.io.codec import to_json
+from cascade.runs import directory
+from cascade.runs.directory import Manifest
+from cascade.runs.provenance import Session, now
+from cascade.types import Answer, CaptionerSpec, CaptionRecord, Completion, Failure, Item, LLMSpec, PromptSpec, RunSpec
+
+ITEMS = tuple(
+    Item(id=f"q{n}", audio=f"{n}.wav", question="?", choices=("a", "b"), answer="a", reference={"cue": "x"})
+    for n in range(5)
+)
+SPEC = RunSpec(
+    dataset="mini",
+    dataset_digest="b2:d",
+    captioners=(CaptionerSpec(slot="speech", name="fake", version="1", params={"text": "hello"}),),
+    prompt=PromptSpec(template="default", template_digest="b2:t", slots=("speech",)),
+    llm=LLMSpec(model="openai/gpt", params={"temperature": 0}),
+)
+SESSION = Session(at="2026", command="cascade run", cascade="0.1", python="3.11", platform="Linux")
+MANIFEST = directory.new_manifest(SPEC, "# user\n$question $choices", SESSION)
+
+
+def answer(item: str, text: str, sample: int = 0) -> Answer:
+    result = Completion(text=text)
+    return Answer(item=item, sample=sample, prompt="b2:p", captions={}, result=result, seconds=0.0, at=now())
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "runs" / "one"
+
+
+def make(path: Path, wanted: Manifest = MANIFEST, items: Sequence[Item] = ITEMS, said: Sequence[Answer] = ()) -> None:
+    with directory.open_run(path, wanted, tuple(items)) as (_, log):
+        for one in said:
+            log.append(one)
+
+
+def files(path: Path) -> dict[str, bytes]:
+    return {file.name: file.read_bytes() for file in path.iterdir()}
+
+
+def test_a_new_run_is_read_back(path: Path) -> None:
+    make(path, said=[answer("q0", "a")])
+    run = directory.read_run(path)
+    assert (replace(run.manifest, items=""), run.items, run.spec) == (MANIFEST, ITEMS, SPEC)
+    assert directory.last_answers(path)["q0", 0].result == Completion(text="a")
+    assert sorted(files(path)) == ["items.jsonl", "log.jsonl", "run.json"]
+    assert json.loads((path / "run.json").read_text())["template"] == "# user\n$question $choices"
+
+
+def test_resuming_changes_no_byte(path: Path) -> None:
+    make(path, said=[answer("q0", "a")])
+    before = files(path)
+    make(path, replace(MANIFEST, created="later", sessions=(replace(SESSION, at="2027"),)))
+    assert files(path) == before
+
+
+def test_a_sitting_with_something_else_is_noted(path: Path) -> None:
+    make(path, said=[answer("q0", "a")])
+    other = replace(SESSION, at="2027", python="3.12")
+    make(path, replace(MANIFEST, sessions=(other,)))
+    make(path, replace(MANIFEST, sessions=(other,)), ITEMS[:1])
+    assert directory.read_run(path).manifest.sessions == (SESSION, other)
+
+
+def test_items_may_stand_in_any_order_but_none_may_be_taken_out(path: Path) -> None:
+    make(path)
+    lines = (path / "items.jsonl").read_bytes().splitlines(keepends=True)
+    (path / "items.jsonl").write_bytes(b"".join(reversed(lines)))
+    assert directory.read_run(path).items == ITEMS[::-1]
+    for changed in (lines[1:], [*lines, lines[0]], [lines[0].replace(b'"a"', b'"b"'), *lines[1:]]):
+        (path / "items.jsonl").write_bytes(b"".join(changed))
+        with pytest.raises(
+            RunError, match=r"items\.jsonl: these are not the items that run\.json names; run the command"
+        ):
+            directory.read_run(path)
+    make(path)
+    assert directory.read_run(path).items == ITEMS
+
+
+def test_the_last_line_of_an_item_and_sample_wins(path: Path) -> None:
+    make(path, said=[answer("q0", "first"), answer("q0", "other", 1), answer("q1", "x"), answer("q0", "last")])
+    said = {at: one.result for at, one in directory.last_answers(path).items()}
+    assert said == {
+        ("q0", 0): Completion(text="last"),
+        ("q0", 1): Completion(text="other"),
+        ("q1", 0): Completion(text="x"),
+    }
+
+
+def test_a_larger_limit_extends_and_a_smaller_one_keeps(path: Path) -> None:
+    make(path, replace(MANIFEST, spec=replace(SPEC, limit=2)), ITEMS[:2], [answer("q0", "a")])
+    make(path, replace(MANIFEST, spec=replace(SPEC, limit=4)), ITEMS[:4])
+    assert (directory.read_run(path).items, directory.read_run(path).spec.limit) == (ITEMS[:4], 4)
+    before = files(path)
+    with directory.open_run(path, replace(MANIFEST, spec=replace(SPEC, limit=1)), ITEMS[:1]) as (run, _):
+        assert run.items == ITEMS[:4]
+    assert files(path) == before
+    assert list(directory.last_answers(path)) == [("q0", 0)]
+
+
+@pytest.mark.parametrize(
+    ("other", "named"),
+    [
+        (replace(SPEC, llm=LLMSpec(model="other")), "llm.model is 'openai/gpt' there, 'other' here"),
+        (replace(SPEC, llm=replace(SPEC.llm, samples=2)), "llm.samples is 1 there, 2 here"),
+        (replace(SPEC, llm=replace(SPEC.llm, params={})), "llm.params.temperature is 0 there"),
+        (replace(SPEC, dataset_digest="b2:e"), "dataset_digest is 'b2:d' there, 'b2:e' here"),
+        (replace(SPEC, only={"modality": ("speech",)}), "only.modality"),
+        (replace(SPEC, captioners=()), "captions are speech=fake there, none here"),
+        (replace(SPEC, prompt=replace(SPEC.prompt, order_seed=3)), "prompt.order_seed is None there, 3 here"),
+        (replace(SPEC, prompt=replace(SPEC.prompt, template_digest="b2:u")), "prompt.template_digest"),
+    ],
+)
+def test_another_run_is_refused_by_what_differs(path: Path, other: RunSpec, named: str) -> None:
+    make(path)
+    before = files(path)
+    with pytest.raises(RunError, match="holds another run") as caught:
+        make(path, replace(MANIFEST, spec=other))
+    assert named in str(caught.value) and "--out another directory" in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert files(path) == before
+    assert directory.identity(other) != directory.identity(SPEC)
+
+
+def test_the_limit_is_no_part_of_the_identity() -> None:
+    assert directory.identity(replace(SPEC, limit=3)) == directory.identity(SPEC)
+
+
+@pytest.mark.parametrize("left", [["log.jsonl"], ["log.jsonl", "run.json"], ["log.jsonl", ".run.json.a1b2c3"], []])
+def test_a_start_that_was_killed_is_started_again(path: Path, left: list[str]) -> None:
+    make(path)
+    for file in path.iterdir():
+        if file.name not in left:
+            file.unlink()
+    for name in left:
+        (path / name).touch()
+    make(path)
+    assert directory.read_run(path).items == ITEMS
+
+
+def test_an_extension_that_was_killed_is_extended_again(path: Path) -> None:
+    make(path, replace(MANIFEST, spec=replace(SPEC, limit=2)), ITEMS[:2])
+    before = (path / "items.jsonl").read_bytes()
+    longer = replace(MANIFEST, spec=replace(SPEC, limit=5))
+    make(path, longer)
+    (path / "items.jsonl").write_bytes(before)
+    make(path, longer)
+    assert directory.read_run(path).items == ITEMS
+
+
+def test_a_folder_of_something_else_is_left_alone(path: Path) -> None:
+    path.mkdir(parents=True)
+    (path / "thesis.tex").write_text("mine")
+    with pytest.raises(RunError, match="is no run directory and not empty; give --out"):
+        make(path)
+    assert files(path) == {"thesis.tex": b"mine"}
+    with pytest.raises(RunError, match="is no run directory"):
+        make(path / "thesis.tex")
+    with pytest.raises(RunError, match=r"is no run directory: it has no run\.json"):
+        directory.read_run(path)
+
+
+def test_a_run_in_use_is_refused(path: Path) -> None:
+    with (
+        directory.open_run(path, MANIFEST, ITEMS),
+        pytest.raises(RunError, match="another process is writing this run"),
+        directory.open_run(path, MANIFEST, ITEMS),
+    ):
+        pass
+    make(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "complaint"),
+    [
+        ("run.json", b"{", r"run\.json: cannot be read as a run's manifest"),
+        ("run.json", b"\xff", r"run\.json: cannot be read as a run's manifest"),
+        ("run.json", b"[" * 100_000, r"run\.json: cannot be read as a run's manifest"),
+        ("run.json", b'{"format": 2}', r"run\.json: .*missing created"),
+        ("items.jsonl", b'{"id": "q0"}\n', r"items\.jsonl:1: Item: missing answer"),
+        ("items.jsonl", b"\n", r"items\.jsonl:1: not JSON"),
+        ("log.jsonl", b'{"item": "q0"}\n', r"log\.jsonl:1: Answer: missing"),
+        ("log.jsonl", b"7\n", r"log\.jsonl:1: Answer: an object is needed"),
+        ("captions.jsonl", b'{"item": "q0", "slot": "s", "key": 1}\n', r"captions\.jsonl:1: Heard\.key"),
+    ],
+)
+def test_a_damaged_file_is_named(path: Path, name: str, content: bytes, complaint: str) -> None:
+    make(path)
+    directory.write_captions(path, [])
+    (path / name).write_bytes(content)
+    with pytest.raises(RunError, match=complaint):
+        _ = directory.read_run(path), directory.last_answers(path), directory.read_captions(path)
+
+
+def test_a_run_of_a_later_format_is_refused(path: Path) -> None:
+    make(path, replace(MANIFEST, format=3))
+    with pytest.raises(RunError, match="format"):
+        directory.read_run(path)
+
+
+def test_a_run_that_nobody_made_or_that_asks_nothing_is_refused(path: Path) -> None:
+    make(path)
+    told = json.loads((path / "run.json").read_text())
+    (path / "run.json").write_text(json.dumps({**told, "sessions": []}))
+    with pytest.raises(RunError, match="sessions must hold one or more"):
+        directory.read_run(path)
+    (path / "run.json").write_text(json.dumps({**told, "items": ""}))
+    bare = [{**json.loads(line), "choices": []} for line in (path / "items.jsonl").read_text().splitlines()]
+    (path / "items.jsonl").write_text("".join(json.dumps(row) + "\n" for row in bare))
+    with pytest.raises(RunError, match="'q0' has no choices"):
+        directory.read_run(path)
+
+
+@pytest.mark.parametrize("name", ["items.jsonl", "log.jsonl", "captions.jsonl"])
+def test_a_missing_file_is_named(path: Path, name: str) -> None:
+    make(path)
+    directory.write_captions(path, [])
+    os.unlink(path / name)
+    with pytest.raises(RunError, match=f"{name} is missing"):
+        _ = directory.read_run(path), directory.last_answers(path), directory.read_captions(path)
+
+
+def test_items_that_lost_their_last_newline_lose_no_item(path: Path) -> None:
+    """Only the log may end in an unfinished line: here one less would be a smaller denominator, in silence."""
+    make(path)
+    items = path / "items.jsonl"
+    items.write_bytes(items.read_bytes()[:-1])
+    try:
+        assert directory.read_run(path).items == ITEMS
+    except RunError as error:
+        assert "items.jsonl:5" in str(error)  # noqa: PT017 - either is right
+
+
+def test_what_was_heard_is_read_back(path: Path) -> None:
+    make(path)
+    heard = [
+        CaptionRecord(item="q0", slot="speech", key="b2:1", text="", meta={"seconds": 1.5}),
+        CaptionRecord(item="q1", slot="speech", key="", failure=Failure(kind="audio", message="1.wav: No such file")),
+    ]
+    directory.write_captions(path, heard)
+    assert directory.read_captions(path) == heard
+    assert heard[0].caption is not None and heard[0].caption.text == ""
+    assert heard[1].caption is None
+
+
+def test_a_runs_own_directory_is_named_after_what_it_is(tmp_path: Path) -> None:
+    name = directory.default_directory(tmp_path, SPEC).name
+    assert name == "mini-openai-gpt-" + directory.identity(SPEC)[3:11]
+    hostile = replace(SPEC, dataset="../../etc", llm=LLMSpec(model="../" * 100 + "a b\n"))
+    place = directory.default_directory(tmp_path, hostile)
+    assert place.parent == tmp_path and len(place.name) < 100 and not place.name.startswith(".")
+    assert directory.default_directory(tmp_path, replace(SPEC, limit=1)) == directory.default_directory(tmp_path, SPEC)
+
+
+def test_a_spec_holds_no_place_device_or_key() -> None:
+    names = {key.split(".")[-1] for key in _keys(to_json(SPEC))}
+    assert not names & {"cache", "runs", "host", "device", "batch", "threads", "api_base", "timeout", "api_key", "root"}
+    assert {"model", "samples", "template_digest", "dataset_digest", "version"} <= names
+
+
+def _keys(value: object, prefix: str = "") -> set[str]:
+    if not isinstance(value, dict | list):
+        return {prefix}
+    parts = value.items() if isinstance(value, dict) else enumerate(value)
+    return {key for name, part in parts for key in _keys(part, f"{prefix}.{name}")}

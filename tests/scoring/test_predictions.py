@@ -1,0 +1,103 @@
+"""Files of predictions, in every shape in which they are exchanged."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cascade.errors import DatasetError
+from cascade.scoring import predictions
+from cascade.types import Item
+
+QUESTION = {"question": "?", "choices": ["a", "b"], "answer": "a", "modality": "speech"}
+ITEMS = tuple(Item(id=f"q{n}", audio="-", question="?", choices=("a", "b"), answer="a") for n in range(3))
+
+
+def write(rows: list[Any], name: str = "said.jsonl", prefix: bytes = b"") -> Path:
+    text = json.dumps(rows) if name.endswith(".json") else "\n".join(map(json.dumps, rows))
+    Path(name).write_bytes(prefix + text.encode())
+    return Path(name)
+
+
+@pytest.mark.parametrize("key", ["answer_prediction", "model_prediction", "model_output"])
+@pytest.mark.parametrize("name", ["said.json", "said.jsonl"])
+@pytest.mark.parametrize("prefix", [b"", b"\xef\xbb\xbf", b"\n \n"])
+def test_every_key_and_format(key: str, name: str, prefix: bytes) -> None:
+    rows = [{"id": "q0", **QUESTION, key: "a"}, {"id": "q1", **QUESTION, key: ""}]
+    found = predictions.read(write(rows, name, prefix))
+    assert found.said == {"q0": "a", "q1": ""}
+    assert found.carried == {"q0", "q1"}
+    assert [item.id for item in found.items] == ["q0", "q1"]
+    assert dict(found.items[0].tags) == {"modality": "speech"}
+
+
+@pytest.mark.parametrize(
+    ("row", "said", "carried"),
+    [
+        ({}, None, False),
+        ({"answer_prediction": None}, None, True),
+        ({"answer_prediction": ["a"]}, None, True),
+        ({"answer_prediction": 3}, None, True),
+        ({"answer_prediction": None, "model_output": "b"}, "b", True),
+        ({"model_output": "b", "answer_prediction": "a"}, "a", True),
+        ({"answer_prediction": " a "}, " a ", True),
+        ({"thinking_prediction": "a"}, None, False),
+    ],
+)
+def test_what_counts_as_a_prediction(row: dict[str, Any], said: str | None, carried: bool) -> None:
+    found = predictions.read(write([{"id": "q0", **QUESTION, **row}]))
+    assert found.said == {"q0": said}
+    assert found.carried == ({"q0"} if carried else set())
+
+
+def test_ids_alone_are_joined_with_their_questions() -> None:
+    found = predictions.read(write([{"id": "q2", "model_output": "b"}]), ITEMS)
+    assert (found.items, found.said) == (ITEMS, {"q2": "b"})
+
+
+def test_an_answer_that_is_no_choice_is_scored_as_it_stands() -> None:
+    found = predictions.read(write([{"id": "q0", **QUESTION, "answer": "elsewhere", "model_output": "a"}]))
+    assert found.items[0].answer == "elsewhere"
+
+
+@pytest.mark.parametrize(
+    ("rows", "items", "complaint"),
+    [
+        (
+            [{"id": "q0", "model_output": "a"}],
+            None,
+            "'question' is missing; join it with its questions: --dataset mmar",
+        ),
+        ([{"id": "x9", "model_output": "a"}], ITEMS, "the id 'x9' is not in the dataset"),
+        ([{"id": "q0"}, {"id": "q0"}], ITEMS, "the id 'q0' stands twice"),
+        ([{"model_output": "a"}], ITEMS, "an object with a text 'id' is needed"),
+        ([{"id": 7}], ITEMS, "an object with a text 'id' is needed"),
+        (["q0"], ITEMS, "an object with a text 'id' is needed"),
+        ([], ITEMS, "holds no rows"),
+    ],
+)
+@pytest.mark.parametrize("name", ["said.json", "said.jsonl"])
+def test_a_file_that_cannot_be_scored(
+    name: str, rows: list[Any], items: tuple[Item, ...] | None, complaint: str
+) -> None:
+    with pytest.raises(DatasetError) as caught:
+        predictions.read(write(rows, name), items)
+    assert complaint in str(caught.value) and name in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        (b'{"id": "q0"}\n{', r"said\.jsonl:2: not JSON"),
+        (b"[1,", r"said\.jsonl: not JSON"),
+        (b"[" * 100_000, r"said\.jsonl: not JSON"),
+        (b"\xff", r"said\.jsonl:1: not JSON .*; give a run directory or a file of predictions"),
+    ],
+)
+def test_a_file_that_is_none(content: bytes, complaint: str) -> None:
+    Path("said.jsonl").write_bytes(content)
+    with pytest.raises(DatasetError, match=complaint):
+        predictions.read(Path("said.jsonl"), ITEMS)
