@@ -1,7 +1,7 @@
 """Measure how the package is written: the figures that `make test` holds, and those that only inform.
 
-    python scripts/measure_style.py            print every figure
-    python scripts/measure_style.py --places   print where each counted thing stands, too
+python scripts/measure_style.py            print every figure
+python scripts/measure_style.py --places   print where each counted thing stands, too
 """
 
 from __future__ import annotations

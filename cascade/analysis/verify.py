@@ -137,7 +137,7 @@ def _log(run: Run, heard: Sequence[CaptionRecord], verdict: Verdict) -> None:
     """The log's seals and, of each answer that counts, the prompt, the captions and the parameters."""
     answers = directory.last_answers(run.path)
     _seals(run.path, "log.jsonl", verdict)
-    captions = evidence.captions_shown(run.items, heard, run.spec.prompt)
+    captions = evidence.captions_shown({item.id: item.audio for item in run.items}, heard, run.spec.prompt)
     items = {item.id: item for item in run.items}
     template = Template(name=run.spec.prompt.template, text=run.manifest.template)
     for (name, sample), answer in answers.items():

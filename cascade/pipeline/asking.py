@@ -74,7 +74,7 @@ def ask(run: Run, heard: Sequence[CaptionRecord], log: RecordLog, execution: Exe
     if execution.budget:
         execution.budget.count(run.path, directory.total_cost(run.path))
     template = Template(name=run.spec.prompt.template, text=run.manifest.template)
-    shown = evidence.captions_shown(run.items, heard, run.spec.prompt)
+    shown = evidence.captions_shown({item.id: item.audio for item in run.items}, heard, run.spec.prompt)
     questions = (
         build_question(item, sample, run.spec.prompt, template, shown.get(item.id, {})) for item, sample in missing
     )
@@ -91,7 +91,7 @@ def ask(run: Run, heard: Sequence[CaptionRecord], log: RecordLog, execution: Exe
 
 def check_clips(run: Run, heard: Sequence[CaptionRecord]) -> None:
     """Raise RunError where a clip is no longer the one that an answer in the log is about: the two would be mixed."""
-    shown = evidence.captions_shown(run.items, heard, run.spec.prompt)
+    shown = evidence.captions_shown({item.id: item.audio for item in run.items}, heard, run.spec.prompt)
     for (item, _), answer in directory.last_answers(run.path).items():
         keys = {slot: one.key for slot, one in shown.get(item, {}).items()}
         other = [slot for slot, key in answer.captions.items() if key and keys.get(slot) and keys[slot] != key]

@@ -42,7 +42,7 @@ def plan(
     """The plan of a run whose directory, which need not be there, is `path`. Raises what reading a cache raises."""
     missing = asking.remaining(path, items, spec.llm.samples)
     heard = generate.existing_captions(items, root, spec.captioners, execution)
-    shown = evidence.captions_shown(items, heard, spec.prompt)
+    shown = evidence.captions_shown({item.id: item.audio for item in items}, heard, spec.prompt)
     count, tokenizer = connect.counter(spec.llm.model)
     total = sum(
         count(asking.build_question(item, sample, spec.prompt, template, shown.get(item.id, {})).prompt)

@@ -1,6 +1,7 @@
 """Captions as the evidence block of a prompt, and the messages of one question.
 
-Nothing here reads an item's answer, tags or reference, but for `captions_shown`, which needs the items' clips.
+Nothing here takes an `Item`: a prompt is made from the question, the choices and the captions, so nothing that the
+benchmark says about the clip or its answer can reach it.
 """
 
 from __future__ import annotations
@@ -15,34 +16,34 @@ from cascade.prompting.templates import Template, fill
 from cascade.types import (
     Caption,
     CaptionRecord,
-    Item,
     Prompt,
     PromptSpec,
 )
 
 
-def captions_by_item(heard: Iterable[CaptionRecord]) -> dict[str, dict[str, CaptionRecord]]:
-    """Captions by item and slot."""
-    grouped: dict[str, dict[str, CaptionRecord]] = {}
-    for one in heard:
-        grouped.setdefault(one.item, {})[one.slot] = one
-    return grouped
+def captions_by_item(captions: Iterable[CaptionRecord]) -> dict[str, dict[str, CaptionRecord]]:
+    """Return captions by item and slot."""
+    by_item: dict[str, dict[str, CaptionRecord]] = {}
+    for caption in captions:
+        by_item.setdefault(caption.item, {})[caption.slot] = caption
+    return by_item
 
 
 def captions_shown(
-    items: Sequence[Item], heard: Iterable[CaptionRecord], spec: PromptSpec
+    clips: Mapping[str, str], captions: Iterable[CaptionRecord], spec: PromptSpec
 ) -> dict[str, dict[str, CaptionRecord]]:
-    """The captions that each item's prompt is made from, by item and slot: its own clip's, or another's.
+    """Return the captions that each item's prompt is made from, by item and slot: its own clip's, or another's.
 
-    Raises UserError where captions shall be another clip's, and there is no other.
+    `clips` maps each item's id to its clip. Raises UserError where the captions must be another clip's and there is no
+    other.
     """
-    own = captions_by_item(heard)
+    own = captions_by_item(captions)
     if spec.mismatch_seed is None or not spec.slots:
         return own
-    keys = {item.audio: tuple(one.key for one in own.get(item.id, {}).values()) for item in items}
-    teller = {item.audio: item.id for item in items}
+    keys = {clip: tuple(caption.key for caption in own.get(item, {}).values()) for item, clip in clips.items()}
+    described = {clip: item for item, clip in clips.items()}
     donors = mismatched(keys, spec.mismatch_seed)
-    return {item.id: own.get(teller[donors[item.audio]], {}) for item in items}
+    return {item: own.get(described[donors[clip]], {}) for item, clip in clips.items()}
 
 
 def mismatched(clips: Mapping[str, object], seed: int) -> dict[str, str]:

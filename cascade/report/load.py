@@ -147,7 +147,9 @@ def _entry(path: Path, name: str, judged: ScoredRun) -> ReportRun:
         summary=summarize(judged),
         scores={one.item: one for one in judged.scores},
         answers=directory.last_answers(path),
-        heard=evidence.captions_shown(run.items, heard, run.spec.prompt) if heard else {},
+        heard=evidence.captions_shown({item.id: item.audio for item in run.items}, heard, run.spec.prompt)
+        if heard
+        else {},
     )
 
 

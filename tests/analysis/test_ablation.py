@@ -87,10 +87,15 @@ def test_items_of_one_clip_get_the_same_other_clips_captions() -> None:
     items = [Item(id=f"q{n}", audio=f"{n // 2}.wav", question="?", choices=("a", "b"), answer="a") for n in range(6)]
     heard = [CaptionRecord(item=item.id, slot="speech", key=item.audio, text=f"of {item.audio}") for item in items]
     spec = PromptSpec(template="t", template_digest="b2:t", slots=("speech",), mismatch_seed=3)
-    found = evidence.captions_shown(items, heard, spec)
+    found = evidence.captions_shown({item.id: item.audio for item in items}, heard, spec)
     assert all(found[item.id]["speech"].key != item.audio for item in items)
     assert all(found[f"q{n}"]["speech"].text == found[f"q{n + 1}"]["speech"].text for n in (0, 2, 4))
-    assert evidence.captions_shown(items, heard, replace(spec, mismatch_seed=None))["q3"]["speech"].text == "of 1.wav"
+    assert (
+        evidence.captions_shown({item.id: item.audio for item in items}, heard, replace(spec, mismatch_seed=None))[
+            "q3"
+        ]["speech"].text
+        == "of 1.wav"
+    )
 
 
 # The command, with a model that answers what it reads in its evidence and guesses the first choice elsewhere

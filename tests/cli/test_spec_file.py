@@ -143,7 +143,7 @@ def test_a_finished_run_needs_no_key(mini: Path, monkeypatch: pytest.MonkeyPatch
 def test_a_missing_package_is_found_before_the_first_engine_works(mini: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("cascade.captioners.registry.find_spec", lambda name: None)
     heard: list[Any] = []
-    monkeypatch.setattr("cascade.captioning.generate.backends.find", heard.append)
+    monkeypatch.setattr("cascade.captioning.backends.local.run", lambda *_: heard.append("run"))
     result = cascade("caption", "--dataset", mini, "--captions", "sound=fake,speech=whisper")
     assert result.exit_code == 2 and "pip install 'audio-cascade[whisper]'" in result.stderr and heard == []
 

@@ -105,7 +105,7 @@ def test_a_broken_transfer_goes_on_where_it_broke(start: Any, monkeypatch: pytes
         assert server.sent == sum(map(len, content.values()))
 
 
-_FETCH = "from cascade import datasets; print(len(datasets.load('mmar').items))"
+_FETCH = "from cascade.datasets import registry; print(len(registry.load('mmar').items))"
 
 
 def test_a_killed_fetch_goes_on(start: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -63,7 +63,7 @@ def test_a_long_clip_is_not_held(tmp_path: Path) -> None:
         for _ in range(20):
             file.write(minute)
     code = (
-        "import resource, sys; from pathlib import Path; from cascade import audio\n"
+        "import resource, sys; from pathlib import Path; from cascade.io import audio\n"
         "list(zip(audio.blocks(Path(sys.argv[1]), 22050, 10), range(2)))\n"
         "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
         "n = sum(len(block) for block in audio.blocks(Path(sys.argv[1]), 22050, 10))\n"

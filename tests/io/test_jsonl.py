@@ -74,7 +74,7 @@ def test_what_is_not_json_is_not_written(log: Path, value: Any) -> None:
 
 
 def test_a_second_writer_is_refused_here_and_from_another_process(log: Path) -> None:
-    script = f"from pathlib import Path; from cascade import jsonl; jsonl.Appender(Path({str(log)!r}))"
+    script = f"from pathlib import Path; from cascade.io import jsonl; jsonl.Appender(Path({str(log)!r}))"
     with jsonl.Appender(log) as first:
         with pytest.raises(RunError, match="another process is writing this run"):
             jsonl.Appender(log)
@@ -111,7 +111,7 @@ def test_a_write_that_fails_leaves_the_old_file_alone(log: Path, monkeypatch: py
 FULL_DISK = """
 import resource, signal, sys
 from pathlib import Path
-from cascade import jsonl
+from cascade.io import jsonl
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 log = jsonl.Appender(Path(sys.argv[1]))
 resource.setrlimit(resource.RLIMIT_FSIZE, (100, resource.RLIM_INFINITY))

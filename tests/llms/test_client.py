@@ -52,13 +52,13 @@ def test_many_at_once_and_one_loop_after_another() -> None:
 SCRIPT = """
 import asyncio, sys
 from pathlib import Path
-from cascade import llms
+from cascade.llms.connect import connect
 from cascade.errors import CascadeError
 from cascade.types import *
 
 async def main():
     how = Execution(cache=Path("c"), runs=Path("r"), api_base=sys.argv[1], retries=0)
-    async with llms.connect(LLMSpec(model="gpt-x"), how) as llm:
+    async with connect(LLMSpec(model="gpt-x"), how) as llm:
         for _ in range(3):
             try:
                 await llm(Prompt(messages=({"role": "user", "content": "x"},), order=("a", "b")), {})

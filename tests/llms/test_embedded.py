@@ -66,7 +66,7 @@ def servers(path: Path | str) -> list[int]:
             command = (folder / "cmdline").read_bytes().split(b"\0")
         except OSError:
             continue
-        if b"cascade.llms.server" in command and os.fsencode(path) in command:
+        if b"cascade.llms.embedded_server" in command and os.fsencode(path) in command:
             found.append(int(folder.name))
     return found
 
@@ -152,9 +152,9 @@ def test_the_server_ends_when_its_context_fails(weights: Path) -> None:
 PARENT = """
 import sys, time
 from pathlib import Path
-from cascade.llms.connect import local
+from cascade.llms import embedded
 
-with local.serving(Path(sys.argv[1]), 16, 1):
+with embedded.serving(Path(sys.argv[1]), 16, 1):
     print("ready", flush=True)
     time.sleep(60)
 """

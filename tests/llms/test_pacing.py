@@ -184,7 +184,8 @@ def test_a_stated_limit_holds_after_a_wait_that_was_asked_for(monkeypatch: pytes
 
 
 def test_tokens_are_guessed_first_and_then_counted(monkeypatch: pytest.MonkeyPatch, clock: Clock) -> None:
-    monkeypatch.setattr(pacing, "Line", lambda per_minute: RateLimit(per_minute, clock))
+    limit = RateLimit
+    monkeypatch.setattr(pacing, "RateLimit", lambda per_minute: limit(per_minute, clock))
 
     def run(reply: Completion, limits: dict[str, float]) -> list[float]:
         async def call(prompt: Prompt, params: Params) -> Completion:

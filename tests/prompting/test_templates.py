@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import inspect
 from pathlib import Path
+from types import ModuleType
 from typing import get_type_hints
 
 import pytest
 
 from cascade.errors import UnknownName, UserError
 from cascade.io.digests import digest_file
-from cascade.prompting import templates
+from cascade.prompting import evidence, templates
 from cascade.prompting.evidence import evidence_text, order_choices, render
 from cascade.types import Caption, Item
 
@@ -151,10 +152,16 @@ def test_a_template_that_is_not_there() -> None:
         templates.find_template("latin.md")
 
 
-def test_nothing_that_makes_a_prompt_can_see_an_item() -> None:
+@pytest.mark.parametrize(
+    ("module", "known"),
+    [(templates, {"fill", "find_template"}), (evidence, {"render", "evidence_text", "order_choices"})],
+)
+def test_nothing_that_makes_a_prompt_can_see_an_item(module: ModuleType, known: set[str]) -> None:
     functions = [
-        one for _, one in inspect.getmembers(templates, inspect.isfunction) if one.__module__ == templates.__name__
+        function
+        for _, function in inspect.getmembers(module, inspect.isfunction)
+        if function.__module__ == module.__name__
     ]
-    assert {"render", "evidence", "order", "find"} <= {one.__name__ for one in functions}
-    assert not any(Item in get_type_hints(one).values() for one in functions)
-    assert not hasattr(templates, "Item")
+    assert known <= {function.__name__ for function in functions}
+    assert not any(Item in get_type_hints(function).values() for function in functions)
+    assert not hasattr(module, "Item")

@@ -195,7 +195,7 @@ def test_a_run_in_use_is_refused(path: Path) -> None:
         ("items.jsonl", b"\n", r"items\.jsonl:1: not JSON"),
         ("log.jsonl", b'{"item": "q0"}\n', r"log\.jsonl:1: Answer: missing"),
         ("log.jsonl", b"7\n", r"log\.jsonl:1: Answer: an object is needed"),
-        ("captions.jsonl", b'{"item": "q0", "slot": "s", "key": 1}\n', r"captions\.jsonl:1: Heard\.key"),
+        ("captions.jsonl", b'{"item": "q0", "slot": "s", "key": 1}\n', r"captions\.jsonl:1: CaptionRecord\.key"),
     ],
 )
 def test_a_damaged_file_is_named(path: Path, name: str, content: bytes, complaint: str) -> None:
