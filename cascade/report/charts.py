@@ -106,7 +106,9 @@ def by_tag(report: ReportData, tag: str, key: str, title: str) -> Picture | None
     items: dict[str, list[Item]] = {}
     for item in report.main.run.items:
         items.setdefault(str(item.tags.get(tag)), []).append(item)
-    main = report.main.name if report.others else "mmar"
+    main = "mmar"
+    if report.others:
+        main = report.main.name
     rows = []
     for value, result in values.items():
         chance = summary.chance(items[value])["mmar"]
@@ -171,7 +173,9 @@ def _half_axis(pairs: Iterable[PairedDifference]) -> float:
 
 def adds(report: ReportData) -> list[Picture]:
     """Return, for each source, main less the run without it, in all and by modality, on one axis for all sources."""
-    sources = report.family.adds if report.family else {}
+    if report.family is None:
+        return []
+    sources = report.family.adds
     span = _half_axis(paired for groups in sources.values() for paired in groups.values())
     pictures = []
     for slot, groups in sources.items():
@@ -191,9 +195,10 @@ def diagnosis(report: ReportData) -> list[Bar]:
 
 
 def _bar(label: str, n: int, counts: Mapping[str, int]) -> Bar:
+    filled = {"right": n - sum(counts.values()), **counts}
     parts, start = [], 0.0
     for kind in ("right", *CAUSES):
-        count = counts.get(kind, 0) if kind != "right" else n - sum(counts.values())
+        count = filled.get(kind, 0)
         if count:
             parts.append((kind, count, start, 100 * count / n))
         start += 100 * count / n

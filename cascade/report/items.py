@@ -6,14 +6,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from math import isfinite
 from typing import Any
 
-from cascade.analysis.ablation import PERCEPTION, REASONING, UNKNOWN
+from cascade.analysis.ablation import UNKNOWN
 from cascade.prompting.evidence import build_prompt, prompt_digest
 from cascade.prompting.templates import Template
-from cascade.report.load import ReportData, ReportRun
+from cascade.report.load import CAUSES, ReportData, ReportRun
 from cascade.report.timeline import timeline_spans
 from cascade.types import CaptionRecord, Completion, Item, Prompt
 
 TAGS = {"modality": "modality", "layer": "category", "sub": "sub-category"}
+_TAG_LABELS = {"sub": "sub-category"}
 _REPLY_END = 400  # characters of another run's reply: the end is where it answers
 
 
@@ -64,12 +65,14 @@ def details(report: ReportData) -> Iterator[dict[str, Any]]:
     engines = {captioner.slot: captioner.name for captioner in main.spec.captioners}
     for item in main.run.items:
         cue = item.reference.get("cue") or []
+        if not isinstance(cue, list):
+            cue = [cue]
         yield {
             "choices": list(item.choices),
             "captions": [_caption(caption, engines.get(caption.slot, "")) for caption in _captions(main, item)],
             "replies": list(_replies(main, item, template)),
             "others": [_other(other, item) for other in report.others],
-            "cue": [str(part) for part in (cue if isinstance(cue, list) else [cue])],
+            "cue": [str(part) for part in cue],
             "thinking": str(item.reference.get("thinking") or ""),
         }
 
@@ -150,29 +153,29 @@ def _other(run: ReportRun, item: Item) -> dict[str, Any]:
 
 def facets(report: ReportData) -> list[dict[str, Any]]:
     """Return the filters that these runs have, each with its options as [value, label]; the script counts."""
-    slots = report.main.spec.prompt.slots
+    facets = [_facet("st", "result", _alike(["right", "wrong", "unread", "failed"]), "chips")]
+    if report.causes:
+        causes = [cause for cause in CAUSES if cause != UNKNOWN or UNKNOWN in report.causes.values()]
+        facets.append(_facet("why", "perception or reasoning", _alike(causes), "chips"))
+    if report.others:
+        flags = [("only", "only this run right"), ("none", "no run right")]
+        if report.control("blind"):
+            flags.insert(1, ("blind", "blind got it too"))
+        facets.append(_facet("flag", "across runs", flags, "chips"))
     by_tag = report.main.summary.scores["mmar"].by
-    causes = [PERCEPTION, REASONING, UNKNOWN] if UNKNOWN in report.causes.values() else [PERCEPTION, REASONING]
-    flags = [("only", "only this run right"), ("blind", "blind got it too"), ("none", "no run right")]
-    if not report.control("blind"):
-        del flags[1]
-    captions = [("empty", "any empty"), *((f"empty:{slot}", f"{slot} empty") for slot in slots), ("lost", "one failed")]
+    for key, tag in TAGS.items():
+        if by_tag.get(tag):
+            facets.append(_facet(key, _TAG_LABELS.get(key, key), _alike(by_tag[tag])))
+    if slots := report.main.spec.prompt.slots:
+        empty = [(f"empty:{slot}", f"{slot} empty") for slot in slots]
+        facets.append(_facet("captions", "captions", [("empty", "any empty"), *empty, ("lost", "one failed")]))
     against = []
     for place, other in enumerate(report.others):
         against.append((f"won:{place}", f"right here, not in: {other.name}"))
         against.append((f"lost:{place}", f"right only in: {other.name}"))
-    found = [
-        _facet("st", "result", _alike(["right", "wrong", "unread", "failed"]), "chips"),
-        _facet("why", "perception or reasoning", _alike(causes) if report.causes else [], "chips"),
-        _facet("flag", "across runs", flags if report.others else [], "chips"),
-        *(
-            _facet(key, "sub-category" if key == "sub" else key, _alike(by_tag.get(tag, ())))
-            for key, tag in TAGS.items()
-        ),
-        _facet("captions", "captions", captions if slots else []),
-        _facet("vs", "against one run", against),
-    ]
-    return [facet for facet in found if facet["options"]]
+    if against:
+        facets.append(_facet("vs", "against one run", against))
+    return facets
 
 
 def _alike(values: Sequence[str] | Mapping[str, object]) -> list[tuple[str, str]]:

@@ -12,7 +12,7 @@ from cascade.io.tables import render_table
 from cascade.io.terminal import plain
 from cascade.report.charts import Bar, diagnosis, interval, p_value, percent, signed, signed_interval
 from cascade.report.facts import facts
-from cascade.report.load import ReportData, ReportRun, load_report
+from cascade.report.load import CAUSES, ReportData, ReportRun, load_report
 from cascade.scoring.statistics import Rate
 from cascade.scoring.summary import ScorerResult
 
@@ -125,12 +125,9 @@ def _adds(found: Mapping[str, Mapping[str, PairedDifference]]) -> str:
 
 
 def _diagnosis(bars: Iterable[Bar]) -> str:
-    rows = [
-        [bar.label, str(bar.n), *(_count(bar, kind) for kind in ("right", "perception", "reasoning", "unknown"))]
-        for bar in bars
-    ]
-    return _table(["", "n", "right", "perception", "reasoning", "unknown"], rows)
-
-
-def _count(bar: Bar, kind: str) -> str:
-    return str(next((count for name, count, _, _ in bar.parts if name == kind), 0))
+    kinds = ("right", *CAUSES)
+    rows = []
+    for bar in bars:
+        counts = {kind: count for kind, count, _, _ in bar.parts}
+        rows.append([bar.label, str(bar.n), *(str(counts.get(kind, 0)) for kind in kinds)])
+    return _table(["", "n", *kinds], rows)

@@ -23,12 +23,11 @@ def timeline_spans(meta: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 def _span(name: str, part: Any) -> dict[str, Any] | None:
     """Return one entry of `meta` as a span; None where it is none."""
-    if name == "silences":
-        ends = _list(part)
-        part = {"start": ends[0], "end": ends[1], "text": "silence"} if len(ends) == 2 else None
+    if name == "silences" and len(_list(part)) == 2:
+        part = {"start": part[0], "end": part[1], "text": "silence"}
     if not isinstance(part, dict):
         return None
-    text = part.get("label") if name == "spans" else part.get("text")
+    text = part.get({"spans": "label"}.get(name, "text"))
     if name == "windows" and not text:
         text = ", ".join(_first_tags(part.get("tags")))
     start, end = part.get("start"), part.get("end")

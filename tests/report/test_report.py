@@ -126,9 +126,8 @@ def test_the_full_set_comes_first_and_controls_are_known_by_their_specs(family: 
 def test_wrong_items_are_perception_or_reasoning(family: Path) -> None:
     main, oracle = outcomes.score_source(family / "all"), outcomes.score_source(family / "oracle")
     right = {one.item: one.correct["mmar"] for one in oracle.scores}
-    wanted = {
-        one.item: "perception" if right[one.item] else "reasoning" for one in main.scores if not one.correct["mmar"]
-    }
+    wrong = [score.item for score in main.scores if not score.correct["mmar"]]
+    wanted = {item: "perception" if right[item] else "reasoning" for item in wrong}
     shown = page(family)
     assert {item["id"]: item["why"] for item in shown.index["items"] if "why" in item} == wanted and wanted
     assert "What each source adds" in shown.text and "Side by side" in shown.text

@@ -99,7 +99,7 @@ function leave(here) {
   item.head.focus();
 }
 
-// Replies and captions are unpacked when the page stands, so that words in them are shown.
+// Replies and captions are unpacked when the page stands, so that a search finds the words in them.
 let complete = false;
 
 async function readOn() {
