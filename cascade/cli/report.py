@@ -27,7 +27,7 @@ def report(
     """Make one page of runs: scores, differences, every item.
 
     One HTML file that opens anywhere, with each clip to listen to; or tables in Markdown. With the run of the
-    benchmark's cues among them it tells ears from brain; an ablation shows what each source adds.
+    benchmark's cues among them it tells perception from reasoning; an ablation shows what each source adds.
     """
     from cascade.io.jsonl import write_text
     from cascade.report import formats
