@@ -20,7 +20,6 @@ import shutil
 import subprocess
 import sys
 from contextlib import redirect_stderr, redirect_stdout
-from dataclasses import dataclass
 from difflib import SequenceMatcher
 from importlib.util import find_spec
 from pathlib import Path
@@ -31,157 +30,18 @@ import pytest
 
 FIXTURES = Path(__file__).parent / "fixtures" / "first_version"
 EXPECTED = FIXTURES / "expected"
-CAPTION = ("slot", "key", "text", "meta")
 RUN_FILES = ("run.json", "items.jsonl", "captions.jsonl", "log.jsonl")
 
 FAKE_RUN = "mini-fake-d21c1e27"
 DEMO_RUN = "demo-fake-a5c6f8b5"
-CAPTIONS = "--captions 'speech=fake,sound=fake(text=Rain on a roof.)'"
 RUNS = sorted(path.name for path in (FIXTURES / "made").iterdir() if (path / "run.json").exists())
 
-# The commands that made the runs, without the address of the model, which no finished run needs.
-COMMANDS = {
-    FAKE_RUN: f"run --dataset mini.jsonl {CAPTIONS} --llm fake",
-    DEMO_RUN: "run --dataset demo --limit 6 --llm fake",
-    "blind": "run --dataset mini.jsonl --captions none --llm fake --limit 5 --out runs/blind",
-    "cues": "run --dataset mini.jsonl --captions oracle --llm fake --prompt steps --limit 4 --out runs/cues",
-    "first-five": "run --dataset mini.jsonl --captions speech=fake --llm fake --prompt mmar --limit 5"
-    " --out runs/first-five",
-    "votes": "run --dataset mini.jsonl --captions speech=fake --llm fake --samples 3 --shuffle-choices --limit 5"
-    " --out runs/votes",
-    "some": "run --dataset mini.jsonl --captions none --llm fake --only modality=speech --only modality=sound"
-    " --prompt steps --seed 3 --limit 3 --out runs/some",
-    "merged": f"run --dataset mini.jsonl {CAPTIONS} --llm fake --param temperature=1 --limit 6 --out runs/merged",
-    "shard-1": f"run --dataset mini.jsonl {CAPTIONS} --llm fake --param temperature=1 --limit 6"
-    " --shard 1/2 --out runs/shard-1",
-    "replies": f"run --dataset mini.jsonl {CAPTIONS} --llm openai/some-model --price 0.5,2 --out runs/replies",
-}
-LACKING = "run --dataset mini.jsonl --captions 'speech=fake(text=A voice.)' --llm fake --limit 4 --out runs/lacking"
-FAILING = (
-    f"run --dataset mini.jsonl {CAPTIONS} --llm openai/some-model --price 0.5,2 --param temperature=none"
-    " --max-tokens 200 --limit 6 --out runs/failing"
-)
-ABLATION = (
-    "ablate --dataset demo --limit 3 --llm fake --captions speech=fake,sound=events --out runs/ablation --format json"
-)
-JUDGE = "judge runs/replies --judge openai/some-judge --price 1,3 --by language --explain --format json"
-
-# The name of a file in `expected/`, and the command whose output it holds.
-OUTPUTS = {
-    "score.json": f"score runs/replies runs/votes runs/{DEMO_RUN} --format json",
-    "score.txt": "score runs/replies runs/votes",
-    "score.md": "score runs/replies runs/votes --format md",
-    "score.csv": "score runs/replies runs/votes --format csv",
-    "score.tex": "score runs/replies runs/votes --format latex",
-    "score-by-language.json": "score runs/replies --by language --format json",
-    "score-explain.json": "score runs/failing --explain --format json",
-    "score-explain.txt": "score runs/failing --explain",
-    "score-predictions.json": "score theirs.jsonl --format json",
-    "score-extract.json": "score theirs.jsonl --extract --format json",
-    "score-joined.json": "score ids.json --dataset mini.jsonl --format json",
-    "compare.json": f"compare runs/replies runs/{FAKE_RUN} --by category --format json",
-    "compare.txt": f"compare runs/replies runs/{FAKE_RUN} --flips",
-    "compare.md": f"compare runs/replies runs/{FAKE_RUN} --flips --format md",
-    "compare.csv": f"compare runs/replies runs/{FAKE_RUN} --format csv",
-    "compare.tex": f"compare runs/replies runs/{FAKE_RUN} --format latex",
-    "compare-strict.json": "compare runs/replies theirs.jsonl --scorer strict --seed 1 --format json",
-    "compare-left-out.json": f"compare runs/{FAKE_RUN} runs/blind --format json",
-    "compare-matrix.json": f"compare runs/replies runs/{FAKE_RUN} runs/failing --format json",
-    "compare-matrix.txt": f"compare runs/replies runs/{FAKE_RUN} runs/failing",
-    "leaderboard.json": "leaderboard runs --format json",
-    "leaderboard.txt": "leaderboard runs --sort cost",
-    "leaderboard.csv": "leaderboard runs --sort strict --format csv",
-    "judge.json": "judge runs/replies --by language --explain --format json",
-    "judge.txt": "judge runs/replies",
-    "judge.md": "judge runs/replies --format md",
-    "judge.csv": "judge runs/replies --format csv",
-    "judge.tex": "judge runs/replies --format latex",
-    "judge-predictions.json": "judge theirs.jsonl --out runs/theirs-judged --explain --format json",
-    "judge-predictions.txt": "judge theirs.jsonl --out runs/theirs-judged --explain",
-    "prompts.json": "prompts --format json",
-    "prompt-default.txt": "prompts show default",
-    "prompt-mmar.txt": "prompts show mmar",
-    "prompt-steps.txt": "prompts show steps",
-    "prompt-own.txt": f"prompts show asked.md --dataset mini.jsonl --item q9 {CAPTIONS}",
-    "prompt-q7.txt": f"prompts show default --dataset mini.jsonl --item q7 {CAPTIONS}",
-    "prompt-q3.txt": "prompts show mmar --dataset mini.jsonl --item q3 --captions speech=fake,cue=oracle",
-    "captions.jsonl": "caption --dataset mini.jsonl --captions 'speech=fake,told=file(path=told.jsonl),cue=oracle'"
-    " --limit 4 --format jsonl",
-    "ask.json": "ask clips/0.wav 'What is heard?' --choice rain --choice 'a bell' --choice wind --captions sound=fake"
-    " --llm fake --format json",
-    "reproduce-list.json": "reproduce --list --format json",
-}
-
-# An engine in a slot, with parameters; `engines.jsonl` has a caption under the key of each that hears.
-ENGINES = (
-    "speech=whisper",
-    "large=whisper(model=large-v3,language=fr,times=true,vad=true,beam_size=5)",
-    "own=whisper(model=weights/tiny.pt)",
-    "words=faster-whisper",
-    "french=faster-whisper(model=large-v3,revision=abc,language=fr,beam_size=5,compute=float16)",
-    "endpoint=asr-api",
-    "endpoint-json=asr-api(model=openai/whisper,format=json,window=30,hint=Names: Ann)",
-    "omni=audio-llm(preset=qwen3-omni-captioner,api_base=http://localhost:8000/v1)",
-    "gemini=audio-llm(preset=gemini)",
-    "gpt=audio-llm(preset=gpt-4o-audio)",
-    "free=audio-llm(model=openai/hears,prompt=Tell what is heard.,temperature=none)",
-    "sound=clapcap",
-    "sound-own=clapcap(weights=weights,beam_size=3)",
-    "tags=clap-sound(top=3)",
-    "music=clap-music",
-    "music-own=clap-music(vocabulary=words.txt,floor=0.2)",
-    "spans=events",
-    "spans-short=events(peak=0.5,shortest=0.1)",
-    "measures=signal",
-    "measures-few=signal(listed=5,silence_db=-60)",
-    "fixed=fake",
-    "rain=fake(text=Rain.)",
-    "told=file(path=told.jsonl)",
-    "cue=oracle",
-)
-
-# Flags whose run must have the directory that the first version would have given it: its name ends in the digest of
-# all that was asked for.
-NAMED = (
-    "--captions none --llm fake",
-    "--captions none --llm fake --seed 1",
-    "--captions none --llm fake --prompt mmar",
-    "--captions none --llm fake --prompt steps --limit 3",
-    "--captions none --llm fake --prompt asked.md",
-    "--captions none --llm fake --only modality=speech",
-    "--captions none --llm fake --samples 4",
-    "--captions none --llm fake --param temperature=0.7 --param top_p=0.9",
-    "--captions fake --llm fake",
-    "--captions 'told=file(path=told.jsonl)' --llm fake",
-    "--captions 'speech=fake,sound=fake' --caption-param sound.text=Wind --llm fake",
-    "--captions engines.jsonl --llm fake",
-    "--captions 'music=bundle(path=engines.jsonl)' --llm fake",
-    "--dataset mmar --data mmar --captions sound=fake --llm fake",
-    "--dataset mmau --data mmau --captions none --llm fake",
-    "--dataset demo --captions none --llm fake",
-)
-NAMED_LITELLM = (
-    "--captions none --llm gpt-4o",
-    "--captions none --llm o3 --param temperature=none --reasoning-effort high --max-tokens 20000",
-    "--captions none --llm anthropic/claude-sonnet-4 --thinking-budget 2000",
-    "--captions none --llm together_ai/deepseek-ai/DeepSeek-R1",
-    "--captions none --llm openai/qwen3 --api-base http://localhost:8000/v1",
-    "--llm gpt-4o",
-    "--dataset mmar --data mmar --llm gpt-4o",
-    *(f"--captions '{engine}' --llm gpt-4o" for engine in ENGINES if not engine.endswith("oracle")),
-)
+# `runs`: what made each run, without the address of a model, which no finished run needs. `outputs`: the command behind
+# each file in `expected/`. `engines`: `engines.jsonl` has a caption under the key of each of them that hears.
+COMMANDS = json.loads((FIXTURES / "commands.json").read_text(encoding="utf-8"))
 
 
-@dataclass(frozen=True)
-class Done:
-    """What a command printed, and its exit code."""
-
-    code: int
-    stdout: str
-    stderr: str
-
-
-def cascade(command: str) -> Done:
+def cascade(command: str) -> subprocess.CompletedProcess[str]:
     """Run a command line as `python -m cascade` does, in this process; a bug keeps its traceback."""
     stdout, stderr = io.StringIO(), io.StringIO()
     code: Any = 0
@@ -195,12 +55,12 @@ def cascade(command: str) -> Done:
             runpy.run_module("cascade", run_name="__main__")
         except SystemExit as end:
             code = end.code
-    return Done(code=code or 0, stdout=stdout.getvalue(), stderr=stderr.getvalue())
+    return subprocess.CompletedProcess(command, code or 0, stdout.getvalue(), stderr.getvalue())
 
 
 def output(command: str, code: int = 0) -> str:
     done = cascade(command)
-    assert done.code == code, done.stdout + done.stderr
+    assert done.returncode == code, done.stdout + done.stderr
     return done.stdout
 
 
@@ -227,14 +87,14 @@ def numbers(text: str) -> list[int]:
 
 
 def answers(run: str) -> list[dict[str, Any]]:
-    """The log of a run without what differs each time; the order of its lines is that in which replies came."""
+    """Return a run's log, sorted, without what differs each time."""
     left_out = ("seconds", "at", "digest")
     kept = [{key: part for key, part in line.items() if key not in left_out} for line in lines(Path(run, "log.jsonl"))]
     return sorted(kept, key=lambda line: (int(re.sub(r"\D", "", line["item"])), line["sample"]))
 
 
-def manifest(run: str | Path) -> dict[str, Any]:
-    """`run.json` without what differs each time."""
+def manifest(run: str) -> dict[str, Any]:
+    """Return `run.json` without what differs each time."""
     content = json.loads(Path(run, "run.json").read_text(encoding="utf-8"))
     return {key: part for key, part in content.items() if key not in ("created", "sessions", "audio_root", "digest")}
 
@@ -258,7 +118,7 @@ def place(folder: Path) -> Path:
 
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A copy of the fixtures of the test's own, as the current folder."""
+    """Make a copy of the fixtures for one test the current folder."""
     monkeypatch.chdir(place(tmp_path))
     return tmp_path
 
@@ -270,7 +130,7 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def shared(copy: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A copy of the fixtures that commands which only read share, as the current folder."""
+    """Make a copy of the fixtures that tests share, because they only read it, the current folder."""
     monkeypatch.chdir(copy)
     return copy
 
@@ -282,14 +142,14 @@ needs_litellm = pytest.mark.skipif(find_spec("litellm") is None, reason="litellm
 
 
 def test_the_fixtures_are_whole() -> None:
-    assert len(RUNS) == 13 and COMMANDS.keys() < {*RUNS}
-    assert {*OUTPUTS} < {file.name for file in EXPECTED.iterdir()}
+    assert len(RUNS) == 13 and COMMANDS["runs"].keys() < {*RUNS}
+    assert {*COMMANDS["outputs"]} < {file.name for file in EXPECTED.iterdir()}
     assert all(file.stat().st_size for file in EXPECTED.iterdir())
 
 
-@pytest.mark.parametrize("name", OUTPUTS)
+@pytest.mark.parametrize("name", COMMANDS["outputs"])
 def test_a_command_prints_what_it_printed(name: str, shared: Path) -> None:
-    same(name, output(OUTPUTS[name]))
+    same(name, output(COMMANDS["outputs"][name]))
 
 
 def test_the_lists_have_what_they_had(shared: Path) -> None:
@@ -348,17 +208,17 @@ def test_a_page_shows_every_item(shared: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=needs_litellm if name == "replies" else ()) for name in COMMANDS]
+    "name", [pytest.param(name, marks=needs_litellm if name == "replies" else ()) for name in COMMANDS["runs"]]
 )
 def test_a_finished_run_asks_nothing(name: str, here: Path) -> None:
     output("cache import demo.jsonl")
     before = contents(f"runs/{name}")
-    assert output(COMMANDS[name]) == output(f"score runs/{name}")
+    assert output(COMMANDS["runs"][name]) == output(f"score runs/{name}")
     after = contents(f"runs/{name}")
     assert {file for file in RUN_FILES if after[file] != before[file]} <= {"run.json"}
-    assert manifest(f"runs/{name}") == manifest(FIXTURES / "made" / name)
+    assert manifest(f"runs/{name}") == manifest(f"{FIXTURES}/made/{name}")
     assert "not checked" not in cascade(f"verify runs/{name}").stderr  # the clips are found again
-    old, new = (json.loads(text["run.json"]) for text in (before, after))
+    old, new = (json.loads(files["run.json"]) for files in (before, after))
     assert new["sessions"][:-1] == old["sessions"] and new["created"] == old["created"]
 
 
@@ -372,31 +232,31 @@ def test_a_file_of_flags_means_what_it_meant(spec: str, here: Path) -> None:
 
 def test_a_larger_limit_appends(here: Path) -> None:
     before = contents("runs/first-five")
-    assert "12 items: 12 answered" in output(COMMANDS["first-five"].replace("--limit 5", ""))
+    assert "12 items: 12 answered" in output(COMMANDS["runs"]["first-five"].replace("--limit 5", ""))
     after = contents("runs/first-five")
     assert all(after[file].startswith(before[file]) for file in RUN_FILES[1:])
     same("grown-log.json", dumps(answers("runs/first-five")))
-    assert cascade("verify runs/first-five").code == 0
+    assert cascade("verify runs/first-five").returncode == 0
 
 
 def test_a_log_that_was_cut_short_goes_on_to_the_same_answers(here: Path) -> None:
     whole, log = answers(f"runs/{FAKE_RUN}"), Path(f"runs/{FAKE_RUN}/log.jsonl")
     log.write_bytes(log.read_bytes()[:2000])
-    output(COMMANDS[FAKE_RUN])
+    output(COMMANDS["runs"][FAKE_RUN])
     assert answers(f"runs/{FAKE_RUN}") == whole
-    assert cascade(f"verify runs/{FAKE_RUN}").code == 0
+    assert cascade(f"verify runs/{FAKE_RUN}").returncode == 0
 
 
 def test_what_failed_is_tried_again(here: Path) -> None:
     before = contents("runs/lacking")
-    assert "4 items: 4 answered" in output(LACKING)
+    assert "4 items: 4 answered" in output(COMMANDS["lacking"])
     assert contents("runs/lacking")["log.jsonl"].startswith(before["log.jsonl"])
     same("lacking-log.json", dumps(answers("runs/lacking")))
 
 
 @needs_litellm
 def test_a_plan_counts_what_failed(shared: Path) -> None:
-    plan = output(f"{FAILING} --dry-run")
+    plan = output(COMMANDS["failing"] + " --dry-run")
     calls = next(line for line in plan.splitlines() if line.startswith("calls"))
     assert numbers(calls) == [2, 6, 1, 4]  # to make, questions, samples, answered already
 
@@ -405,15 +265,15 @@ def test_an_ablation_goes_on_and_its_figures_stay(here: Path) -> None:
     output("cache import demo.jsonl")
     runs = [f"runs/ablation/{path.name}" for path in Path("runs/ablation").iterdir()]
     before = {run: contents(run, RUN_FILES[1:]) for run in runs}
-    same("ablate.json", output(ABLATION))
+    same("ablate.json", output(COMMANDS["ablation"]))
     assert {run: contents(run, RUN_FILES[1:]) for run in runs} == before and len(runs) == 7
-    same("ablate.txt", output(ABLATION.replace(" --format json", "")))
+    same("ablate.txt", output(COMMANDS["ablation"].replace(" --format json", "")))
 
 
 @needs_litellm
 def test_a_finished_judgement_asks_nothing(here: Path) -> None:
     before = Path("runs/replies/judge.jsonl").read_bytes()
-    same("judge.json", output(JUDGE))
+    same("judge.json", output(COMMANDS["judge"]))
     assert Path("runs/replies/judge.jsonl").read_bytes() == before
 
 
@@ -428,22 +288,25 @@ def test_shards_make_the_same_whole(here: Path) -> None:
 @pytest.mark.parametrize("name", [FAKE_RUN, "blind", "cues", "first-five", "votes", "some"])
 def test_the_same_command_makes_the_same_run(name: str, here: Path) -> None:
     shutil.rmtree("runs")
-    output(COMMANDS[name])
-    made, old = f"runs/{name}", FIXTURES / "made" / name
+    output(COMMANDS["runs"][name])
+    same_run(name)
+    assert dumps(manifest(f"runs/{name}")) == dumps(manifest(f"{FIXTURES}/made/{name}"))
+
+
+def same_run(name: str) -> None:
+    """Compare the only run there is, made anew, with the old one of that name."""
     assert [path.name for path in Path("runs").iterdir()] == [name]
-    assert contents(made, RUN_FILES[1:3]) == contents(str(old), RUN_FILES[1:3])
-    assert dumps(manifest(made)) == dumps(manifest(old))
-    assert json.dumps(answers(made)) == json.dumps(answers(str(old)))
+    made, old = f"runs/{name}", f"{FIXTURES}/made/{name}"
+    assert contents(made, RUN_FILES[1:3]) == contents(old, RUN_FILES[1:3])
+    assert manifest(made) == manifest(old)
+    assert json.dumps(answers(made)) == json.dumps(answers(old))
 
 
 def test_captions_of_a_bundle_are_asked_from(here: Path) -> None:
     """Nothing is heard: the engines need not be here, and there is no cache."""
     shutil.rmtree("runs")
     output("run --dataset demo --limit 6 --llm fake --captions demo.jsonl")
-    made, old = f"runs/{DEMO_RUN}", FIXTURES / "made" / DEMO_RUN
-    assert contents(made, RUN_FILES[1:3]) == contents(str(old), RUN_FILES[1:3])
-    assert manifest(made) == manifest(old)
-    assert json.dumps(answers(made)) == json.dumps(answers(str(old)))
+    same_run(DEMO_RUN)
     assert not Path("cache").exists()
 
 
@@ -457,11 +320,9 @@ def test_a_bundle_is_imported_and_exported_to_the_letter(here: Path) -> None:
     output("cache export again.jsonl --dataset demo --limit 6 --cache kept")
     output("cache merge kept --cache other")
     output("cache export other.jsonl --cache other")
-    first, captions = Path("demo.jsonl").read_text(encoding="utf-8").split("\n", 1)
-    again, same_captions = Path("again.jsonl").read_text(encoding="utf-8").split("\n", 1)
-    assert same_captions == captions
-    assert Path("other.jsonl").read_text(encoding="utf-8").split("\n", 1)[1] == captions
-    old, new = json.loads(first), json.loads(again)
+    demo, again, other = (Path(f"{name}.jsonl").read_bytes().split(b"\n", 1) for name in ("demo", "again", "other"))
+    assert again[1] == demo[1] and other[1] == demo[1]
+    old, new = json.loads(demo[0]), json.loads(again[0])
     assert list(new) == list(old)
     assert {**new, "cascade": "", "digest": ""} == {**old, "cascade": "", "digest": ""}
 
@@ -469,29 +330,24 @@ def test_a_bundle_is_imported_and_exported_to_the_letter(here: Path) -> None:
 def test_captions_and_prompts_of_the_demo_set_stay(here: Path) -> None:
     output("cache import demo.jsonl")
     printed = [json.loads(line) for line in output("caption --dataset demo --limit 6 --format jsonl").splitlines()]
-    known = lines(Path(f"runs/{DEMO_RUN}/captions.jsonl"))
-    assert [(line["id"], *map(line.get, CAPTION)) for line in printed] == [
-        (line["item"], *map(line.get, CAPTION)) for line in known
-    ]
+    for new, old in zip(printed, lines(Path(f"runs/{DEMO_RUN}/captions.jsonl")), strict=True):
+        assert new == {**new, "id": old["item"], **{key: old[key] for key in ("slot", "key", "text", "meta")}}
     same("prompt-demo.txt", output("prompts show default --item demo-04"))
 
 
 def test_every_engine_has_the_keys_that_it_had(here: Path) -> None:
     """A caption that is in the cache is found without weights, key or package: by its key alone."""
+    engines = COMMANDS["engines"]
     output("cache import engines.jsonl")
-    captions = output(f"caption --dataset mini.jsonl --limit 1 --captions '{','.join(ENGINES)}' --format jsonl")
+    captions = output(f"caption --dataset mini.jsonl --limit 1 --captions '{','.join(engines)}' --format jsonl")
     same("captions-engines.jsonl", captions)
-    assert len(captions.splitlines()) == len(ENGINES)
+    assert len(captions.splitlines()) == len(engines)
 
 
-@pytest.mark.parametrize(
-    ("file", "flags"),
-    [
-        ("names.json", NAMED),
-        pytest.param("names-litellm.json", NAMED_LITELLM, marks=needs_litellm),
-    ],
-)
-def test_what_is_asked_for_has_the_name_that_it_had(file: str, flags: tuple[str, ...], shared: Path) -> None:
+@pytest.mark.parametrize("file", ["names.json", pytest.param("names-litellm.json", marks=needs_litellm)])
+def test_what_is_asked_for_has_the_name_that_it_had(file: str, shared: Path) -> None:
+    """The name of a run ends in the digest of all that was asked for; the files have it for many flags."""
+    flags = json.loads((EXPECTED / file).read_text(encoding="utf-8"))
     command = "ablate --dataset mini.jsonl --variants blind --dry-run"
     same(file, dumps({given: run_directory(f"{command} {given}") for given in flags}))
 
