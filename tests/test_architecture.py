@@ -37,7 +37,7 @@ HEAVY = {
     "ray": {"captioning/backends/ray.py", "captioning/backends/ray_cluster.py"},
     "zstandard": {"captioning/bundles.py"},
     "typer": {"cli"},
-    "rich": {"io/progress.py", "cli"},
+    "rich": {"io/progress.py", "io/tables.py", "cli"},
     "whisper": {"captioners"},
     "faster_whisper": {"captioners/faster_whisper.py", "captioners/speech.py"},
     "msclap": {"captioners"},

@@ -12,14 +12,15 @@ from cascade.cli import options as o
 from cascade.cli import output
 from cascade.cli.options import takes_request
 from cascade.errors import UserError
-from cascade.io.figures import interval, p_value, percent, signed
-from cascade.io.tables import format_table
+from cascade.io.figures import percent
+from cascade.io.tables import Interval, Points, PointsInterval, PValue, Share, format_table
 from cascade.io.terminal import note, prose
 from cascade.pipeline.request import Request
 
 if TYPE_CHECKING:
-    from cascade.analysis.ablation import Family, Member
+    from cascade.analysis.ablation import Diagnosis, Family
     from cascade.analysis.compare import PairedDifference
+    from cascade.io.tables import Cell, Row
     from cascade.pipeline.jobs import Job
 
 _LEGEND = """
@@ -109,70 +110,66 @@ def _say_plans(jobs: list[Job]) -> None:
     plans = [
         planning.plan(_asked_before(job), job.items, job.loaded.root, job.spec, job.template, job.how) for job in jobs
     ]
-    rows = [
-        [job.path.name, str(plan.unmade), str(plan.calls), str(plan.input_tokens)]
-        for job, plan in zip(jobs, plans, strict=True)
-    ]
+    rows: list[Row] = []
+    for job, plan in zip(jobs, plans, strict=True):
+        rows.append([job.path.name, plan.unmade, plan.calls, plan.input_tokens])
     typer.echo(f"{len(jobs)} runs in {jobs[0].path.parent}\n")
     typer.echo(format_table(["run", "captions to make", "calls", "tokens in"], rows))
     typer.echo("\n".join(planning.plan_lines(planning.combine(plans))))
     note("dry run: nothing was heard, asked or written")
 
 
-# What came of it
-
-
-def show(found: Family, form: str) -> None:
-    """Print a family to stdout: its members, what each source adds, ears or brain. CSV has the members alone."""
+def show(family: Family, form: str) -> None:
+    """Print a family to stdout: its runs, what each source adds, and why wrong items are wrong. CSV has the runs."""
     if form == "json":
-        output.echo_json(found)
+        output.echo_json(family)
         return
     if form == "table":
-        what = f"{found.dataset} · {found.llm.split('@')[0]} · {found.n} items, by {found.scorer}"
-        typer.echo(f"{what}; chance {percent(found.chance)}\n")
-    tables = [_members(found), *([] if form == "csv" else [_adds(found), _diagnosis(found)])]
-    typer.echo("\n".join(format_table(rows[0], rows[1:], form) for rows in tables if rows), nl=False)
+        what = f"{family.dataset} · {family.llm.split('@')[0]} · {family.n} items, by {family.scorer}"
+        typer.echo(f"{what}; chance {percent(family.chance)}\n")
+    tables = [_members(family)]
+    if form != "csv" and family.adds:
+        tables.append(_adds(family))
+    if form != "csv" and family.diagnosis is not None:
+        tables.append(_diagnosis(family.diagnosis))
+    typer.echo("\n".join(format_table(rows[0], rows[1:], form) for rows in tables), nl=False)
     if form == "table":
         typer.echo(prose(_LEGEND))
 
 
-def _members(found: Family) -> list[list[str]]:
-    rows = [["", "n", found.scorer, "95 %", "strict", "vs all", "95 %", "p (Holm)", "failed", "unread"]]
-    return [*rows, *(_member(one) for one in found.members)]
-
-
-def _member(one: Member) -> list[str]:
-    apart = ["", "", ""] if one.to_full is None else [*_points(one.to_full), p_value(one.to_full.mcnemar.p_holm or 0.0)]
-    shares = [percent(one.accuracy), interval(one), percent(one.strict)]
-    return [one.name, str(one.n), *shares, *apart, str(one.failed), str(one.unread)]
-
-
-def _points(one: PairedDifference) -> list[str]:
-    return [signed(one.difference), f"{signed(one.ci95[0], 1)} to {signed(one.ci95[1], 1)}"]
-
-
-def _adds(found: Family) -> list[list[str]]:
-    """A row a modality, two columns a source."""
-    if not found.adds:
-        return []
-    groups = list(dict.fromkeys(group for values in found.adds.values() for group in values))
-    rows = [["adds", "n", *(cell for slot in found.adds for cell in (slot, "95 %"))]]
-    for group in groups:
-        values = [values[group] for values in found.adds.values()]
-        rows.append([group or "all", str(values[0].n), *(cell for one in values for cell in _points(one))])
+def _members(family: Family) -> list[Row]:
+    rows: list[Row] = [["", "n", family.scorer, "95 %", "strict", "vs all", "95 %", "p (Holm)", "failed", "unread"]]
+    for member in family.members:
+        cells: list[Cell] = [member.name, member.n, Share(member.accuracy), Interval(*member.ci95)]
+        cells.append(Share(member.strict))
+        if member.to_full is None:
+            cells += [None, None, None]
+        else:
+            cells += [*_points(member.to_full), PValue(member.to_full.mcnemar.p_holm or 0.0)]
+        rows.append([*cells, member.failed, member.unread])
     return rows
 
 
-def _diagnosis(found: Family) -> list[list[str]]:
-    """A row a modality: how many wrong items are the ears' and the brain's."""
+def _points(difference: PairedDifference) -> list[Cell]:
+    return [Points(difference.difference), PointsInterval(*difference.ci95)]
+
+
+def _adds(family: Family) -> list[Row]:
+    """Return a row for each modality, two columns for each source."""
+    groups = dict.fromkeys(group for values in family.adds.values() for group in values)
+    rows: list[Row] = [["adds", "n", *(cell for slot in family.adds for cell in (slot, "95 %"))]]
+    for group in groups:
+        values = [values[group] for values in family.adds.values()]
+        rows.append([group or "all", values[0].n, *(cell for value in values for cell in _points(value))])
+    return rows
+
+
+def _diagnosis(diagnosis: Diagnosis) -> list[Row]:
+    """Return a row for each modality: how many wrong items are wrong by perception, and by reasoning."""
     from cascade.analysis import ablation
 
-    if found.diagnosis is None:
-        return []
-    kinds = [
-        kind for kind in (ablation.PERCEPTION, ablation.REASONING, ablation.UNKNOWN) if found.diagnosis.counts.get(kind)
-    ]
-    rows = [["wrong in all", "n", *kinds]]
-    for name, counts in {"all": found.diagnosis.counts, **found.diagnosis.by}.items():
-        rows.append([name, str(sum(counts.values())), *(str(counts.get(kind, 0)) for kind in kinds)])
+    kinds = [kind for kind in (ablation.PERCEPTION, ablation.REASONING, ablation.UNKNOWN) if diagnosis.counts.get(kind)]
+    rows: list[Row] = [["wrong in all", "n", *kinds]]
+    for name, counts in {"all": diagnosis.counts, **diagnosis.by}.items():
+        rows.append([name, sum(counts.values()), *(counts.get(kind, 0) for kind in kinds)])
     return rows

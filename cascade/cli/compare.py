@@ -1,4 +1,4 @@
-"""How paired differences are shown: two runs side by side, or several as a matrix."""
+"""`cascade compare`: the paired differences of two runs, or of several as a matrix."""
 
 from __future__ import annotations
 
@@ -7,133 +7,40 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cascade.analysis.compare import overall
 from cascade.cli import options as o
 from cascade.cli import output
 from cascade.errors import UserError
-from cascade.io.figures import p_value, percent, signed
-from cascade.io.tables import format_table, format_words
+from cascade.io.tables import (
+    Column,
+    Label,
+    Points,
+    PointsInterval,
+    PValue,
+    Share,
+    format_columns,
+    format_table,
+    format_words,
+)
 from cascade.io.terminal import plain, prose
 from cascade.pipeline import specs
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from cascade.analysis.compare import Comparison, Flip, Matrix, PairedDifference
+    from cascade.io.tables import Row
 
-_HEADER = ["", "n", "A", "B", "A-B", "95 %", "only A", "only B", "p", "p (Holm)"]
-
-
-def show(found: Comparison, form: str, *, flips: bool = False) -> None:
-    """Print a comparison to stdout; JSON has the flipped items always, the others where `flips` are wanted."""
-    if form == "json":
-        output.echo_json(found)
-        return
-    if form == "table":
-        typer.echo(plain(_title(found)))
-    elif form == "md":
-        typer.echo(plain(f"A: {_label(found.a.run)}, B: {_label(found.b.run)}\n"))
-    rows = _machines(found) if form == "csv" else [_HEADER, *_people(found, headings=form == "table")]
-    typer.echo(format_table(rows[0], rows[1:], form), nl=False)
-    if form == "table":
-        typer.echo(prose(_legend(found)))
-    if flips:
-        typer.echo("\n" + _flipped(found.flipped, form), nl=False)
-
-
-def _label(run: str) -> str:
-    return Path(run).name or run
-
-
-def _title(found: Comparison) -> str:
-    sides = {"A": found.a, "B": found.b}
-    lines = [
-        f"{name}: {side.run}" + (f" ({side.llm.split('@')[0]})" if side.llm else "") + _left_out(side.left_out)
-        for name, side in sides.items()
-    ]
-    return "\n".join([*lines, f"{found.n} items of both, by {found.scorer}\n"])
-
-
-def _left_out(count: int) -> str:
-    return f"; {count} items that the other lacks are left out" if count else ""
-
-
-def _legend(found: Comparison) -> str:
-    return (
-        f"\nWith {found.n} items that differ as often as these, a true difference under "
-        f"{100 * found.detectable:.1f} points is missed more often than one time in five.\n"
-        "95 % paired bootstrap intervals; p: McNemar's, exact and two-sided; Holm's correction within each tag."
-    )
-
-
-def _people(found: Comparison, *, headings: bool) -> Iterator[list[str]]:
-    yield _row("all", overall(found))
-    for tag, values in found.by.items():
-        if headings:
-            yield [tag, *[""] * (len(_HEADER) - 1)]
-        for value, one in values.items():
-            yield _row(f"  {value}" if headings else f"{tag}: {value}", one)
-
-
-def _row(name: str, one: PairedDifference) -> list[str]:
-    test = one.mcnemar
-    return [
-        name,
-        str(one.n),
-        percent(one.a),
-        percent(one.b),
-        signed(one.difference),
-        f"{signed(one.ci95[0], 1)} to {signed(one.ci95[1], 1)}",
-        str(test.only_a),
-        str(test.only_b),
-        p_value(test.p),
-        "" if test.p_holm is None else p_value(test.p_holm),
-    ]
-
-
-def _machines(found: Comparison) -> list[list[str]]:
-    header = ["a", "b", "tag", "value", "n", "a_accuracy", "b_accuracy", "difference", "low", "high"]
-    rows = [[*header, "only_a", "only_b", "p", "p_holm"]]
-    parts = [("", "", overall(found))]
-    parts += [(tag, value, one) for tag, values in found.by.items() for value, one in values.items()]
-    for tag, value, one in parts:
-        test = one.mcnemar
-        figures = [repr(figure) for figure in (one.a, one.b, one.difference, *one.ci95)]
-        counts = [str(test.only_a), str(test.only_b), repr(test.p), "" if test.p_holm is None else repr(test.p_holm)]
-        rows.append([found.a.run, found.b.run, tag, value, str(one.n), *figures, *counts])
-    return rows
-
-
-def _flipped(flips: tuple[Flip, ...], form: str) -> str:
-    rows = [[one.item, one.right.upper(), one.answer, one.a or "(none)", one.b or "(none)"] for one in flips]
-    if not rows:
-        return "No item is right in only one of the two.\n"
-    header = ["item", "right", "answer", "A", "B"]
-    return format_words(header, rows) if form == "table" else format_table(header, rows, form)
-
-
-def show_matrix(found: Matrix, form: str) -> None:
-    """Print several runs against each other, row − column in points; a star where Holm's p is under 0.05."""
-    if form == "json":
-        output.echo_json(found)
-        return
-    names = [str(place + 1) for place in range(len(found.runs))]
-    if form == "table":
-        typer.echo(f"{found.n} items of all, by {found.scorer}; row - column in points\n")
-    rows = [
-        [f"{name} {_label(side.run)}", percent(side.accuracy), *_cells(found, place)]
-        for place, (name, side) in enumerate(zip(names, found.runs, strict=True))
-    ]
-    typer.echo(plain(format_table(["", found.scorer, *names], rows, form)), nl=False)
-    if form == "table":
-        typer.echo(prose("\n*: p < 0.05 by McNemar's exact test, with Holm's correction over all pairs."))
-
-
-def _cells(found: Matrix, row: int) -> list[str]:
-    def cell(difference: float, p: float | None) -> str:
-        return "" if p is None else signed(difference) + ("*" if p < 0.05 else "")
-
-    return [cell(*pair) for pair in zip(found.difference[row], found.p_holm[row], strict=True)]
+_COLUMNS = [
+    Column(None, ("a", "b")),
+    Column("", ("tag", "value"), words=True),
+    Column("n", ("n",)),
+    Column("A", ("a_accuracy",)),
+    Column("B", ("b_accuracy",)),
+    Column("A-B", ("difference",)),
+    Column("95 %", ("low", "high")),
+    Column("only A", ("only_a",)),
+    Column("only B", ("only_b",)),
+    Column("p", ("p",)),
+    Column("p (Holm)", ("p_holm",)),
+]
 
 
 def compare(
@@ -154,7 +61,6 @@ def compare(
     Exact McNemar tests, bootstrap intervals of the difference, Holm's correction within each tag.
     """
     from cascade.analysis.compare import compare, matrix
-    from cascade.cli.compare import show, show_matrix
     from cascade.scoring import outcomes
 
     output.check_format(form)
@@ -163,8 +69,97 @@ def compare(
     if len(sources) > 2 and (flips or by):
         raise UserError(f"compare: --flips and --by are for two, and {len(sources)} are given")
     joined = specs.joined_dataset(dataset, data)
-    judged = [outcomes.score_source(source, joined, read_replies=extract) for source in sources]
-    if len(judged) > 2:
-        show_matrix(matrix(judged, scorer=scorer), form)
+    scored = [outcomes.score_source(source, joined, read_replies=extract) for source in sources]
+    if len(scored) > 2:
+        show_matrix(matrix(scored, scorer=scorer), form)
     else:
-        show(compare(*judged, scorer=scorer, by=by or (), seed=seed), form, flips=flips)
+        show(compare(*scored, scorer=scorer, by=by or (), seed=seed), form, flips=flips)
+
+
+def show(comparison: Comparison, form: str, *, flips: bool = False) -> None:
+    """Print a comparison to stdout; JSON has the flipped items always, the others where `flips` are wanted."""
+    from cascade.analysis.compare import overall
+
+    if form == "json":
+        output.echo_json(comparison)
+        return
+    if form == "table":
+        typer.echo(plain(_title(comparison)))
+    elif form == "md":
+        typer.echo(plain(f"A: {_label(comparison.a.run)}, B: {_label(comparison.b.run)}\n"))
+    runs = comparison.a.run, comparison.b.run
+    rows = [(runs, *_row(Label("" if form == "csv" else "all"), overall(comparison)))]
+    for tag, values in comparison.by.items():
+        rows += [(runs, *_row(Label(tag, value), difference)) for value, difference in values.items()]
+    typer.echo(format_columns(_COLUMNS, rows, form), nl=False)
+    if form == "table":
+        typer.echo(
+            prose(
+                f"\nWith {comparison.n} items that differ as often as these, a true difference under "
+                f"{100 * comparison.detectable:.1f} points is missed more often than one time in five.\n"
+                "95 % paired bootstrap intervals; p: McNemar's, exact and two-sided; "
+                "Holm's correction within each tag."
+            )
+        )
+    if flips:
+        typer.echo("\n" + _flipped(comparison.flipped, form), nl=False)
+
+
+def _row(label: Label, difference: PairedDifference) -> Row:
+    test = difference.mcnemar
+    return (
+        label,
+        difference.n,
+        Share(difference.a),
+        Share(difference.b),
+        Points(difference.difference),
+        PointsInterval(*difference.ci95),
+        test.only_a,
+        test.only_b,
+        PValue(test.p),
+        None if test.p_holm is None else PValue(test.p_holm),
+    )
+
+
+def _label(run: str) -> str:
+    return Path(run).name or run
+
+
+def _title(comparison: Comparison) -> str:
+    lines = []
+    for name, side in (("A", comparison.a), ("B", comparison.b)):
+        line = f"{name}: {side.run}"
+        if side.llm:
+            line += f" ({side.llm.split('@')[0]})"
+        if side.left_out:
+            line += f"; {side.left_out} items that the other lacks are left out"
+        lines.append(line)
+    return "\n".join([*lines, f"{comparison.n} items of both, by {comparison.scorer}\n"])
+
+
+def _flipped(flips: tuple[Flip, ...], form: str) -> str:
+    if not flips:
+        return "No item is right in only one of the two.\n"
+    rows = [[flip.item, flip.right.upper(), flip.answer, flip.a or "(none)", flip.b or "(none)"] for flip in flips]
+    header = ["item", "right", "answer", "A", "B"]
+    return format_words(header, rows) if form == "table" else format_table(header, rows, form)
+
+
+def show_matrix(matrix: Matrix, form: str) -> None:
+    """Print several runs against each other, row − column in points; a star where Holm's p is under 0.05."""
+    if form == "json":
+        output.echo_json(matrix)
+        return
+    if form == "table":
+        typer.echo(f"{matrix.n} items of all, by {matrix.scorer}; row - column in points\n")
+    rows: list[Row] = []
+    for number, side in enumerate(matrix.runs, 1):
+        cells = []
+        for difference, p in zip(matrix.difference[number - 1], matrix.p_holm[number - 1], strict=True):
+            star = "*" if p is not None and p < 0.05 else ""
+            cells.append("" if p is None else f"{Points(difference)}{star}")
+        rows.append([f"{number} {_label(side.run)}", Share(side.accuracy), *cells])
+    header = ["", matrix.scorer, *map(str, range(1, len(matrix.runs) + 1))]
+    typer.echo(plain(format_table(header, rows, form)), nl=False)
+    if form == "table":
+        typer.echo(prose("\n*: p < 0.05 by McNemar's exact test, with Holm's correction over all pairs."))

@@ -11,16 +11,16 @@ import typer
 from cascade.cli import options as o
 from cascade.cli import output
 from cascade.errors import UserError
-from cascade.io.figures import interval, percent
-from cascade.io.tables import format_table, format_words
+from cascade.io.tables import Column, Interval, Label, Share, format_columns, format_words
 from cascade.io.terminal import note, prose
 from cascade.pipeline import specs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from cascade.io.tables import Cell, Row
     from cascade.runs.judge_log import Judge, Replies
-    from cascade.scoring.rubric_score import Cases, Rating, Scale
+    from cascade.scoring.rubric_score import Cases, Rating
     from cascade.scoring.statistics import Rate
     from cascade.types import Execution
 
@@ -167,86 +167,81 @@ def _complain(told: Rating) -> bool:
     return bool(told.failed)
 
 
-# What came of it
+_CSV = [
+    Column(None, ("run", "scale")),
+    Column("", ("tag", "value")),
+    Column("n", ("n",)),
+    Column("score", ("score",)),
+    Column("95 %", ("low", "high")),
+]
 
 
-def show(told: Rating, form: str, *, explain: bool = False) -> None:
+def show(rating: Rating, form: str, *, explain: bool = False) -> None:
     """Print a rating to stdout in one of the formats; `explain` lists what failed."""
     if form == "json":
         from cascade.io.jsonl import to_json
 
-        output.echo_json({name: part for name, part in to_json(told).items() if name != "failures" or explain})
+        fields = to_json(rating)
+        if not explain:
+            del fields["failures"]
+        output.echo_json(fields)
         return
-    rows = _machines(told) if form == "csv" else _rows(told, nested=form == "table")
+    if form == "csv":
+        typer.echo(format_columns(_CSV, _machine_rows(rating), form), nl=False)
+        return
+    name = "" if form == "table" else Path(rating.run).name
+    header = ["n", "mmar", "95 %", "rubrics", "95 %", "n official", "official", "95 %"]
+    columns = [Column(name, words=True), *map(Column, header)]
+    text = format_columns(columns, _rows(rating), form)
     if form == "table":
-        typer.echo(_title(told))
-    typer.echo(format_table(rows[0], rows[1:], form), nl=False)
-    if form == "table":
-        typer.echo(prose(_LEGEND))
+        text = f"{_title(rating)}\n{text}{prose(_LEGEND)}\n"
+    typer.echo(text, nl=False)
     if explain:
-        listed = (
-            format_words(["item", "why"], list(told.failures.items())) if told.failures else "No judgement failed.\n"
-        )
+        listed = "No judgement failed.\n"
+        if rating.failures:
+            listed = format_words(["item", "why"], list(rating.failures.items()))
         typer.echo("\n" + listed, nl=False)
 
 
-def _title(told: Rating) -> str:
-    calls = ", ".join(f"{count} {kind}" for kind, count in told.calls.items() if count)
-    matched = ", ".join(f"{count} by {how}" for how, count in told.matched.items())
-    cost = "unknown" if told.cost is None else f"${told.cost:.4f}"
-    where = f"{told.run}{f' · {told.dataset}' if told.dataset else ''}"
+def _title(rating: Rating) -> str:
+    calls = ", ".join(f"{count} {kind}" for kind, count in rating.calls.items() if count)
+    matched = ", ".join(f"{count} by {how}" for how, count in rating.matched.items())
+    cost = "unknown" if rating.cost is None else f"${rating.cost:.4f}"
+    where = f"{rating.run} · {rating.dataset}" if rating.dataset else rating.run
     return (
-        f"{where} · judge {told.judge.split('@')[0]} · prompt {told.prompt} ({told.prompt_digest})\n"
-        f"{told.n} items: {told.right} right, of which {told.judged} judged, {told.failed} failed\n"
+        f"{where} · judge {rating.judge.split('@')[0]} · prompt {rating.prompt} ({rating.prompt_digest})\n"
+        f"{rating.n} items: {rating.right} right, of which {rating.judged} judged, {rating.failed} failed\n"
         f"calls: {calls or 'none'}; matched {matched or 'none'}; "
-        f"{told.tokens['input']} tokens in, {told.tokens['output']} out, cost {cost}\n"
+        f"{rating.tokens['input']} tokens in, {rating.tokens['output']} out, cost {cost}\n"
     )
 
 
-_HEAD = ["n", "mmar", "95 %", "rubrics", "95 %", "n official", "official", "95 %"]
-
-
-def _rows(told: Rating, *, nested: bool) -> list[list[str]]:
-    """A row a value of a tag; `nested` groups them under the tag, otherwise each says its tag."""
-    rows = [
-        ["" if nested else Path(told.run).name, *_HEAD],
-        ["all", *_cells(told.accuracy.whole, told.ours.whole, told.official.whole if told.official else None)],
-    ]
-    for tag, value, cells in _parts(told):
-        if value is None:
-            rows += [[tag, *[""] * len(_HEAD)]] if nested else []
-        else:
-            rows.append([f"  {value}" if nested else f"{tag}: {value}", *cells])
-    return rows
-
-
-def _parts(told: Rating) -> Iterator[tuple[str, str | None, list[str]]]:
-    """(tag, value, cells); before a tag's values once with None for the value."""
-    official = told.official.by if told.official else {}
-    for tag, values in told.accuracy.by.items():
-        yield tag, None, []
+def _rows(rating: Rating) -> Iterator[Row]:
+    """Yield a row for all items, and one for each value of a tag."""
+    official = rating.official
+    yield Label("all"), *_cells(rating.accuracy.whole, rating.ours.whole, official.whole if official else None)
+    for tag, values in rating.accuracy.by.items():
+        rates = official.by.get(tag, {}) if official else {}
         for value, rate in values.items():
-            yield tag, value, _cells(rate, told.ours.by[tag][value], official.get(tag, {}).get(value))
+            yield Label(tag, value), *_cells(rate, rating.ours.by[tag][value], rates.get(value))
 
 
-def _cells(accuracy: Rate, ours: Rate, official: Rate | None) -> list[str]:
-    shown = [[percent(one.accuracy), interval(one)] if one else ["-", "-"] for one in (accuracy, ours, official)]
-    return [str(ours.n), *shown[0], *shown[1], str(official.n if official else 0), *shown[2]]
+def _cells(accuracy: Rate, ours: Rate, official: Rate | None) -> list[Cell]:
+    cells: list[Cell] = [ours.n]
+    for rate in (accuracy, ours):
+        cells += [Share(rate.accuracy), Interval(*rate.ci95)]
+    if official is None:
+        return [*cells, 0, "-", "-"]
+    return [*cells, official.n, Share(official.accuracy), Interval(*official.ci95)]
 
 
-def _machines(told: Rating) -> list[list[str]]:
-    """Unrounded shares, a row a way of counting and value of a tag."""
-    rows = [["run", "scale", "tag", "value", "n", "score", "low", "high"]]
-    for name, scale in (("mmar", told.accuracy), ("rubrics", told.ours), ("official", told.official)):
-        rows += [[told.run, name, *cells] for cells in _shares(scale)] if scale else []
-    return rows
-
-
-def _shares(scale: Scale) -> Iterator[list[str]]:
-    yield ["", "", *_share(scale.whole)]
-    for tag, values in scale.by.items():
-        yield from ([tag, value, *_share(rate)] for value, rate in values.items())
-
-
-def _share(rate: Rate) -> list[str]:
-    return [str(rate.n), repr(rate.accuracy), *map(repr, rate.ci95)]
+def _machine_rows(rating: Rating) -> Iterator[Row]:
+    """Yield a row for each way of counting and value of a tag."""
+    for name, scale in (("mmar", rating.accuracy), ("rubrics", rating.ours), ("official", rating.official)):
+        if scale is None:
+            continue
+        groups = [(Label(""), scale.whole)]
+        for tag, values in scale.by.items():
+            groups += [(Label(tag, value), rate) for value, rate in values.items()]
+        for label, rate in groups:
+            yield (rating.run, name), label, rate.n, Share(rate.accuracy), Interval(*rate.ci95)

@@ -10,15 +10,14 @@ import typer
 from cascade.cli import options as o
 from cascade.cli import output
 from cascade.errors import UnknownName, UserError
-from cascade.io.figures import interval, percent
-from cascade.io.tables import format_table
+from cascade.io.tables import Column, Dollars, Interval, Share, format_columns
 from cascade.io.terminal import note, prose
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from cascade.analysis.leaderboard import BoardRow
-    from cascade.scoring.statistics import Rate
+    from cascade.io.tables import Row
 
 _SORTED = "mmar|strict|cost|coverage|failed|unread|n|samples|model|captions|prompt|run"
 
@@ -55,78 +54,76 @@ def _show(groups: Sequence[Sequence[BoardRow]], by: Sequence[str], form: str) ->
     """Print the groups to stdout as one table, with a column that says which items, where they differ."""
     from cascade.analysis import leaderboard as board
 
-    names = board.named(groups)
+    named = [(name, row) for name, group in zip(board.named(groups), groups, strict=True) for row in group]
     if form == "json":
         from cascade.io.jsonl import to_json
 
-        output.echo_json(
-            [{**to_json(row), "items": name} for name, group in zip(names, groups, strict=True) for row in group]
-        )
+        output.echo_json([{**to_json(row), "items": name} for name, row in named])
         return
-    values = _values(groups, by)
-    table = (_machines if form == "csv" else _people)(groups, names, values)
-    words = [at for at, name in enumerate(table[0]) if name in ("model", "captions", "prompt", "items", "run")]
-    typer.echo(format_table(table[0], table[1:], form, words), nl=False)
+    values = _values([row for _, row in named], by)
+    columns = _columns(values, apart=len(groups) > 1)
+    typer.echo(format_columns(columns, [_row(row, name, values, form) for name, row in named], form), nl=False)
     if form == "table":
         typer.echo(prose("\nmmar: the official matcher; strict: equality with the gold choice. 95 % Wilson intervals."))
     if len(groups) > 1:
         note(f"the runs are of {len(groups)} different sets of items: rows of one set can be compared, others not")
 
 
-def _values(groups: Sequence[Sequence[BoardRow]], by: Sequence[str]) -> list[tuple[str, str]]:
-    """(tag, value) of each further column, the most frequent value first."""
-    found = [
-        (tag, value, rate.n)
-        for tag in by
-        for group in groups
-        for row in group
-        for value, rate in row.by.get(tag, {}).items()
-    ]
+def _values(rows: Sequence[BoardRow], by: Sequence[str]) -> list[tuple[str, str]]:
+    """Return (tag, value) of each further column, the most frequent value first."""
     most: dict[tuple[str, str], int] = {}
-    for tag, value, n in found:
-        most[tag, value] = max(n, most.get((tag, value), 0))
-    return sorted(most, key=lambda one: (by.index(one[0]), -most[one], one[1]))
+    for tag in by:
+        for row in rows:
+            for value, rate in row.by.get(tag, {}).items():
+                most[tag, value] = max(rate.n, most.get((tag, value), 0))
+    return sorted(most, key=lambda pair: (by.index(pair[0]), -most[pair], pair[1]))
 
 
-def _people(
-    groups: Sequence[Sequence[BoardRow]], names: Sequence[str], values: Sequence[tuple[str, str]]
-) -> list[list[str]]:
-    apart = len(groups) > 1
-    head = ["model", "captions", "prompt", *(["items"] if apart else []), "n", "mmar", "95 %", "strict", "95 %"]
-    rows = [[*head, *(value for _, value in values), "coverage", "failed", "unread", "samples", "cost", "run"]]
-    for name, group in zip(names, groups, strict=True):
-        rows += [_person(row, [name] if apart else [], values) for row in group]
-    return rows
+def _columns(values: Sequence[tuple[str, str]], *, apart: bool) -> list[Column]:
+    return [
+        Column(None, ("run", "model")),
+        Column("model", words=True),
+        Column("captions", ("captions",), words=True),
+        Column("prompt", ("prompt",), words=True),
+        Column("items" if apart else None, ("items",), words=True),
+        Column(None, ("items_digest",)),
+        Column("n", ("n",)),
+        Column("mmar", ("mmar",)),
+        Column("95 %", ("mmar_low", "mmar_high")),
+        Column("strict", ("strict",)),
+        Column("95 %", ("strict_low", "strict_high")),
+        *(Column(value, (f"{tag}: {value}",)) for tag, value in values),
+        Column("coverage", ("coverage",)),
+        Column("failed", ("failed",)),
+        Column("unread", ("unread",)),
+        Column("samples", ("samples",)),
+        Column("cost", ("cost",)),
+        Column(None, ("captions_cost",)),
+        Column("run", words=True),
+    ]
 
 
-def _person(row: BoardRow, items: list[str], values: Sequence[tuple[str, str]]) -> list[str]:
-    rates = [cell for rate in (row.mmar, row.strict) for cell in (percent(rate.accuracy), interval(rate))]
-    parts = [percent(rate.accuracy) if rate else "-" for rate in _rates(row, values)]
-    counts = [percent(row.coverage), str(row.failed), str(row.unread), str(row.samples)]
-    what = [row.model.split("@")[0], row.captions, row.prompt, *items, str(row.n)]
-    return [*what, *rates, *parts, *counts, "unknown" if row.cost is None else f"${row.cost:.4f}", Path(row.run).name]
-
-
-def _rates(row: BoardRow, values: Sequence[tuple[str, str]]) -> list[Rate | None]:
-    return [row.by.get(tag, {}).get(value) for tag, value in values]
-
-
-def _machines(
-    groups: Sequence[Sequence[BoardRow]], names: Sequence[str], values: Sequence[tuple[str, str]]
-) -> list[list[str]]:
-    """Unrounded shares; what is unknown is empty."""
-    scores = [f"{name}{end}" for name in ("mmar", "strict") for end in ("", "_low", "_high")]
-    parts = [f"{tag}: {value}" for tag, value in values]
-    counts = ["coverage", "failed", "unread", "samples", "cost", "captions_cost"]
-    rows = [["run", "model", "captions", "prompt", "items", "items_digest", "n", *scores, *parts, *counts]]
-    for name, group in zip(names, groups, strict=True):
-        rows += [_machine(row, name, values) for row in group]
-    return rows
-
-
-def _machine(row: BoardRow, items: str, values: Sequence[tuple[str, str]]) -> list[str]:
-    what = [row.run, row.model, row.captions, row.prompt, items, row.items_digest, str(row.n)]
-    shares = [repr(share) for rate in (row.mmar, row.strict) for share in (rate.accuracy, *rate.ci95)]
-    parts = ["" if rate is None else repr(rate.accuracy) for rate in _rates(row, values)]
-    costs = ["" if cost is None else repr(cost) for cost in (row.cost, row.captions_cost)]
-    return [*what, *shares, *parts, repr(row.coverage), str(row.failed), str(row.unread), str(row.samples), *costs]
+def _row(row: BoardRow, items: str, values: Sequence[tuple[str, str]], form: str) -> Row:
+    rates = [row.by.get(tag, {}).get(value) for tag, value in values]
+    missing = "" if form == "csv" else "-"
+    return (
+        (row.run, row.model),
+        row.model.split("@")[0],
+        row.captions,
+        row.prompt,
+        items,
+        row.items_digest,
+        row.n,
+        Share(row.mmar.accuracy),
+        Interval(*row.mmar.ci95),
+        Share(row.strict.accuracy),
+        Interval(*row.strict.ci95),
+        *(Share(rate.accuracy) if rate else missing for rate in rates),
+        Share(row.coverage),
+        row.failed,
+        row.unread,
+        row.samples,
+        Dollars(row.cost),
+        Dollars(row.captions_cost),
+        Path(row.run).name,
+    )

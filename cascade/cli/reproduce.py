@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,13 +12,14 @@ from cascade.cli import options as o
 from cascade.cli import output
 from cascade.cli.options import takes_request
 from cascade.errors import BudgetSpent, MissingExtra, ProviderStop, UnknownName, UserError
-from cascade.io.figures import interval, percent
-from cascade.io.tables import format_table, format_words
+from cascade.io.figures import percent
+from cascade.io.tables import Interval, Share, format_table, format_words
 from cascade.io.terminal import note, prose
 from cascade.pipeline.request import Request
 
 if TYPE_CHECKING:
-    from cascade.analysis.published import PublishedComparison, PublishedRow, Reproduced
+    from cascade.analysis.published import PublishedRow, Reproduced
+    from cascade.io.tables import Row
     from cascade.pipeline.jobs import Job
 
 # What a row says itself.
@@ -179,30 +180,25 @@ def _warn_of_other_items(done: Sequence[Reproduced]) -> None:
 def show(done: Sequence[Reproduced], form: str) -> None:
     """Print rows beside what was published."""
     if form == "json":
-        for one in done:
-            output.echo_json(one)
+        for row in done:
+            output.echo_json(row)
         return
     header = ["row", "n", "published", "ours", "95 %", "", "failed", "unread"]
-    rows = [cells for one in done for cells in _cells(one, indent=form == "table")]
+    rows = [cells for row in done for cells in _cells(row, indent=form == "table")]
     typer.echo(format_table(header, rows, form), nl=False)
     if form == "table":
         typer.echo(prose(_LEGEND))
 
 
-def _cells(one: Reproduced, *, indent: bool) -> list[list[str]]:
-    name = one.row if one.groups[""].published is not None else f"{one.row} captions + {one.llm}"
-    counts = {"": [str(one.failed), str(one.unread)]}
-    return [
-        [
-            (f"  {group}" if indent else f"{name}: {group}") if group else name,
-            *_figures(found),
-            *counts.get(group, ["", ""]),
-        ]
-        for group, found in one.groups.items()
-    ]
-
-
-def _figures(found: PublishedComparison) -> list[str]:
-    published = "-" if found.published is None else percent(found.published)
-    verdict = "" if found.differs is None else "differs" if found.differs else "agrees"
-    return [str(found.n), published, percent(found.accuracy), interval(found), verdict]
+def _cells(row: Reproduced, *, indent: bool) -> Iterator[Row]:
+    """Yield a row for all items, and one for each modality."""
+    name = row.row if row.groups[""].published is not None else f"{row.row} captions + {row.llm}"
+    for group, ours in row.groups.items():
+        label = name
+        counts: tuple[int | None, int | None] = row.failed, row.unread
+        if group:
+            label = f"  {group}" if indent else f"{name}: {group}"
+            counts = None, None
+        published = "-" if ours.published is None else percent(ours.published)
+        verdict = {None: "", True: "differs", False: "agrees"}[ours.differs]
+        yield label, ours.n, published, Share(ours.accuracy), Interval(*ours.ci95), verdict, *counts

@@ -15,7 +15,7 @@ def run(request: Request) -> None:
 
     The same command again resumes; a larger --limit extends.
     """
-    from cascade.cli._scores import show
+    from cascade.cli.score import show
     from cascade.pipeline import planning
     from cascade.pipeline.jobs import carry_out, prepare, report_failures
     from cascade.scoring.summary import score_run

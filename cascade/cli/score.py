@@ -1,17 +1,27 @@
-"""The commands that read: `score`, `compare`, `export`, `verify`."""
+"""`cascade score`: the accuracy of runs and of prediction files."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from cascade.cli import options as o
 from cascade.cli import output
 from cascade.errors import UserError
-from cascade.io.terminal import note
+from cascade.io.figures import percent
+from cascade.io.tables import Column, Interval, Label, Share, format_columns, format_words
+from cascade.io.terminal import note, prose
 from cascade.pipeline import specs
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from cascade.io.tables import Cell, Row
+    from cascade.scoring.outcomes import UnreadItem
+    from cascade.scoring.statistics import Rate
+    from cascade.scoring.summary import ScorerResult, Summary
 
 
 def score(
@@ -29,7 +39,6 @@ def score(
 
     By the official matcher and by equality, with 95 % intervals and chance.
     """
-    from cascade.cli._scores import show
     from cascade.scoring import outcomes
     from cascade.scoring.summary import summarize
 
@@ -40,10 +49,95 @@ def score(
     for place, source in enumerate(sources):
         if place and form not in ("json", "csv"):
             typer.echo()
-        judged = outcomes.score_source(source, joined, read_replies=extract)
-        summary = summarize(judged, by or ())
-        show(summary, form, first=not place, unread=outcomes.unread_items(judged) if explain else None)
+        scored = outcomes.score_source(source, joined, read_replies=extract)
+        summary = summarize(scored, by or ())
+        show(summary, form, first=not place, unread=outcomes.unread_items(scored) if explain else None)
         if not summary.llm and summary.official_denominator is None:
             from cascade.scoring.predictions import KEYS
 
             note(f"{source}: no row carries a prediction; the field must be one of {', '.join(KEYS)}")
+
+
+def show(summary: Summary, form: str, *, first: bool = True, unread: Sequence[UnreadItem] | None = None) -> None:
+    """Print a summary to stdout in one of the formats; several CSVs share the header of the first.
+
+    `unread`, where given, are listed after it.
+    """
+    if form == "json":
+        from cascade.io.jsonl import to_json
+
+        listed = {} if unread is None else {"unread": unread}
+        output.echo_json({**to_json(summary), **listed})
+        return
+    title = "" if form == "table" else Path(summary.run).name
+    columns = [Column(None, ("run",)), Column(title, ("tag", "value"), words=True), Column("n", ("n",))]
+    for name in summary.scores:
+        columns += [Column(name, (name,)), Column("95 %", (f"{name}_low", f"{name}_high"))]
+    text = format_columns(columns, [(summary.run, *row) for row in _rows(summary, form)], form)
+    if form == "table":
+        text = _title(summary) + text + prose(_legend(summary)) + "\n"
+    elif form == "csv" and not first:
+        text = text.partition("\n")[2]
+    typer.echo(text, nl=False)
+    if unread is not None:
+        listing = "Every reply was read.\n"
+        if unread:
+            listing = format_words(["item", "why", "said"], [[item.item, item.why, item.said] for item in unread])
+        typer.echo("\n" + listing, nl=False)
+
+
+def _rows(summary: Summary, form: str) -> Iterator[Row]:
+    """Yield a row for all items, for each mean over samples, for chance, and for each value of a tag."""
+    results = list(summary.scores.values())
+    first, nothing = results[0], [None] * (2 * len(results))
+    whole = f"all: vote of {summary.samples}" if summary.samples > 1 else "all"
+    yield Label("" if form == "csv" else whole), summary.n, *_rates(results)
+    for k in first.pass_at:
+        yield _row("mean of samples" if k == "1" else f"pass@{k}", [result.pass_at[k] for result in results])
+    if summary.shuffled:
+        for position in first.by_gold_position:
+            yield _row(f"gold at {position}", [result.by_gold_position[position] for result in results])
+    chance = [cell for name in summary.scores for cell in (Share(summary.chance[name]), None)]
+    yield Label("chance"), summary.n if form == "csv" else None, *chance
+    if form != "table":  # there the title has them
+        yield Label("failed"), summary.failed, *nothing
+        yield Label("unread"), summary.unparsed, *nothing
+    for tag, values in first.by.items():
+        for value in values:
+            yield _row(tag, [result.by[tag][value] for result in results], value)
+
+
+def _row(name: str, rates: list[Rate], value: str | None = None) -> Row:
+    return Label(name, value), rates[0].n, *_rates(rates)
+
+
+def _rates(rates: list[Rate] | list[ScorerResult]) -> list[Cell]:
+    return [cell for rate in rates for cell in (Share(rate.accuracy), Interval(*rate.ci95))]
+
+
+def _title(summary: Summary) -> str:
+    """Return what was run, and what became of its items."""
+    captions = " ".join(f"{slot}={name}" for slot, name in summary.captions.items()) or "none"
+    what = [summary.run, *([summary.dataset] if summary.dataset else [])]
+    if summary.llm:
+        what = [summary.dataset, summary.llm.split("@")[0], f"captions {captions}", f"prompt {summary.prompt}"]
+    counts = f"{summary.n} items: {summary.answered} answered, {summary.failed} failed, {summary.unparsed} unread"
+    if summary.truncated:
+        counts += f" ({summary.truncated} cut at the token limit)"
+    if summary.ties:
+        counts += f", {summary.ties} of them ties"
+    counts += f"; coverage {percent(summary.coverage)} %"
+    if summary.llm:
+        cost = "unknown" if summary.cost is None else f"${summary.cost:.4f}"
+        counts += f"; {summary.tokens['input']} tokens in, {summary.tokens['output']} out, cost {cost}"
+        if summary.captions_cost is not None:
+            counts += f" (captions ${summary.captions_cost:.4f})"
+    return f"{' · '.join(what)}\n{counts}\n\n"
+
+
+def _legend(summary: Summary) -> str:
+    legend = "\nmmar: the official matcher; strict: equality with the gold choice. 95 % Wilson intervals."
+    official = summary.official_denominator
+    if official is not None and summary.failed:
+        legend += f"\nOver the rows that carry a prediction, as the official script counts: {percent(official)} %."
+    return legend

@@ -1,19 +1,20 @@
-"""Tables as text, Markdown, CSV and LaTeX (booktabs), and text made safe for a terminal. Standard library only.
+"""Tables of typed cells as text for a terminal, as Markdown, as LaTeX (booktabs) and as CSV.
 
-A text table that is wider than its terminal is made to fit: first its words are wrapped, and the headings of its
-numbers; then its columns stand in parts, one below the other, each under the first column. A number is never cut.
+For people a cell is its text; in CSV it is its unrounded values, in one column or several. A text table that is wider
+than its terminal is folded by rich: words are wrapped, numbers never; where that is not enough, the columns stand in
+parts, one below the other, each under the first column.
 """
 
 from __future__ import annotations
 
 import csv
 import io
-import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
 
+from cascade.io.figures import p_value, percent, signed
 from cascade.io.terminal import plain, terminal, width
 
-Row = Sequence[str]
 FORMATS = ("text", "md", "csv", "latex")
 _LATEX = str.maketrans(
     {
@@ -23,193 +24,233 @@ _LATEX = str.maketrans(
         **{char: "\\" + char for char in "&%$#_{}"},
     }
 )
-
-
 _FLOOR = 12  # to which a column of words may be squeezed before columns are moved below
-# Where a word that is too long may be cut: in paths, `slot=engine`, `mix-sound-speech`, but not in a number.
-_BREAKS = re.compile(r"(?<=[-/:=+,_])(?=[^\W\d])")
-_OF_THE_ONE_BEFORE = ("", "95 %")  # headings of columns that say nothing alone
 
 
-def render_table(
-    header: Row, rows: Sequence[Row], form: str = "text", left: Collection[int] = (0,), room: int | None = None
-) -> str:
-    """The table in one of FORMATS, ending in a newline. The columns in `left` are set flush left, the others right.
+class Share(NamedTuple):
+    """A share in [0, 1], for people in per cent."""
 
-    A text table takes at most `room` columns of a terminal, where that is given and no number need be cut for it.
-    """
-    if form == "text":
-        return _text(header, rows, left, room)
-    return {"md": _markdown, "csv": _csv, "latex": _latex}[form](header, rows, left)
+    share: float
+
+    def __str__(self) -> str:
+        return percent(self.share)
 
 
-def format_table(header: Row, rows: Sequence[Row], form: str = "table", left: Collection[int] = (0,)) -> str:
-    """The table as a command prints it: `table` is text that fits the terminal, the others are as in `render`."""
+class Interval(NamedTuple):
+    """The 95 % interval of a share."""
+
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{100 * self.low:.1f}-{100 * self.high:.1f}"
+
+
+class Points(NamedTuple):
+    """A difference of shares, for people in points with its sign."""
+
+    difference: float
+
+    def __str__(self) -> str:
+        return signed(self.difference)
+
+
+class PointsInterval(NamedTuple):
+    """The 95 % interval of a difference of shares."""
+
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{signed(self.low, 1)} to {signed(self.high, 1)}"
+
+
+class PValue(NamedTuple):
+    """A p value."""
+
+    p: float
+
+    def __str__(self) -> str:
+        return p_value(self.p)
+
+
+class Dollars(NamedTuple):
+    """An amount in US dollars, None where a price is unknown."""
+
+    amount: float | None
+
+    def __str__(self) -> str:
+        return "unknown" if self.amount is None else f"${self.amount:.4f}"
+
+
+class Label(NamedTuple):
+    """The name of a row: a value of a tag, or a name alone. A terminal shows the values below their tag."""
+
+    tag: str
+    value: str | None = None
+
+    def __str__(self) -> str:
+        return self.tag if self.value is None else f"{self.tag}: {self.value}"
+
+
+Cell = str | int | None | tuple[Any, ...]  # a tuple is one of the classes above, or values for CSV alone
+Row = Sequence[Cell]
+
+
+class Column(NamedTuple):
+    """A column: its heading for people and its headings in CSV, None and none where it is not shown there."""
+
+    name: str | None
+    csv: tuple[str, ...] = ()
+    words: bool = False
+
+
+def format_columns(columns: Sequence[Column], rows: Iterable[Row], form: str) -> str:
+    """Return the table as a command prints it: for people the columns that they see, for CSV the unrounded values."""
+    if form == "csv":
+        values = [[text for pair in zip(row, columns, strict=True) for text in _values(*pair)] for row in rows]
+        return _csv([name for column in columns for name in column.csv], values)
+    shown = [place for place, column in enumerate(columns) if column.name is not None]
+    cells = [[row[place] for place in shown] for row in rows]
+    left = [at for at, place in enumerate(shown) if columns[place].words]
+    if form == "table":
+        cells = list(_nested(cells))
+    return format_table([columns[place].name for place in shown], cells, form, left or (0,))
+
+
+def _values(cell: Cell, column: Column) -> list[str]:
+    if not column.csv or cell is None:
+        return [""] * len(column.csv)
+    parts = cell if isinstance(cell, tuple) else (cell,)
+    return ["" if part is None else str(part) for part in parts]
+
+
+def _nested(rows: Iterable[list[Cell]]) -> Iterator[list[Cell]]:
+    """Yield the rows, those of a tag's values indented below a row of the tag alone."""
+    tag = None
+    for row in rows:
+        label = row[0]
+        if isinstance(label, Label) and label.value is not None:
+            if label.tag != tag:
+                tag = label.tag
+                yield [tag, *[None] * (len(row) - 1)]
+            row = [f"  {label.value}", *row[1:]]
+        yield row
+
+
+def format_table(header: Row, rows: Iterable[Row], form: str = "table", left: Collection[int] = (0,)) -> str:
+    """Return the table as a command prints it, CSV as people read it: `table` is text that fits the terminal."""
     return render_table(header, rows, "text" if form == "table" else form, left, terminal())
 
 
-def format_words(header: Row, rows: Sequence[Row]) -> str:
-    """A text table that fits the terminal and whose cells are words: every column flush left."""
-    return format_table(header, [[" ".join(cell.split()) for cell in row] for row in rows], left=range(len(header)))
+def format_words(header: Row, rows: Iterable[Row]) -> str:
+    """Return a text table that fits the terminal and whose cells are words: every column flush left."""
+    cells = [[" ".join(str(cell).split()) for cell in row] for row in rows]
+    return format_table(header, cells, left=range(len(header)))
 
 
-def _text(header: Row, rows: Sequence[Row], left: Collection[int], room: int | None) -> str:
-    lines = [[plain(cell).replace("\n", " ").replace("\t", " ") for cell in row] for row in (header, *rows)]
-    return "\n".join(_aligned(*part) for part in _parts(lines, left, room))
+def render_table(
+    header: Row, rows: Iterable[Row], form: str = "text", left: Collection[int] = (0,), room: int | None = None
+) -> str:
+    """Return the table in one of FORMATS, ending in a newline; the columns in `left` flush left, the others right.
+
+    A text table takes at most `room` columns of a terminal, where that is given and no number need be cut for it.
+    """
+    lines = [["" if cell is None else str(cell) for cell in row] for row in (header, *rows)]
+    if form == "text":
+        return _text(lines, left, room)
+    return {"md": _markdown, "csv": _plain_csv, "latex": _latex}[form](lines, left)
 
 
-Part = tuple[list[list[str]], Collection[int], list[int]]  # lines, the columns flush left, each column's width
+def _text(lines: list[list[str]], left: Collection[int], room: int | None) -> str:
+    lines = [[plain(cell).replace("\n", " ").replace("\t", " ") for cell in line] for line in lines]
+    sizes = [max(map(width, column)) for column in zip(*lines, strict=True)]
+    if room is not None and sum(sizes) + 2 * (len(sizes) - 1) > room:
+        return "\n".join(_folded(part, words, room) for part, words in _parts(lines, left, room))
+    text = ""
+    for line in lines:
+        cells = []
+        for place, (cell, size) in enumerate(zip(line, sizes, strict=True)):
+            pad = " " * (size - width(cell))
+            cells.append(cell + pad if place in left else pad + cell)
+        text += "  ".join(cells).rstrip() + "\n"
+    return text
 
 
-def _parts(lines: list[list[str]], left: Collection[int], room: int | None) -> Iterator[Part]:
-    """The table whole, or in parts that each begin with its first column."""
-    columns = list(zip(*lines, strict=True))
-    widest = [max(map(width, column)) for column in columns]
-    if room is None or _total(widest) <= room:
-        yield lines, left, widest
-        return
-    least = [_least(column, at, at in left, room) for at, column in enumerate(columns)]
-    if _total(least) <= room or len(columns) < 3:
-        yield lines, left, _squeezed(widest, least, left, room)
-    elif 0 in left and not _told_apart(lines[1:]):
+def _least(column: Sequence[str], words: bool) -> int:
+    """Return how narrow a column may become: numbers stay whole under a wrapped heading."""
+    if words:
+        return min(_FLOOR, max(map(width, column)))
+    return max(map(width, [*column[0].split(), *column[1:]]), default=0)
+
+
+def _parts(
+    lines: list[list[str]], left: Collection[int], room: int
+) -> Iterator[tuple[list[list[str]], Collection[int]]]:
+    """Yield the table whole where it can be folded, else in parts that begin with its first column, and their words."""
+    least = [_least(column, at in left) for at, column in enumerate(zip(*lines, strict=True))]
+    parts = [[0]]
+    for at, name in enumerate(lines[0][1:], 1):
+        # An interval stands beside what it is of, where it is not the first of all.
+        group = [parts[-1].pop(), at] if name in ("", "95 %") and len(parts[-1]) > 1 else [at]
+        taken = [*parts[-1], *group]
+        if len(parts[-1]) > 1 and sum(least[place] for place in taken) + 2 * (len(taken) - 1) > room:
+            parts.append([0])
+        parts[-1] += group
+    names = [line[0] for line in lines[1:] if any(line[1:])]
+    if len(parts) > 1 and 0 in left and len(set(names)) < len(names) and lines[0][0] != "#":
         numbered = [["#", *lines[0]], *([str(at), *line] for at, line in enumerate(lines[1:], 1))]
         yield from _parts(numbered, [at + 1 for at in left], room)
-    else:
-        for part in _packed(lines[0], least, room):
-            of_words = [at for at, column in enumerate(part) if column in left]
-            sizes = _squeezed([widest[at] for at in part], [least[at] for at in part], of_words, room)
-            yield [[line[at] for at in part] for line in lines], of_words, sizes
+        return
+    for part in parts:
+        yield [[line[at] for at in part] for line in lines], [at for at, place in enumerate(part) if place in left]
 
 
-def _total(widths: Sequence[int]) -> int:
-    return sum(widths) + 2 * (len(widths) - 1)
+def _folded(lines: list[list[str]], left: Collection[int], room: int) -> str:
+    from rich.console import Console
+    from rich.padding import Padding
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="")
+    for at, column in enumerate(zip(*lines, strict=True)):
+        words = at in left
+        table.add_column(
+            Text(column[0]),
+            justify="left" if words else "right",
+            vertical="top",
+            overflow="fold",
+            min_width=_least(column, words),
+            max_width=None if words else _least(column, words),
+        )
+    for line in lines[1:]:
+        # The lines that a cell is wrapped into are indented as the cell is.
+        cells = [Padding(Text(cell.lstrip()), (0, 0, 0, len(cell) - len(cell.lstrip()))) for cell in line]
+        table.add_row(*cells)
+    out = io.StringIO()
+    Console(file=out, width=room, color_system=None, legacy_windows=False).print(table, crop=False)
+    return "".join(line.rstrip() + "\n" for line in out.getvalue().splitlines())
 
 
-def _least(column: Sequence[str], at: int, of_words: bool, room: int) -> int:
-    """How narrow a column may become: a number stays whole under a wrapped heading, and words as far as they can."""
-    heading = max((width(word) for word in column[0].split()), default=0)
-    if not of_words:
-        return max(heading, *map(width, column[1:]), 0)
-    longest = max(_longest(cell, hang=at == 0) for cell in column)
-    return min(max(map(width, column)), max(_FLOOR, heading, min(longest, room // 2 - 1)))
+def _markdown(lines: list[list[str]], left: Collection[int]) -> str:
+    marks = [":--" if at in left else "--:" for at in range(len(lines[0]))]
+    cells = [[plain(cell).replace("|", r"\|").replace("\n", " ") for cell in line] for line in lines]
+    return "".join("| " + " | ".join(line) + " |\n" for line in [cells[0], marks, *cells[1:]])
 
 
-def _longest(cell: str, *, hang: bool) -> int:
-    """The width of the longest piece that a cell is wrapped into, with its indentation."""
-    pieces = [piece for word in cell.split() for piece in _BREAKS.split(word)]
-    further = max(map(width, pieces[1:]), default=0) + 2 * hang
-    return len(_indent(cell)) + max(width(pieces[0]) if pieces else 0, further if pieces[1:] else 0)
+def _plain_csv(lines: list[list[str]], left: Collection[int]) -> str:
+    return _csv(lines[0], lines[1:])
 
 
-def _squeezed(widest: Sequence[int], least: Sequence[int], left: Collection[int], room: int) -> list[int]:
-    """Widths between the two that fill the room: what is widest of the words gives way first."""
-    sizes = [most if at in left else few for at, (most, few) in enumerate(zip(widest, least, strict=True))]
-    while _total(sizes) > room and (wrapped := [at for at in left if sizes[at] > least[at]]):
-        sizes[max(wrapped, key=lambda at: sizes[at])] -= 1
-    return sizes
-
-
-def _told_apart(rows: Sequence[Row]) -> bool:
-    """Whether the first column says which row is which; a row of nothing else is a heading for those below it."""
-    heading, names = "", []
-    for name, *cells in rows:
-        heading = heading if any(cells) else name
-        names.append((heading, name))
-    return len(set(names)) == len(names)
-
-
-def _packed(header: Row, least: Sequence[int], room: int) -> Iterator[list[int]]:
-    """The columns of each part: the first, and as many as fit, an interval with what it is of."""
-    part = [0]
-    for group in _groups(header):
-        if len(part) > 1 and _total([least[at] for at in (*part, *group)]) > room:
-            yield part
-            part = [0]
-        part += group
-    yield part
-
-
-def _groups(header: Row) -> list[list[int]]:
-    groups: list[list[int]] = []
-    for at, name in enumerate(header[1:], 1):
-        if groups and name in _OF_THE_ONE_BEFORE:
-            groups[-1].append(at)
-        else:
-            groups.append([at])
-    return groups
-
-
-def _aligned(lines: list[list[str]], left: Collection[int], sizes: Sequence[int]) -> str:
-    return "".join(
-        "  ".join(
-            _padded(cell, size, at in left) for at, (cell, size) in enumerate(zip(cells, sizes, strict=True))
-        ).rstrip()
-        + "\n"
-        for place, line in enumerate(lines)
-        for cells in _stacked(line, sizes, left, heading=place == 0)
-    )
-
-
-def _padded(cell: str, size: int, left: bool) -> str:
-    pad = " " * (size - width(cell))
-    return cell + pad if left else pad + cell
-
-
-def _stacked(line: Row, sizes: Sequence[int], left: Collection[int], *, heading: bool) -> Iterator[Row]:
-    """A row as lines: cells begin at the top, headings end at the bottom."""
-    wrapped = [
-        _wrapped(cell, size, hang=at == 0) if heading or at in left else [cell]
-        for at, (cell, size) in enumerate(zip(line, sizes, strict=True))
-    ]
-    deep = max(map(len, wrapped))
-    empty = [[""] * (deep - len(cell)) for cell in wrapped]
-    yield from zip(*(e + c if heading else c + e for c, e in zip(wrapped, empty, strict=True)), strict=True)
-
-
-def _wrapped(text: str, size: int, *, hang: bool) -> list[str]:
-    """The text in lines of at most `size` columns; `hang` indents those after the first, which belong to it."""
-    if width(text) <= size:
-        return [text]
-    indent = _indent(text)
-    lines, after = [indent], indent + "  " * hang
-
-    def full(piece: str) -> bool:
-        return bool(lines[-1].strip()) and width((lines[-1] + piece).rstrip()) > size
-
-    for word in re.findall(r"\S+\s*", text):
-        whole = width((after + word).rstrip()) <= size
-        for piece in [word] if whole else _BREAKS.split(word):
-            if full(piece):
-                lines.append(after)
-            for char in piece:
-                if full(char):
-                    lines.append(after)
-                lines[-1] += char
-    return [line.rstrip() for line in lines]
-
-
-def _indent(text: str) -> str:
-    return text[: len(text) - len(text.lstrip())]
-
-
-def _markdown(header: Row, rows: Sequence[Row], left: Collection[int]) -> str:
-    def line(cells: Row) -> str:
-        return "| " + " | ".join(plain(cell).replace("|", r"\|").replace("\n", " ") for cell in cells) + " |\n"
-
-    return line(header) + line([":--" if at in left else "--:" for at in range(len(header))]) + "".join(map(line, rows))
-
-
-def _csv(header: Row, rows: Sequence[Row], left: Collection[int]) -> str:
+def _csv(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     out = io.StringIO()
     csv.writer(out, lineterminator="\n").writerows([header, *rows])
     return out.getvalue()
 
 
-def _latex(header: Row, rows: Sequence[Row], left: Collection[int]) -> str:
-    def line(cells: Row) -> str:
-        return " & ".join(" ".join(plain(cell).split()).translate(_LATEX) for cell in cells) + r" \\" + "\n"
-
-    columns = "".join("l" if at in left else "r" for at in range(len(header)))
+def _latex(lines: list[list[str]], left: Collection[int]) -> str:
+    columns = "".join("l" if at in left else "r" for at in range(len(lines[0])))
+    cells = [[" ".join(plain(cell).split()).translate(_LATEX) for cell in line] for line in lines]
+    head, *body = [" & ".join(line) + r" \\" + "\n" for line in cells]
     top, middle, bottom = (f"\\{part}rule\n" for part in ("top", "mid", "bottom"))
-    body = "".join(map(line, rows))
-    return f"\\begin{{tabular}}{{{columns}}}\n{top}{line(header)}{middle}{body}{bottom}\\end{{tabular}}\n"
+    return f"\\begin{{tabular}}{{{columns}}}\n{top}{head}{middle}{''.join(body)}{bottom}\\end{{tabular}}\n"

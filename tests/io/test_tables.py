@@ -2,9 +2,25 @@
 
 from __future__ import annotations
 
+import csv
+
 import pytest
 
-from cascade.io.tables import FORMATS, format_words, render_table
+from cascade.io.tables import (
+    FORMATS,
+    Cell,
+    Column,
+    Dollars,
+    Interval,
+    Label,
+    Points,
+    PointsInterval,
+    PValue,
+    Share,
+    format_columns,
+    format_words,
+    render_table,
+)
 from cascade.io.terminal import plain, prose, terminal, width
 
 HEADER = ("what", "n", "accuracy")
@@ -121,7 +137,7 @@ def test_words_are_wrapped_before_columns_are_moved() -> None:
         "modality\n"
         "  mix-sound-music-speech         5  100.00  20.7-100.0    0.00  0.0-43.4\n"
         "  Environmental Perception and   3    0.00    0.0-56.1    0.00  0.0-56.1\n"
-        "    Reasoning\n"
+        "  Reasoning\n"
     )
 
 
@@ -130,21 +146,20 @@ def test_a_narrow_terminal_gets_the_columns_in_parts_each_interval_with_its_figu
         "                   n    mmar        95 %\n"
         "all               38   15.79    7.4-30.4\n"
         "modality\n"
-        "  mix-sound-       5  100.00  20.7-100.0\n"
-        "    music-speech\n"
+        "  mix-sound-musi   5  100.00  20.7-100.0\n"
+        "  c-speech\n"
         "  Environmental    3    0.00    0.0-56.1\n"
-        "    Perception\n"
-        "    and\n"
-        "    Reasoning\n"
+        "  Perception and\n"
+        "  Reasoning\n"
         "\n"
         "                        strict      95 %\n"
         "all                      15.79  7.4-30.4\n"
         "modality\n"
-        "  mix-sound-music-        0.00  0.0-43.4\n"
-        "    speech\n"
+        "  mix-sound-music-spee    0.00  0.0-43.4\n"
+        "  ch\n"
         "  Environmental           0.00  0.0-56.1\n"
-        "    Perception and\n"
-        "    Reasoning\n"
+        "  Perception and\n"
+        "  Reasoning\n"
     )
 
 
@@ -163,7 +178,7 @@ def test_no_number_is_ever_cut() -> None:
 def test_rows_that_their_first_column_does_not_tell_apart_are_numbered() -> None:
     rows = [["qwen", "speech=faster-whisper", "11.11", "one"], ["qwen", "sound=events", "22.22", "two"]]
     assert render_table(["model", "captions", "mmar", "run"], rows, "text", (0, 1, 3), room=26) == (
-        "#  model  captions\n1  qwen   speech=faster-\n          whisper\n2  qwen   sound=events\n"
+        "#  model  captions\n1  qwen   speech=faster-wh\n          isper\n2  qwen   sound=events\n"
         "\n"
         "#   mmar  run\n1  11.11  one\n2  22.22  two\n"
     )
@@ -185,6 +200,35 @@ def test_the_terminals_columns_are_those_it_has_or_says(
     assert terminal() == 40
     monkeypatch.delenv("COLUMNS")
     assert terminal() is None
+
+
+TYPED: list[tuple[Cell, str, list[str]]] = [
+    (Share(0.5), "50.00", ["0.5"]),
+    (Interval(0.4, 0.6), "40.0-60.0", ["0.4", "0.6"]),
+    (Points(-0.125), "-12.50", ["-0.125"]),
+    (Points(0.0), "0.00", ["0.0"]),
+    (PointsInterval(-0.25, 0.5), "-25.0 to +50.0", ["-0.25", "0.5"]),
+    (PValue(1e-9), "<0.0001", ["1e-09"]),
+    (Dollars(0.25), "$0.2500", ["0.25"]),
+    (Dollars(None), "unknown", [""]),
+    (7, "7", ["7"]),
+    (None, "", [""]),
+]
+
+
+@pytest.mark.parametrize(("cell", "text", "values"), TYPED)
+def test_a_cell_is_text_for_people_and_unrounded_values_in_csv(cell: Cell, text: str, values: list[str]) -> None:
+    columns = [Column("name", words=True), Column("cell", tuple("ab"[: len(values)]))]
+    assert format_columns(columns, [("x", cell)], "md").splitlines()[2] == f"| x | {text} |"
+    assert list(csv.reader([format_columns(columns, [("x", cell)], "csv").splitlines()[1]])) == [values]
+
+
+def test_the_values_of_a_tag_stand_below_it_in_a_terminal_alone() -> None:
+    columns = [Column(None, ("run",)), Column("", ("tag", "value"), words=True), Column("n", ("n",))]
+    rows = [("r", Label("all"), 3), ("r", Label("modality", "speech"), 2), ("r", Label("modality", ""), 1)]
+    assert format_columns(columns, rows, "table") == "          n\nall       3\nmodality\n  speech  2\n          1\n"
+    assert format_columns(columns, rows, "md").splitlines()[3] == "| modality: speech | 2 |"
+    assert format_columns(columns, rows, "csv") == "run,tag,value,n\nr,all,,3\nr,modality,speech,2\nr,modality,,1\n"
 
 
 def test_sentences_are_wrapped_line_by_line_and_no_address_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
