@@ -21,8 +21,10 @@ Anything else that escapes is a bug and keeps its traceback.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
-from cascade.types import Failure
+if TYPE_CHECKING:
+    from cascade.types import Failure
 
 
 class CascadeError(Exception):
@@ -83,7 +85,9 @@ class ItemError(CascadeError):
         self.kind = kind
 
     def failure(self) -> Failure:
-        """This error as the record that stands in captions and logs."""
+        """Return this error as the record that stands in captions and logs."""
+        from cascade.types import Failure  # --help needs no record, and msgspec takes time to load
+
         return Failure(kind=self.kind, message=str(self), cost=self.cost)
 
 

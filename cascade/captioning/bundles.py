@@ -11,7 +11,6 @@ it names a file.
 from __future__ import annotations
 
 import io
-import os
 import re
 import shutil
 import tempfile
@@ -28,7 +27,7 @@ import msgspec
 import cascade
 from cascade.captioning.cache import CacheEntry, CaptionCache
 from cascade.errors import CacheError, MissingExtra, UserError
-from cascade.io import jsonl
+from cascade.io import files, jsonl
 from cascade.io.digests import canonical
 from cascade.io.jsonl import from_json, loads, to_json
 from cascade.types import Caption, CaptionerSpec, Record
@@ -112,17 +111,9 @@ def _identity(spec: CaptionerSpec) -> str:
 
 
 def _replace(path: Path, first: bytes, body: IO[bytes]) -> None:
-    jsonl.check_replaceable(path)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with open(handle, "wb") as file, _compressed(path, file) as out:
-            out.write(first)
-            shutil.copyfileobj(body, out, 1 << 20)
-        os.chmod(name, 0o666 & ~jsonl.umask())
-        os.replace(name, path)
-    except BaseException:
-        os.unlink(name)
-        raise
+    with files.replacing(path) as file, _compressed(path, file) as out:
+        out.write(first)
+        shutil.copyfileobj(body, out, 1 << 20)
 
 
 @contextmanager

@@ -29,7 +29,7 @@ def report(
     One HTML file that opens anywhere, with each clip to listen to; or tables in Markdown. With the run of the
     benchmark's cues among them it tells perception from reasoning; an ablation shows what each source adds.
     """
-    from cascade.io.jsonl import write_text
+    from cascade.io.files import write_text
 
     output.check_format(form, ("html", "md"))
     if form == "md" and embed_audio:

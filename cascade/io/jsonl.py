@@ -11,7 +11,6 @@ import errno
 import json
 import os
 import re
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from functools import cache
@@ -22,6 +21,7 @@ import msgspec
 
 from cascade.errors import RunError
 from cascade.io.digests import digest
+from cascade.io.files import write_text
 
 T = TypeVar("T")
 _TAIL = 1 << 16
@@ -66,7 +66,7 @@ def _refuse(name: str) -> NoReturn:
 
 
 def dumps(value: Any) -> str:
-    """One line of JSON, without its newline, readable in any language; NaN is refused."""
+    """Return one line of JSON, without its newline, readable in any language. Raises ValueError for NaN."""
     text = json.dumps(value, ensure_ascii=False, allow_nan=False)
     try:
         text.encode()
@@ -132,22 +132,22 @@ def without_digest(value: Any) -> Any:
 
 
 def text(values: Iterable[Any]) -> str:
-    """The values as lines."""
+    """Return the values as lines."""
     return "".join(dumps(value) + "\n" for value in values)
 
 
 def write(path: Path, values: Iterable[Any]) -> None:
-    """Replace the file by these lines, whole or not at all."""
+    """Replace the file by these lines, whole or not at all; raises as `files.replacing` does."""
     write_text(path, text(values))
 
 
 def with_digest(record: Mapping[str, Any], before: str = "") -> dict[str, Any]:
-    """The record with a `digest` of it and of the digest of the line before: what is changed or taken out shows."""
+    """Return the record with a `digest` of it and of the digest of the line before: changes and removals show."""
     return {**record, "digest": digest([before, dict(record)])}
 
 
 def hash_chain(records: Iterable[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
-    """The records, each sealed to the one before."""
+    """Yield the records, each with a digest of it and of the line before."""
     before = ""
     for record in records:
         line = with_digest(record, before)
@@ -156,53 +156,14 @@ def hash_chain(records: Iterable[Mapping[str, Any]]) -> Iterator[dict[str, Any]]
 
 
 def broken_links(lines: Iterable[Any]) -> Iterator[int]:
-    """The numbers of lines that are not sealed to the line before as they stand."""
+    """Yield the numbers of the lines whose digest is not that of their record and of the line before."""
     before = ""
     for number, line in enumerate(lines, 1):
-        record = dict(line) if isinstance(line, dict) else {}
-        said = record.pop("digest", None)
-        if not _matches(record, before, said):
+        record = without_digest(line) if isinstance(line, dict) else {}
+        written = line.get("digest") if isinstance(line, dict) else None
+        if written != with_digest(record, before)["digest"]:
             yield number
-        before = said if isinstance(said, str) else ""
-
-
-def _matches(record: Mapping[str, Any], before: str, said: Any) -> bool:
-    try:
-        return bool(said == with_digest(record, before)["digest"])
-    except ValueError:  # NaN, which no line of ours has
-        return False
-
-
-def write_text(path: Path, text: str) -> None:
-    """Replace the file by this text, whole or not at all: written beside it, flushed to disk, then renamed.
-
-    Raises RunError, as `check_replaceable` does.
-    """
-    check_replaceable(path)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with open(handle, "w", encoding="utf-8", newline="\n") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(name, 0o666 & ~umask())
-        os.replace(name, path)
-    except BaseException:
-        os.unlink(name)
-        raise
-
-
-def check_replaceable(path: Path) -> None:
-    """Raise RunError for what a renamed file would destroy: a device, a pipe, a link, a folder."""
-    if path.is_symlink() or (path.exists() and not path.is_file()):
-        raise RunError(f"{path} is a link or no plain file, and is not replaced; name another file")
-
-
-def umask() -> int:
-    """The permissions that new files of this process lack."""
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+        before = written if isinstance(written, str) else ""
 
 
 class Appender:

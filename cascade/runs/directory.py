@@ -25,7 +25,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from cascade.errors import RunError
-from cascade.io import jsonl
+from cascade.io import files, jsonl
 from cascade.io.digests import digest, digest_bytes
 from cascade.io.jsonl import RecordLog, from_json, records, to_json, without_digest
 from cascade.runs.provenance import Session, now
@@ -120,8 +120,8 @@ def write_manifest(path: Path, wanted: Manifest, items: Iterable[Item]) -> Manif
     text = jsonl.text(map(to_json, items))
     wanted = replace(wanted, items=_lines_digest(text.encode()))
     written = json.dumps(jsonl.with_digest(to_json(wanted)), indent=2, ensure_ascii=False)
-    jsonl.write_text(path / "run.json", written + "\n")
-    jsonl.write_text(path / "items.jsonl", text)
+    files.write_text(path / "run.json", written + "\n")
+    files.write_text(path / "items.jsonl", text)
     return wanted
 
 

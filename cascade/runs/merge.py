@@ -20,7 +20,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from cascade.errors import RunError
-from cascade.io import jsonl
+from cascade.io import files, jsonl
 from cascade.runs import directory
 from cascade.runs.directory import Run
 from cascade.types import CaptionRecord, Completion, Item
@@ -51,7 +51,7 @@ def merge(paths: Sequence[Path], out: Path) -> Merged:
     folder = _beside(out)
     try:
         _write(folder, found, items, owners)
-        os.chmod(folder, 0o777 & ~jsonl.umask())
+        os.chmod(folder, 0o777 & ~files.umask())
         os.replace(folder, out)
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)

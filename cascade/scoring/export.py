@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from cascade.errors import RunError, UnknownName
-from cascade.io import jsonl
+from cascade.io import files, jsonl
 from cascade.io.jsonl import to_json
 from cascade.runs import directory
 from cascade.runs.directory import Run
@@ -44,7 +44,7 @@ def export(path: Path, shape: str | None = None, out: Path | None = None) -> Pat
     target = out or path / ("predictions.json" if shape == "mmau" else "predictions.jsonl")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        jsonl.write_text(target, content)
+        files.write_text(target, content)
     except OSError as error:
         raise RunError(
             f"{target}: cannot be written there ({error.strerror}); name another file: --out FILE"

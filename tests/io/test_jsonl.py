@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from cascade.errors import RunError
-from cascade.io import jsonl
+from cascade.io import files, jsonl
 
 ROOT = Path(__file__).parents[2]
 VALUES: list[Any] = [{"text": "naïve ♯ 猫"}, ["a\nb", 1.5, None], "", {"half": "\ud83d"}, 0]
@@ -96,7 +96,7 @@ def test_a_write_that_fails_leaves_the_old_file_alone(log: Path, monkeypatch: py
     with pytest.raises(RuntimeError, match="stop"):
         jsonl.write(log, failing())
     with pytest.raises(UnicodeEncodeError):
-        jsonl.write_text(log, "\ud800")
+        files.write_text(log, "\ud800")
 
     def full(handle: int) -> None:
         raise OSError(28, "No space left on device")
@@ -111,7 +111,7 @@ def test_a_write_that_fails_leaves_the_old_file_alone(log: Path, monkeypatch: py
 FULL_DISK = """
 import resource, signal, sys
 from pathlib import Path
-from cascade.io import jsonl
+from cascade.io import files, jsonl
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 log = jsonl.Appender(Path(sys.argv[1]))
 resource.setrlimit(resource.RLIMIT_FSIZE, (100, resource.RLIM_INFINITY))
@@ -147,5 +147,5 @@ def test_what_is_no_plain_file_is_not_replaced(tmp_path: Path) -> None:
     os.mkfifo(pipe)
     for target in (link, pipe, tmp_path):
         with pytest.raises(RunError, match="is a link or no plain file, and is not replaced; name another file"):
-            jsonl.write_text(target, "lost")
+            files.write_text(target, "lost")
     assert kept.read_text() == "kept" and link.is_symlink() and sorted(tmp_path.iterdir()) == [kept, link, pipe]

@@ -1,0 +1,56 @@
+"""Files that are written whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+from cascade.errors import RunError
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[IO[bytes]]:
+    """Yield a file that takes the place of `path` at the end: written beside it, flushed to disk, then renamed.
+
+    What raises leaves the old file as it is. Raises RunError as `check_replaceable` does.
+    """
+    check_replaceable(path)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with open(handle, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(name, 0o666 & ~umask())
+        os.replace(name, path)
+    except BaseException:
+        os.unlink(name)
+        raise
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replace the file by this text in UTF-8, whole or not at all; raises as `replacing` does."""
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Replace the file by these bytes, whole or not at all; raises as `replacing` does."""
+    with replacing(path) as file:
+        file.write(content)
+
+
+def check_replaceable(path: Path) -> None:
+    """Raise RunError for what a renamed file would destroy: a device, a pipe, a link, a folder."""
+    if path.is_symlink() or (path.exists() and not path.is_file()):
+        raise RunError(f"{path} is a link or no plain file, and is not replaced; name another file")
+
+
+def umask() -> int:
+    """Return the permissions that new files of this process lack."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
