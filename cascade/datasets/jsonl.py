@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from os.path import normpath
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from cascade.errors import DatasetError
@@ -75,14 +75,22 @@ def parse_item(row: Mapping[str, Any], *, absolute: bool = True, gold_listed: bo
     for field in _NEEDED:
         if row.get(field) is None:
             raise ValueError(f"{field!r} is {'null' if field in row else 'missing'}")
+    tags, reference = {}, {}
+    for key, value in row.items():
+        if key in _NEEDED:
+            continue
+        if key not in _REFERENCE and isinstance(value, (str, int, float)):
+            tags[key] = _word(value)
+        elif value is not None:
+            reference[key] = value
     item = Item(
         id=_text(row, "id"),
         audio=_audio_path(_text(row, "audio_path"), absolute=absolute),
         question=_text(row, "question"),
         choices=_choices(row["choices"]),
         answer=_text(row, "answer", blank=True),
-        tags={key: _word(value) for key, value in row.items() if _is_tag(key, value)},
-        reference={key: value for key, value in row.items() if _is_reference(key, value)},
+        tags=tags,
+        reference=reference,
     )
     if gold_listed and item.answer not in item.choices:
         raise ValueError(f"the answer {item.answer!r} is none of the choices {list(item.choices)}")
@@ -113,21 +121,13 @@ def _choices(value: Any) -> tuple[str, ...]:
 
 
 def _audio_path(value: str, *, absolute: bool) -> str:
-    path = PurePosixPath(value)
-    if "\0" in value or (path.is_absolute() and not absolute):
+    rooted = value.startswith("/")
+    if "\0" in value or (rooted and not absolute):
         raise ValueError(f"'audio_path' {value!r} must be relative to the data folder")
     # By its words, not by links on the disk: where a folder of clips is linked in, that is the user's own doing.
-    if not path.is_absolute() and normpath(value).split("/")[0] == "..":
+    if not rooted and normpath(value).split("/")[0] == "..":
         raise ValueError(f"'audio_path' {value!r} leaves the data folder")
     return normpath(value)
-
-
-def _is_tag(key: str, value: Any) -> bool:
-    return key not in _NEEDED and key not in _REFERENCE and isinstance(value, str | int | float)
-
-
-def _is_reference(key: str, value: Any) -> bool:
-    return key not in _NEEDED and value is not None and not _is_tag(key, value)
 
 
 def _word(value: str | float) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 from cascade.datasets.jsonl import parse_item
 from cascade.errors import DatasetError
 from cascade.io.digests import digest, digest_file
+from cascade.io.jsonl import loads
 from cascade.types import Dataset, Item
 
 Row = Mapping[str, Any]
@@ -30,9 +30,9 @@ def rows(path: Path, hint: str = "a JSON array or lines of JSON are needed") -> 
 
 def _parsed(content: bytes, place: str, hint: str) -> Any:
     try:
-        return json.loads(content.decode())
-    except (ValueError, RecursionError) as error:
-        raise DatasetError(f"{place}: not JSON ({error}); {hint}") from error
+        return loads(content)
+    except ValueError as error:
+        raise DatasetError(f"{place}: {error}; {hint}") from error
 
 
 def by_id(found: list[tuple[str, Any]], path: Path) -> dict[str, Row]:
