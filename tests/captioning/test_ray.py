@@ -131,9 +131,9 @@ def test_a_clip_that_takes_its_worker_down_is_a_failure_and_costs_no_other(nodes
     found = [json.loads(line) for line in out.splitlines()]
     assert [row["id"] for row in found if "error" in row] == ["q1"] and job.returncode == 3
     said = err.splitlines()
-    assert said.pop() == "q1: sound: 1.wav: 3 workers were lost while they heard it"
+    assert said.pop() == "q1: sound: 1.wav: 3 workers were lost while they captioned it"
     assert said and all(line.startswith("sound=trying: a worker was lost (Worker ") for line in said), err
-    assert found[1]["error"]["message"] == "1.wav: 3 workers were lost while they heard it"
+    assert found[1]["error"]["message"] == "1.wav: 3 workers were lost while they captioned it"
     assert found[3]["text"] == "die once"
 
 
@@ -184,7 +184,7 @@ def test_what_the_user_must_mend_is_one_line(nodes: Nodes, here: Path) -> None:
 BYTES = """
 import sys
 from pathlib import Path
-from cascade.captioning.backends.registry import ray
+from cascade.captioning.backends import ray
 from cascade.captioners.registry import specify
 from cascade.types import Host
 spec, files = specify("sound", "trying", {"notes": sys.argv[1]})
