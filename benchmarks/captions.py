@@ -200,7 +200,7 @@ def _heard(slot: str, name: str, given: dict[str, Any], clips: list[str], device
     lanes, paths = registry.lanes(spec, host), [*map(Path, clips)]
     started = time.perf_counter()
     told: dict[Path, Any] = dict(
-        local._side_by_side(engine, paths, lanes) if lanes else zip(paths, engine(paths), strict=True)
+        local.caption_in_threads(engine, paths, lanes) if lanes else zip(paths, engine(paths), strict=True)
     )
     seconds = time.perf_counter() - started
     texts = {path.stem: told[path].text for path in paths}
