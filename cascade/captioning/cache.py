@@ -185,8 +185,8 @@ class CaptionCache:
             ) from error
 
     @contextmanager
-    def together(self) -> Iterator[None]:
-        """Everything written within is one transaction: on the disk whole or not at all, and sooner."""
+    def transaction(self) -> Iterator[None]:
+        """Write everything within as one transaction: whole or not at all, and faster."""
         with self._store.transact():
             yield
 
