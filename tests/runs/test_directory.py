@@ -68,7 +68,7 @@ def test_resuming_changes_no_byte(path: Path) -> None:
     assert files(path) == before
 
 
-def test_a_sitting_with_something_else_is_noted(path: Path) -> None:
+def test_another_session_is_noted(path: Path) -> None:
     make(path, said=[answer("q0", "a")])
     other = replace(SESSION, at="2027", python="3.12")
     make(path, replace(MANIFEST, sessions=(other,)))
@@ -134,6 +134,21 @@ def test_another_run_is_refused_by_what_differs(path: Path, other: RunSpec, name
     assert "\n" not in str(caught.value)
     assert files(path) == before
     assert directory.identity(other) != directory.identity(SPEC)
+
+
+def test_runs_are_found_in_a_folder_but_not_in_hidden_ones_or_in_runs(tmp_path: Path) -> None:
+    for place in ("b", "a", "a/inner", "deep/c", ".hidden"):
+        (tmp_path / place).mkdir(parents=True)
+        if place != "deep/c":
+            (tmp_path / place / "run.json").touch()
+    (tmp_path / "file").touch()
+    runs = [tmp_path / "a", tmp_path / "b"]
+    assert directory.find_runs(tmp_path) == directory.find_runs(tmp_path, 4) == runs
+    (tmp_path / "deep" / "c" / "run.json").touch()
+    assert directory.find_runs(tmp_path) == runs
+    assert directory.find_runs(tmp_path, 2) == [*runs, tmp_path / "deep" / "c"]
+    assert directory.find_runs(tmp_path / "a") == [tmp_path / "a"]
+    assert directory.find_runs(tmp_path / "file") == directory.find_runs(tmp_path / "absent") == []
 
 
 def test_the_limit_is_no_part_of_the_identity() -> None:
