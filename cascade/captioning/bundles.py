@@ -18,7 +18,7 @@ import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from itertools import islice
@@ -150,8 +150,7 @@ def _zstandard(path: Path) -> Any:
 
 def read_manifest(path: Path) -> Manifest:
     """Return the manifest of a bundle. Raises CacheError for a file that is none."""
-    with _open_lines(path) as lines:
-        return _manifest(path, next(lines, b""))
+    return _manifest(path, next(_lines(path), b""))
 
 
 def entries(path: Path) -> Iterator[CacheEntry]:
@@ -159,18 +158,18 @@ def entries(path: Path) -> Iterator[CacheEntry]:
 
     Raises CacheError, with file and line, for any mismatch; the checksum is compared only after the last line.
     """
-    with _open_lines(path) as lines:
-        manifest = _manifest(path, next(lines, b""))
-        specs = set(map(_identity, manifest.captioners))
-        count, checksum, previous = 0, blake2b(digest_size=16), ""
-        for count, line in enumerate(lines, 1):
-            checksum.update(line)
-            entry = _entry(path, count + 1, line, specs)
-            key = entry.key()
-            if key <= previous:  # a key that stands twice could have two different texts
-                raise CacheError(f"{path}:{count + 1}: {key} stands twice or out of order; fetch it again")
-            previous = key
-            yield entry
+    lines = _lines(path)
+    manifest = _manifest(path, next(lines, b""))
+    specs = set(map(_identity, manifest.captioners))
+    count, checksum, previous = 0, blake2b(digest_size=16), ""
+    for count, line in enumerate(lines, 1):
+        checksum.update(line)
+        entry = _entry(path, count + 1, line, specs)
+        key = entry.key()
+        if key <= previous:  # a key that stands twice could have two different texts
+            raise CacheError(f"{path}:{count + 1}: {key} stands twice or out of order; fetch it again")
+        previous = key
+        yield entry
     if (count, f"b2:{checksum.hexdigest()}") != (manifest.captions, manifest.checksum):
         raise CacheError(
             f"{path}: holds {count} captions, and the manifest names {manifest.captions} and another checksum; "
@@ -183,35 +182,29 @@ def find_captions(path: Path, keys: Collection[str]) -> dict[str, Caption]:
     return {entry.key(): entry.caption for entry in entries(path) if entry.key() in keys}
 
 
-@contextmanager
-def _open_lines(path: Path) -> Iterator[Iterator[bytes]]:
-    """Open the lines of a file, decompressed. Raises CacheError where it cannot be read or a line is too long."""
-    compressed = path.suffix == ".zst"
+def _lines(path: Path) -> Iterator[bytes]:
+    """Yield the lines of a file, decompressed. Raises CacheError where it cannot be read or a line is too long."""
     faults: tuple[type[Exception], ...] = (OSError,)
-    if compressed:
-        faults = (OSError, _zstandard(path).ZstdError)
+    decompressor = None
+    if path.suffix == ".zst":
+        zstandard = _zstandard(path)
+        faults = (OSError, zstandard.ZstdError)
+        decompressor = zstandard.ZstdDecompressor(max_window_size=_ZSTD_WINDOW)
     try:
         with open(path, "rb") as file:
-            if not compressed:
-                yield _bounded_lines(path, file)
-                return
-            decompressor = _zstandard(path).ZstdDecompressor(max_window_size=_ZSTD_WINDOW)
-            stream = decompressor.stream_reader(file, read_across_frames=True)
-            yield _bounded_lines(path, io.BufferedReader(stream, 1 << 20))
+            if decompressor:
+                file = io.BufferedReader(decompressor.stream_reader(file, read_across_frames=True), 1 << 20)
+            number = 0
+            while line := file.readline(LONGEST + 1):
+                number += 1
+                if not line.endswith(b"\n"):
+                    raise CacheError(
+                        f"{path}:{number}: the line is longer than {LONGEST} bytes, or cut short: fetch it again"
+                    )
+                yield line
     except faults as error:
-        reason = str(error)
-        if isinstance(error, OSError) and error.strerror:
-            reason = error.strerror
+        reason = getattr(error, "strerror", None) or error
         raise CacheError(f"{path}: cannot be read as a bundle ({reason})") from error
-
-
-def _bounded_lines(path: Path, file: io.BufferedReader) -> Iterator[bytes]:
-    number = 0
-    while line := file.readline(LONGEST + 1):
-        number += 1
-        if not line.endswith(b"\n"):
-            raise CacheError(f"{path}:{number}: the line is longer than {LONGEST} bytes, or cut short: fetch it again")
-        yield line
 
 
 def _manifest(path: Path, line: bytes) -> Manifest:

@@ -15,7 +15,8 @@ from cascade.io.digests import caption_key, digest, digest_file
 from cascade.io.progress import Track, silent
 from cascade.types import Backend, Caption, CaptionerSpec, CaptionRecord, Execution, Failure, Item
 
-_Results = dict[str, Caption | Failure]  # by the digest of the clip's bytes
+_BACKENDS = {"local": local, "ray": ray}
+_Results = dict[str, dict[str, Caption | Failure]]  # by slot, then by the digest of the clip's bytes
 
 
 def caption(
@@ -27,43 +28,14 @@ def caption(
     is in the cache as soon as it is made; failures and lookups are never cached. Raises UserError where no clip can be
     read.
     """
-    engines = [spec for spec in specs if registry.hears(spec.name)]
-    records = _look_up_all(specs, items, root, execution)
-    if engines:
-        digests, clips = _hash_clips(items, root)
-        if not clips:
-            raise UserError(
-                f"none of the {len(digests)} clips can be read under {root} (the first: {items[0].audio}); "
-                "give --data the folder that audio_path is relative to, or ask without sound: --captions none"
-            )
-        results = _from_bundles(engines, clips, execution)
-        unbundled = [spec for spec in engines if spec.slot not in results]
-        if unbundled:
-            results |= _from_cache_or_backend(unbundled, clips, execution, track)
-        for spec in engines:
-            records[spec.slot] = [_record(item, spec, digests[item.audio], results[spec.slot]) for item in items]
-    return [records[spec.slot][place] for place in range(len(items)) for spec in specs]
+    return _collect(items, root, specs, execution, track)
 
 
 def existing_captions(
     items: Sequence[Item], root: Path, specs: Sequence[CaptionerSpec], execution: Execution
 ) -> list[CaptionRecord]:
     """Return the captions that exist, in the order of items and specs; a caption that is not made yet is a failure."""
-    engines = [spec for spec in specs if registry.hears(spec.name)]
-    records = _look_up_all(specs, items, root, execution)
-    digests, clips = _hash_clips(items, root)
-    results = _from_bundles(engines, clips, execution)
-    unbundled = [spec for spec in engines if spec.slot not in results]
-    if unbundled and execution.cache.exists():  # opening a cache would create one
-        with closing(CaptionCache(execution.cache)) as cache:
-            for spec in unbundled:
-                results[spec.slot] = _from_cache(spec, clips, cache)
-    unmade = Failure(kind="unmade", message="the caption is not made yet")
-    for spec in engines:
-        captions: _Results = dict.fromkeys(clips, unmade)
-        captions |= results.get(spec.slot, {})
-        records[spec.slot] = [_record(item, spec, digests[item.audio], captions) for item in items]
-    return [records[spec.slot][place] for place in range(len(items)) for spec in specs]
+    return _collect(items, root, specs, execution, None)
 
 
 def needs_clips(specs: Sequence[CaptionerSpec]) -> bool:
@@ -71,34 +43,49 @@ def needs_clips(specs: Sequence[CaptionerSpec]) -> bool:
     return any(registry.hears(spec.name) for spec in specs)
 
 
-def _look_up_all(
-    specs: Sequence[CaptionerSpec], items: Sequence[Item], root: Path, execution: Execution
-) -> dict[str, list[CaptionRecord]]:
-    """Return the records of every captioner that looks captions up, by slot, in the order of items."""
-    records: dict[str, list[CaptionRecord]] = {}
-    for spec in specs:
-        if registry.hears(spec.name):
-            continue
-        look_up = registry.lookup(spec, execution.host)
-        records[spec.slot] = []
-        for item in items:
-            try:
-                caption = look_up(item, root / item.audio)
-            except ItemError as error:
-                record = CaptionRecord(item=item.id, slot=spec.slot, key="", failure=error.failure())
-            else:
-                # The caption was not made from a clip, so the digest of its text takes the place of the clip's.
-                key = _key(spec, digest(caption.text))
-                record = CaptionRecord(item=item.id, slot=spec.slot, key=key, text=caption.text, meta=caption.meta)
-            records[spec.slot].append(record)
+def find_backend(name: str) -> Backend:
+    """Return the backend of that name. Raises UnknownName."""
+    if name not in _BACKENDS:
+        raise UnknownName("backend", name, _BACKENDS, "give it as --backend NAME")
+    backend: Backend = _BACKENDS[name].run
+    return backend
+
+
+def _collect(
+    items: Sequence[Item], root: Path, specs: Sequence[CaptionerSpec], execution: Execution, track: Track | None
+) -> list[CaptionRecord]:
+    """Return a record for each item and spec; with `track`, captions that are missing are made."""
+    engines = [spec for spec in specs if registry.hears(spec.name)]
+    records = {spec.slot: _look_up(spec, items, root, execution) for spec in specs if spec not in engines}
+    if engines:
+        digests = {item.audio: _digest(root / item.audio) for item in items}
+        clips = {digest: root / audio for audio, digest in digests.items() if isinstance(digest, str)}
+        if track and not clips:
+            raise UserError(
+                f"none of the {len(digests)} clips can be read under {root} (the first: {items[0].audio}); "
+                "give --data the folder that audio_path is relative to, or ask without sound: --captions none"
+            )
+        results = _from_bundles(engines, clips, execution)
+        unbundled = [spec for spec in engines if spec.slot not in results]
+        if unbundled and (track or execution.cache.exists()):  # to open a cache creates it
+            results |= _from_cache(unbundled, clips, execution, track)
+        for spec in engines:
+            records[spec.slot] = _records(spec, items, digests, results.get(spec.slot, {}))
+    return [records[spec.slot][place] for place in range(len(items)) for spec in specs]
+
+
+def _look_up(spec: CaptionerSpec, items: Sequence[Item], root: Path, execution: Execution) -> list[CaptionRecord]:
+    look_up = registry.lookup(spec, execution.host)
+    records: list[CaptionRecord] = []
+    for item in items:
+        try:
+            caption = look_up(item, root / item.audio)
+        except ItemError as error:
+            records.append(_record(item, spec, "", error.failure()))
+        else:
+            # No clip was read, so the digest of the text takes the place of the clip's.
+            records.append(_record(item, spec, _key(spec, digest(caption.text)), caption))
     return records
-
-
-def _hash_clips(items: Sequence[Item], root: Path) -> tuple[dict[str, str | Failure], dict[str, Path]]:
-    """Return each clip's digest, or why it cannot be read, by `audio`; and a path for each digest."""
-    digests = {item.audio: _digest(root / item.audio) for item in items}
-    clips = {digest: root / audio for audio, digest in digests.items() if isinstance(digest, str)}
-    return digests, clips
 
 
 def _digest(clip: Path) -> str | Failure:
@@ -108,11 +95,9 @@ def _digest(clip: Path) -> str | Failure:
         return Failure(kind="audio", message=f"{clip.name}: {error.strerror}")
 
 
-def _from_bundles(
-    specs: Sequence[CaptionerSpec], clips: Mapping[str, Path], execution: Execution
-) -> dict[str, _Results]:
+def _from_bundles(specs: Sequence[CaptionerSpec], clips: Mapping[str, Path], execution: Execution) -> _Results:
     """Return the results of the slots that bundles fill; a clip that its bundle lacks is a failure."""
-    results: dict[str, _Results] = {}
+    results: _Results = {}
     for spec in specs:
         if spec.slot in execution.bundles:
             file = execution.bundles[spec.slot]
@@ -123,55 +108,64 @@ def _from_bundles(
     return results
 
 
-def _from_cache(spec: CaptionerSpec, clips: Mapping[str, Path], cache: CaptionCache) -> _Results:
-    """Return the captions that the cache has."""
-    captions = {digest: cache.get(_key(spec, digest)) for digest in clips}
-    return {digest: caption for digest, caption in captions.items() if caption is not None}
-
-
-def _from_cache_or_backend(
-    specs: Sequence[CaptionerSpec], clips: Mapping[str, Path], execution: Execution, track: Track
-) -> dict[str, _Results]:
-    """Return each slot's results: the captions that the cache has, and the others, made and cached now."""
+def _from_cache(
+    specs: Sequence[CaptionerSpec], clips: Mapping[str, Path], execution: Execution, track: Track | None
+) -> _Results:
+    """Return the captions that the cache has; with `track`, make and cache the others."""
+    results: _Results = {}
     with closing(CaptionCache(execution.cache)) as cache:
-        results = {spec.slot: _from_cache(spec, clips, cache) for spec in specs}
+        for spec in specs:
+            captions = {digest: cache.get(_key(spec, digest)) for digest in clips}
+            results[spec.slot] = {digest: caption for digest, caption in captions.items() if caption is not None}
+        if track is None:
+            return results
         # Every engine is checked before the first one works for hours; an engine with nothing to do needs no packages.
         for spec in specs:
             if results[spec.slot].keys() != clips.keys():
                 registry.check(spec, execution.host)
         backend = find_backend(execution.backend)
         for spec in specs:
-            captions = results[spec.slot]
-            missing = {path: digest for digest, path in clips.items() if digest not in captions}
+            missing = {path: digest for digest, path in clips.items() if digest not in results[spec.slot]}
             with track(f"{spec.slot} by {spec.name}", len(missing)) as tick:
                 if not missing:  # a backend builds the engine, which may need weights that are not here
                     continue
                 for path, result in backend(spec, execution.host, list(missing)):
-                    digest = missing[path]
                     if isinstance(result, Caption):
-                        result = _change(path, digest) or result
+                        result = _change(path, missing[path]) or result
                     if isinstance(result, Caption):
-                        cache.put(spec, digest, result)
-                    captions[digest] = result
+                        cache.put(spec, missing[path], result)
+                    results[spec.slot][missing[path]] = result
                     tick()
     return results
 
 
 def _change(path: Path, digest: str) -> Failure | None:
     """Return a failure where a clip's bytes no longer have this digest: their caption belongs under another key."""
-    digest_now = _digest(path)
-    if isinstance(digest_now, Failure):
-        return digest_now
-    if digest_now == digest:
-        return None
+    present = _digest(path)
+    if isinstance(present, Failure):
+        return present
     message = f"{path.name}: the file changed while it was captioned; the same command captions it again"
-    return Failure(kind="audio", message=message)
+    return Failure(kind="audio", message=message) if present != digest else None
 
 
-def _record(item: Item, spec: CaptionerSpec, digest: str | Failure, results: _Results) -> CaptionRecord:
-    if isinstance(digest, Failure):
-        return CaptionRecord(item=item.id, slot=spec.slot, key="", failure=digest)
-    result, key = results[digest], _key(spec, digest)
+def _records(
+    spec: CaptionerSpec,
+    items: Sequence[Item],
+    digests: Mapping[str, str | Failure],
+    results: Mapping[str, Caption | Failure],
+) -> list[CaptionRecord]:
+    unmade = Failure(kind="unmade", message="the caption is not made yet")
+    records: list[CaptionRecord] = []
+    for item in items:
+        digest = digests[item.audio]
+        if isinstance(digest, Failure):
+            records.append(_record(item, spec, "", digest))
+        else:
+            records.append(_record(item, spec, _key(spec, digest), results.get(digest, unmade)))
+    return records
+
+
+def _record(item: Item, spec: CaptionerSpec, key: str, result: Caption | Failure) -> CaptionRecord:
     if isinstance(result, Failure):
         return CaptionRecord(item=item.id, slot=spec.slot, key=key, failure=result)
     return CaptionRecord(item=item.id, slot=spec.slot, key=key, text=result.text, meta=result.meta)
@@ -179,14 +173,3 @@ def _record(item: Item, spec: CaptionerSpec, digest: str | Failure, results: _Re
 
 def _key(spec: CaptionerSpec, digest: str) -> str:
     return caption_key(spec.slot, spec.name, spec.version, spec.params, digest)
-
-
-_BACKENDS = {"local": local, "ray": ray}
-
-
-def find_backend(name: str) -> Backend:
-    """Return the backend of that name. Raises UnknownName."""
-    if name not in _BACKENDS:
-        raise UnknownName("backend", name, _BACKENDS, "give it as --backend NAME")
-    backend: Backend = _BACKENDS[name].run
-    return backend

@@ -13,6 +13,7 @@ import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
@@ -94,15 +95,11 @@ def _assign_items(runs: Sequence[Run]) -> tuple[list[Item], _Owners]:
 
 def _places(run: Run) -> Sequence[int]:
     """Return the places of a run's items among all items of the dataset. Raises RunError where they do not fit."""
-    places: Sequence[int] = range(len(run.items))
-    if run.manifest.part:
-        try:
-            places = run.manifest.part.positions()
-        except ValueError:
-            places = []
-    if len(places) != len(run.items):
-        raise RunError(f"{run.path}/run.json: does not say where its items stand; run the command that made it again")
-    return places
+    with suppress(ValueError):
+        places = run.manifest.part.positions() if run.manifest.part else range(len(run.items))
+        if len(places) == len(run.items):
+            return places
+    raise RunError(f"{run.path}/run.json: does not say where its items stand; run the command that made it again")
 
 
 def _check_complete(runs: Sequence[Run], count: int) -> None:
