@@ -11,7 +11,6 @@ again, and opens no file that the bundle names.
 from __future__ import annotations
 
 import io
-import json
 import os
 import re
 import shutil
@@ -25,14 +24,15 @@ from itertools import islice
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
+import msgspec
+
 import cascade
 from cascade.captioning.cache import CacheEntry, CaptionCache
 from cascade.errors import CacheError, MissingExtra, UserError
 from cascade.io import jsonl
-from cascade.io.codec import from_json, to_json
 from cascade.io.digests import canonical
-from cascade.io.logs import without_digest
-from cascade.types import Caption, CaptionerSpec
+from cascade.io.jsonl import from_json, loads, to_json, without_digest
+from cascade.types import Caption, CaptionerSpec, Record
 
 LONGEST = 1 << 24  # bytes of a line: a caption with the times of every word of an hour is a tenth of that
 _FORMAT = "cascade-bundle-1"
@@ -41,8 +41,7 @@ _ZSTD_WINDOW = 1 << 27  # bytes of memory that a compressed file may make its re
 _CHUNK = 1000  # captions a transaction
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Manifest:
+class Manifest(Record, frozen=True, kw_only=True):
     """The first line of a bundle. `checksum` is of the bytes below it.
 
     `captioners` are those whose captions the bundle holds; `dataset` has `name`, `digest`, `version` and `licence`.
@@ -53,7 +52,7 @@ class Manifest:
     checksum: str
     captioners: tuple[CaptionerSpec, ...]
     cascade: str
-    dataset: Mapping[str, str] = field(default_factory=dict)
+    dataset: Mapping[str, str] = msgspec.field(default_factory=dict)
 
 
 class Conflict(NamedTuple):
@@ -212,7 +211,7 @@ def _manifest(path: Path, line: bytes) -> Manifest:
     try:
         if not line:
             raise ValueError("it is empty, or cut short")
-        content = json.loads(line)
+        content = loads(line)
         if not isinstance(content, dict) or content.get("format") != _FORMAT:
             raise ValueError(f"its first line does not say {_FORMAT}")
         if list(jsonl.broken_links([content])):
@@ -222,14 +221,14 @@ def _manifest(path: Path, line: bytes) -> Manifest:
             if not _SLOT.match(spec.slot):
                 raise ValueError(f"{spec.slot!r} is no slot")
         return manifest
-    except (TypeError, ValueError, RecursionError) as error:
+    except (TypeError, ValueError) as error:
         raise CacheError(f"{path} is no bundle ({error}); `cascade cache export FILE` writes one") from error
 
 
 def _entry(path: Path, number: int, line: bytes, specs: Collection[str]) -> CacheEntry:
     """Return the caption that a line holds, by one of these captioners. Raises CacheError for any mismatch."""
     try:
-        value = json.loads(line)
+        value = loads(line)
         if not isinstance(value, dict):
             raise ValueError(f"an object is needed, not {type(value).__name__}")
         key = value.pop("key", None)
@@ -239,7 +238,7 @@ def _entry(path: Path, number: int, line: bytes, specs: Collection[str]) -> Cach
         if _identity(entry.spec) not in specs:
             raise ValueError("it is by a captioner that the manifest does not name")
         return entry
-    except (TypeError, ValueError, RecursionError) as error:
+    except (TypeError, ValueError) as error:
         raise CacheError(f"{path}:{number}: {error}; nothing of this file is taken: fetch it again") from error
 
 

@@ -5,14 +5,12 @@ Each entry is one JSON text with everything that its key is made from, so `verif
 
 from __future__ import annotations
 
-import json
 import re
 import sqlite3
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from weakref import finalize
@@ -20,9 +18,9 @@ from weakref import finalize
 from diskcache import Cache, Disk, Timeout, UnknownFileWarning
 
 from cascade.errors import CacheError
-from cascade.io.codec import from_json, to_json
 from cascade.io.digests import canonical, caption_key, digest
-from cascade.types import Caption, CaptionerSpec, Params
+from cascade.io.jsonl import from_json, loads, to_json
+from cascade.types import Caption, CaptionerSpec, Params, Record
 
 # File systems on which SQLite's locks are not reliable, as the table of mounts names them.
 _NETWORK = """
@@ -59,8 +57,7 @@ class _TextDisk(Disk):  # type: ignore[misc]  # diskcache has no types
         return None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CacheEntry:
+class CacheEntry(Record, frozen=True, kw_only=True):
     """A caption and everything that its key is made from.
 
     `audio` is the digest of the clip's bytes, `content` that of text and meta.
@@ -184,11 +181,11 @@ class CaptionCache:
         if text is False:
             return None
         try:
-            entry = from_json(CacheEntry, json.loads(text))
+            entry = from_json(CacheEntry, loads(text))
             if damage := entry.damage(key):
                 raise ValueError(damage)
             return entry
-        except (TypeError, ValueError, RecursionError) as error:
+        except (TypeError, ValueError) as error:
             raise CacheError(
                 f"{self.folder}: {key}: the entry is damaged ({error}); delete it or the folder"
             ) from error

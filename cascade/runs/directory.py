@@ -19,24 +19,24 @@ import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from msgspec.structs import replace
+
 from cascade.errors import RunError
 from cascade.io import jsonl
-from cascade.io.codec import from_json, to_json
 from cascade.io.digests import digest, digest_bytes
-from cascade.io.logs import RecordLog, records, without_digest
+from cascade.io.jsonl import RecordLog, from_json, records, to_json, without_digest
 from cascade.runs.describe import captioners_label
 from cascade.runs.provenance import Session, now
-from cascade.types import Answer, CaptionRecord, Completion, Failure, Item, RunSpec, Shard
+from cascade.types import Answer, CaptionRecord, Completion, Failure, Item, Record, RunSpec, Shard
 
 _FORMAT = 2
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Manifest:
+class Manifest(Record, frozen=True, kw_only=True):
     """The content of `run.json`.
 
     `sessions` are the sessions that made the run, except those that only repeat the one before. `items` is the digest
@@ -179,7 +179,7 @@ def check_same(path: Path, there: RunSpec, here: RunSpec) -> None:
 def _flatten(value: Any, prefix: str = "") -> dict[str, Any]:
     """Return the leaves of a JSON value by their dotted paths; an empty object or list is a leaf."""
     inner = value
-    if isinstance(value, list):
+    if isinstance(value, list | tuple):
         inner = dict(enumerate(value))
     if not isinstance(inner, dict) or not inner:
         return {prefix: value}
@@ -225,7 +225,7 @@ def _lines_digest(content: bytes) -> str:
 def _read_manifest(path: Path) -> Manifest:
     file = path / "run.json"
     try:
-        content = json.loads(file.read_bytes())
+        content = jsonl.loads(file.read_bytes())
         if isinstance(content, dict) and content.get("format") != _FORMAT:
             raise RunError(
                 f"{file} has format {content.get('format')!r}, this cascade reads {_FORMAT}: use the one that made it"
@@ -239,7 +239,7 @@ def _read_manifest(path: Path) -> Manifest:
         if runs := find_runs(path):  # a folder of runs, such as an ablation's
             hint = f"; there are {len(runs)} in it: give {path}/*, or one: {runs[0]}"
         raise RunError(f"{path} is no run directory: it has no run.json{hint}") from None
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise RunError(f"{file}: cannot be read as a run's manifest ({error})") from error
 
 

@@ -7,21 +7,22 @@ its items are in the dataset's order, its files are new hash chains, and it has 
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from msgspec.structs import replace
+
 from cascade.errors import RunError
 from cascade.io import jsonl
-from cascade.io.logs import without_digest
+from cascade.io.jsonl import without_digest
 from cascade.runs import directory
 from cascade.runs.directory import Manifest, Run
 from cascade.types import CaptionRecord, Completion, Item
@@ -68,7 +69,7 @@ def _check_unaltered(run: Run) -> None:
     if run.spec.prompt.mismatch_seed is not None and run.manifest.part:
         raise RunError(f"{run.path}: mismatched captions come from the other items: such a run has no shards")
     files = {name: jsonl.read(run.path / name, growing=True) for name in ("captions.jsonl", "log.jsonl")}
-    files["run.json"] = iter([json.loads((run.path / "run.json").read_bytes())])
+    files["run.json"] = iter([jsonl.loads((run.path / "run.json").read_bytes())])
     for name, lines in files.items():
         if next(jsonl.broken_links(lines), None) is not None:
             raise RunError(f"{run.path}/{name}: it was changed after it was written; `cascade verify` says where")
