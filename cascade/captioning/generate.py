@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 
-from cascade.captioners import registry
+from cascade.captioners.registry import Engine
 from cascade.captioning import bundles
 from cascade.captioning.backends import local, ray
 from cascade.captioning.cache import CaptionCache
@@ -26,7 +26,7 @@ def caption(
     `root` is the folder that the items' `audio` is relative to. A caption is in the cache as soon as it is made;
     failures and what is looked up are never cached. Raises UserError where not one of the clips is there.
     """
-    listening = [spec for spec in specs if registry.hears(spec.name)]
+    listening = [spec for spec in specs if Engine(spec.name).makes_captions]
     heard = {spec.slot: _look_up(spec, items, root, execution) for spec in specs if spec not in listening}
     if listening:
         heard.update(_listen(listening, items, root, execution, track))
@@ -40,7 +40,7 @@ def existing_captions(
     unmade = Failure(kind="unmade", message="the caption is not made yet")
     digests = {item.audio: _digest(root / item.audio) for item in items}
     clips = {digest: root / audio for audio, digest in digests.items() if isinstance(digest, str)}
-    listening = [spec for spec in specs if registry.hears(spec.name)]
+    listening = [spec for spec in specs if Engine(spec.name).makes_captions]
     heard = {spec.slot: _look_up(spec, items, root, execution) for spec in specs if spec not in listening}
     results = _bundled(listening, clips, execution)
     making = [spec for spec in listening if spec.slot not in results]
@@ -55,11 +55,11 @@ def existing_captions(
 
 def needs_clips(specs: Sequence[CaptionerSpec]) -> bool:
     """Whether any of the engines hears; without one the clips need not be here."""
-    return any(registry.hears(spec.name) for spec in specs)
+    return any(Engine(spec.name).makes_captions for spec in specs)
 
 
 def _look_up(spec: CaptionerSpec, items: Sequence[Item], root: Path, execution: Execution) -> list[CaptionRecord]:
-    look_up = registry.lookup(spec, execution.host)
+    look_up = Engine(spec.name).lookup(spec, execution.host)
 
     def heard(item: Item) -> CaptionRecord:
         try:
@@ -111,7 +111,7 @@ def _made(
         # Before the first engine works for hours, whatever the others lack; a full cache needs no packages at all.
         for spec in specs:
             if results[spec.slot].keys() != clips.keys():
-                registry.check(spec, execution.host)
+                Engine(spec.name).check(spec, execution.host)
         for spec in specs:
             missing = {path: digest for digest, path in clips.items() if digest not in results[spec.slot]}
             results[spec.slot].update(_make(spec, missing, cache, execution, track))

@@ -184,10 +184,10 @@ def test_what_the_user_must_mend_is_one_line(nodes: Nodes, here: Path) -> None:
 BYTES = """
 import sys
 from pathlib import Path
-from cascade.captioning.backends.registry import ray
-from cascade.captioners.registry import specify
+from cascade.captioning.backends import ray
+from cascade.captioners.registry import Engine
 from cascade.types import Host
-spec, files = specify("sound", "trying", {"notes": sys.argv[1]})
+spec, files = Engine("trying").specify("sound", {"notes": sys.argv[1]})
 paths = [Path(f"/proc/self/cwd/{n}.wav") for n in range(6)] + [Path("/proc/self/cwd/gone.wav")]
 for path, found in list(ray.run(spec, Host(batch=2), paths)):
     folder = getattr(found, "meta", {}).get("folder", "")

@@ -20,8 +20,7 @@ from time import monotonic
 from typing import Any
 
 import cascade
-from cascade import plugins
-from cascade.captioners import registry
+from cascade.captioners.registry import Engine
 from cascade.captioning.backends import local, ray_cluster
 from cascade.captioning.backends.worker import Clip, Worker
 from cascade.errors import UserError
@@ -46,7 +45,7 @@ def run(spec: CaptionerSpec, host: Host, clips: Sequence[Path]) -> Iterator[_Res
     An engine that asks a model elsewhere has nothing to gain from a cluster, and one budget to keep: it stays here.
     Raises UserError where Ray is not installed or not there, or where a node lacks what the engine needs.
     """
-    if registry.asks(spec.name):
+    if Engine(spec.name).asks_remotely:
         yield from local.run(spec, host, clips)
         return
     with ray_cluster.connected():
@@ -244,7 +243,7 @@ def _wanted(given: Mapping[str, float], slot: str, key: str, otherwise: float) -
 
 def _needs(spec: CaptionerSpec, host: Host, nodes: Sequence[Mapping[str, float]]) -> dict[str, float]:
     """What a worker takes of its node: as was said, else a GPU where the engine can use one, else some cores."""
-    fit = bool(_ON_GPUS & set(plugins.find("captioners", spec.name).NEEDS)) and host.device != "cpu"
+    fit = bool(_ON_GPUS & Engine(spec.name).needs.keys()) and host.device != "cpu"
     gpus = _wanted(host.workers, spec.slot, "num_gpus", float(fit and any(node.get("GPU") for node in nodes)))
     cores = min((node["CPU"] for node in nodes if node.get("CPU")), default=1.0)
     cpus = _wanted(host.workers, spec.slot, "num_cpus", 1.0 if gpus else min(_CORES, cores))

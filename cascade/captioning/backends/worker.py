@@ -11,8 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cascade
-from cascade import plugins
-from cascade.captioners import registry
+from cascade.captioners.registry import Engine
 from cascade.captioning.backends import local
 from cascade.errors import UserError
 from cascade.io.digests import digest_path
@@ -48,8 +47,9 @@ class Worker:
             return f"has cascade {cascade.__version__}, and {version} is asking: install the same there"
         try:
             host = replace(host, files=_located(spec, host))
-            self._captioner = registry.build(spec, host)
-            self._lanes, self._batch = registry.lanes(spec, host), host.batch
+            engine = Engine(spec.name)
+            self._captioner = engine.build(spec, host)
+            self._lanes, self._batch = engine.workers(spec, host), host.batch
         except UserError as error:
             return str(error)
         return ""
@@ -78,7 +78,7 @@ def _unpacked(clip: Clip, folder: Path) -> Path:
 
 def _located(spec: CaptionerSpec, host: Host) -> dict[str, Path]:
     """The files that a spec names, found on this machine. Raises UserError for one that is not here, or is another."""
-    shipped = getattr(plugins.find("captioners", spec.name), "FILES", {})
+    shipped = Engine(spec.name).files
     files: dict[str, Path] = {}
     for key in shipped:
         named = str(spec.params.get(key))
