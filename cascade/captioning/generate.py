@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 
-from cascade.captioners import registry
+from cascade.captioners.registry import Engine
 from cascade.captioning import bundles
 from cascade.captioning.backends import local, ray
 from cascade.captioning.cache import CaptionCache
@@ -40,7 +40,7 @@ def existing_captions(
 
 def needs_clips(specs: Sequence[CaptionerSpec]) -> bool:
     """Return whether any of the captioners reads clips; without one the clips need not be on this machine."""
-    return any(registry.hears(spec.name) for spec in specs)
+    return any(Engine(spec.name).makes_captions for spec in specs)
 
 
 def find_backend(name: str) -> Backend:
@@ -55,7 +55,7 @@ def _collect(
     items: Sequence[Item], root: Path, specs: Sequence[CaptionerSpec], execution: Execution, track: Track | None
 ) -> list[CaptionRecord]:
     """Return a record for each item and spec; with `track`, captions that are missing are made."""
-    engines = [spec for spec in specs if registry.hears(spec.name)]
+    engines = [spec for spec in specs if Engine(spec.name).makes_captions]
     records = {spec.slot: _look_up(spec, items, root, execution) for spec in specs if spec not in engines}
     if engines:
         digests = {item.audio: _digest(root / item.audio) for item in items}
@@ -75,7 +75,7 @@ def _collect(
 
 
 def _look_up(spec: CaptionerSpec, items: Sequence[Item], root: Path, execution: Execution) -> list[CaptionRecord]:
-    look_up = registry.lookup(spec, execution.host)
+    look_up = Engine(spec.name).lookup(spec, execution.host)
     records: list[CaptionRecord] = []
     for item in items:
         try:
@@ -122,7 +122,7 @@ def _from_cache(
         # Every engine is checked before the first one works for hours; an engine with nothing to do needs no packages.
         for spec in specs:
             if results[spec.slot].keys() != clips.keys():
-                registry.check(spec, execution.host)
+                Engine(spec.name).check(spec, execution.host)
         backend = find_backend(execution.backend)
         for spec in specs:
             missing = {path: digest for digest, path in clips.items() if digest not in results[spec.slot]}

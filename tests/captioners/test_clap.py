@@ -15,10 +15,10 @@ from typing import Any
 
 import pytest
 
-from cascade.captioners import registry
 from cascade.captioners.clap import clapcap
 from cascade.captioners.clap import music as clap_music
 from cascade.captioners.clap import sound as clap_sound
+from cascade.captioners.registry import Engine
 from cascade.captioning.backends import local
 from cascade.errors import UserError
 from cascade.types import Caption, Failure, Host
@@ -156,7 +156,7 @@ def test_lanes_and_rows_say_the_same(name: str, weights: Path, tmp_path: Path, m
     (tmp_path / "bad.mp3").write_text("no sound")
     paths = [sound(tmp_path, "0.wav", 8), tmp_path / "bad.mp3", sound(tmp_path, "1.wav", 3)]
     given = {"entry_length": "3"} if name == "clapcap" else {"vocabulary": vocabulary()}
-    spec, files = registry.specify("sound", name, {"weights": str(weights), **given})
+    spec, files = Engine(name).specify("sound", {"weights": str(weights), **given})
     found = [
         dict(local.run(spec, Host(device="cpu", threads=threads, files=files), order))
         for threads, order in ((1, paths), (3, paths[::-1]))
@@ -167,7 +167,7 @@ def test_lanes_and_rows_say_the_same(name: str, weights: Path, tmp_path: Path, m
     # As on a GPU: the windows of all clips are rows of one batch.
     monkeypatch.setattr(model.Clap, "fixed", property(lambda clap: True))
     monkeypatch.setattr(clap_windows, "ROWS", 4)
-    engine = registry.build(spec, Host(device="cpu", files=files))
+    engine = Engine(name).build(spec, Host(device="cpu", files=files))
     assert [result(one)[0] for one in engine(paths)] == [text for text, _ in told]
 
 
@@ -203,7 +203,7 @@ def test_bad_clips_cost_a_failure_each(weights: Path, tmp_path: Path) -> None:
     paths = [tmp_path / "empty.wav", stereo, tmp_path / "text.mp3", one, tmp_path]
     for name in ("clapcap", "clap-sound"):
         given = {"weights": str(weights)} | ({"entry_length": 5} if name == "clapcap" else {"vocabulary": vocabulary()})
-        spec, files = registry.specify("sound", name, given)
+        spec, files = Engine(name).specify("sound", given)
         found = dict(local.run(spec, Host(device="cpu", threads=1, files=files), paths))
         assert [type(found[path]) for path in paths] == [Failure, Caption, Failure, Caption, Failure]
 
@@ -263,12 +263,12 @@ def test_a_vocabulary_that_cannot_be_used(tmp_path: Path, text: str, match: str)
 
 
 def test_the_vocabulary_in_use_is_in_the_spec() -> None:
-    shipped, files = registry.specify("music", "clap-music", {})
+    shipped, files = Engine("clap-music").specify("music", {})
     assert files[shipped.params["vocabulary"]] == clap_music._VOCABULARY
-    mine, _ = registry.specify("music", "clap-music", {"vocabulary": vocabulary()})
+    mine, _ = Engine("clap-music").specify("music", {"vocabulary": vocabulary()})
     assert mine.params["vocabulary"].startswith("b2:") and mine.params != shipped.params
     with pytest.raises(UserError, match="no such file"):
-        registry.specify("music", "clap-music", {"vocabulary": "./gone.txt"})
+        Engine("clap-music").specify("music", {"vocabulary": "./gone.txt"})
 
 
 def test_texts_are_embedded_once_and_an_altered_file_is_not_believed(

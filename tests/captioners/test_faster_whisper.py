@@ -18,7 +18,7 @@ import pytest
 
 import cascade
 from cascade.captioners import faster_whisper as engine
-from cascade.captioners import registry
+from cascade.captioners.registry import Engine
 from cascade.captioning.backends.local import run
 from cascade.captioning.cache import CaptionCache
 from cascade.errors import ClipError, UnknownName, UserError
@@ -161,7 +161,7 @@ def test_times_stand_in_the_transcript(caption: Any) -> None:
 def test_lanes_say_the_same_in_any_number_and_order(tmp_path: Path) -> None:
     (tmp_path / "bad.wav").write_bytes(b"")
     paths = [_demo("01"), tmp_path / "bad.wav", _demo("05"), clips.write(tmp_path / "noise.wav", clips.noise(2))]
-    spec, files = registry.specify("speech", "faster-whisper", {})
+    spec, files = Engine("faster-whisper").specify("speech", {})
     found = [
         dict(run(spec, Host(threads=threads, batch=batch, files=files), order))
         for threads, batch, order in ((1, 32, paths), (3, 32, paths[::-1]), (3, 1, paths))

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from cascade.captioners import registry
+from cascade.captioners.registry import Engine
 from cascade.captioning import generate
 from cascade.errors import UserError
 from cascade.io.digests import caption_key, digest, digest_file, sha256_file
@@ -31,7 +31,7 @@ def file_of(*lines: Any) -> Path:
 
 
 def heard(slot: str, name: str, given: dict[str, Any], asked: list[Item], root: Path = Path()) -> list[Any]:
-    spec, files = registry.specify(slot, name, given)
+    spec, files = Engine(name).specify(slot, given)
     how = Execution(cache=Path("cache"), runs=Path("runs"), host=Host(files=files))
     return generate.caption(asked, root, [spec], how)
 
@@ -44,7 +44,7 @@ def test_a_file_is_looked_up_by_id_and_by_sound_and_needs_no_cache() -> None:
     assert [one.text for one in found] == ["by id", None, "by sound", "", None]
     assert found[0].meta == {"model": "theirs"} and not Path("cache").exists()
     assert found[1].failure.kind == "audio"  # a row goes by sound, and this clip is not there
-    spec, files = registry.specify("sound", "file", {"path": str(path)})
+    spec, files = Engine("file").specify("sound", {"path": str(path)})
     assert spec.params == {"path": digest_file(path)} and files == {digest_file(path): path.resolve()}
     assert found[0].key == caption_key("sound", "file", spec.version, spec.params, digest("by id"))
 
@@ -100,9 +100,9 @@ def test_a_file_that_has_nothing_or_is_not_there() -> None:
     with pytest.raises(UserError, match="holds no caption for the slot 'sound'"):
         heard("sound", "file", {"path": str(file_of({"id": "q0", "slot": "speech", "text": "x"}))}, items(1))
     with pytest.raises(UserError, match=r"path=gone\.jsonl: no such file"):
-        registry.specify("sound", "file", {"path": "gone.jsonl"})
+        Engine("file").specify("sound", {"path": "gone.jsonl"})
     with pytest.raises(UserError, match="path="):
-        registry.specify("sound", "file", {})
+        Engine("file").specify("sound", {})
 
 
 def test_the_oracle_tells_the_cue_and_nothing_that_answers() -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from cascade.captioners import registry
+from cascade.captioners.registry import Engine
 from cascade.captioning.backends import local
 from cascade.errors import ProviderStop, UnknownName, UserError
 from cascade.prompting import templates
@@ -45,7 +45,7 @@ def loudest(samples: Any, rate: int) -> float:
 
 
 def hear(name: str, given: dict[str, Any], paths: Sequence[Path], stub: Stub | None, **how: Any) -> dict[Path, Any]:
-    spec, _ = registry.specify("sound", name, given)
+    spec, _ = Engine(name).specify("sound", given)
     endpoints = {spec.params["model"]: stub.url} if stub else {}
     host = Host(endpoints=endpoints, **{"retries": 0, "timeout": 20.0, **how})
     return dict(local.run(spec, host, paths))
@@ -157,7 +157,7 @@ def test_a_wrong_key_stops_at_once_and_is_not_shown(name: str, tmp_path: Path, m
 
 
 def test_leaving_in_the_middle_lets_go(tmp_path: Path) -> None:
-    spec, _ = registry.specify("sound", "audio-llm", {"model": "m"})
+    spec, _ = Engine("audio-llm").specify("sound", {"model": "m"})
     with Stub(lambda request, number: Reply(delay=0.0 if number == 0 else 30.0)) as stub:
         running = local.run(
             spec, Host(endpoints={"m": stub.url}, concurrency=2), tones(tmp_path, 300, 500, 700, seconds=0.1)
@@ -219,18 +219,18 @@ def test_a_transcription_that_cannot_be_read_is_a_failure(tmp_path: Path, reply:
 
 
 def test_presets_and_prompts_are_spelled_out_in_the_spec(tmp_path: Path) -> None:
-    spec, _ = registry.specify("sound", "audio-llm", {"preset": "qwen3-omni-captioner", "max_tokens": "9"})
+    spec, _ = Engine("audio-llm").specify("sound", {"preset": "qwen3-omni-captioner", "max_tokens": "9"})
     assert spec.params == {
         "model": "hosted_vllm/Qwen/Qwen3-Omni-30B-A3B-Captioner", "prompt": "", "temperature": "0", "max_tokens": 9,
         "rate": 16_000, "window": 30.0,
     }  # fmt: skip
-    shipped, _ = registry.specify("sound", "audio-llm", {"preset": "gemini"})
+    shipped, _ = Engine("audio-llm").specify("sound", {"preset": "gemini"})
     assert shipped.params["prompt"] == templates.captioning_prompt("caption") and "Describe" in shipped.params["prompt"]
     mine = tmp_path / "mine.md"
     mine.write_text("# system\nBe brief.\n\n# user\nWhat is heard?\n")
-    own, _ = registry.specify("sound", "audio-llm", {"model": "m", "prompt": str(mine)})
+    own, _ = Engine("audio-llm").specify("sound", {"model": "m", "prompt": str(mine)})
     assert own.params["prompt"] == mine.read_text()
-    bare, _ = registry.specify("sound", "audio-llm", {"model": "m", "prompt": "What is heard?"})
+    bare, _ = Engine("audio-llm").specify("sound", {"model": "m", "prompt": "What is heard?"})
     assert bare.params["prompt"] == "What is heard?"
     from cascade.captioners.remote import audio_llm
 
@@ -239,11 +239,11 @@ def test_presets_and_prompts_are_spelled_out_in_the_spec(tmp_path: Path) -> None
     assert user["content"][0] == {"type": "text", "text": "What is heard?"} and len(user["content"]) == 2
     assert audio_llm.messages("What is heard?", b"")[0]["content"][0]["text"] == "What is heard?"
     with pytest.raises(UnknownName, match=r"unknown preset 'gemni' .did you mean 'gemini'"):
-        registry.specify("sound", "audio-llm", {"preset": "gemni"})
+        Engine("audio-llm").specify("sound", {"preset": "gemni"})
     with pytest.raises(UserError, match=r"sound\.model is needed"):
-        registry.specify("sound", "audio-llm", {})
+        Engine("audio-llm").specify("sound", {})
     with pytest.raises(UserError, match=r"prompt=\./none\.md: cannot be read"):
-        registry.specify("sound", "audio-llm", {"model": "m", "prompt": "./none.md"})
+        Engine("audio-llm").specify("sound", {"model": "m", "prompt": "./none.md"})
 
 
 @pytest.mark.parametrize(

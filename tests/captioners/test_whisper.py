@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 import cascade
-from cascade.captioners import registry
+from cascade.captioners.registry import Engine
 from cascade.captioners.whisper import engine
 from cascade.captioning.backends import local
 from cascade.errors import UnknownName, UserError
@@ -130,7 +130,7 @@ def test_half_precision_says_nearly_the_same(host: Host) -> None:
 def test_lanes_say_the_same_in_any_number_and_order(host: Host, tmp_path: Path) -> None:
     paths = [DEMO / f"{name}.flac" for name in ("14", "21")]
     paths.insert(1, clips.write(tmp_path / "quiet.wav", clips.silence(3)))
-    spec, files = registry.specify("speech", "whisper", {"model": str(host.files["b2:tiny"])})
+    spec, files = Engine("whisper").specify("speech", {"model": str(host.files["b2:tiny"])})
     found: list[Any] = [
         dict(local.run(spec, Host(device="cpu", threads=threads, files=files), order))
         for threads, order in ((1, paths), (3, paths[::-1]))
@@ -160,7 +160,7 @@ def test_a_bad_clip_costs_one_failure(host: Host, tmp_path: Path) -> None:
     (tmp_path / "text.mp3").write_text("no sound")
     paths = [tmp_path / "empty.wav", DEMO / "14.flac", tmp_path / "text.mp3", tmp_path / "none.wav"]
     paths.append(clips.write(tmp_path / "one.wav", np.zeros(1)))
-    spec, files = registry.specify("speech", "whisper", {"model": str(host.files["b2:tiny"])})
+    spec, files = Engine("whisper").specify("speech", {"model": str(host.files["b2:tiny"])})
     assert spec.params["model"].startswith("b2:")
     found = dict(local.run(spec, Host(device="cpu", threads=1, files=files), paths))
     assert [type(found[path]) for path in paths] == [Failure, Caption, Failure, Failure, Caption]
@@ -310,4 +310,4 @@ def test_a_size_that_cannot_be_fetched(monkeypatch: pytest.MonkeyPatch, tmp_path
 def test_errors_of_clips_are_their_own(caption: Any, tmp_path: Path) -> None:
     assert caption([tmp_path / "gone.wav"]) == [Failure(kind="audio", message="gone.wav: no such file")]
     with pytest.raises(UnknownName, match="captioner"):
-        registry.specify("speech", "whipser", {})
+        Engine("whipser").specify("speech", {})

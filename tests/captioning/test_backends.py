@@ -13,7 +13,7 @@ from types import SimpleNamespace
 import pytest
 
 import cascade
-from cascade.captioners.registry import specify
+from cascade.captioners.registry import Engine
 from cascade.captioning.backends import local, ray, ray_cluster
 from cascade.captioning.backends.worker import Clip, Worker, _locate_files
 from cascade.errors import UserError
@@ -22,7 +22,7 @@ from tests.support.commands import cascade as command
 
 CLIPS = [Path(f"{number}.wav") for number in range(16)]
 SPEC = CaptionerSpec(slot="speech", name="whisper", version="1", params={})
-FAKE, _ = specify("sound", "fake", {"text": "hello"})
+FAKE, _ = Engine("fake").specify("sound", {"text": "hello"})
 NODES = [{"CPU": 64.0, "GPU": 8.0}, {"CPU": 16.0, "GPU": 2.0}, {"CPU": 16.0}, {"memory": 1.0}]
 
 
@@ -123,14 +123,14 @@ def test_a_worker_asks_for_bytes_where_the_file_is_another(tmp_path: Path) -> No
 def test_a_worker_says_what_is_in_the_way(tmp_path: Path) -> None:
     assert "install the same there" in Worker().build(FAKE, Host(), "0.0")
     (tmp_path / "w").write_bytes(b"weights")
-    spec, files = specify("speech", "whisper", {"model": str(tmp_path / "w")})
+    spec, files = Engine("whisper").specify("speech", {"model": str(tmp_path / "w")})
     assert _locate_files(spec, Host(files=files)) == files
     (tmp_path / "w").write_bytes(b"other weights")
     assert "is not there, or is another file" in Worker().build(spec, Host(files=files), cascade.__version__)
 
 
 def test_weights_that_ship_with_the_package_are_found_wherever_it_lies() -> None:
-    spec, files = specify("music", "clap-music", {})
+    spec, files = Engine("clap-music").specify("music", {})
     elsewhere = {digest: Path("/not/here") / path.name for digest, path in files.items()}
     assert _locate_files(spec, Host(files=elsewhere)) == files
 

@@ -13,13 +13,13 @@ from typing import Any
 import pytest
 
 from cascade import plugins
-from cascade.captioners.registry import specify
+from cascade.captioners import registry
 from cascade.captioning import generate
 from cascade.captioning.cache import CaptionCache
 from cascade.errors import ClipError, UnknownName, UserError
 from cascade.types import Caption, CaptionerSpec, Execution, Failure, Host, Item
 
-FAKE, _ = specify("speech", "fake", {"text": "hello"})
+FAKE, _ = registry.Engine("fake").specify("speech", {"text": "hello"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

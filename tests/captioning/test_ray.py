@@ -187,7 +187,7 @@ from pathlib import Path
 from cascade.captioning.backends import ray
 from cascade.captioners.registry import specify
 from cascade.types import Host
-spec, files = specify("sound", "trying", {"notes": sys.argv[1]})
+spec, files = Engine("trying").specify("sound", {"notes": sys.argv[1]})
 paths = [Path(f"/proc/self/cwd/{n}.wav") for n in range(6)] + [Path("/proc/self/cwd/gone.wav")]
 for path, found in list(ray.run(spec, Host(batch=2), paths)):
     folder = getattr(found, "meta", {}).get("folder", "")

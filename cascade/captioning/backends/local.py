@@ -11,7 +11,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from threading import Event, Thread
 
-from cascade.captioners import registry
+from cascade.captioners.registry import Engine
 from cascade.errors import ItemError, UserError
 from cascade.io.digests import canonical
 from cascade.io.jsonl import to_json
@@ -22,9 +22,10 @@ _Result = tuple[Path, Caption | Failure]
 
 def run(spec: CaptionerSpec, host: Host, clips: Sequence[Path]) -> Iterator[_Result]:
     """Yield each clip with its caption or failure."""
-    captioner = registry.build(spec, host)
+    engine = Engine(spec.name)
+    captioner = engine.build(spec, host)
     try:
-        yield from caption_clips(captioner, clips, host.batch, registry.lanes(spec, host))
+        yield from caption_clips(captioner, clips, host.batch, engine.workers(spec, host))
     finally:
         getattr(captioner, "close", lambda: None)()
 

@@ -20,8 +20,7 @@ from time import monotonic
 from typing import Any
 
 import cascade
-from cascade import plugins
-from cascade.captioners import registry
+from cascade.captioners.registry import Engine
 from cascade.captioning.backends import local, ray_cluster
 from cascade.captioning.backends.worker import Clip, Worker
 from cascade.errors import UserError
@@ -45,7 +44,7 @@ def run(spec: CaptionerSpec, host: Host, clips: Sequence[Path]) -> Iterator[_Res
     An engine that asks a model elsewhere gains nothing from a cluster and has one budget to keep: it runs in this
     process. Raises UserError where Ray is not installed or not reachable, or where a node lacks what the engine needs.
     """
-    if registry.asks(spec.name):
+    if Engine(spec.name).asks_remotely:
         yield from local.run(spec, host, clips)
         return
     with ray_cluster.connected():
@@ -249,7 +248,7 @@ def _setting(workers: Mapping[str, float], slot: str, key: str, default: float) 
 
 def worker_resources(spec: CaptionerSpec, host: Host, nodes: Sequence[Mapping[str, float]]) -> dict[str, float]:
     """Return what a worker takes of its node: as the user set, else a GPU where the engine can use one, else CPUs."""
-    uses_gpu = not _GPU_MODULES.isdisjoint(plugins.find("captioners", spec.name).NEEDS) and host.device != "cpu"
+    uses_gpu = not _GPU_MODULES.isdisjoint(Engine(spec.name).module.NEEDS) and host.device != "cpu"
     has_gpu = any(node.get("GPU") for node in nodes)
     gpus = _setting(host.workers, spec.slot, "num_gpus", float(uses_gpu and has_gpu))
     fewest = min((node["CPU"] for node in nodes if node.get("CPU")), default=1.0)

@@ -12,8 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cascade
-from cascade import plugins
-from cascade.captioners import registry
+from cascade.captioners.registry import Engine
 from cascade.captioning.backends import local
 from cascade.errors import UserError
 from cascade.io.digests import digest_path
@@ -49,8 +48,9 @@ class Worker:
             return f"has cascade {cascade.__version__}, and {version} is asking: install the same there"
         try:
             host = replace(host, files=_locate_files(spec, host))
-            self._captioner = registry.build(spec, host)
-            self._threads, self._batch = registry.lanes(spec, host), host.batch
+            engine = Engine(spec.name)
+            self._captioner = engine.build(spec, host)
+            self._threads, self._batch = engine.workers(spec, host), host.batch
         except UserError as error:
             return str(error)
         return ""
@@ -80,7 +80,7 @@ def _locate_files(spec: CaptionerSpec, host: Host) -> dict[str, Path]:
 
     Raises UserError for a file that is not on this machine, or has another digest.
     """
-    shipped = getattr(plugins.find("captioners", spec.name), "FILES", {})
+    shipped = Engine(spec.name).files
     files: dict[str, Path] = {}
     for key in shipped:
         digest = str(spec.params.get(key))
