@@ -185,13 +185,13 @@ BYTES = """
 import sys
 from pathlib import Path
 from cascade.captioning.backends import ray
-from cascade.captioners.registry import specify
+from cascade.captioners.registry import Engine
 from cascade.types import Host
 spec, files = Engine("trying").specify("sound", {"notes": sys.argv[1]})
 paths = [Path(f"/proc/self/cwd/{n}.wav") for n in range(6)] + [Path("/proc/self/cwd/gone.wav")]
-for path, found in list(ray.run(spec, Host(batch=2), paths)):
-    folder = getattr(found, "meta", {}).get("folder", "")
-    print(path.name, getattr(found, "text", None) or found.message, "cascade-" in folder)
+for path, result in list(ray.run(spec, Host(batch=2), paths)):
+    folder = getattr(result, "meta", {}).get("folder", "")
+    print(path.name, getattr(result, "text", None) or result.message, "cascade-" in folder)
 """
 
 

@@ -73,15 +73,13 @@ def _connect(ray: Any) -> None:
         ray.init(**options, log_to_driver=False, logging_level=logging.ERROR)
     except (OSError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
         reason = " ".join(str(error).split())[:200]
-        if is_local():
-            raise UserError(
-                f"--backend ray: a local Ray cannot be used ({reason}); "
-                "RAY_TMPDIR=DIR, a short one, says where its files go"
-            ) from error
-        raise UserError(
-            f"--backend ray: RAY_ADDRESS={address} cannot be used ({reason}); give the address that "
-            "`ray start --head` printed, and RAY_AUTH_MODE=token if that spoke of a token, or unset it for a local Ray"
-        ) from error
+        message = f"a local Ray cannot be used ({reason}); RAY_TMPDIR=DIR, a short one, says where its files go"
+        if not is_local():
+            message = (
+                f"RAY_ADDRESS={address} cannot be used ({reason}); give the address that `ray start --head` printed, "
+                "and RAY_AUTH_MODE=token if that spoke of a token, or unset it for a local Ray"
+            )
+        raise UserError(f"--backend ray: {message}") from error
 
 
 def _check_listening(address: str) -> None:
