@@ -52,9 +52,7 @@ class _TextDisk(Disk):  # type: ignore[misc]  # diskcache has no types
 
     def fetch(self, mode: int, filename: str | None, value: Any, read: bool) -> Any:
         # Any other mode or a file name was not written by us: to follow it could unpickle code or leave the folder.
-        if mode == _TEXT and filename is None and isinstance(value, str):
-            return value
-        return None
+        return value if mode == _TEXT and filename is None and isinstance(value, str) else None
 
 
 class CacheEntry(Record, frozen=True, kw_only=True):
@@ -79,16 +77,8 @@ class CacheEntry(Record, frozen=True, kw_only=True):
     @classmethod
     def of(cls, spec: CaptionerSpec, audio: str, caption: Caption) -> CacheEntry:
         """Return the entry of a caption of the clip whose bytes have the digest `audio`."""
-        return cls(
-            slot=spec.slot,
-            name=spec.name,
-            version=spec.version,
-            params=spec.params,
-            audio=audio,
-            text=caption.text,
-            meta=caption.meta,
-            content=_content_digest(caption.text, caption.meta),
-        )
+        content = _content_digest(caption.text, caption.meta)
+        return cls(**to_json(spec), audio=audio, text=caption.text, meta=caption.meta, content=content)
 
     @property
     def spec(self) -> CaptionerSpec:
@@ -146,9 +136,7 @@ class CaptionCache:
     def get(self, key: str) -> Caption | None:
         """Return the caption under a key, or None. Raises CacheError, with the key, for a damaged entry."""
         entry = self.entry(key)
-        if entry is None:
-            return None
-        return entry.caption
+        return entry.caption if entry else None
 
     def put(self, spec: CaptionerSpec, audio: str, caption: Caption) -> str:
         """Store a caption of the clip whose bytes have the digest `audio`; return its key."""
@@ -158,9 +146,7 @@ class CaptionCache:
 
     def add(self, entry: CacheEntry) -> CacheEntry | None:
         """Store an entry if its key has none; return the entry that was there before, or None."""
-        if self._write(self._store.add, entry):
-            return None
-        return self.entry(entry.key())
+        return None if self._write(self._store.add, entry) else self.entry(entry.key())
 
     def replace(self, entry: CacheEntry) -> None:
         """Store an entry in the place of the one that its key has."""
@@ -186,9 +172,8 @@ class CaptionCache:
                 raise ValueError(damage)
             return entry
         except (TypeError, ValueError) as error:
-            raise CacheError(
-                f"{self.folder}: {key}: the entry is damaged ({error}); delete it or the folder"
-            ) from error
+            message = f"{self.folder}: {key}: the entry is damaged ({error}); delete it or the folder"
+            raise CacheError(message) from error
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
@@ -200,9 +185,7 @@ class CaptionCache:
         try:
             return bool(write(entry.key(), canonical(to_json(entry))))
         except (OSError, sqlite3.Error, Timeout) as error:
-            reason = str(error)
-            if isinstance(error, Timeout):
-                reason = "another process holds it"
+            reason = "another process holds it" if isinstance(error, Timeout) else error
             raise CacheError(
                 f"{self.folder}: a caption cannot be written ({reason}); make room and run again"
             ) from error

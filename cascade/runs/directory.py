@@ -157,8 +157,7 @@ def _check_usable(path: Path, wanted: Manifest) -> None:
             )
     elif path.exists():
         # A start that was killed leaves an empty log, or a temporary `run.json` that is not complete.
-        leftovers = path.is_dir() and all(re.match(r"log\.jsonl\Z|\.run\.json\.", name) for name in os.listdir(path))
-        if not leftovers:
+        if not path.is_dir() or not all(re.match(r"log\.jsonl\Z|\.run\.json\.", name) for name in os.listdir(path)):
             raise RunError(f"{path} is no run directory and not empty; give --out a new or empty one")
 
 
@@ -178,9 +177,7 @@ def check_same(path: Path, there: RunSpec, here: RunSpec) -> None:
 
 def _flatten(value: Any, prefix: str = "") -> dict[str, Any]:
     """Return the leaves of a JSON value by their dotted paths; an empty object or list is a leaf."""
-    inner = value
-    if isinstance(value, list | tuple):
-        inner = dict(enumerate(value))
+    inner = dict(enumerate(value)) if isinstance(value, list | tuple) else value
     if not isinstance(inner, dict) or not inner:
         return {prefix: value}
     leaves: dict[str, Any] = {}
