@@ -157,7 +157,8 @@ def _check_usable(path: Path, wanted: Manifest) -> None:
             )
     elif path.exists():
         # A start that was killed leaves an empty log, or a temporary `run.json` that is not complete.
-        if not path.is_dir() or not all(re.match(r"log\.jsonl\Z|\.run\.json\.", name) for name in os.listdir(path)):
+        resumable = path.is_dir() and all(re.match(r"log\.jsonl\Z|\.run\.json\.", name) for name in os.listdir(path))
+        if not resumable:
             raise RunError(f"{path} is no run directory and not empty; give --out a new or empty one")
 
 

@@ -82,11 +82,11 @@ def test_a_cache_on_a_network_file_system_says_how_captions_travel(
 ) -> None:
     monkeypatch.setattr(module, "_file_system", lambda folder: "nfs4")
     write(tmp_path / "mini.jsonl", list(rows(2)))
-    told = cascade(
+    result = cascade(
         "caption", "--dataset", tmp_path / "mini.jsonl", "--captions", "speech=fake", "--cache", tmp_path / "c"
     )
-    assert told.exit_code == 2
-    assert "is on a network file system (nfs4)" in told.stderr and "cascade cache export FILE" in told.stderr
+    assert result.exit_code == 2
+    assert "is on a network file system (nfs4)" in result.stderr and "cascade cache export FILE" in result.stderr
 
 
 def test_a_disk_without_locks_is_no_second_writer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,11 +20,11 @@ def git(*words: str) -> str:
 
 
 def test_a_session_names_code_platform_and_packages() -> None:
-    said = provenance.session(["cascade", "run", "--only", "a b=c"], {"diskcache", "yaml", "no_such_module"})
-    assert said.command == "cascade run --only 'a b=c'"
-    assert said.cascade == package.__version__
-    assert said.versions.keys() == {"diskcache", "yaml"} and said.versions["diskcache"].startswith("5.")
-    assert said.at.endswith("+00:00") and said.python.startswith("3.") and said.platform
+    session = provenance.session(["cascade", "run", "--only", "a b=c"], {"diskcache", "yaml", "no_such_module"})
+    assert session.command == "cascade run --only 'a b=c'"
+    assert session.cascade == package.__version__
+    assert session.versions.keys() == {"diskcache", "yaml"} and session.versions["diskcache"].startswith("5.")
+    assert session.at.endswith("+00:00") and session.python.startswith("3.") and session.platform
 
 
 def test_the_working_folders_commit_is_noted_dirty_or_not() -> None:
