@@ -72,9 +72,6 @@ class ImportReport:
     conflicts: list[Conflict] = field(default_factory=list)
 
 
-# Writing
-
-
 def export_bundle(
     path: Path,
     entries: Iterable[CacheEntry],
@@ -138,13 +135,9 @@ def _zstandard(path: Path) -> Any:
     try:
         import zstandard
     except ImportError:
-        raise MissingExtra(
-            f"{path.name} ends in .zst and", "zstandard", "pip install 'audio-cascade[bundles]'"
-        ) from None
+        what, command = f"{path.name} ends in .zst and", "pip install 'audio-cascade[bundles]'"
+        raise MissingExtra(what, "zstandard", command) from None
     return zstandard
-
-
-# Reading
 
 
 def read_manifest(path: Path) -> Manifest:
@@ -240,9 +233,6 @@ def _entry(path: Path, number: int, line: bytes, specs: Collection[str]) -> Cach
         return entry
     except (TypeError, ValueError) as error:
         raise CacheError(f"{path}:{number}: {error}; nothing of this file is taken: fetch it again") from error
-
-
-# Importing
 
 
 def import_file(cache: CaptionCache, path: Path, *, replace: bool = False) -> ImportReport:

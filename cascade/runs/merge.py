@@ -24,7 +24,7 @@ from cascade.errors import RunError
 from cascade.io import jsonl
 from cascade.io.jsonl import without_digest
 from cascade.runs import directory
-from cascade.runs.directory import Manifest, Run
+from cascade.runs.directory import Run
 from cascade.types import CaptionRecord, Completion, Item
 
 _Owners = Mapping[str, Run]  # by an item's id, the run that the item is taken from
@@ -132,13 +132,22 @@ def _count_conflicts(runs: Sequence[Run], shared: set[str]) -> int:
 
 def _write(out: Path, runs: Sequence[Run], items: Sequence[Item], owners: _Owners) -> None:
     """Write the merged run beside `out`, then rename it."""
+    manifests = [run.manifest for run in runs]
+    limits = [run.spec.limit for run in runs if run.spec.limit is not None]
+    manifest = replace(
+        manifests[0],
+        spec=replace(runs[0].spec, limit=max(limits) if len(limits) == len(runs) else None),
+        created=min(manifest.created for manifest in manifests),
+        sessions=tuple(session for manifest in manifests for session in manifest.sessions),
+        part=None,
+    )
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         folder = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}."))
     except OSError as error:
         raise RunError(f"{out}: cannot be made there ({error.strerror}); give --out another directory") from error
     try:
-        directory.write_manifest(folder, _merge_manifests(runs), items)
+        directory.write_manifest(folder, manifest, items)
         captions: dict[str, list[CaptionRecord]] = {item.id: [] for item in items}
         for run in runs:
             for caption in directory.read_captions(run.path):
@@ -152,19 +161,6 @@ def _write(out: Path, runs: Sequence[Run], items: Sequence[Item], owners: _Owner
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
-
-
-def _merge_manifests(runs: Sequence[Run]) -> Manifest:
-    manifests = [run.manifest for run in runs]
-    limits = [run.spec.limit for run in runs if run.spec.limit is not None]
-    limit = max(limits) if len(limits) == len(runs) else None
-    return replace(
-        manifests[0],
-        spec=replace(runs[0].spec, limit=limit),
-        created=min(manifest.created for manifest in manifests),
-        sessions=tuple(session for manifest in manifests for session in manifest.sessions),
-        part=None,
-    )
 
 
 def _log_lines(runs: Sequence[Run], owners: _Owners) -> Iterator[dict[str, Any]]:

@@ -115,8 +115,6 @@ class _Pool:
         for worker in self._workers:
             self._ray.kill(worker.actor)
 
-    # Workers
-
     def _start_workers(self) -> None:
         """Start as many workers as the nodes of this moment have room for and the batches need."""
         if not self._fixed_size and monotonic() - self._nodes_seen_at > _NODE_INTERVAL:
@@ -152,22 +150,23 @@ class _Pool:
         """Return the resources of each node that is alive, in use or not."""
         return [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
 
-    # Batches
-
     def _send_batches(self) -> Iterator[_Result]:
         """Send batches to the workers that are ready; yield a failure for each clip that can no longer be read."""
-        most = _BATCHES_PER_WORKER
-        if len(self._waiting) < len(self._workers):
-            most = 1
+        most = _BATCHES_PER_WORKER if len(self._waiting) >= len(self._workers) else 1
         for worker in self._workers:
             while worker.ready and self._waiting and len(worker.batches) < most:
                 batch = self._waiting.popleft()
                 clips: dict[Path, Clip] = {}
                 for path in batch.clips:
                     try:
-                        clips[path] = _read_clip(path, with_content=not worker.shares_disk)
+                        status = path.stat()
+                        content = None if worker.shares_disk else path.read_bytes()
                     except OSError as error:
                         yield path, Failure(kind="audio", message=f"{path.name}: {error.strerror}")
+                        continue
+                    clips[path] = Clip(
+                        path=path.absolute(), size=status.st_size, modified_ns=status.st_mtime_ns, content=content
+                    )
                 if clips:
                     reference = worker.actor.caption.remote(list(clips.values()))
                     worker.batches[reference] = _Batch(clips=list(clips), losses=batch.losses)
@@ -232,13 +231,6 @@ class _Pool:
             clip = batch.clips[0]
             message = f"{clip.name}: {batch.losses} workers were lost while they captioned it"
             yield clip, Failure(kind="engine", message=message)
-
-
-def _read_clip(path: Path, *, with_content: bool) -> Clip:
-    """Return a clip as it is sent to a worker. Raises OSError."""
-    status = path.stat()
-    content = path.read_bytes() if with_content else None
-    return Clip(path=path.absolute(), size=status.st_size, modified_ns=status.st_mtime_ns, content=content)
 
 
 def _setting(workers: Mapping[str, float], slot: str, key: str, default: float) -> float:
