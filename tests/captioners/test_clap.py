@@ -82,7 +82,7 @@ def test_the_same_caption_as_msclap_for_a_mono_clip_of_seven_seconds(clap: Any, 
         ((ours, _),) = clapcap.sentences(clapcap.Params(entry_length=30), clap, samples[None])
     finally:
         gpt.transformer.ln_f.weight.data = before
-    assert ours == clapcap._tidy(theirs) and len(theirs) > 5
+    assert ours == clapcap.tidy(theirs) and len(theirs) > 5
 
 
 @pytest.fixture
@@ -184,7 +184,7 @@ def result(one: Caption | Failure) -> tuple[str, Any]:
     ],
 )
 def test_the_line_of_a_clip(parts: list[tuple[float, float, str]], line: str) -> None:
-    assert speech.clip_line(parts) == line
+    assert speech.join_windows(parts) == line
 
 
 @pytest.mark.parametrize(
@@ -192,7 +192,7 @@ def test_the_line_of_a_clip(parts: list[tuple[float, float, str]], line: str) ->
     [("A dog barks . <|endoftext|>", "A dog barks."), ("Wind", "Wind."), (" ", ""), ("Oh , no!", "Oh, no!")],
 )
 def test_sentences_are_tidied(text: str, tidy: str) -> None:
-    assert clapcap._tidy(text) == tidy
+    assert clapcap.tidy(text) == tidy
 
 
 def test_bad_clips_cost_a_failure_each(weights: Path, tmp_path: Path) -> None:
@@ -217,7 +217,7 @@ def vocabulary() -> str:
 def test_tags_are_shares_of_their_group(host: Host, music: Any, tmp_path: Path) -> None:
     path = sound(tmp_path, "a.wav", 9)
     found = music([path])[0]
-    groups = tags.read(clap_music._VOCABULARY)
+    groups = tags.read_vocabulary(clap_music.VOCABULARY)
     assert [group.name for group in groups] == ["genre", "instruments", "mood", "vocals", "tempo", "texture"]
     assert all(f"{group.name.capitalize()}: " in found.text for group in groups)
     assert set(found.meta["tags"]) == {group.name for group in groups} and len(found.meta["windows"]) == 2
@@ -229,18 +229,18 @@ def test_tags_are_shares_of_their_group(host: Host, music: Any, tmp_path: Path) 
 
 
 def test_what_is_told_of_tags() -> None:
-    assert tags.listed([["rain", 0.4], ["wind", 0.06], ["bell", 0.01]], 0.05) == "rain (0.40), wind (0.06)"
-    assert tags.listed([["rain", 0.01]], 0.05) == "rain (0.01)"
+    assert tags.list_tags([["rain", 0.4], ["wind", 0.06], ["bell", 0.01]], 0.05) == "rain (0.40), wind (0.06)"
+    assert tags.list_tags([["rain", 0.01]], 0.05) == "rain (0.01)"
     windows = [
         {"start": 0.0, "end": 7.0, "tags": {"sound": [["rain", 0.4]]}},
         {"start": 7.0, "end": 9.0, "tags": {"sound": [["bell", 0.4]]}},
     ]
-    told = clap_sound._worded(clap_sound.Params(), {"sound": [["rain", 0.3], ["bell", 0.2]]}, windows)
+    told = clap_sound.describe(clap_sound.Params(), {"sound": [["rain", 0.3], ["bell", 0.2]]}, windows)
     assert told == "Likeliest sounds: rain (0.30), bell (0.20). In time: 0-7 s rain; 7-9 s bell."
 
 
 def test_audioset_is_whole() -> None:
-    (group,) = tags.read(clap_sound._VOCABULARY)
+    (group,) = tags.read_vocabulary(clap_sound.VOCABULARY)
     assert len(group.phrases) == 527 and group.phrases[0] == "Speech" and "Civil defense siren" in group.phrases
 
 
@@ -259,12 +259,12 @@ def test_audioset_is_whole() -> None:
 def test_a_vocabulary_that_cannot_be_used(tmp_path: Path, text: str, match: str) -> None:
     (tmp_path / "v.txt").write_bytes(text.encode(errors="surrogateescape"))
     with pytest.raises(UserError, match=match):
-        tags.read(tmp_path / "v.txt")
+        tags.read_vocabulary(tmp_path / "v.txt")
 
 
 def test_the_vocabulary_in_use_is_in_the_spec() -> None:
     shipped, files = Engine("clap-music").specify("music", {})
-    assert files[shipped.params["vocabulary"]] == clap_music._VOCABULARY
+    assert files[shipped.params["vocabulary"]] == clap_music.VOCABULARY
     mine, _ = Engine("clap-music").specify("music", {"vocabulary": vocabulary()})
     assert mine.params["vocabulary"].startswith("b2:") and mine.params != shipped.params
     with pytest.raises(UserError, match="no such file"):
@@ -275,25 +275,25 @@ def test_texts_are_embedded_once_and_an_altered_file_is_not_believed(
     host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clap = model.Clap("2023", "b2:w", "", host, "music")
-    first = clap.embedded(["rain", "wind", "a bell"], tmp_path)
+    first = clap.embed_texts(["rain", "wind", "a bell"], tmp_path)
     assert first.shape == (3, 1024) and np.linalg.norm(first, axis=1) == pytest.approx([1, 1, 1], abs=1e-5)
     calls: list[int] = []
-    embed = clap._embed
+    embed = clap._embed_texts
 
     def counted(texts: list[str]) -> Any:
         calls.append(len(texts))
         return embed(texts)
 
-    monkeypatch.setattr(clap, "_embed", counted)
-    np.testing.assert_array_equal(clap.embedded(["rain", "wind", "a bell"], tmp_path), first)
+    monkeypatch.setattr(clap, "_embed_texts", counted)
+    np.testing.assert_array_equal(clap.embed_texts(["rain", "wind", "a bell"], tmp_path), first)
     assert calls == []
-    clap.embedded(["rain", "wind"], tmp_path)
+    clap.embed_texts(["rain", "wind"], tmp_path)
     (file,) = (one for one in tmp_path.glob("*.npy") if len(np.load(one)) == 3)
     file.write_bytes(file.read_bytes()[:-4] + b"\0\0\0\0")
-    np.testing.assert_array_equal(clap.embedded(["rain", "wind", "a bell"], tmp_path), first)
+    np.testing.assert_array_equal(clap.embed_texts(["rain", "wind", "a bell"], tmp_path), first)
     assert calls == [2, 3]
     (tmp_path / "file").write_text("in the way")
-    clap.embedded(["rain", "wind"], tmp_path / "file")  # cannot be written, and need not be
+    clap.embed_texts(["rain", "wind"], tmp_path / "file")  # cannot be written, and need not be
 
 
 class _Trap:

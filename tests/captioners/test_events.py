@@ -63,7 +63,7 @@ def test_scraps_in_any_shape(caption: Any, tmp_path: Path, samples: int) -> None
 def test_windows_lose_no_sample_and_have_context(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(events, "CONTEXT", 2)
     blocks = iter([np.arange(5), np.arange(5, 10), np.arange(10, 11)])
-    windows = [(list(heard), offset, start, stop) for (heard, offset), start, stop in events._windows(blocks)]
+    windows = [(list(samples), offset, start, stop) for samples, offset, start, stop in events._windows(blocks)]
     assert windows == [
         ([0, 1, 2, 3, 4, 5, 6], 0, 0, 5),
         ([3, 4, 5, 6, 7, 8, 9, 10], 3, 5, 10),
@@ -71,8 +71,8 @@ def test_windows_lose_no_sample_and_have_context(monkeypatch: pytest.MonkeyPatch
     ]
 
 
-def _span(label: str, start: float, end: float, peak: float = 0.9) -> events._Span:
-    return events._Span(label, start, end, peak)
+def _span(label: str, start: float, end: float, peak: float = 0.9) -> events.Span:
+    return events.Span(label, start, end, peak)
 
 
 def test_spans_that_nearly_touch_are_merged_by_label() -> None:
@@ -92,7 +92,7 @@ def test_spans_that_nearly_touch_are_merged_by_label() -> None:
     ],
 )
 def test_the_words(spans: list[Any], text: str) -> None:
-    assert events._worded([_span(*span) for span in spans], 10.0) == text
+    assert events._describe([_span(*span) for span in spans], 10.0) == text
 
 
 def test_a_clip_is_alike_in_any_company_and_a_bad_one_is_named(caption: Any, tmp_path: Path) -> None:

@@ -125,7 +125,7 @@ def test_a_clip_is_alike_in_any_company_and_a_bad_one_is_named(caption: Any, tmp
 )
 def test_the_gate(text: str, logprob: float, doubt: float, ratio: float, dropped: str) -> None:
     segment = {"text": text, "avg_logprob": logprob, "no_speech_prob": doubt, "compression_ratio": ratio}
-    assert speech.no_speech(engine.Params(), segment) == dropped
+    assert speech.no_speech_rule(engine.Params(), segment) == dropped
 
 
 def test_a_gate_that_is_open_lets_inventions_through(tmp_path: Path) -> None:
@@ -145,8 +145,8 @@ def test_only_a_voice_is_speech_with_vad(caption: Any, tmp_path: Path) -> None:
     said = SimpleNamespace(
         start=3.0, end=4.0, text="Hello.", avg_logprob=-0.1, no_speech_prob=0.0, compression_ratio=1.0
     )
-    assert speech.segment(engine.Params(), 0.0, 9.0, said, [(0.5, 3.1)])["dropped"] == ""
-    assert speech.segment(engine.Params(), 0.0, 9.0, said, [(0.5, 2.9), (4.1, 5.0)])["dropped"] == "no voice"
+    assert speech.describe_segment(engine.Params(), 0.0, 9.0, said, [(0.5, 3.1)])["dropped"] == ""
+    assert speech.describe_segment(engine.Params(), 0.0, 9.0, said, [(0.5, 2.9), (4.1, 5.0)])["dropped"] == "no voice"
 
 
 def test_times_stand_in_the_transcript(caption: Any) -> None:
@@ -203,7 +203,7 @@ def test_windows_are_cut_where_it_is_quiet_and_lose_nothing() -> None:
     samples[27 * speech.RATE : 28 * speech.RATE] = 0
     samples[54 * speech.RATE : 55 * speech.RATE] = 0
     blocks = (samples[start : start + 7 * speech.RATE] for start in range(0, len(samples), 7 * speech.RATE))
-    windows = list(speech.windows(blocks))
+    windows = list(speech.split_windows(blocks))
     np.testing.assert_array_equal(np.concatenate([held for _, held in windows]), samples)
     assert [start / speech.RATE for start, _ in windows] == pytest.approx([0, 27.05, 54.05], abs=0.06)
     assert all(len(held) <= speech.WINDOW for _, held in windows)
@@ -229,7 +229,7 @@ class _Parrot:
 
 def test_a_long_clip_is_heard_window_by_window(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     parrot = _Parrot()
-    monkeypatch.setattr(engine, "_loaded", lambda *_: parrot)
+    monkeypatch.setattr(engine, "_load", lambda *_: parrot)
     path = clips.write(tmp_path / "a.wav", clips.noise(70), 8_000)  # 140 s
     transcribe: Any = engine.make(engine.Params(language="fr"), Host())
     found = transcribe([path])[0]

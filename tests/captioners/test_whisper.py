@@ -31,7 +31,7 @@ from tests.support import clips, whisper_weights  # noqa: E402
 
 DEMO = Path(cascade.__file__).parent / "datasets" / "demo_set" / "audio"
 with checkpoint.quietly():
-    WORDS = decoder.tokenizer(SimpleNamespace(is_multilingual=False, num_languages=99))
+    WORDS = decoder.load_tokenizer(SimpleNamespace(is_multilingual=False, num_languages=99))
 PARAMS = engine.Params(model="b2:tiny")
 
 
@@ -105,7 +105,7 @@ def test_the_tokens_are_those_of_whispers_own_decoding(host: Host) -> None:
         told = [getattr(one, name) for one in wanted]
         assert [getattr(one, name) for one in ours] == pytest.approx(told, abs=1e-4)
     stopped = next(decoder.Decoder(model, 1, "", lambda ratio: True).decode(iter(enumerate(heard))))
-    assert stopped.tokens == wanted[0].tokens[: decoder.LOOK]
+    assert stopped.tokens == wanted[0].tokens[: decoder.CHECK_EVERY]
 
 
 def test_beams_are_searched_by_whisper(host: Host) -> None:
@@ -118,10 +118,10 @@ def test_half_precision_says_nearly_the_same(host: Host) -> None:
     import whisper
 
     with checkpoint.quietly():
-        model = checkpoint.computing("float16", whisper.load_model(str(host.files["b2:tiny"])))
+        model = checkpoint.convert("float16", whisper.load_model(str(host.files["b2:tiny"])))
     assert model.encoder.conv1.weight.dtype == model.decoder.positional_embedding.dtype == torch.float16
-    window = engine._Window(0, 0, audio.read(DEMO / "14.flac", 16_000), None)
-    (found,) = engine._decoded(
+    window = engine.Window(0, 0, audio.read(DEMO / "14.flac", 16_000), None)
+    (found,) = engine._decode(
         PARAMS, model, engine._features(model, deque(), iter([(window, engine._mel(model, window.samples))]))
     )
     assert "Did you hear that?" in found.text
@@ -168,9 +168,9 @@ def test_a_bad_clip_costs_one_failure(host: Host, tmp_path: Path) -> None:
     assert isinstance(heard, Caption) and "Did you hear that?" in heard.text
 
 
-def said(window: Any, *tokens: int, logprob: float = -0.1) -> decoder.Decoded:
-    one = decoder.Decoded(window, WORDS, "en")
-    one.tokens, one.total = list(tokens), logprob * (len(tokens) + 1)
+def said(window: Any, *tokens: int, logprob: float = -0.1) -> decoder.DecodedWindow:
+    one = decoder.DecodedWindow(window, WORDS, "en")
+    one.tokens, one.total_logprob = list(tokens), logprob * (len(tokens) + 1)
     return one
 
 
@@ -193,7 +193,7 @@ def test_a_long_clip_and_many_clips_are_held_a_few_windows_at_a_time(
         most = max(most, made - heard)
         return torch.zeros(80, 3000)
 
-    monkeypatch.setattr(engine, "_decoded", decoded)
+    monkeypatch.setattr(engine, "_decode", decoded)
     monkeypatch.setattr(engine, "_mel", mel)
     monkeypatch.setattr(engine, "_rows", lambda model: engine.ROWS)
     monkeypatch.setattr("whisper.model.AudioEncoder.forward", lambda self, mel: mel)
@@ -218,22 +218,22 @@ def test_a_long_clip_and_many_clips_are_held_a_few_windows_at_a_time(
 def test_segments_and_what_is_unfinished(
     tokens: tuple[int, ...], times: list[tuple[float, float]], done: float | None
 ) -> None:
-    spans, finished = decoder.spans(tokens, WORDS)
+    spans, finished = decoder.split_segments(tokens, WORDS)
     assert [(start, end) for start, end, _ in spans] == times and finished == done
 
 
 def test_an_unfinished_window_is_heard_on_from_there() -> None:
     samples = np.zeros(16_000 * 10, np.float32)
     unfinished = (50363, 400, 50463, 50463, 500)
-    clip, row = engine._Clip(), engine._Window(3, 32_000, samples, [(1.0, 1.5), (6.0, 7.0)])
-    (rest,) = engine._take(PARAMS, clip, row, said(row, *unfinished))
-    assert (rest.clip, rest.start, len(rest.samples), rest.voice) == (3, 64_000, 16_000 * 8, [(4.0, 5.0)])
+    clip, row = engine.ClipResult(), engine.Window(3, 32_000, samples, [(1.0, 1.5), (6.0, 7.0)])
+    (rest,) = engine._add(PARAMS, clip, said(row, *unfinished))
+    assert (rest.clip, rest.start, len(rest.samples), rest.voices) == (3, 64_000, 16_000 * 8, [(4.0, 5.0)])
     assert [(one["start"], one["end"], one["dropped"]) for one in clip.segments] == [(2.0, 4.0, "")]
     # What is left is too short to be heard alone: the unfinished segment stands as it is.
-    short = engine._Window(0, 0, samples[: 16_000 * 2 + 100], None)
-    assert engine._take(PARAMS, engine._Clip(), short, said(short, *unfinished)) == []
+    short = engine.Window(0, 0, samples[: 16_000 * 2 + 100], None)
+    assert engine._add(PARAMS, engine.ClipResult(), said(short, *unfinished)) == []
     # A window judged to be no speech is not asked for more.
-    assert engine._take(PARAMS, engine._Clip(), row, said(row, *unfinished, logprob=-3.0)) == []
+    assert engine._add(PARAMS, engine.ClipResult(), said(row, *unfinished, logprob=-3.0)) == []
 
 
 def test_a_language_is_detected_in_each_window(tmp_path: Path) -> None:
