@@ -14,13 +14,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from cascade.io import audio
 from cascade.types import Caption, Captioner, Host
-
-if TYPE_CHECKING:
-    from cascade.io.audio import Samples
 
 VERSION = "1"
 SLOT = "sound"
@@ -95,7 +92,7 @@ def _detect(params: Params, model: Any, about: Mapping[str, str], clip: Path) ->
     return Caption(text=_describe(spans, duration), meta=meta)
 
 
-def _windows(blocks: Iterator[Samples]) -> Iterator[tuple[Samples, int, int, int]]:
+def _windows(blocks: Iterator[audio.Samples]) -> Iterator[tuple[audio.Samples, int, int, int]]:
     """Yield each window: its samples with context, the clip's sample that these begin at, its first and last sample."""
     import numpy as np
 
@@ -109,7 +106,9 @@ def _windows(blocks: Iterator[Samples]) -> Iterator[tuple[Samples, int, int, int
         before, block, start = block[-CONTEXT:], after, stop
 
 
-def _spans_of_window(params: Params, model: Any, samples: Samples, offset: int, start: int, stop: int) -> list[Span]:
+def _spans_of_window(
+    params: Params, model: Any, samples: audio.Samples, offset: int, start: int, stop: int
+) -> list[Span]:
     """Return where the probabilities in a window are at or above the threshold, in seconds of the clip."""
     import numpy as np
 

@@ -45,8 +45,8 @@ STREAMS = 4  # clips computed at the same time on a GPU
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Params:
-    """What may change a transcript.
+class Params(speech.SpeechThresholds):
+    """What may change a transcript, beside the thresholds.
 
     `model`: "tiny.en" is the packaged one; another size or repository comes from the hub; a folder with a converted
     model is used as it is. `revision`: of a repository on the hub; "" is its newest.
@@ -54,11 +54,6 @@ class Params:
     `language`: a code such as "fr"; "" is detected in each window. English-only models transcribe English.
     `beam_size`: 1, greedy; on speech five beams gave the same words, on noise and music longer and surer inventions.
     `vad`: whether only what Silero's detector takes for a voice is speech; off, for it misses speech under music.
-    `times`: whether the transcript has times, a line a segment; the times are in `meta` anyway.
-    `max_compression`: 2.4 is Whisper's own bound on repetition.
-    `max_no_speech` (0 to 1): Whisper's own 0.6; tiny.en gives noise and music 0.78 and more, audible speech under 0.5.
-    `sure_logprob`: -0.65; inventions that do not loop lie at -0.7 ("you", for silence) and under, speech above.
-    `min_logprob`: -1.5, under which no right transcript was seen; `short_logprob`: the same for three words or fewer.
     """
 
     model: str = PACKAGED
@@ -67,12 +62,6 @@ class Params:
     language: str = ""
     beam_size: int = 1
     vad: bool = False
-    times: bool = False
-    max_compression: float = 2.4
-    max_no_speech: float = 0.6
-    sure_logprob: float = -0.65
-    min_logprob: float = -1.5
-    short_logprob: float = -1.0
 
 
 def make(params: Params, host: Host) -> Captioner:
@@ -80,9 +69,25 @@ def make(params: Params, host: Host) -> Captioner:
 
     Raises UnknownName for a model or language that does not exist, UserError for a model that cannot be had or loaded.
     """
+    from faster_whisper import WhisperModel
+
     weights = _weights(params, host)
     device, number = _device(host)
-    model = _load(params, weights, device, number, lanes(params, host))
+    try:
+        model = WhisperModel(
+            str(weights),
+            device=device,
+            device_index=number,
+            compute_type=params.compute,
+            # One thread a clip: sums are made in the same order whatever the number of cores.
+            cpu_threads=1,
+            num_workers=lanes(params, host),
+        )
+    except (RuntimeError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(
+            f"faster-whisper cannot load {params.model!r} with compute={params.compute} on {device}: {reason}"
+        ) from None
     if params.language and params.language not in model.supported_languages:
         raise UnknownName("language", params.language, model.supported_languages, f"for the model {params.model!r}")
     about = {
@@ -138,26 +143,6 @@ def _weights(params: Params, host: Host) -> Path:
         raise UserError(
             f"the model {params.model!r} cannot be had from the hub ({type(error).__name__}); give a folder that holds "
             f"it converted for CTranslate2: {hint}"
-        ) from None
-
-
-def _load(params: Params, weights: Path, device: str, number: int, workers: int) -> Any:
-    from faster_whisper import WhisperModel
-
-    try:
-        return WhisperModel(
-            str(weights),
-            device=device,
-            device_index=number,
-            compute_type=params.compute,
-            # One thread a clip: sums are made in the same order whatever the number of cores.
-            cpu_threads=1,
-            num_workers=workers,
-        )
-    except (RuntimeError, ValueError) as error:
-        reason = " ".join(str(error).split())
-        raise UserError(
-            f"faster-whisper cannot load {params.model!r} with compute={params.compute} on {device}: {reason}"
         ) from None
 
 

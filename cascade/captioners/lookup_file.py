@@ -61,30 +61,29 @@ def lookup(spec: CaptionerSpec, host: Host) -> Lookup:
 def _read_captions(path: Path, slot: str) -> dict[tuple[str, str], Caption]:
     """Return a slot's captions by ("id" or "sha256", its value)."""
     captions: dict[tuple[str, str], Caption] = {}
+    form = 'a row is {"id" or "sha256", "text"}'
     for number, line in jsonl.numbered_lines(path.read_bytes()):
         try:
             row = jsonl.parse_object(line)
             if row.get("slot", slot) != slot or row.get("text") is None:
                 continue
-            key, caption = _row_key(row), _row_caption(row)
+            key, caption = _parse_row(row)
             if captions.setdefault(key, caption) != caption:
                 raise ValueError(f"{key[0]} {key[1]!r} stands twice, with two captions")
         except (ValueError, RecursionError) as error:
-            raise UserError(f'{path}:{number}: {error}; a row is {{"id" or "sha256", "text"}}') from None
+            raise UserError(f"{path}:{number}: {error}; {form}") from None
     if not captions:
-        raise UserError(f'{path}: holds no caption for the slot {slot!r}; a row is {{"id" or "sha256", "text"}}')
+        raise UserError(f"{path}: holds no caption for the slot {slot!r}; {form}")
     return captions
 
 
-def _row_key(row: Mapping[str, Any]) -> tuple[str, str]:
+def _parse_row(row: Mapping[str, Any]) -> tuple[tuple[str, str], Caption]:
     if isinstance(row.get("id"), str) and row["id"]:
-        return "id", row["id"]
-    if isinstance(row.get("sha256"), str) and row["sha256"]:
-        return "sha256", row["sha256"].lower()
-    raise ValueError("neither 'id' nor 'sha256' is there as text")
-
-
-def _row_caption(row: Mapping[str, Any]) -> Caption:
+        key = "id", row["id"]
+    elif isinstance(row.get("sha256"), str) and row["sha256"]:
+        key = "sha256", row["sha256"].lower()
+    else:
+        raise ValueError("neither 'id' nor 'sha256' is there as text")
     text, meta = row["text"], row.get("meta") or {}
     if not isinstance(text, str):
         raise ValueError("'text' must be text")
@@ -94,4 +93,4 @@ def _row_caption(row: Mapping[str, Any]) -> Caption:
         json.dumps([text, meta], ensure_ascii=False, allow_nan=False).encode()
     except ValueError:
         raise ValueError("holds a NaN, or half of a surrogate pair") from None
-    return Caption(text=text, meta=meta)
+    return key, Caption(text=text, meta=meta)

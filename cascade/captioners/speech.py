@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import groupby
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any
 
-from cascade import plugins
-from cascade.errors import MissingExtra
+from cascade.io import audio
 from cascade.types import Caption
-
-if TYPE_CHECKING:
-    from cascade.io.audio import Samples
 
 RATE = 16_000  # Hz, the rate that Whisper takes
 WINDOW = 30 * RATE  # samples, the length that its encoder takes
@@ -21,24 +18,28 @@ SHORT = 3  # words; what Whisper invents for sounds is seldom longer ("Thank you
 MAX_TOKENS = 224  # a window, half of the decoder's context, as in Whisper's own decoding: a loop ends there
 
 
-class SpeechThresholds(Protocol):
-    """The parameters by which segments are dropped, and whether the transcript has times; see `faster_whisper`."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpeechThresholds:
+    """The parameters by which segments are dropped as no speech (see `faster_whisper`), and the form of the transcript.
 
-    @property
-    def times(self) -> bool: ...
-    @property
-    def max_compression(self) -> float: ...
-    @property
-    def max_no_speech(self) -> float: ...
-    @property
-    def sure_logprob(self) -> float: ...
-    @property
-    def min_logprob(self) -> float: ...
-    @property
-    def short_logprob(self) -> float: ...
+    `times`: whether the transcript has times, a line a segment; the times are in `meta` anyway.
+    `max_compression`: 2.4 is Whisper's own bound on repetition.
+    `max_no_speech` (0 to 1): Whisper's own 0.6; tiny.en gives noise and music 0.78 and more, audible speech under 0.5.
+    `sure_logprob`: -0.65; inventions that do not loop lie at -0.7 ("you", for silence) and under, speech above.
+    `min_logprob`: -1.5, under which no right transcript was seen; `short_logprob`: the same for three words or fewer.
+    """
+
+    times: bool = False
+    max_compression: float = 2.4
+    max_no_speech: float = 0.6
+    sure_logprob: float = -0.65
+    min_logprob: float = -1.5
+    short_logprob: float = -1.0
 
 
-def split_windows(blocks: Iterator[Samples], longest: int = WINDOW, rate: int = RATE) -> Iterator[tuple[int, Samples]]:
+def split_windows(
+    blocks: Iterator[audio.Samples], longest: int = WINDOW, rate: int = RATE
+) -> Iterator[tuple[int, audio.Samples]]:
     """Yield windows of at most `longest` samples (whole tenths of a second), each with the sample it starts at.
 
     A full window ends in the middle of the quietest tenth of its last five seconds. A window and a block are in memory
@@ -60,13 +61,7 @@ def split_windows(blocks: Iterator[Samples], longest: int = WINDOW, rate: int = 
         yield start, pending
 
 
-def check_vad(vad: bool) -> None:
-    """Raise MissingExtra where the detector of voices is asked for and not installed."""
-    if vad and not plugins.is_installed("faster_whisper"):
-        raise MissingExtra("vad=true", "faster_whisper", "pip install 'audio-cascade[local]'")
-
-
-def find_voices(samples: Samples) -> list[tuple[float, float]]:
+def find_voices(samples: audio.Samples) -> list[tuple[float, float]]:
     """Return the spans that Silero's detector takes for a voice, in seconds of the window."""
     from faster_whisper.vad import get_speech_timestamps
 

@@ -18,17 +18,8 @@ from cascade.errors import UserError
 from cascade.types import Host
 
 # What the loading of a damaged checkpoint, or of another file, is known to raise.
-DAMAGED = (
-    UnpicklingError,
-    struct.error,
-    OSError,
-    EOFError,
-    RuntimeError,
-    LookupError,
-    TypeError,
-    ValueError,
-    AttributeError,
-)
+_READING = (UnpicklingError, struct.error, OSError, EOFError)
+DAMAGED = (*_READING, RuntimeError, LookupError, TypeError, ValueError, AttributeError)
 Value = TypeVar("Value")
 _END = object()
 

@@ -229,7 +229,7 @@ class _Parrot:
 
 def test_a_long_clip_is_heard_window_by_window(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     parrot = _Parrot()
-    monkeypatch.setattr(engine, "_load", lambda *_: parrot)
+    monkeypatch.setattr("faster_whisper.WhisperModel", lambda *_, **__: parrot)
     path = clips.write(tmp_path / "a.wav", clips.noise(70), 8_000)  # 140 s
     transcribe: Any = engine.make(engine.Params(language="fr"), Host())
     found = transcribe([path])[0]

@@ -71,10 +71,7 @@ class Clap:
         """
         self.device = torch_device.prepare(host)
         folder = host.files.get(weights)
-        if folder:
-            checkpoint, gpt2 = _local_weights(folder, FILES[kind], slot)
-        else:
-            checkpoint, gpt2 = _fetched_weights(FILES[kind], revision, slot)
+        checkpoint, gpt2 = _weights(folder, FILES[kind], revision, slot)
         self.wrapper, self.model = _load(kind, checkpoint, gpt2, slot)
         self.model.to(self.device)
         self.identity = [weights or REPOSITORY, "" if weights else revision, FILES[kind]]
@@ -148,17 +145,14 @@ def absent(kind: str, params: Any, host: Host) -> tuple[str, str] | None:
     return f"{FILES[kind]} and GPT-2; or give weights=DIR, which holds both", address
 
 
-def _local_weights(folder: Path, checkpoint: str, slot: str) -> tuple[Path, Path]:
-    """Return the checkpoint in a folder, and GPT-2's folder in it."""
-    wanted = [folder / checkpoint, folder / "gpt2" / "config.json"]
-    missing = [path.relative_to(folder).as_posix() for path in wanted if not path.is_file()]
-    if missing:
-        raise UserError(f"{slot}.weights={folder}: lacks {' and '.join(missing)}; it needs {checkpoint} and gpt2/")
-    return folder / checkpoint, folder / "gpt2"
-
-
-def _fetched_weights(checkpoint: str, revision: str, slot: str) -> tuple[Path, Path]:
-    """Return the checkpoint and GPT-2's folder, both from the hub or its cache."""
+def _weights(folder: Path | None, checkpoint: str, revision: str, slot: str) -> tuple[Path, Path]:
+    """Return the checkpoint's path and GPT-2's folder: in a local folder, else from the hub or its cache."""
+    if folder:
+        wanted = [folder / checkpoint, folder / "gpt2" / "config.json"]
+        missing = [path.relative_to(folder).as_posix() for path in wanted if not path.is_file()]
+        if missing:
+            raise UserError(f"{slot}.weights={folder}: lacks {' and '.join(missing)}; it needs {checkpoint} and gpt2/")
+        return folder / checkpoint, folder / "gpt2"
     from huggingface_hub import hf_hub_download, snapshot_download
 
     try:

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -23,16 +23,13 @@ from cascade.errors import ClipError
 from cascade.io import audio
 from cascade.types import Failure
 
-if TYPE_CHECKING:
-    from cascade.io.audio import Samples
-
 RATE = 44_100  # Hz
 WINDOW = 7 * RATE  # samples
 SHORTEST = RATE // 2  # samples
 TOGETHER = 8  # windows of a clip on a processor, at most
 ROWS = 16  # windows on a GPU, always
 
-_Window = tuple[int, float, float, "Samples"]  # the clip's number, start and end in seconds, samples
+_Window = tuple[int, float, float, "audio.Samples"]  # the clip's number, start and end in seconds, samples
 
 
 @dataclass(slots=True)
@@ -44,7 +41,9 @@ class ClipResult:
     failure: Failure | None = None
 
 
-def run_windows(clips: Sequence[Path], model: Callable[[Samples], Sequence[Any]], *, fixed: bool) -> list[ClipResult]:
+def run_windows(
+    clips: Sequence[Path], model: Callable[[audio.Samples], Sequence[Any]], *, fixed: bool
+) -> list[ClipResult]:
     """Return what the model returns for every window of every clip. It gets samples of shape (windows, `WINDOW`).
 
     With `fixed` these are always `ROWS` windows, of all clips; otherwise they are of one clip.
@@ -86,7 +85,7 @@ def _groups(clips: Sequence[Path], results: list[ClipResult], *, across: bool) -
         yield group
 
 
-def windows(clip: Path) -> Iterator[tuple[float, float, Samples]]:
+def windows(clip: Path) -> Iterator[tuple[float, float, audio.Samples]]:
     """Yield (start, end, samples) of each window, times in seconds, always `WINDOW` samples. Raises ClipError."""
     at = 0
     for block in audio.blocks(clip, RATE, WINDOW / RATE):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -26,15 +27,14 @@ FORMATS = ("verbose_json", "json")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Params:
-    """What may change a transcript; `api_base=URL` beside them is the model's address, and not part of the key.
+class Params(speech.SpeechThresholds):
+    """What may change a transcript, beside the thresholds. `api_base=URL` is the model's address, and not in the key.
 
     `model`: litellm's name of a transcription model.
     `format`: verbose_json has segments, which the thresholds need; json is for models that refuse it.
     `language`: a code such as "fr"; "" is for the endpoint to detect.
     `hint`: a text that the endpoint may take names and style from (its `prompt`).
     `rate` (Hz) and `window` (seconds): of what is sent.
-    `times` and the thresholds mean what they mean for `faster-whisper`.
     """
 
     model: str = "whisper-1"
@@ -43,28 +43,17 @@ class Params:
     hint: str = ""
     rate: int = 16_000
     window: float = 600.0
-    times: bool = False
-    max_compression: float = 2.4
-    max_no_speech: float = 0.6
-    sure_logprob: float = -0.65
-    min_logprob: float = -1.5
-    short_logprob: float = -1.0
 
 
 def make(params: Params, host: Host) -> Captioner:
     """Return the transcriber. Raises UserError for parameters that cannot be, ProviderStop for an unknown model."""
-    client.check_audio(SLOT, params.rate, params.window)
-    client.check_price(params.model, host)
+    client.check(SLOT, params, host)
     if params.format not in FORMATS:
         raise UserError(f"{SLOT}.format={params.format}: {' or '.join(FORMATS)}")
     connection = litellm.transcriber(
         params.model, host.endpoints.get(params.model), host.timeout, f"speech.model={params.model}"
     )
-
-    def caption(transcribe: Callable[..., dict[str, Any]], clip: Path) -> Caption:
-        return _caption(params, transcribe, clip)
-
-    return client.RemoteCaptioner(connection, host, caption, lambda reply: reply["cost"])
+    return client.RemoteCaptioner(connection, host, partial(_caption, params), lambda reply: reply["cost"])
 
 
 def _caption(params: Params, transcribe: Callable[..., dict[str, Any]], clip: Path) -> Caption:

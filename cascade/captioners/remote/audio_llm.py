@@ -10,6 +10,7 @@ import base64
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -70,8 +71,7 @@ def spelled(given: Mapping[str, Any]) -> dict[str, Any]:
 
 def make(params: Params, host: Host) -> Captioner:
     """Return the captioner. Raises UserError for parameters that cannot be, ProviderStop for an unknown model."""
-    client.check_audio("audio-llm", params.rate, params.window)
-    client.check_price(params.model, host)
+    client.check("audio-llm", params, host)
     options: dict[str, Any] = {"max_tokens": params.max_tokens}
     if params.temperature != "none":
         try:
@@ -81,11 +81,7 @@ def make(params: Params, host: Host) -> Captioner:
     connection = litellm.client(
         params.model, host.endpoints.get(params.model), None, host.timeout, f"audio-llm's model={params.model}"
     )
-
-    def caption(complete: Callable[..., Completion], clip: Path) -> Caption:
-        return _caption(params, options, complete, clip)
-
-    return client.RemoteCaptioner(connection, host, caption, lambda reply: reply.cost)
+    return client.RemoteCaptioner(connection, host, partial(_caption, params, options), lambda reply: reply.cost)
 
 
 def _caption(params: Params, options: Mapping[str, Any], complete: Callable[..., Completion], clip: Path) -> Caption:

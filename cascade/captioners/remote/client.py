@@ -9,7 +9,7 @@ import wave
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
+from typing import Any, Generic, ParamSpec, TypeVar
 
 from cascade.captioners import speech
 from cascade.errors import UserError
@@ -19,9 +19,6 @@ from cascade.llms.budget import call_within
 from cascade.llms.pacing import ConcurrencyLimit, through
 from cascade.llms.retry import retrying
 from cascade.types import Caption, Host
-
-if TYPE_CHECKING:
-    from cascade.io.audio import Samples
 
 NEEDS = {
     "litellm": "pip install 'audio-cascade[llm]'",
@@ -111,12 +108,6 @@ class RemoteCaptioner(Generic[Asked, Reply]):
         self._loop.close()
 
 
-def check_price(model: str, host: Host) -> None:
-    """Raise UserError where a budget is given and the provider's price is unknown; an endpoint of one's own is free."""
-    if host.budget and model not in host.endpoints and credentials.listed(model) is None:
-        raise UserError(f"--budget: the price of {model} is unknown; caption without --budget first (cascade caption)")
-
-
 def lanes(params: object, host: Host) -> int:
     """Return the calls in flight at most."""
     return host.concurrency
@@ -134,12 +125,16 @@ def lacks(params: Any, host: Host) -> str:
     return ""
 
 
-def check_audio(slot: str, rate: int, window: float) -> None:
-    """Raise UserError for a rate or window that cannot be."""
-    if rate not in range(8_000, 48_001) or rate % 10:
-        raise UserError(f"{slot}.rate={rate}: 8000 to 48000 Hz, a multiple of 10")
-    if not 1 <= window <= LONGEST:
-        raise UserError(f"{slot}.window={window:g}: 1 to {LONGEST} seconds")
+def check(place: str, params: Any, host: Host) -> None:
+    """Raise UserError for a rate or window that cannot be, and for a budget where the model's price is unknown."""
+    if params.rate not in range(8_000, 48_001) or params.rate % 10:
+        raise UserError(f"{place}.rate={params.rate}: 8000 to 48000 Hz, a multiple of 10")
+    if not 1 <= params.window <= LONGEST:
+        raise UserError(f"{place}.window={params.window:g}: 1 to {LONGEST} seconds")
+    model = params.model
+    # An endpoint of the user's own is free.
+    if host.budget and model not in host.endpoints and credentials.listed(model) is None:
+        raise UserError(f"--budget: the price of {model} is unknown; caption without --budget first (cascade caption)")
 
 
 def wav_windows(clip: Path, rate: int, window: float) -> Iterator[tuple[float, float, bytes]]:
@@ -149,7 +144,7 @@ def wav_windows(clip: Path, rate: int, window: float) -> Iterator[tuple[float, f
         yield start / rate, (start + len(samples)) / rate, wav(samples, rate)
 
 
-def wav(samples: Samples, rate: int) -> bytes:
+def wav(samples: audio.Samples, rate: int) -> bytes:
     """Return mono samples in [-1, 1] as a WAV file of 16 bits; samples beyond are clipped."""
     import numpy as np
 

@@ -19,20 +19,19 @@ import time
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from importlib.metadata import version
 from operator import itemgetter
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from cascade import plugins
 from cascade.captioners import speech, torch_device
 from cascade.captioners.whisper import checkpoint, decoder
-from cascade.errors import ClipError, UserError
+from cascade.errors import ClipError, MissingExtra, UserError
 from cascade.io import audio
 from cascade.types import Caption, Captioner, Failure, Host
-
-if TYPE_CHECKING:
-    from cascade.io.audio import Samples
 
 VERSION = "2"
 SLOT = "speech"
@@ -46,27 +45,21 @@ PROGRESS = 1.0  # seconds that a window must finish, or its rest would never end
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Params:
-    """What may change a transcript.
+class Params(speech.SpeechThresholds):
+    """What may change a transcript, beside the thresholds.
 
     `model`: a size ("turbo", "large-v3", …), fetched once and checked by Whisper itself, or a checkpoint's path.
     `compute`: float32, or float16 on a GPU.
     `language`: a code such as "fr"; "" is detected in each window. English-only models transcribe English.
     `beam_size`: 1, greedy; with more, Whisper's own code searches, a window at a time.
-    `times`, `vad` and the thresholds mean what they mean for `faster-whisper`; `vad` needs its package.
+    `vad`: whether only what Silero's detector takes for a voice is speech; it needs faster-whisper's package.
     """
 
     model: str = "turbo"
     compute: str = "float32"
     language: str = ""
     beam_size: int = 1
-    times: bool = False
     vad: bool = False
-    max_compression: float = 2.4
-    max_no_speech: float = 0.6
-    sure_logprob: float = -0.65
-    min_logprob: float = -1.5
-    short_logprob: float = -1.0
 
 
 @dataclass(slots=True, kw_only=True)
@@ -85,7 +78,7 @@ class Window:
 
     clip: int
     start: int
-    samples: Samples
+    samples: audio.Samples
     voices: list[tuple[float, float]] | None
 
 
@@ -94,7 +87,8 @@ def make(params: Params, host: Host) -> Captioner:
 
     Raises UnknownName for a model or language that does not exist, UserError for a model that cannot be had or loaded.
     """
-    speech.check_vad(params.vad)
+    if params.vad and not plugins.is_installed("faster_whisper"):
+        raise MissingExtra("vad=true", "faster_whisper", "pip install 'audio-cascade[local]'")
     device = torch_device.prepare(host)
     if params.compute not in ("float32", "float16") or (params.compute == "float16" and device == "cpu"):
         raise UserError(
@@ -109,11 +103,7 @@ def make(params: Params, host: Host) -> Captioner:
         "compute": params.compute,
         "weights": host.files[params.model].name if params.model in host.files else params.model,
     }
-
-    def caption(clips: Sequence[Path]) -> list[Caption | Failure]:
-        return _transcribe(params, model, about, clips)
-
-    return caption
+    return partial(_transcribe, params, model, about)
 
 
 def absent(params: Params, host: Host) -> tuple[str, str] | None:
@@ -167,7 +157,7 @@ def _windows(params: Params, clips: Sequence[Path], results: list[ClipResult]) -
             results[number].failure = error.failure()
 
 
-def _mel(model: Any, samples: Samples) -> Any:
+def _mel(model: Any, samples: audio.Samples) -> Any:
     import torch
     from whisper.audio import N_SAMPLES, log_mel_spectrogram, pad_or_trim
 

@@ -243,7 +243,7 @@ def _wanted(given: Mapping[str, float], slot: str, key: str, otherwise: float) -
 
 def _needs(spec: CaptionerSpec, host: Host, nodes: Sequence[Mapping[str, float]]) -> dict[str, float]:
     """What a worker takes of its node: as was said, else a GPU where the engine can use one, else some cores."""
-    fit = bool(_ON_GPUS & Engine(spec.name).needs.keys()) and host.device != "cpu"
+    fit = bool(_ON_GPUS & set(Engine(spec.name).module.NEEDS)) and host.device != "cpu"
     gpus = _wanted(host.workers, spec.slot, "num_gpus", float(fit and any(node.get("GPU") for node in nodes)))
     cores = min((node["CPU"] for node in nodes if node.get("CPU")), default=1.0)
     cpus = _wanted(host.workers, spec.slot, "num_cpus", 1.0 if gpus else min(_CORES, cores))
