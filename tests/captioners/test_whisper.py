@@ -114,6 +114,15 @@ def test_beams_are_searched_by_whisper(host: Host) -> None:
     assert "Did you hear that?" in found.text and found.meta["segments"][0]["avg_logprob"] < 0
 
 
+def test_beams_are_searched_by_one_thread_at_a_time(host: Host) -> None:
+    paths = [DEMO / f"{name}.flac" for name in ("14", "21", "22")]
+    spec, files = Engine("whisper").specify("speech", {"model": str(host.files["b2:tiny"]), "beam_size": 2})
+    captions: list[Any] = [
+        dict(local.run(spec, Host(device="cpu", threads=threads, files=files), paths)) for threads in (1, 3)
+    ]
+    assert [plain(captions[0][path]) for path in paths] == [plain(captions[1][path]) for path in paths]
+
+
 def test_half_precision_says_nearly_the_same(host: Host) -> None:
     import whisper
 

@@ -43,8 +43,11 @@ def search(
     results: dict[int, tuple[list[int], float]] = {}
     with torch.no_grad():
         out = gpt(inputs_embeds=prefixes, use_cache=True)
-        past, beam = out.past_key_values, _start(out.logits[:, -1], stop, beams)
+        past = out.past_key_values
         past.batch_repeat_interleave(beams)
+        scores, tokens = out.logits[:, -1].softmax(-1).log().topk(beams)
+        rows = torch.arange(len(prefixes), device=scores.device)
+        beam = _Beams(rows, tokens[:, :, None], scores, torch.ones_like(scores), tokens == stop)
         for _ in range(longest - 1):
             done = beam.stopped.all(dim=1)
             if done.all():
@@ -60,14 +63,6 @@ def search(
             past.reorder_cache(_extend(beam, out.logits[:, -1].view(*beam.scores.shape, -1), stop))
         results.update((int(row), beam.best(at)) for at, row in enumerate(beam.rows))
     return [results[row] for row in range(len(prefixes))]
-
-
-def _start(logits: Any, stop: int, beams: int) -> _Beams:
-    import torch
-
-    scores, tokens = logits.softmax(-1).log().topk(beams)
-    rows = torch.arange(len(logits), device=logits.device)
-    return _Beams(rows, tokens[:, :, None], scores, torch.ones_like(scores), tokens == stop)
 
 
 def _extend(beam: _Beams, logits: Any, stop: int) -> Any:

@@ -54,15 +54,6 @@ def convert(compute: str, model: Any) -> Any:
     return model
 
 
-def check_language(language: str, name: str, model: Any) -> None:
-    """Raise UnknownName for a language that the model does not transcribe."""
-    from whisper.tokenizer import LANGUAGES
-
-    known = LANGUAGES if model.is_multilingual else ["en"]
-    if language and language not in known:
-        raise UnknownName("language", language, known, f"for the model {name!r}")
-
-
 @contextmanager
 def quietly() -> Iterator[None]:
     """Hide whisper's progress bar where stderr is no terminal, and warnings of files that it leaves open."""

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
+from threading import Lock
 from typing import Any
 
 from cascade.captioners.speech import MAX_TOKENS
@@ -20,6 +21,7 @@ from cascade.captioners.speech import MAX_TOKENS
 LATEST_START = 50  # the latest first timestamp, in timestamp tokens
 CHECK_EVERY = 16  # tokens between two checks of whether a window repeats itself
 PRECISION = 0.02  # seconds a timestamp token
+_WHISPER = Lock()
 
 
 @dataclass(slots=True)
@@ -205,8 +207,12 @@ def beam_search(model: Any, windows: Iterator[tuple[Any, Any]], language: str, b
     for window, features in windows:
         half = str(features.dtype) == "torch.float16"
         options = DecodingOptions(language=language or None, temperature=0.0, beam_size=beams, fp16=half)
-        (result,) = decode(model, features, options)
-        probabilities = model.detect_language(features, tokenizer)[1][0] if model.is_multilingual else {"en": 1.0}
+        probabilities = {"en": 1.0}
+        # Whisper keeps keys and values in hooks on the model, which calls from several threads would share.
+        with _WHISPER:
+            (result,) = decode(model, features, options)
+            if model.is_multilingual:
+                probabilities = model.detect_language(features, tokenizer)[1][0]
         yield DecodedWindow(
             window=window,
             tokenizer=tokenizer,

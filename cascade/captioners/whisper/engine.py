@@ -29,7 +29,7 @@ from typing import Any
 from cascade import plugins
 from cascade.captioners import speech, torch_device
 from cascade.captioners.whisper import checkpoint, decoder
-from cascade.errors import ClipError, MissingExtra, UserError
+from cascade.errors import ClipError, MissingExtra, UnknownName, UserError
 from cascade.io import audio
 from cascade.types import Caption, Captioner, Failure, Host
 
@@ -87,6 +87,8 @@ def make(params: Params, host: Host) -> Captioner:
 
     Raises UnknownName for a model or language that does not exist, UserError for a model that cannot be had or loaded.
     """
+    from whisper.tokenizer import LANGUAGES
+
     if params.vad and not plugins.is_installed("faster_whisper"):
         raise MissingExtra("vad=true", "faster_whisper", "pip install 'audio-cascade[local]'")
     device = torch_device.prepare(host)
@@ -95,7 +97,9 @@ def make(params: Params, host: Host) -> Captioner:
             f"speech.compute={params.compute}: on {device} whisper computes in float32; use compute=float32"
         )
     model = checkpoint.load_checkpoint(params.model, host, device, params.compute)
-    checkpoint.check_language(params.language, params.model, model)
+    known = LANGUAGES if model.is_multilingual else ["en"]
+    if params.language and params.language not in known:
+        raise UnknownName("language", params.language, known, f"for the model {params.model!r}")
     about = {
         "openai-whisper": version("openai-whisper"),
         "torch": version("torch"),
