@@ -45,8 +45,8 @@ STREAMS = 4  # clips computed at the same time on a GPU
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Params(speech.SpeechThresholds):
-    """What may change a transcript, beside the thresholds.
+class Params:
+    """What may change a transcript.
 
     `model`: "tiny.en" is the packaged one; another size or repository comes from the hub; a folder with a converted
     model is used as it is. `revision`: of a repository on the hub; "" is its newest.
@@ -54,6 +54,11 @@ class Params(speech.SpeechThresholds):
     `language`: a code such as "fr"; "" is detected in each window. English-only models transcribe English.
     `beam_size`: 1, greedy; on speech five beams gave the same words, on noise and music longer and surer inventions.
     `vad`: whether only what Silero's detector takes for a voice is speech; off, for it misses speech under music.
+    `times`: whether the transcript has times, a line a segment; the times are in `meta` anyway.
+    `max_compression`: 2.4 is Whisper's own bound on repetition.
+    `max_no_speech` (0 to 1): Whisper's own 0.6; tiny.en gives noise and music 0.78 and more, audible speech under 0.5.
+    `sure_logprob`: -0.65; inventions that do not loop lie at -0.7 ("you", for silence) and under, speech above.
+    `min_logprob`: -1.5, under which no right transcript was seen; `short_logprob`: the same for three words or fewer.
     """
 
     model: str = PACKAGED
@@ -62,6 +67,12 @@ class Params(speech.SpeechThresholds):
     language: str = ""
     beam_size: int = 1
     vad: bool = False
+    times: bool = False
+    max_compression: float = 2.4
+    max_no_speech: float = 0.6
+    sure_logprob: float = -0.65
+    min_logprob: float = -1.5
+    short_logprob: float = -1.0
 
 
 def make(params: Params, host: Host) -> Captioner:

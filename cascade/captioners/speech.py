@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import groupby
 from operator import itemgetter
-from typing import Any
+from typing import Any, Protocol
 
 from cascade.io import audio
 from cascade.types import Caption
@@ -18,23 +17,21 @@ SHORT = 3  # words; what Whisper invents for sounds is seldom longer ("Thank you
 MAX_TOKENS = 224  # a window, half of the decoder's context, as in Whisper's own decoding: a loop ends there
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SpeechThresholds:
-    """The parameters by which segments are dropped as no speech (see `faster_whisper`), and the form of the transcript.
+class SpeechThresholds(Protocol):
+    """The parameters by which segments are dropped, and whether the transcript has times; see `faster_whisper`."""
 
-    `times`: whether the transcript has times, a line a segment; the times are in `meta` anyway.
-    `max_compression`: 2.4 is Whisper's own bound on repetition.
-    `max_no_speech` (0 to 1): Whisper's own 0.6; tiny.en gives noise and music 0.78 and more, audible speech under 0.5.
-    `sure_logprob`: -0.65; inventions that do not loop lie at -0.7 ("you", for silence) and under, speech above.
-    `min_logprob`: -1.5, under which no right transcript was seen; `short_logprob`: the same for three words or fewer.
-    """
-
-    times: bool = False
-    max_compression: float = 2.4
-    max_no_speech: float = 0.6
-    sure_logprob: float = -0.65
-    min_logprob: float = -1.5
-    short_logprob: float = -1.0
+    @property
+    def times(self) -> bool: ...
+    @property
+    def max_compression(self) -> float: ...
+    @property
+    def max_no_speech(self) -> float: ...
+    @property
+    def sure_logprob(self) -> float: ...
+    @property
+    def min_logprob(self) -> float: ...
+    @property
+    def short_logprob(self) -> float: ...
 
 
 def split_windows(

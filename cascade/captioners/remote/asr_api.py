@@ -27,14 +27,15 @@ FORMATS = ("verbose_json", "json")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Params(speech.SpeechThresholds):
-    """What may change a transcript, beside the thresholds. `api_base=URL` is the model's address, and not in the key.
+class Params:
+    """What may change a transcript; `api_base=URL` beside them is the model's address, and not part of the key.
 
     `model`: litellm's name of a transcription model.
     `format`: verbose_json has segments, which the thresholds need; json is for models that refuse it.
     `language`: a code such as "fr"; "" is for the endpoint to detect.
     `hint`: a text that the endpoint may take names and style from (its `prompt`).
     `rate` (Hz) and `window` (seconds): of what is sent.
+    `times` and the thresholds mean what they mean for `faster-whisper`.
     """
 
     model: str = "whisper-1"
@@ -43,6 +44,12 @@ class Params(speech.SpeechThresholds):
     hint: str = ""
     rate: int = 16_000
     window: float = 600.0
+    times: bool = False
+    max_compression: float = 2.4
+    max_no_speech: float = 0.6
+    sure_logprob: float = -0.65
+    min_logprob: float = -1.5
+    short_logprob: float = -1.0
 
 
 def make(params: Params, host: Host) -> Captioner:

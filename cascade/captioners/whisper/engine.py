@@ -45,21 +45,27 @@ PROGRESS = 1.0  # seconds that a window must finish, or its rest would never end
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Params(speech.SpeechThresholds):
-    """What may change a transcript, beside the thresholds.
+class Params:
+    """What may change a transcript.
 
     `model`: a size ("turbo", "large-v3", …), fetched once and checked by Whisper itself, or a checkpoint's path.
     `compute`: float32, or float16 on a GPU.
     `language`: a code such as "fr"; "" is detected in each window. English-only models transcribe English.
     `beam_size`: 1, greedy; with more, Whisper's own code searches, a window at a time.
-    `vad`: whether only what Silero's detector takes for a voice is speech; it needs faster-whisper's package.
+    `times`, `vad` and the thresholds mean what they mean for `faster-whisper`; `vad` needs its package.
     """
 
     model: str = "turbo"
     compute: str = "float32"
     language: str = ""
     beam_size: int = 1
+    times: bool = False
     vad: bool = False
+    max_compression: float = 2.4
+    max_no_speech: float = 0.6
+    sure_logprob: float = -0.65
+    min_logprob: float = -1.5
+    short_logprob: float = -1.0
 
 
 @dataclass(slots=True, kw_only=True)
