@@ -254,7 +254,7 @@ def msclap(clips: list[str], weights: str, device: str, longest: int) -> dict[st
     import soundfile
     import torch
 
-    from cascade.captioners.clap.clapcap import _tidy as clap_tidy
+    from cascade.captioners.clap.clapcap import tidy
     from cascade.captioners.clap.model import Clap
     from cascade.types import Host
 
@@ -265,7 +265,7 @@ def msclap(clips: list[str], weights: str, device: str, longest: int) -> dict[st
         44_100,
     )
     started = time.perf_counter()
-    texts = [clap_tidy(clap.wrapper.generate_caption([clip], entry_length=longest)[0]) for clip in clips]
+    texts = [tidy(clap.wrapper.generate_caption([clip], entry_length=longest)[0]) for clip in clips]
     return {"seconds": time.perf_counter() - started, "texts": texts}
 
 

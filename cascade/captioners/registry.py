@@ -43,10 +43,7 @@ _BOOLEANS = {"true": True, "false": False}
 
 
 class Engine:
-    """An engine by its name. What needs the engine's module imports it, once.
-
-    An engine that is not installed has a name all the same: its captions may come in a bundle.
-    """
+    """An engine by its name, which needs no module while captions come from a bundle."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -55,17 +52,6 @@ class Engine:
     def module(self) -> ModuleType:
         """The engine's module. Raises UnknownName where there is none, UserError for a plug-in that is unusable."""
         return plugins.find("captioners", self.name)
-
-    @property
-    def slot(self) -> str:
-        """The slot that the engine usually fills."""
-        return str(self.module.SLOT)
-
-    @property
-    def needs(self) -> Mapping[str, str]:
-        """The modules that must be installed, each with the command that installs it."""
-        needs: Mapping[str, str] = self.module.NEEDS
-        return needs
 
     @property
     def files(self) -> Mapping[str, Path | None]:
@@ -85,7 +71,7 @@ class Engine:
 
     @property
     def makes_captions(self) -> bool:
-        """Whether the engine makes captions from clips. An engine that is not installed does, wherever it ran."""
+        """Whether the engine makes captions from clips. An engine that is not installed did, for a bundle."""
         try:
             return not hasattr(self.module, "lookup")
         except UnknownName:
@@ -100,7 +86,7 @@ class Engine:
     def modules(self) -> set[str]:
         """The modules whose versions may change a caption; none for an engine that is not installed."""
         try:
-            needed = set(self.needs)
+            needed = set(self.module.NEEDS)
         except UnknownName:
             return set()
         return needed | {"torch", "numpy", "ctranslate2"} if needed else set()
@@ -108,7 +94,8 @@ class Engine:
     @property
     def install_commands(self) -> list[str]:
         """The commands that install the modules that are missing here."""
-        return sorted({command for module, command in self.needs.items() if not plugins.is_installed(module)})
+        needs = self.module.NEEDS.items()
+        return sorted({command for module, command in needs if not plugins.is_installed(module)})
 
     def specify(self, slot: str, given: Mapping[str, Any]) -> tuple[CaptionerSpec, dict[str, Path]]:
         """Return the spec of the engine in a slot, with every parameter filled in, and its local files by digest.
@@ -118,10 +105,17 @@ class Engine:
         """
         if not _SLOT.match(slot):
             raise UserError(f"the slot {slot!r} must be a lower-case word, as in --captions speech={self.name}")
-        place = f"--caption-param {slot}."
+        record, place = self.module.Params, f"--caption-param {slot}."
         if hasattr(self.module, "spelled"):
             given = self.module.spelled(given)
-        params = _typed(self.module.Params, given, place)
+        types, params = get_type_hints(record), dict[str, Any]()
+        for key, value in given.items():
+            if key not in types:
+                raise UnknownName("parameter", key, types, f"in {place}{key}={value}")
+            try:
+                params[key] = _convert(types[key], value)
+            except (ValueError, KeyError):
+                raise UserError(f"{place}{key}={value}: {types[key].__name__} is needed") from None
         files: dict[str, Path] = {}
         for key, path in self.files.items():
             if params.get(key) or path is None:
@@ -129,15 +123,15 @@ class Engine:
             if path is not None:
                 params[key] = digest_path(path)
                 files[params[key]] = path.resolve()
-        for field in fields(self.module.Params):
+        for field in fields(record):
             if field.default is MISSING and field.default_factory is MISSING and field.name not in params:
                 raise UserError(f"{place}{field.name} is needed: give {place}{field.name}=VALUE")
-        filled = asdict(self.module.Params(**params))
+        filled = asdict(record(**params))
         return CaptionerSpec(slot=slot, name=self.name, version=str(self.module.VERSION), params=filled), files
 
     def check(self, spec: CaptionerSpec, host: Host) -> None:
         """Raise MissingExtra where a module is not installed, UserError where a key or an address is missing."""
-        for module, command in self.needs.items():
+        for module, command in self.module.NEEDS.items():
             if not plugins.is_installed(module):
                 raise MissingExtra(f"the captioner {self.name!r}", module, command)
         if missing := self.missing_access(spec, host):
@@ -148,10 +142,7 @@ class Engine:
         return str(self._call("lacks", spec, host, ""))
 
     def pending_download(self, spec: CaptionerSpec, host: Host) -> tuple[str, str] | None:
-        """Return what would be fetched before the first clip and from where, or None.
-
-        The modules that the engine needs must be installed.
-        """
+        """Return what would be fetched before the first clip and from where. The engine's `NEEDS` must be installed."""
         pending: tuple[str, str] | None = self._call("absent", spec, host, None)
         return pending
 
@@ -175,20 +166,6 @@ class Engine:
         if not hasattr(self.module, name):
             return default
         return getattr(self.module, name)(self.module.Params(**spec.params), host)
-
-
-def _typed(record: type, given: Mapping[str, Any], place: str) -> dict[str, Any]:
-    """Return the given values, each as its parameter's type. Raises UnknownName and UserError."""
-    types = get_type_hints(record)
-    params: dict[str, Any] = {}
-    for key, value in given.items():
-        if key not in types:
-            raise UnknownName("parameter", key, types, f"in {place}{key}={value}")
-        try:
-            params[key] = _convert(types[key], value)
-        except (ValueError, KeyError):
-            raise UserError(f"{place}{key}={value}: {types[key].__name__} is needed") from None
-    return params
 
 
 def _convert(kind: type, value: Any) -> Any:

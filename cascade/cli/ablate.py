@@ -77,7 +77,7 @@ def _jobs(whole: Job, request: Request, variants: str) -> list[Job]:
     kinds = [kind.strip() for kind in variants.split(",") if kind.strip()]
     cues = any(item.reference.get("cue") for item in whole.items)
     engine = Engine("oracle")
-    oracle = engine.specify(engine.slot, {})[0] if cues else None
+    oracle = engine.specify(engine.module.SLOT, {})[0] if cues else None
     found = ablation_plan.variants(whole.spec, request.seed, oracle, kinds)
     if "oracle" in kinds and not cues:
         note(f"{whole.spec.dataset} has no cues: no oracle run, and no telling ears from brain")

@@ -88,7 +88,7 @@ def _captioner(name: str) -> dict[str, Any]:
         needs = lacking.rpartition(": ")[2]
         absent = engine.pending_download(spec, host)
         note = f"fetches {absent[0].partition(';')[0]} when first used" if absent else ""
-    row = {"name": name, "slots": [engine.slot], "ready": not needs, "needs": needs, "note": note}
+    row = {"name": name, "slots": [engine.module.SLOT], "ready": not needs, "needs": needs, "note": note}
     return {**row, "params": params}
 
 
