@@ -118,11 +118,11 @@ def test_a_killed_fetch_goes_on(start: Any, monkeypatch: pytest.MonkeyPatch) -> 
         dying = "import os; from cascade.datasets import hub; hub.Path.rename = lambda *_: os.kill(os.getpid(), 9); "
         killed = subprocess.run([sys.executable, "-c", dying + _FETCH], capture_output=True, text=True, check=False)
         assert killed.returncode == -9 and mmar.where() is None
-        assert list(mmar.SOURCE.folder.glob(".unpacking-*"))
+        assert list(mmar.SOURCE.folder.glob(".unpacking"))
         done = subprocess.run([sys.executable, "-c", _FETCH], capture_output=True, text=True, check=True)
         assert done.stdout == "5\n" and "Traceback" not in done.stderr
         assert server.sent == sum(map(len, whole.values()))  # what had arrived was not fetched again
-    assert not list(mmar.SOURCE.folder.glob(".unpacking-*"))
+    assert not list(mmar.SOURCE.folder.glob(".unpacking"))
 
 
 def test_damage_is_seen_and_fetched_again(start: Any) -> None:
@@ -175,7 +175,7 @@ def test_an_archive_that_grows_without_end_is_refused(start: Any, monkeypatch: p
 def test_what_is_no_archive_is_deleted(start: Any) -> None:
     with Hub({**files(), "mmar-audio.tar.gz": b"<html>sign in</html>"}) as server:
         start(server)
-        with pytest.raises(DatasetError, match="no whole archive"):
+        with pytest.raises(DatasetError, match="not a complete archive"):
             registry.load("mmar")
     assert not (mmar.SOURCE.folder / "mmar-audio.tar.gz").exists()
 
