@@ -57,7 +57,7 @@ def make(params: Params, host: Host) -> Captioner:
     client.affordable(params.model, host)
     if params.format not in FORMATS:
         raise UserError(f"{SLOT}.format={params.format}: {' or '.join(FORMATS)}")
-    opened = litellm.transcriber(
+    opened = litellm.transcription_model(
         params.model, host.endpoints.get(params.model), host.timeout, f"speech.model={params.model}"
     )
 

@@ -74,7 +74,7 @@ def make(params: Params, host: Host) -> Captioner:
     client.affordable(params.model, host)
     sent = {"temperature": _number(params.temperature), "max_tokens": params.max_tokens}
     asked = {name: value for name, value in sent.items() if value is not None}
-    opened = litellm.client(
+    opened = litellm.chat_model(
         params.model, host.endpoints.get(params.model), None, host.timeout, f"audio-llm's model={params.model}"
     )
 

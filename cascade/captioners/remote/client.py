@@ -16,7 +16,7 @@ from cascade.errors import UserError
 from cascade.io import audio
 from cascade.llms import credentials
 from cascade.llms.budget import call_within
-from cascade.llms.pacing import ConcurrencyLimit, through
+from cascade.llms.pacing import ConcurrencyLimit, call_within_limit
 from cascade.llms.retry import retrying
 from cascade.types import Caption, Host
 
@@ -109,7 +109,9 @@ def _within(
     gate = ConcurrencyLimit(host.concurrency)
 
     async def complete(*asked: Asked.args, **named: Asked.kwargs) -> Reply:
-        return await through(gate, lambda: call_within(host.budget, None, lambda: call(*asked, **named), cost))
+        return await call_within_limit(
+            gate, lambda: call_within(host.budget, None, lambda: call(*asked, **named), cost)
+        )
 
     return complete
 
