@@ -88,8 +88,6 @@ def fetch(source: Source, *, audio: bool) -> Path:
         raise MissingExtra(what, "huggingface_hub", "pip install 'audio-cascade[hub]'")
     from filelock import FileLock  # huggingface_hub depends on it
 
-    # Its warnings are about tries that are repeated or reported here.
-    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
     source.folder.mkdir(parents=True, exist_ok=True)
     with FileLock(source.folder / ".lock"):
         _download(source, source.metadata)
@@ -103,6 +101,8 @@ def _download(source: Source, name: str) -> Path:
     """Download one file of the pinned revision, and check it against the SHA-256 that the hub names large files by."""
     from huggingface_hub import get_hf_file_metadata, hf_hub_download
 
+    # Its warnings are about tries that are repeated or reported here.
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
     url = f"{source.address}/{name}"
     failure = f"{source.name}: {name} cannot be fetched"
     # huggingface_hub alone would try an unreachable hub for half a minute.

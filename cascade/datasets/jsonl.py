@@ -63,6 +63,11 @@ def parse_item(row: Mapping[str, Any], *, absolute: bool = True, gold_listed: bo
     for field in _REQUIRED:
         if row.get(field) is None:
             raise ValueError(f"{field!r} is {'null' if field in row else 'missing'}")
+    choices = row["choices"]
+    if not isinstance(choices, list) or not all(isinstance(choice, str) for choice in choices):
+        raise ValueError(f"'choices' must be a list of texts, not {choices!r}")
+    if len(choices) < 2:
+        raise ValueError(f"'choices' must hold two or more, not {choices!r}")
     tags: dict[str, str] = {}
     reference: dict[str, Any] = {}
     for field, value in row.items():
@@ -76,7 +81,7 @@ def parse_item(row: Mapping[str, Any], *, absolute: bool = True, gold_listed: bo
         id=_text(row, "id"),
         audio=_audio_path(_text(row, "audio_path"), absolute=absolute),
         question=_text(row, "question"),
-        choices=_choices(row["choices"]),
+        choices=tuple(map(_valid, choices)),
         answer=_text(row, "answer", blank=True),
         tags=tags,
         reference=reference,
@@ -101,14 +106,6 @@ def _valid(text: str) -> str:
     except UnicodeEncodeError:
         raise ValueError(f"{text!r} is no valid Unicode (half of a surrogate pair)") from None
     return text
-
-
-def _choices(value: Any) -> tuple[str, ...]:
-    if not isinstance(value, list) or not all(isinstance(choice, str) for choice in value):
-        raise ValueError(f"'choices' must be a list of texts, not {value!r}")
-    if len(value) < 2:
-        raise ValueError(f"'choices' must hold two or more, not {value!r}")
-    return tuple(_valid(choice) for choice in value)
 
 
 def _audio_path(value: str, *, absolute: bool) -> str:

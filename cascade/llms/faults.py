@@ -115,11 +115,9 @@ def _headers(error: Any) -> Any:
 
 
 def _retry_after(error: Any) -> float | None:
-    """Return the seconds that the provider asked to wait, as a number or until a date; None where it did not ask.
-
-    OpenAI and Azure also send `retry-after-ms`, which is more exact and so comes first.
-    """
+    """Return the seconds that the provider asked to wait, as a number or until a date; None where it did not ask."""
     headers = _headers(error) or {}
+    # OpenAI and Azure send both; the first is more exact.
     for name, per_second in (("retry-after-ms", 1000), ("retry-after", 1)):
         with suppress(ValueError):
             return max(0.0, float(headers.get(name) or "")) / per_second

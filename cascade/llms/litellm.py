@@ -23,6 +23,7 @@ from urllib.parse import urlsplit
 
 from cascade.errors import ProviderStop, ReplyError, Transient
 from cascade.llms import credentials, faults
+from cascade.llms.prices import Price
 from cascade.llms.redaction import redact, secret_remover
 from cascade.types import LLM, Completion, Params, Prompt
 
@@ -117,12 +118,12 @@ class LitellmClient:
 
 @asynccontextmanager
 async def chat_model(
-    model: str, api_base: str | None, key: str | None, timeout: float, label: str = ""
+    model: str, api_base: str | None, key: str | None, timeout: float, label: str = "", price: Price | None = None
 ) -> AsyncIterator[LLM]:
     """Open the chat model of that name. `api_base` is an OpenAI-compatible endpoint; `key` overrides the environment's.
 
     `timeout` is in seconds for a whole call, however slowly the reply arrives; `label` names the model in errors as its
-    user did. Raises ProviderStop for a name that litellm does not know, where there is no endpoint to send it to.
+    user did; a `price` that the user states replaces litellm's. Raises ProviderStop for an unknown name.
     """
     client = LitellmClient(model, api_base, key, timeout, label or f"--llm {model}")
 
@@ -133,7 +134,7 @@ async def chat_model(
         reply = await client.call(
             _library().acompletion, messages=messages, num_retries=0, max_retries=0, **{"no-log": True}, **params
         )
-        return _completion(reply, client, sent)
+        return _completion(reply, client, sent, price)
 
     async with _connections(client.loopback):
         yield complete
@@ -157,7 +158,7 @@ async def transcription_model(
         answer = reply.model_dump() if hasattr(reply, "model_dump") else {}
         if not isinstance(answer.get("text"), str):
             raise Transient("unreadable", "the reply has no text")
-        return {**answer, "cost": _cost(reply, client)}
+        return {**answer, "cost": None if client.loopback else _cost(reply)}
 
     async with _connections(client.loopback):
         yield transcribe
@@ -165,10 +166,7 @@ async def transcription_model(
 
 @asynccontextmanager
 async def _connections(loopback: bool) -> AsyncIterator[None]:
-    """Keep connections open between calls, however many are in flight; httpx's own pool costs more than a request.
-
-    The innermost of nested clients uses the connections of the outermost.
-    """
+    """Keep connections open between calls, because httpx's pool is slow; nested clients share the outermost's."""
     litellm: Any = _library()
     with _quiet(), _without_proxy(loopback):
         if litellm.aclient_session is not None:
@@ -221,7 +219,7 @@ def resolve(model: str, api_base: str | None = None, label: str = "") -> tuple[s
     raise ProviderStop(f"{label or f'--llm {model}'}: litellm knows no such model; {ways}")
 
 
-def _completion(reply: Any, client: LitellmClient, sent: Params) -> Completion:
+def _completion(reply: Any, client: LitellmClient, sent: Params, price: Price | None) -> Completion:
     """Return litellm's response as a record. Raises ReplyError for an empty one, Transient for what is no response."""
     if not getattr(reply, "choices", None):
         raise Transient("unreadable", "the reply has no choices")
@@ -230,7 +228,9 @@ def _completion(reply: Any, client: LitellmClient, sent: Params) -> Completion:
     # litellm makes up zeros where the provider did not count.
     counted = any(counts) and all(isinstance(count, int) and count >= 0 for count in counts)
     tokens = counts if counted else None
-    cost = _cost(reply, client) if tokens else None
+    cost = _cost(reply) if tokens and not client.loopback else None
+    if tokens and price and price.source == "--price":
+        cost = price.of(*tokens)
     text = choice.message.content or ""
     reasoning = getattr(choice.message, "reasoning_content", None) or ""
     if not reasoning and (match := _THOUGHT.match(text)):
@@ -257,10 +257,10 @@ def _completion(reply: Any, client: LitellmClient, sent: Params) -> Completion:
     )
 
 
-def _cost(reply: Any, client: LitellmClient) -> float | None:
+def _cost(reply: Any) -> float | None:
     """Return the price of a call in US dollars by litellm's price map; None for a model that it does not list."""
     cost = getattr(reply, "_hidden_params", {}).get("response_cost")
-    return None if cost is None or client.loopback else float(cost)
+    return None if cost is None else float(cost)
 
 
 def count_tokens(prompt: Prompt) -> int:

@@ -68,7 +68,7 @@ class ConcurrencyLimit:
                 free -= 1
 
     async def spread(self) -> None:
-        """Wait for this call's turn: the replies of calls that start at once arrive at once, and delay the next starts."""
+        """Wait for this call's turn: replies to calls that start at once arrive at once, and delay the next start."""
         turn = max(self.clock(), self._next_start)
         self._next_start = turn + _SPREAD * self._shortest / self.allowed
         while (pause := max(turn, self._not_before) - self.clock()) > 0:  # noqa: ASYNC110 - the pause may grow

@@ -27,15 +27,15 @@ def holds_secret(value: Any) -> bool:
     return isinstance(value, list | tuple) and any(map(holds_secret, value))
 
 
-def redact(text: str, *secrets: str) -> str:
-    """Return the text without `secrets`, the keys in this process's environment, and anything shaped like a key."""
-    return _SHAPE.sub(_HIDDEN, str(secret_remover(*secrets)(text)))
+def redact(text: str) -> str:
+    """Return the text without the keys in this process's environment, and without anything shaped like a key."""
+    return _SHAPE.sub(_HIDDEN, str(secret_remover()(text)))
 
 
-def secret_remover(*secrets: str) -> Callable[[Any], Any]:
+def secret_remover() -> Callable[[Any], Any]:
     """Return a function that removes the keys known now from a text, and returns anything else as it is."""
-    values = {value for name, value in os.environ.items() if _NAME.search(name)} | set(secrets)
-    known = sorted((value for value in values if len(value) >= _SHORTEST), key=len, reverse=True)
+    values = {value for name, value in os.environ.items() if _NAME.search(name) and len(value) >= _SHORTEST}
+    known = sorted(values, key=len, reverse=True)
 
     def remove(text: Any) -> Any:
         if isinstance(text, str):

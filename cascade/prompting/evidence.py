@@ -34,10 +34,9 @@ def captions_by_item(captions: Iterable[CaptionRecord]) -> dict[str, dict[str, C
 def captions_shown(
     clips: Mapping[str, str], captions: Iterable[CaptionRecord], spec: PromptSpec
 ) -> dict[str, dict[str, CaptionRecord]]:
-    """Return the captions in each item's prompt, by item and slot: its own clip's, or those of the drawn clip.
+    """Return the captions in each item's prompt, by item and slot: its own clip's, or those of a drawn clip.
 
-    `clips` maps each item's id to its clip. Raises UserError where the captions must be another clip's and there is no
-    other.
+    `clips` maps each item's id to its clip. Raises UserError where no other clip can be drawn.
     """
     own = captions_by_item(captions)
     if spec.mismatch_seed is None or not spec.slots:

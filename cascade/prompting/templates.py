@@ -59,26 +59,12 @@ def captioning_prompt(prompt: str) -> str:
 
 def find_template(name: str) -> Template:
     """Return a shipped prompt by name, or a file's. Raises UnknownName, or UserError for a broken template."""
-    template = _named_template(name, prompt_names(), "--prompt")
-    _check(template, f"--prompt {name}", _FIELDS, {"question", "choices"})
-    return template
+    return _checked_template(name, "--prompt", prompt_names(), _FIELDS, {"question", "choices"})
 
 
 def judge_template(name: str = "judge") -> Template:
-    """Return a judge's prompt, with the fields $question, $answer, $thinking, $criteria and $response.
-
-    Raises UnknownName, or UserError for a broken template.
-    """
-    template = _named_template(name, _JUDGING, "--judge-prompt")
-    _check(template, f"--judge-prompt {name}", _JUDGE_FIELDS, {"criteria", "response"})
-    return template
-
-
-def _named_template(name: str, known: Sequence[str], option: str) -> Template:
-    is_file = name.endswith(".md") or "/" in name
-    if not is_file and name not in known:
-        raise UnknownName("prompt", name, known, f"or give a file: {option} ./mine.md")
-    return _read_template(name, is_file, f"{option} {name}")
+    """Return a judge's prompt by name, or a file's. Raises as `find_template` does."""
+    return _checked_template(name, "--judge-prompt", _JUDGING, _JUDGE_FIELDS, {"criteria", "response"})
 
 
 def _read_template(name: str, is_file: bool, place: str) -> Template:
@@ -95,21 +81,29 @@ def parts(template: Template) -> list[tuple[str, str]]:
     return [(role, text.strip("\n")) for role, text in zip(pieces[::2], pieces[1::2], strict=True)]
 
 
-def _check(template: Template, place: str, known: Sequence[str], needed: set[str]) -> None:
-    """Raise UserError for parts other than a system and a user part, and for unknown or missing fields."""
+def _checked_template(
+    name: str, option: str, names: Sequence[str], fields: Sequence[str], needed: set[str]
+) -> Template:
+    """Return a template of the shipped `names`, or a file's, that uses `fields` only and all of the `needed` ones."""
+    place = f"{option} {name}"
+    is_file = name.endswith(".md") or "/" in name
+    if not is_file and name not in names:
+        raise UnknownName("prompt", name, names, f"or give a file: {option} ./mine.md")
+    template = _read_template(name, is_file, place)
     roles = [role for role, _ in parts(template)]
     if roles not in (["user"], ["system", "user"]):
         raise UserError(f"{place}: needs a line '# user', and may have '# system' before it; it has {roles}")
-    fields: set[str] = set()
+    used: set[str] = set()
     for _, text in parts(template):
         for match in _Text.pattern.finditer(text):
             if match["invalid"] is not None:
                 raise UserError(f"{place}: a lone $ must be written $$")
-            fields.add(match["named"] or match["braced"] or "")
-    if unknown := sorted(fields - {"", *known}):
-        raise UserError(f"{place}: ${unknown[0]} is no field (there is: ${', $'.join(known)})")
-    if lacking := sorted(needed - fields):
+            used.add(match["named"] or match["braced"] or "")
+    if unknown := sorted(used - {"", *fields}):
+        raise UserError(f"{place}: ${unknown[0]} is no field (there is: ${', $'.join(fields)})")
+    if lacking := sorted(needed - used):
         raise UserError(f"{place}: lacks ${lacking[0]}")
+    return template
 
 
 def fill(template: Template, fields: Mapping[str, str]) -> tuple[Mapping[str, str], ...]:

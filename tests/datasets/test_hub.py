@@ -67,21 +67,24 @@ def start(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[Hub], No
 def test_it_is_fetched_once(start: Any, capsys: pytest.CaptureFixture[str]) -> None:
     with Hub(files()) as server:
         start(server)
-        found = registry.load("mmar")
+        dataset = registry.load("mmar")
         asked = len(server.asked)
-        assert registry.load("mmar").items == found.items and len(server.asked) == asked
+        assert registry.load("mmar").items == dataset.items and len(server.asked) == asked
     folder = mmar.SOURCE.folder
-    assert found.root == folder.resolve() and [item.audio for item in found.items[:2]] == ["audio/0.wav", "audio/1.wav"]
-    assert all((folder / item.audio).read_bytes()[1:] == NOISE for item in found.items)
+    assert dataset.root == folder.resolve() and [item.audio for item in dataset.items[:2]] == [
+        "audio/0.wav",
+        "audio/1.wav",
+    ]
+    assert all((folder / item.audio).read_bytes()[1:] == NOISE for item in dataset.items)
     kept = {path.name for path in folder.iterdir()} - {".lock"}
     assert kept == {"MMAR-meta.json", "audio", "fetched.json"} and mmar.where() == folder
     assert json.loads((folder / "fetched.json").read_text())["clips"] == 5
-    said = capsys.readouterr()
-    assert said.out == "" and "3.0 GB from BoJack/MMAR" in said.err and "hf_canary" not in said.err
-    assert len(said.err.splitlines()) == 2
+    printed = capsys.readouterr()
+    assert printed.out == "" and "3.0 GB from BoJack/MMAR" in printed.err and "hf_canary" not in printed.err
+    assert len(printed.err.splitlines()) == 2
 
 
-def test_without_sound_only_the_metadata_are_fetched(start: Any) -> None:
+def test_without_audio_only_the_metadata_are_fetched(start: Any) -> None:
     with Hub(files()) as server:
         start(server)
         assert len(registry.load("mmar", audio=False).items) == 5
@@ -89,8 +92,8 @@ def test_without_sound_only_the_metadata_are_fetched(start: Any) -> None:
         blind = cascade("run", "--llm", "fake", "--captions", "none")
         assert blind.exit_code == 0 and "5 items: 5 answered" in blind.stdout
         assert {name for _, name, _ in server.asked} == {"MMAR-meta.json"}
-        heard = cascade("run", "--llm", "fake", "--captions", "sound=fake")
-        assert heard.exit_code == 0 and mmar.where()
+        captioned = cascade("run", "--llm", "fake", "--captions", "sound=fake")
+        assert captioned.exit_code == 0 and mmar.where()
 
 
 def test_a_broken_transfer_goes_on_where_it_broke(start: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -172,7 +175,7 @@ def test_an_archive_that_grows_without_end_is_refused(start: Any, monkeypatch: p
             hub.fetch(source, audio=True)
 
 
-def test_what_is_no_archive_is_deleted(start: Any) -> None:
+def test_a_download_that_is_no_archive_is_deleted(start: Any) -> None:
     with Hub({**files(), "mmar-audio.tar.gz": b"<html>sign in</html>"}) as server:
         start(server)
         with pytest.raises(DatasetError, match="not a complete archive"):
@@ -224,7 +227,7 @@ def test_without_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
         registry.load("mmar")
 
 
-def test_datasets_says_where_they_are(start: Any) -> None:
+def test_the_list_of_datasets_has_their_folders(start: Any) -> None:
     listed = {row["name"]: row for row in json.loads(cascade("datasets", "--format", "json").stdout)}
     assert listed["mmar"]["where"] is None and listed["mmar"]["size"] == "3.0 GB" and listed["mmar"]["items"] == 1000
     assert listed["demo"]["items"] == len(registry.load("demo").items) and Path(listed["demo"]["where"]).is_dir()

@@ -142,12 +142,12 @@ def test_no_more_are_in_flight_than_the_limit_and_all_get_their_turn() -> None:
             most = max(most, limit._in_flight)
             await asyncio.sleep(0.001)
 
-        async def one() -> None:
+        async def send() -> None:
             nonlocal done
             await call_within_limit(limit, call)
             done += 1
 
-        await asyncio.gather(*(one() for _ in range(40)))
+        await asyncio.gather(*(send() for _ in range(40)))
 
     asyncio.run(all_of_them())
     assert (most, done) == (3, 40)
