@@ -1,17 +1,17 @@
 """Which failure a call met, by type and status, and what follows from it.
 
-| what happened | by | what follows |
+| what happened | recognised by | what follows |
 |---|---|---|
-| content filter | litellm's type, an error code, or the finish reason | record: `ReplyError`, `content_filter` |
-| prompt too long | litellm's type, an error code, or 413 | record: `too_long` |
-| nothing said at all | no text and no reasoning, and not cut | record: `empty` |
-| wrong key, no access | 401, 403 | stop: `ProviderStop` |
-| unknown model or address | 404, 405 | stop |
-| no money | 402, or the error code `insufficient_quota` | stop |
-| no key, a missing package | no HTTP answer yet: litellm's list of keys; an ImportError | stop |
-| refused parameter or request | any other 4xx, litellm's own too | stop; after a success, record: `refused` |
-| too many requests, provider's fault | 408, 409, 429, 5xx | try again: `Transient`, not before Retry-After |
-| dropped, timed out, unreadable body | openai's types, no status, or no HTTP answer | try again |
+| content filter | litellm's type, an error code or the finish reason | the item fails: `content_filter` |
+| prompt too long | litellm's type, an error code or status 413 | the item fails: `too_long` |
+| empty reply | no text and no reasoning, and not cut | the item fails: `empty` |
+| wrong key, no access | 401, 403 | the run stops |
+| unknown model or address | 404, 405 | the run stops |
+| no money | 402 or the code `insufficient_quota` | the run stops |
+| no key, missing package | no HTTP answer, and litellm's list of keys or an ImportError | the run stops |
+| refused parameter or request | any other 4xx | the run stops; after a first success, the item fails: `refused` |
+| rate limit, server fault | 408, 409, 429, 5xx | another try, not before Retry-After |
+| connection lost, time-out, unreadable body | the client library's type, or no HTTP answer | another try |
 
 The rows are tried in this order. A refusal stops the run only before the first success: every call would be refused
 alike. Later it concerns this item only.
