@@ -163,12 +163,24 @@ def _unpack(source: Source, archive: Path) -> None:
     """Unpack the clips of the archive, record that they are complete, and delete the archive."""
     folder, target = source.folder, source.folder / ".unpacking"
     shutil.rmtree(target, ignore_errors=True)
+    (target / "audio").mkdir(parents=True)
     try:
-        clips = _extract(source, archive, target)
+        with tarfile.open(archive) as opened:
+            # Older Pythons lack this filter, and are as safe: `_is_clip` admits plain files with relative names only.
+            opened.extraction_filter = getattr(tarfile, "data_filter", None)
+            size = clips = 0
+            for member in opened:
+                size += member.size
+                if size > source.bound:
+                    problem = f"unpacks to more than {source.bound >> 30} GiB"
+                    raise DatasetError(f"{source.name}: {source.archive} {problem}; refused")
+                if _is_clip(source, member):
+                    opened.extract(member, target)
+                    clips += 1
     except (tarfile.TarError, zlib.error, EOFError) as error:
         _delete_download(source, source.archive)
-        reason = f"is not a complete archive ({type(error).__name__}) and was deleted"
-        raise DatasetError(f"{source.name}: {source.archive} {reason}; the same command fetches it again") from None
+        problem = f"is not a complete archive ({type(error).__name__}) and was deleted"
+        raise DatasetError(f"{source.name}: {source.archive} {problem}; the same command fetches it again") from None
     shutil.rmtree(folder / "audio", ignore_errors=True)
     (target / "audio").rename(folder / "audio")
     target.rmdir()
@@ -180,28 +192,15 @@ def _unpack(source: Source, archive: Path) -> None:
     note(f"{clips} clips in {folder / 'audio'}; the archive is deleted")
 
 
-def _extract(source: Source, archive: Path, target: Path) -> int:
-    """Extract the archive's `audio/` and return the number of clips. Raises DatasetError for a hostile archive."""
-    (target / "audio").mkdir(parents=True)
-    size = clips = 0
-    with tarfile.open(archive) as opened:
-        # Older Pythons lack the filter, and are as safe: only plain files with relative names pass the check below.
-        opened.extraction_filter = getattr(tarfile, "data_filter", None)
-        for member in opened:
-            path = PurePosixPath(member.name)
-            plain = (member.isfile() or member.isdir()) and "\0" not in member.name
-            if not plain or path.is_absolute() or ".." in path.parts:
-                problem = f"holds {member.name[:80]!r}, which is no plain file in it"
-                raise DatasetError(f"{source.name}: {source.archive} {problem}; refused")
-            size += member.size
-            if size > source.bound:
-                problem = f"unpacks to more than {source.bound >> 30} GiB"
-                raise DatasetError(f"{source.name}: {source.archive} {problem}; refused")
-            # macOS leaves a `._NAME` beside each file.
-            if member.isfile() and PurePosixPath("audio") in path.parents and not path.name.startswith("._"):
-                opened.extract(member, target)
-                clips += 1
-    return clips
+def _is_clip(source: Source, member: tarfile.TarInfo) -> bool:
+    """Return whether a member is a file in `audio/`. Raises DatasetError for what no honest archive holds."""
+    path = PurePosixPath(member.name)
+    plain = (member.isfile() or member.isdir()) and "\0" not in member.name
+    if not plain or path.is_absolute() or ".." in path.parts:
+        problem = f"holds {member.name[:80]!r}, which is no plain file in it"
+        raise DatasetError(f"{source.name}: {source.archive} {problem}; refused")
+    # macOS leaves a `._NAME` beside each file.
+    return member.isfile() and PurePosixPath("audio") in path.parents and not path.name.startswith("._")
 
 
 def _delete_download(source: Source, name: str) -> None:

@@ -49,7 +49,7 @@ def load(path: Path, data: Path | None = None) -> Dataset:
         more = f" (and {len(problems) - 1} more bad rows)" if len(problems) > 1 else ""
         raise DatasetError(problems[0] + more)
     if not items:
-        raise DatasetError(f"{path}: holds no rows; a question a line is needed")
+        raise DatasetError(f"{path}: holds no rows; one question per line is needed")
     root = (data or path.parent).resolve()
     return Dataset(name=path.stem, digest=digest_bytes(content), root=root, items=tuple(items.values()))
 

@@ -73,15 +73,17 @@ def check(spec: LLMSpec, execution: Execution) -> None:
     for name in sorted(spec.params.keys() & _NOT_PARAMETERS.keys()):
         raise UserError(f"--param {name}: this is no parameter of the model; use {_NOT_PARAMETERS[name]} instead")
     if holds_secret(spec.params) or redact(repr(dict(spec.params))) != repr(dict(spec.params)):
-        raise UserError("--param: a value looks like a key, and would stand in the run; export the provider's variable")
+        raise UserError(
+            "--param: a value looks like a key, and would be written into the run; export the provider's variable"
+        )
     if execution.budget and not price(spec, execution):
         raise UserError(f"--budget: the price of {spec.model} is unknown; say it with --price INPUT,OUTPUT")
     if spec.model == "fake":
         return
     if find_spec("litellm") is None:
         raise MissingExtra(f"the model {spec.model!r}", "litellm", "pip install 'audio-cascade[llm]'")
-    if is_local(spec.model):
-        embedded.check()
+    if is_local(spec.model) and find_spec("xllamacpp") is None:
+        raise MissingExtra("the embedded model", "xllamacpp", "pip install 'audio-cascade[local]'")
 
 
 def check_access(spec: LLMSpec, execution: Execution, option: str = "--llm") -> None:

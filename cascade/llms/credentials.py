@@ -45,8 +45,6 @@ VARIABLES = {
     "replicate": ("REPLICATE_API_KEY", "REPLICATE_API_TOKEN"),
 }
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
-# Servers of one's own, and the variable that may hold their address.
-SERVERS = {"hosted_vllm": "HOSTED_VLLM_API_BASE"}
 
 
 def is_loopback(api_base: str | None) -> bool:
@@ -66,9 +64,8 @@ def check_address(address: str | None, option: str) -> None:
 
 
 def unserved(model: str) -> bool:
-    """Return whether the model runs on a server of one's own whose address is unknown."""
-    variable = SERVERS.get(model.partition("/")[0])
-    return variable is not None and not os.environ.get(variable)
+    """Return whether the model runs on a server of the user's own whose address is unknown."""
+    return model.startswith("hosted_vllm/") and not os.environ.get("HOSTED_VLLM_API_BASE")
 
 
 def provider(model: str) -> str | None:

