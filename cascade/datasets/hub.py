@@ -166,7 +166,7 @@ def _unpack(source: Source, archive: Path) -> None:
     (target / "audio").mkdir(parents=True)
     try:
         with tarfile.open(archive) as opened:
-            # Older Pythons lack this filter, and are as safe: `_is_clip` admits plain files with relative names only.
+            # Older Pythons lack this filter, and are as safe: `_clip_path` admits plain files with relative names.
             opened.extraction_filter = getattr(tarfile, "data_filter", None)
             size = clips = 0
             for member in opened:
@@ -174,7 +174,8 @@ def _unpack(source: Source, archive: Path) -> None:
                 if size > source.bound:
                     problem = f"unpacks to more than {source.bound >> 30} GiB"
                     raise DatasetError(f"{source.name}: {source.archive} {problem}; refused")
-                if _is_clip(source, member):
+                if path := _clip_path(source, member):
+                    member.name = path
                     opened.extract(member, target)
                     clips += 1
     except (tarfile.TarError, zlib.error, EOFError) as error:
@@ -192,15 +193,17 @@ def _unpack(source: Source, archive: Path) -> None:
     note(f"{clips} clips in {folder / 'audio'}; the archive is deleted")
 
 
-def _is_clip(source: Source, member: tarfile.TarInfo) -> bool:
-    """Return whether a member is a file in `audio/`. Raises DatasetError for what no honest archive holds."""
+def _clip_path(source: Source, member: tarfile.TarInfo) -> str:
+    """Return a clip's path from `audio/` on; `""` for no clip. Raises DatasetError for what no honest archive holds."""
     path = PurePosixPath(member.name)
     plain = (member.isfile() or member.isdir()) and "\0" not in member.name
     if not plain or path.is_absolute() or ".." in path.parts:
         problem = f"holds {member.name[:80]!r}, which is no plain file in it"
         raise DatasetError(f"{source.name}: {source.archive} {problem}; refused")
     # macOS leaves a `._NAME` beside each file.
-    return member.isfile() and PurePosixPath("audio") in path.parents and not path.name.startswith("._")
+    if member.isdir() or path.name.startswith("._") or "audio" not in path.parts[:-1]:
+        return ""
+    return "/".join(path.parts[path.parts.index("audio") :])
 
 
 def _delete_download(source: Source, name: str) -> None:

@@ -71,7 +71,9 @@ def unserved(model: str) -> bool:
 def provider(model: str) -> str | None:
     """Return the provider of a model, by its prefix or litellm's list; None where it is in neither."""
     prefix, slash, _ = model.partition("/")
-    return prefix if slash and prefix in VARIABLES else _model_list().get(model, {}).get("litellm_provider")
+    if slash and prefix in VARIABLES:
+        return prefix
+    return _model_list().get(model, {}).get("litellm_provider")
 
 
 @cache
@@ -83,9 +85,11 @@ def _model_list() -> dict[str, dict[str, Any]]:
 
 def package_file(package: ModuleSpec | None, pattern: str) -> Path | None:
     """Return the first file in a package's folder that matches the pattern, without importing the package."""
-    folders = package.submodule_search_locations if package else None
-    files = [file for folder in folders or () for file in sorted(Path(folder).glob(pattern))]
-    return files[0] if files else None
+    if package is not None:
+        for folder in package.submodule_search_locations or ():
+            for file in sorted(Path(folder).glob(pattern)):
+                return file
+    return None
 
 
 def listed(model: str) -> dict[str, Any] | None:
@@ -97,4 +101,6 @@ def listed(model: str) -> dict[str, Any] | None:
 def missing(model: str) -> str:
     """Return the variable that should hold the model's key and is not set; `""` where none is known to be missing."""
     names = VARIABLES.get(provider(model) or "", ())
-    return names[0] if names and not any(os.environ.get(name) for name in names) else ""
+    if not names or any(os.environ.get(name) for name in names):
+        return ""
+    return names[0]

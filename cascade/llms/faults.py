@@ -58,8 +58,8 @@ def classify(error: Any, litellm: Any, label: str, *, accepted: bool, keyless: s
     if _headers(error) is None and not refused:
         if _arose_from(error, ImportError):
             return ProviderStop(f"{label}: a package that the provider needs is not installed: {message}")
-        keyless = None if accepted else keyless
-        if keyless and (missing := litellm.validate_environment(model=keyless)["missing_keys"]):
+        missing = keyless and not accepted and litellm.validate_environment(model=keyless)["missing_keys"]
+        if missing:
             return ProviderStop(f"{label}: {' and '.join(missing)} not set: {message}")
     if refused and status not in _PASSING:
         if accepted:

@@ -146,6 +146,20 @@ def member(name: str, kind: bytes = tarfile.REGTYPE, link: str = "", size: int =
     return made
 
 
+def test_clips_below_another_folder_of_the_archive_are_unpacked_to_audio(start: Any) -> None:
+    with Hub(
+        files((member("data/audio/x/5.wav", size=4), b"five"), (member("data/notes.txt", size=4), b"note"))
+    ) as server:
+        start(server)
+        registry.load("mmar")
+    assert (mmar.SOURCE.folder / "audio/x/5.wav").read_bytes() == b"five"
+    assert {path.name for path in mmar.SOURCE.folder.iterdir()} - {".lock"} == {
+        "MMAR-meta.json",
+        "audio",
+        "fetched.json",
+    }
+
+
 @pytest.mark.parametrize(
     ("hostile", "match"),
     [
