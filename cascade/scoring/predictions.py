@@ -39,7 +39,7 @@ def read(path: Path, items: Sequence[Item] | None = None) -> Predictions:
     Raises DatasetError, with the place, for a row without an id, an id twice or unknown, and for a file of ids alone
     without `items`.
     """
-    rows = metadata.by_id(metadata.rows(path, "give a run directory or a file of predictions"), path)
+    rows = metadata.read_rows(path, "give a run directory or a file of predictions")
     if items is None:
         items = [_item(row, f"{path}: {name!r}") for name, row in rows.items()]
     elif strange := sorted(rows.keys() - {item.id for item in items}):
