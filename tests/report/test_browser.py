@@ -141,7 +141,7 @@ def test_filters_change_counts_and_the_address(browser: Browser, seen: Seen, fam
         ("flag=blind", "item.st === 'right' && item.o[index.blind] === 'right'"),
         ("why=perception", "item.why === 'perception'"),
         ("vs=lost%3A0", "item.st !== 'right' && item.o[0] === 'right'"),
-        ("heard=empty", "item.empty.length > 0"),
+        ("captions=empty", "item.empty.length > 0"),
         ("st=right&sort=hardest", "item.st === 'right'"),
         ("q=clip+5", "item.id === 'q5'"),
         ("q=secret+rain+ANSWER", "false"),
