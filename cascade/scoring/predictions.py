@@ -18,6 +18,7 @@ from cascade.types import Item
 
 KEYS = ("answer_prediction", "model_prediction", "model_output")
 _THINKING = "thinking_prediction"
+_NO_QUESTION = frozenset((*KEYS, _THINKING))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +57,7 @@ def read_predictions(path: Path, items: Sequence[Item] | None = None) -> Predict
 
 
 def _parse_question(row: Mapping[str, Any], place: str) -> Item:
-    question = {key: value for key, value in row.items() if key not in (*KEYS, _THINKING)}
+    question = {key: value for key, value in row.items() if key not in _NO_QUESTION}
     try:
         # The older metadata have answers that are not among their choices: they are scored unchanged.
         return parse_item({"audio_path": "-", **question}, gold_listed=False)
