@@ -103,29 +103,20 @@ class Matrix:
     p_holm: tuple[tuple[float | None, ...], ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Pairs:
-    """The items of all sources, and for each source right or wrong by item id."""
-
-    items: tuple[Item, ...]
-    right: tuple[Mapping[str, bool], ...]
-    sides: tuple[Side, ...]
-
-
 def compare(a: ScoredRun, b: ScoredRun, *, scorer: str = "mmar", by: Sequence[str] = (), seed: int = 0) -> Comparison:
     """Return the paired difference of two runs or files by one scorer, by tag too; `seed` is the bootstrap's.
 
     Raises UserError where they have no item in common, or different questions under one id.
     """
-    pairs = _pair([a, b], scorer)
-    whole = _difference(pairs, [item.id for item in pairs.items], seed)
+    items, (right_a, right_b), sides = _pair([a, b], scorer)
+    whole = _difference(right_a, right_b, [item.id for item in items], seed)
     by_tag = {}
-    for tag, values in groups(pairs.items, by).items():
-        by_tag[tag] = adjust_family({value: _difference(pairs, ids, seed) for value, ids in values.items()})
+    for tag, values in groups(items, by).items():
+        differences = {value: _difference(right_a, right_b, ids, seed) for value, ids in values.items()}
+        by_tag[tag] = adjust_family(differences)
     choices_a, choices_b = ({score.item: score.choice.text for score in source.scores} for source in (a, b))
-    right_a, right_b = pairs.right
     flipped = []
-    for item in pairs.items:
+    for item in items:
         if right_a[item.id] != right_b[item.id]:
             right = "a" if right_a[item.id] else "b"
             texts = {"a": choices_a[item.id], "b": choices_b[item.id]}
@@ -133,8 +124,8 @@ def compare(a: ScoredRun, b: ScoredRun, *, scorer: str = "mmar", by: Sequence[st
     return Comparison(
         n=whole.n,
         scorer=scorer,
-        a=pairs.sides[0],
-        b=pairs.sides[1],
+        a=sides[0],
+        b=sides[1],
         difference=whole.difference,
         ci95=whole.ci95,
         mcnemar=whole.mcnemar,
@@ -158,18 +149,18 @@ def overall(comparison: Comparison) -> PairedDifference:
 
 def matrix(sources: Sequence[ScoredRun], *, scorer: str = "mmar") -> Matrix:
     """Return the differences of several runs or files to each other. Raises as `compare` does."""
-    pairs = _pair(sources, scorer)
-    ids = [item.id for item in pairs.items]
+    items, right, sides = _pair(sources, scorer)
+    ids = [item.id for item in items]
     p_values = {}
     for row, column in combinations(range(len(sources)), 2):
-        p_values[row, column] = mcnemar(*_discordant(pairs.right[row], pairs.right[column], ids))
+        p_values[row, column] = mcnemar(*_discordant(right[row], right[column], ids))
     adjusted = dict(zip(p_values, holm(list(p_values.values())), strict=True))
     difference, p_holm = [], []
-    for row, side in enumerate(pairs.sides):
-        difference.append(tuple(side.accuracy - other.accuracy for other in pairs.sides))
+    for row, side in enumerate(sides):
+        difference.append(tuple(side.accuracy - other.accuracy for other in sides))
         columns = range(len(sources))
         p_holm.append(tuple(adjusted.get((min(row, column), max(row, column))) for column in columns))
-    return Matrix(n=len(ids), scorer=scorer, runs=pairs.sides, difference=tuple(difference), p_holm=tuple(p_holm))
+    return Matrix(n=len(ids), scorer=scorer, runs=tuple(sides), difference=tuple(difference), p_holm=tuple(p_holm))
 
 
 def adjust_family(differences: Mapping[Key, PairedDifference]) -> dict[Key, PairedDifference]:
@@ -181,12 +172,13 @@ def adjust_family(differences: Mapping[Key, PairedDifference]) -> dict[Key, Pair
     return adjusted
 
 
-def _pair(sources: Sequence[ScoredRun], scorer: str) -> _Pairs:
+def _pair(sources: Sequence[ScoredRun], scorer: str) -> tuple[list[Item], list[dict[str, bool]], list[Side]]:
+    """Return the items of all sources, and for each source right or wrong by item, and its side."""
     if scorer not in SCORERS:
         raise UnknownName("scorer", scorer, SCORERS)
     names = [str(source.about["run"]) for source in sources]
     known = [{item.id: item for item in source.items} for source in sources]
-    items = tuple(item for item in known[0].values() if all(item.id in other for other in known))
+    items = [item for item in known[0].values() if all(item.id in other for other in known)]
     if not items:
         raise UserError(f"{names[0]} and {names[-1]} have no item in common: nothing can be paired")
     for item in items:
@@ -196,7 +188,7 @@ def _pair(sources: Sequence[ScoredRun], scorer: str) -> _Pairs:
                     f"{names[0]} and {name} have different questions as {item.id!r}: "
                     "they are of different versions of the dataset"
                 )
-    right = tuple(source.correct(scorer) for source in sources)
+    right = [source.correct(scorer) for source in sources]
     sides = []
     for name, source, correct in zip(names, sources, right, strict=True):
         share = rate([correct[item.id] for item in items])
@@ -209,7 +201,7 @@ def _pair(sources: Sequence[ScoredRun], scorer: str) -> _Pairs:
                 left_out=len(source.items) - len(items),
             )
         )
-    return _Pairs(items=items, right=right, sides=tuple(sides))
+    return items, right, sides
 
 
 def _question(item: Item) -> tuple[object, ...]:
@@ -222,8 +214,8 @@ def _discordant(a: Mapping[str, bool], b: Mapping[str, bool], ids: Iterable[str]
     return counts[True, False], counts[False, True]
 
 
-def _difference(pairs: _Pairs, ids: Sequence[str], seed: int) -> PairedDifference:
-    n, (a, b) = len(ids), pairs.right
+def _difference(a: Mapping[str, bool], b: Mapping[str, bool], ids: Sequence[str], seed: int) -> PairedDifference:
+    n = len(ids)
     only_a, only_b = _discordant(a, b, ids)
     return PairedDifference(
         n=n,

@@ -43,21 +43,9 @@ class BoardRow:
     captions_cost: float | None
 
 
-# The columns that sort the board: the attribute of a row, and whether the highest is first.
-SORTS: Mapping[str, tuple[str, bool]] = {
-    "mmar": ("mmar.accuracy", True),
-    "strict": ("strict.accuracy", True),
-    "coverage": ("coverage", True),
-    "n": ("n", True),
-    "samples": ("samples", True),
-    "cost": ("cost", False),
-    "failed": ("failed", False),
-    "unread": ("unread", False),
-    "model": ("model", False),
-    "captions": ("captions", False),
-    "prompt": ("prompt", False),
-    "run": ("run", False),
-}
+# The columns that sort the board.
+_HIGHEST_FIRST = ("mmar", "strict", "coverage", "n", "samples")
+SORTS = (*_HIGHEST_FIRST, "cost", "failed", "unread", "model", "captions", "prompt", "run")
 
 
 def find_runs(folder: Path, depth: int = _DEEPEST) -> Iterator[Path]:
@@ -148,8 +136,7 @@ def ordered(rows: Sequence[BoardRow], sort: str) -> list[list[BoardRow]]:
 
     Rows whose value is unknown are last.
     """
-    attribute, highest_first = SORTS[sort]
-    value = attrgetter(attribute)
+    value = attrgetter(f"{sort}.accuracy" if sort in ("mmar", "strict") else sort)
     groups: dict[str, list[BoardRow]] = {}
     for row in rows:
         groups.setdefault(row.items_digest, []).append(row)
@@ -157,8 +144,8 @@ def ordered(rows: Sequence[BoardRow], sort: str) -> list[list[BoardRow]]:
     for group in sorted(groups.values(), key=lambda group: (-len(group), group[0].items)):
         group.sort(key=lambda row: row.run)
         known = [row for row in group if value(row) is not None]
-        unknown = [row for row in group if value(row) is None]
-        board.append(sorted(known, key=value, reverse=highest_first) + unknown)
+        known.sort(key=value, reverse=sort in _HIGHEST_FIRST)
+        board.append(known + [row for row in group if value(row) is None])
     return board
 
 

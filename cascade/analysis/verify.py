@@ -20,7 +20,6 @@ from cascade.prompting import evidence
 from cascade.prompting.templates import Template
 from cascade.runs import directory, judge_log
 from cascade.runs.directory import Run
-from cascade.runs.judge_log import Judge, Judgement
 from cascade.scoring import export, rubric_score
 from cascade.types import Answer, Caption, CaptionRecord, Item
 
@@ -43,17 +42,14 @@ class Verdict:
 
 
 def verify(path: Path) -> Verdict:
-    """Return the verdict of a run directory, or of a folder that has a judge's log alone.
-
-    Raises RunError where it is neither; a damaged file is a problem like any other.
-    """
+    """Return the verdict of a run directory or of a folder with a judge's log. Raises RunError where it is neither."""
     verdict = Verdict()
     has_log = (path / judge_log.FILE).exists()
     if not (path / "run.json").exists():
         if not has_log:
             raise RunError(f"{path} is no run directory: it has no run.json")
         with verdict.recording():
-            _check_judge(path, verdict)
+            _check_judge_log(path, verdict, has_run=False)
         verdict.unchecked.append(f"{judge_log.FILE}: what was judged is not here")
         return verdict
     run: Run | None = None
@@ -71,7 +67,7 @@ def verify(path: Path) -> Verdict:
             _check_predictions(run, verdict)
     if has_log:
         with verdict.recording():
-            _check_judgements(run, verdict)
+            _check_judge_log(path, verdict, has_run=True)
     return verdict
 
 
@@ -185,28 +181,21 @@ def _check_predictions(run: Run, verdict: Verdict) -> None:
             verdict.checked[name] = "compared with what the run exports"
 
 
-def _check_judge(path: Path, verdict: Verdict) -> tuple[Judge, dict[tuple[str, int], Judgement]] | None:
-    """Check the digests of the judge's log and its prompt; return the judge and each call's last judgement."""
+def _check_judge_log(path: Path, verdict: Verdict, *, has_run: bool) -> None:
+    """Check the judge's log and its prompt, and that its judgements are of the answers and rubrics of the run now."""
     file = judge_log.FILE
     _check_chain(path, file, verdict)
     if not judge_log.has_judge(path):
-        return None
+        return
     judge, replies = judge_log.read_judge_log(path)
     if judge.prompt.digest != judge.template_digest:
         verdict.problems.append(f"{file}:1: the prompt's text is not the one that template_digest names")
     last = {(item, call): judgement for (item, call, _), judgement in replies.items()}
     verdict.checked[file] = f"{len(last)} judgements by {judge.llm.model}, sealed; the prompt is {judge.template!r}"
-    return judge, last
-
-
-def _check_judgements(run: Run, verdict: Verdict) -> None:
-    """Check the judge's log, and that its judgements are of the answers and rubrics that the run has now."""
-    log = _check_judge(run.path, verdict)
-    if log is None:
+    if not has_run:
         return
-    (judge, last), file = log, judge_log.FILE
     try:
-        cases = rubric_score.judge_cases(run.path)
+        cases = rubric_score.judge_cases(path)
     except UserError as error:  # The rubrics are of a dataset that is not in the run.
         verdict.unchecked.append(f"{file}: what {len(last)} judgements were of: {error}")
         return
@@ -216,6 +205,5 @@ def _check_judgements(run: Run, verdict: Verdict) -> None:
         verdict.checked[file] += f"; {missing} calls not made yet"
     for (item, call), judgement in last.items():
         if judgement.prompt != prompts.get(item):
-            verdict.problems.append(
-                f"{file}: {item!r}, call {call}: it was said of another answer or rubric than these"
-            )
+            problem = "it was said of another answer or rubric than these"
+            verdict.problems.append(f"{file}: {item!r}, call {call}: {problem}")

@@ -33,8 +33,6 @@ class ScoredRun:
     about: Mapping[str, Any]
     replies: Mapping[str, str]
     choices: voting.ReadChoices = field(default_factory=dict)
-    samples: int = 1
-    seed: int | None = None
     spec: RunSpec | None = None
 
     @property
@@ -99,10 +97,8 @@ def _score_directory(path: Path) -> ScoredRun:
     if not run.items:
         raise RunError(f"{path}/items.jsonl: there are no items; run it again with the command that made it")
     known, samples = {item.id for item in run.items}, run.spec.llm.samples
-    answers = []
-    for (item, sample), answer in directory.last_answers(path).items():
-        if item in known and sample < samples:
-            answers.append(answer)
+    last = directory.last_answers(path)
+    answers = [answer for (item, sample), answer in last.items() if item in known and sample < samples]
     answers.sort(key=lambda answer: answer.sample)
     replies: dict[str, str] = {}
     for answer in answers:
@@ -117,8 +113,6 @@ def _score_directory(path: Path) -> ScoredRun:
         failed=frozenset(known) - votes.keys(),
         replies=replies,
         choices=choices,
-        samples=samples,
-        seed=run.spec.prompt.order_seed,
         spec=run.spec,
         about=_describe_run(path, run.spec, [answer.result for answer in answers]),
     )
@@ -175,27 +169,17 @@ def total_tokens(results: Iterable[Completion | Failure], kinds: Sequence[str]) 
     return totals
 
 
-def total_cost(results: Iterable[Completion | Failure]) -> float | None:
+def total_cost(results: Sequence[Completion | Failure]) -> float | None:
     """Return the cost of all replies in US dollars, with charges for failures; None where a price is unknown."""
-    prices = []
-    charges: float = 0
-    for result in results:
-        if isinstance(result, Completion):
-            prices.append(result.cost)
-        else:
-            charges += result.cost or 0
-    replies = _sum_known(prices)
-    return None if replies is None else replies + charges
+    prices = [result.cost for result in results if isinstance(result, Completion)]
+    charges = [result.cost for result in results if isinstance(result, Failure) and result.cost]
+    return _sum_known([*prices, *charges]) if prices else None
 
 
 def _sum_known(costs: Collection[float | None]) -> float | None:
     """Return the sum; None where a cost is unknown or there is none."""
-    total: float = 0
-    for cost in costs:
-        if cost is None:
-            return None
-        total += cost
-    return total if costs else None
+    known = [cost for cost in costs if cost is not None]
+    return sum(known) if known and len(known) == len(costs) else None
 
 
 # Prediction files

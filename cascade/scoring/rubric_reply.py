@@ -17,7 +17,6 @@ from typing import Any
 from cascade.runs.judge_log import Criterion
 from cascade.types import Completion
 
-LONGEST = 9_999  # characters of reasoning; the official script refuses 10 000
 _SCORE_KEYS = ("score", "points", "value")
 _START = re.compile(r"[{\[]")
 

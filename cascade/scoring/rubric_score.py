@@ -125,7 +125,7 @@ def _case(item: Item, reasoning: str | None, answer: str) -> Case:
     rubric = rubric_reply.criteria(item.reference.get("rubric"))
     if reasoning is None:
         raise ValueError("no thinking_prediction")
-    if len(reasoning) > rubric_reply.LONGEST:
+    if len(reasoning) > export.LONGEST:
         raise ValueError("the reasoning has 10000 characters or more")
     return Case(
         item=item.id,

@@ -102,15 +102,17 @@ def summarize(scored: ScoredRun, by: Sequence[str] = ()) -> Summary:
 
 
 def _scorer_result(scored: ScoredRun, name: str, tags: Mapping[str, Mapping[str, Sequence[str]]]) -> ScorerResult:
-    items, scorer, samples, correct = scored.items, SCORERS[name], scored.samples, scored.correct(name)
+    items, choices, scorer, correct = scored.items, scored.choices, SCORERS[name], scored.correct(name)
     by: dict[str, dict[str, Rate]] = {}
     for tag, values in tags.items():
         by[tag] = {value: rate([correct[item] for item in ids]) for value, ids in values.items()}
     pass_at, by_position = {}, {}
-    if samples > 1:
-        pass_at = voting.pass_at(voting.count_right(items, scored.choices, scorer, samples), samples)
-    if scored.choices:
-        by_position = voting.by_position(items, scored.choices, scorer, samples, scored.seed)
+    if scored.spec:
+        samples, seed = scored.spec.llm.samples, scored.spec.prompt.order_seed
+        if samples > 1:
+            pass_at = voting.pass_at(voting.count_right(items, choices, scorer, samples), samples)
+        if choices:
+            by_position = voting.by_position(items, choices, scorer, samples, seed)
     whole = rate([score.correct[name] for score in scored.scores])
     return ScorerResult(accuracy=whole.accuracy, ci95=whole.ci95, by=by, pass_at=pass_at, by_gold_position=by_position)
 
