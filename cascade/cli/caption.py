@@ -57,8 +57,7 @@ def _tell_cost(heard: Sequence[CaptionRecord]) -> None:
 
 
 def _jsonl(heard: Sequence[CaptionRecord], engines: dict[str, str]) -> str:
-    from cascade.io.codec import to_json
-    from cascade.io.jsonl import dumps
+    from cascade.io.jsonl import dumps, to_json
 
     def line(one: CaptionRecord) -> str:
         start = {"id": one.item, "slot": one.slot, "engine": engines[one.slot]}

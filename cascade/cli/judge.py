@@ -103,7 +103,7 @@ def _judge(
     model: str, prompt: str, param: list[str] | None, seed: int, max_tokens: int | None, how: Execution
 ) -> Judge:
     """The judge as it will stand in the log, checked as far as it can be."""
-    from dataclasses import replace
+    from msgspec.structs import replace
 
     from cascade.llms import connect
     from cascade.llms.redaction import redact
@@ -173,7 +173,7 @@ def _complain(told: Rating) -> bool:
 def show(told: Rating, form: str, *, explain: bool = False) -> None:
     """Print a rating to stdout in one of the formats; `explain` lists what failed."""
     if form == "json":
-        from cascade.io.codec import to_json
+        from cascade.io.jsonl import to_json
 
         output.echo_json({name: part for name, part in to_json(told).items() if name != "failures" or explain})
         return

@@ -14,7 +14,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+
+from msgspec.structs import replace
 
 from cascade.errors import UnknownName, UserError
 from cascade.types import CaptionerSpec, RunSpec

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from cascade.io.logs import RecordLog
+from cascade.io.jsonl import RecordLog
 from cascade.io.progress import Track, silent
 from cascade.llms import connect
 from cascade.llms.prices import limit
