@@ -77,7 +77,7 @@ def read_family(sources: Sequence[ScoredRun], *, scorer: str = "mmar", seed: int
         specs.append(source.spec)
     if any((spec.dataset_digest, spec.llm) != (specs[0].dataset_digest, specs[0].llm) for spec in specs):
         raise UserError("these are no variants of one run: they are of different datasets or models")
-    full = full_set(specs)
+    full, pairs = full_set(specs), list(zip(sources, specs, strict=True))
     whole = sources[full]
     differences = {}
     for place, source in enumerate(sources):
@@ -88,10 +88,13 @@ def read_family(sources: Sequence[ScoredRun], *, scorer: str = "mmar", seed: int
     for place, name in enumerate(variant_names(specs)):
         members.append(_member(sources[place], name, scorer, differences.get(place)))
     adds = {}
-    for slot, place in _without_each(specs, full).items():
-        comparison = compare.compare(whole, sources[place], scorer=scorer, seed=seed)
-        adds[slot] = {"": compare.overall(comparison), **comparison.by.get("modality", {})}
-    oracles = [source for source, spec in zip(sources, specs, strict=True) if _is_oracle(spec)]
+    plain = {spec.prompt.slots: source for source, spec in reversed(pairs) if _is_plain(spec)}
+    for slot in specs[full].prompt.slots:
+        without = plain.get(tuple(other for other in specs[full].prompt.slots if other != slot))
+        if without is not None:
+            comparison = compare.compare(whole, without, scorer=scorer, seed=seed)
+            adds[slot] = {"": compare.overall(comparison), **comparison.by.get("modality", {})}
+    oracles = [source for source, spec in pairs if _is_oracle(spec)]
     return Family(
         dataset=specs[full].dataset,
         llm=specs[full].llm.model,
@@ -138,20 +141,6 @@ def _is_plain(spec: RunSpec) -> bool:
     """Return whether a run is no control: own captions, own order of choices, no cues of the benchmark."""
     controls = spec.prompt.mismatch_seed is not None or spec.prompt.order_seed is not None
     return not controls and all(captioner.name != "oracle" for captioner in spec.captioners)
-
-
-def _without_each(specs: Sequence[RunSpec], full: int) -> dict[str, int]:
-    """Return for each source of the full set the place of the first plain run without it, where there is one."""
-    places: dict[tuple[str, ...], int] = {}
-    for place, spec in enumerate(specs):
-        if _is_plain(spec):
-            places.setdefault(spec.prompt.slots, place)
-    without = {}
-    for slot in specs[full].prompt.slots:
-        others = tuple(other for other in specs[full].prompt.slots if other != slot)
-        if others in places:
-            without[slot] = places[others]
-    return without
 
 
 def _member(source: ScoredRun, name: str, scorer: str, to_full: PairedDifference | None) -> Member:

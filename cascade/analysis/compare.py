@@ -114,7 +114,8 @@ def compare(a: ScoredRun, b: ScoredRun, *, scorer: str = "mmar", by: Sequence[st
     for tag, values in groups(items, by).items():
         differences = {value: _difference(right_a, right_b, ids, seed) for value, ids in values.items()}
         by_tag[tag] = adjust_family(differences)
-    choices_a, choices_b = ({score.item: score.choice.text for score in source.scores} for source in (a, b))
+    choices_a = {score.item: score.choice.text for score in a.scores}
+    choices_b = {score.item: score.choice.text for score in b.scores}
     flipped = []
     for item in items:
         if right_a[item.id] != right_b[item.id]:
@@ -178,7 +179,8 @@ def _pair(sources: Sequence[ScoredRun], scorer: str) -> tuple[list[Item], list[d
         raise UnknownName("scorer", scorer, SCORERS)
     names = [str(source.about["run"]) for source in sources]
     known = [{item.id: item for item in source.items} for source in sources]
-    items = [item for item in known[0].values() if all(item.id in other for other in known)]
+    shared = set(known[0]).intersection(*known)
+    items = [item for item in known[0].values() if item.id in shared]
     if not items:
         raise UserError(f"{names[0]} and {names[-1]} have no item in common: nothing can be paired")
     for item in items:

@@ -100,8 +100,10 @@ def board_row(path: Path, by: Sequence[str] = ()) -> BoardRow:
     if spec is None:
         raise RunError(f"{path}: this is no run directory")
     # A tag that this run's items do not have leaves its cells empty.
-    tags = [tag for tag in by if any(tag in item.tags or tag in item.reference for item in items)]
-    summary = summarize(scored, tags)
+    known: set[str] = set()
+    for item in items:
+        known.update(item.tags, item.reference)
+    summary = summarize(scored, [tag for tag in by if tag in known])
     rates = {}
     for name, result in summary.scores.items():
         rates[name] = Rate(n=summary.n, accuracy=result.accuracy, ci95=result.ci95)
