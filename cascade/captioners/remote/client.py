@@ -61,7 +61,9 @@ class RemoteCaptioner(Generic[Asked, Reply]):
 
             async def limited(*asked: Asked.args, **named: Asked.kwargs) -> Reply:
                 # Nothing bounds what a clip costs, so the budget has no estimate.
-                return await call_within_limit(limit, lambda: call_within(host.budget, None, lambda: call(*asked, **named), cost))
+                return await call_within_limit(
+                    limit, lambda: call_within(host.budget, None, lambda: call(*asked, **named), cost)
+                )
 
             self._call = retrying(limited, host.retries)
         except BaseException:
