@@ -71,13 +71,14 @@ def ablate(
 
 def _jobs(whole: Job, request: Request, variants: str) -> list[Job]:
     """The family's runs, in one folder; each is carried out as the whole one would be."""
-    from cascade.captioners import registry
-    from cascade.pipeline import ablation_plan, parsing
+    from cascade.captioners.registry import Engine
+    from cascade.pipeline import ablation_plan
     from cascade.runs import directory
 
     kinds = [kind.strip() for kind in variants.split(",") if kind.strip()]
     cues = any(item.reference.get("cue") for item in whole.items)
-    oracle = registry.specify(*parsing.parse_captions("oracle")[0][:2], {})[0] if cues else None
+    engine = Engine("oracle")
+    oracle = engine.specify(engine.module.SLOT, {})[0] if cues else None
     found = ablation_plan.variants(whole.spec, request.seed, oracle, kinds)
     if "oracle" in kinds and not cues:
         note(f"{whole.spec.dataset} has no cues: no oracle run, and no telling ears from brain")

@@ -148,7 +148,7 @@ def _of_clips(
     kept: CaptionCache, specs: Sequence[CaptionerSpec], loaded: Dataset, clips: Sequence[str], lacking: list[str]
 ) -> Iterator[CacheEntry]:
     """The captions of these clips, sorted by key; what is not there is told in `lacking`."""
-    from cascade.captioners import registry
+    from cascade.captioners.registry import Engine
     from cascade.io.digests import caption_key, digest_file
 
     wanted: dict[str, str] = {}
@@ -158,7 +158,7 @@ def _of_clips(
         except OSError as error:
             lacking.append(f"{clip}: {error.strerror}")
             continue
-        for spec in filter(lambda spec: registry.hears(spec.name), specs):
+        for spec in filter(lambda spec: Engine(spec.name).makes_captions, specs):
             key = caption_key(spec.slot, spec.name, spec.version, spec.params, heard)
             wanted.setdefault(key, f"{clip}: no {spec.slot} caption by {spec.name}")
     for key in sorted(wanted):

@@ -143,7 +143,7 @@ def _dataset(name: str, data: Path | None, audio: bool) -> Iterator[Check]:
     what = f"dataset {name}"
     module = plugins.find("datasets", name) if name in plugins.names("datasets") else None
     source = getattr(module, "SOURCE", None)
-    if not data and isinstance(source, hub.Source) and not source.whole and audio:
+    if not data and isinstance(source, hub.Source) and not source.complete and audio:
         yield from _to_fetch(what, source)
         return
     try:
@@ -173,21 +173,20 @@ def _to_fetch(what: str, source: Source) -> Iterator[Check]:
 
 
 def _engines(specs: tuple[CaptionerSpec, ...], how: Execution) -> Iterator[Check]:
-    from cascade import plugins
-    from cascade.captioners import registry
+    from cascade.captioners.registry import Engine
     from cascade.datasets import hub
 
     for spec in specs:
         what = f"{spec.slot}={spec.name}"
-        commands = registry.missing(plugins.find("captioners", spec.name))
-        if commands:
+        engine = Engine(spec.name)
+        if commands := engine.install_commands:
             yield Check(
                 what=what, state=MISSING, detail="its packages are not installed", command=" && ".join(commands)
             )
-        elif lacking := registry.lacks(spec, how.host):
+        elif lacking := engine.missing_access(spec, how.host):
             told, _, command = lacking.partition(": ")
             yield Check(what=what, state=MISSING, detail=told, command=command)
-        elif absent := registry.absent(spec, how.host):
+        elif absent := engine.pending_download(spec, how.host):
             reason = hub.unreachable(absent[1])
             told = f"{urlsplit(absent[1]).hostname} cannot be reached ({reason})" if reason else "when first used"
             yield Check(what=what, state=MISSING if reason else LATER, detail=f"fetches {absent[0]}: {told}")

@@ -72,23 +72,23 @@ def _row(name: str) -> dict[str, Any]:
 
 def _captioner(name: str) -> dict[str, Any]:
     """A row of the list. With its default parameters an engine may have weights to fetch, or lack a key."""
-    from cascade.captioners import registry
+    from cascade.captioners.registry import Engine
 
-    module = plugins.find("captioners", name)
-    needs, note = " && ".join(registry.missing(module)), ""
-    params = registry.defaults(module)
+    engine = Engine(name)
+    needs, note = " && ".join(engine.install_commands), ""
+    params = engine.defaults
     given = [key for key, value in params.items() if value is None]
     if given:
         note = f"give {', '.join(given)}: {name}({given[0]}=…)"
     elif not needs:
-        spec, files = registry.specify(name, name, {})
+        spec, files = engine.specify(name, {})
         heard_by = specs.CaptionerSelection(specs=(spec,), files=files, endpoints={})
         host = specs.build_execution(None, heard_by).host
-        lacking = registry.lacks(spec, host)
+        lacking = engine.missing_access(spec, host)
         needs = lacking.rpartition(": ")[2]
-        absent = registry.absent(spec, host)
+        absent = engine.pending_download(spec, host)
         note = f"fetches {absent[0].partition(';')[0]} when first used" if absent else ""
-    row = {"name": name, "slots": [module.SLOT], "ready": not needs, "needs": needs, "note": note}
+    row = {"name": name, "slots": [engine.module.SLOT], "ready": not needs, "needs": needs, "note": note}
     return {**row, "params": params}
 
 

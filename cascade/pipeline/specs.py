@@ -34,9 +34,9 @@ class CaptionerSelection:
     @property
     def audio(self) -> bool:
         """Whether the clips are needed: blind runs and lookups go without."""
-        from cascade.captioners import registry
+        from cascade.captioners.registry import Engine
 
-        return any(registry.hears(spec.name) for spec in self.specs)
+        return any(Engine(spec.name).makes_captions for spec in self.specs)
 
 
 def caption_sources(given: str | None, dataset: str) -> str:
@@ -46,7 +46,7 @@ def caption_sources(given: str | None, dataset: str) -> str:
 
 def select_captioners(captions: str, params: Sequence[str] | None) -> CaptionerSelection:
     """`--captions` and `--caption-param` as specs. Raises UserError for what cannot be read."""
-    from cascade.captioners import registry
+    from cascade.captioners.registry import Engine
     from cascade.llms import credentials
     from cascade.pipeline import parsing
 
@@ -62,8 +62,8 @@ def select_captioners(captions: str, params: Sequence[str] | None) -> CaptionerS
     asked = [(slot, name, {**given, **extra[slot]}) for slot, name, given in entries]
     bundled = {slot: _bundled(slot, given) for slot, name, given in asked if name == "bundle"}
     merged = [entry for entry in asked if entry[1] != "bundle"]
-    addresses = [given.pop("api_base", None) if registry.asks(name) else None for _, name, given in merged]
-    made = [registry.specify(slot, name, given) for slot, name, given in merged]
+    addresses = [given.pop("api_base", None) if Engine(name).asks_remotely else None for _, name, given in merged]
+    made = [Engine(name).specify(slot, given) for slot, name, given in merged]
     for (slot, _, _), at in zip(merged, addresses, strict=True):
         credentials.check_address(at, f"{slot}.api_base")
     heard = [spec for spec, _ in made]
