@@ -18,10 +18,11 @@ import msgspec
 Params = Mapping[str, Any]
 
 
-class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True, gc=False):
     """The base of everything that is stored as JSON: its fields in their order, and none besides.
 
-    The members of a union have a `tag`, which stands first in their JSON as `"type"`.
+    The members of a union have a `tag`, which stands first in their JSON as `"type"`. A record holds plain values, so
+    that it is in no reference cycle and the garbage collector need not know it (`gc=False`).
     """
 
 

@@ -7,6 +7,7 @@ Results go to stdout, notes and progress to stderr. Exit codes: 0 all asked, 1 a
 from __future__ import annotations
 
 import errno
+import gc
 import os
 import sys
 from contextlib import suppress
@@ -139,6 +140,7 @@ app.add_typer(cache.cache, name="cache")
 
 def main() -> None:
     """The `cascade` command."""
+    gc.set_threshold(100_000)  # Records are many and hold no cycles; looking through them often only takes time.
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")

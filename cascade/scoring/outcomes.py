@@ -11,11 +11,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from msgspec.structs import replace
+
 from cascade.errors import RunError
+from cascade.io import jsonl
 from cascade.scoring import voting
 from cascade.scoring.matchers.registry import SCORERS
-from cascade.types import Answer, Choice, Completion, Dataset, Failure, Item, RunSpec, Score
+from cascade.types import Answer, CaptionRecord, Choice, Completion, Dataset, Failure, Item, RunSpec, Score
 
+_NOTHING: Mapping[str, Any] = {}
 _ENDING = 160  # characters shown of a reply: models state their answer at the end
 
 
@@ -80,9 +84,11 @@ def unread_items(scored: ScoredRun) -> list[UnreadItem]:
 def score_items(items: Iterable[Item], choices: Mapping[str, Choice]) -> list[Score]:
     """Score each item's choice; an item without one is scored as no answer."""
     scores, none = [], Choice(text="", how="no reply")
+    verdicts: dict[tuple[bool, ...], dict[str, bool]] = {}  # Items with the same verdict share its mapping.
     for item in items:
         choice = choices.get(item.id, none)
-        correct = {name: scorer(item, choice.text) for name, scorer in SCORERS.items()}
+        verdict = tuple(scorer(item, choice.text) for scorer in SCORERS.values())
+        correct = verdicts.setdefault(verdict, dict(zip(SCORERS, verdict, strict=True)))
         scores.append(Score(item=item.id, sample=0, choice=choice, correct=correct, tags=item.tags))
     return scores
 
@@ -97,9 +103,11 @@ def _score_directory(path: Path) -> ScoredRun:
     if not run.items:
         raise RunError(f"{path}/items.jsonl: there are no items; run it again with the command that made it")
     known, samples = {item.id for item in run.items}, run.spec.llm.samples
-    last = directory.last_answers(path)
-    answers = [answer for (item, sample), answer in last.items() if item in known and sample < samples]
-    answers.sort(key=lambda answer: answer.sample)
+    last: dict[tuple[str, int], Answer] = {}
+    for answer in jsonl.records(Answer, path / "log.jsonl", growing=True):
+        if answer.item in known and answer.sample < samples:
+            last[answer.item, answer.sample] = _shortened(answer)
+    answers = sorted(last.values(), key=lambda answer: answer.sample)
     replies: dict[str, str] = {}
     for answer in answers:
         result = answer.result
@@ -118,12 +126,21 @@ def _score_directory(path: Path) -> ScoredRun:
     )
 
 
+def _shortened(answer: Answer) -> Answer:
+    """Return an answer without what no score needs, so that a long log fits in little memory."""
+    result = answer.result
+    if isinstance(result, Completion):
+        result = replace(result, reasoning="", sent=_NOTHING)
+    return replace(answer, result=result, prompt="", at="", captions=_NOTHING, params=_NOTHING)
+
+
 def _describe_run(path: Path, spec: RunSpec, results: Sequence[Completion | Failure]) -> dict[str, Any]:
     """Return the fields of a summary that describe a run: its spec, its tokens and its costs."""
-    from cascade.runs import directory
-
-    captions = directory.read_captions(path) if (path / "captions.jsonl").exists() else []
-    caption_costs = {caption.key: caption.meta["cost"] for caption in captions if "cost" in caption.meta}
+    caption_costs = {}
+    if (path / "captions.jsonl").exists():
+        for caption in jsonl.records(CaptionRecord, path / "captions.jsonl"):
+            if "cost" in caption.meta:
+                caption_costs[caption.key] = caption.meta["cost"]
     return {
         "run": str(path),
         "dataset": spec.dataset,
