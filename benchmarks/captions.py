@@ -200,7 +200,7 @@ def _heard(slot: str, name: str, given: dict[str, Any], clips: list[str], device
     workers, paths = Engine(name).workers(spec, host), [*map(Path, clips)]
     started = time.perf_counter()
     told: dict[Path, Any] = dict(
-        local._side_by_side(captioner, paths, workers) if workers else zip(paths, captioner(paths), strict=True)
+        local.caption_in_threads(captioner, paths, workers) if workers else zip(paths, captioner(paths), strict=True)
     )
     seconds = time.perf_counter() - started
     texts = {path.stem: told[path].text for path in paths}

@@ -72,7 +72,7 @@ def read_family(sources: Sequence[ScoredRun], *, scorer: str = "mmar", seed: int
     specs = [_spec(source) for source in sources]
     if any((spec.dataset_digest, spec.llm) != (specs[0].dataset_digest, specs[0].llm) for spec in specs):
         raise UserError("these are no variants of one run: they are of different datasets or models")
-    place = full_set(specs)
+    place = describe.full_set(specs)
     whole = sources[place]
     differences = {
         at: compare.compare(source, whole, scorer=scorer, seed=seed) for at, source in enumerate(sources) if at != place
@@ -80,7 +80,10 @@ def read_family(sources: Sequence[ScoredRun], *, scorer: str = "mmar", seed: int
     adjusted = dict(zip(differences, holm([one.mcnemar.p for one in differences.values()]), strict=True))
     members = [
         _member(
-            source, variant_names(specs)[at], scorer, _paired(differences[at], adjusted[at]) if at != place else None
+            source,
+            describe.variant_names(specs)[at],
+            scorer,
+            _paired(differences[at], adjusted[at]) if at != place else None,
         )
         for at, source in enumerate(sources)
     ]
@@ -94,36 +97,6 @@ def read_family(sources: Sequence[ScoredRun], *, scorer: str = "mmar", seed: int
         adds=_adds(sources, specs, place, scorer, seed),
         diagnosis=_diagnosis(whole, specs, sources, scorer),
     )
-
-
-def full_set(specs: Sequence[RunSpec]) -> int:
-    """The place of the full set: the run with most sources, none of them a control. The first, where several are."""
-    plain = [at for at, spec in enumerate(specs) if _plain(spec)]
-    return max(plain or range(len(specs)), key=lambda at: (len(specs[at].prompt.slots), -at))
-
-
-def variant_names(specs: Sequence[RunSpec]) -> list[str]:
-    """What each run is called beside the others: `all`, `without X`, a source alone, or which control it is."""
-    whole = specs[full_set(specs)]
-    return [_name(spec, whole) for spec in specs]
-
-
-def _name(spec: RunSpec, whole: RunSpec) -> str:
-    slots, all_slots = spec.prompt.slots, whole.prompt.slots
-    missing = [slot for slot in all_slots if slot not in slots]
-    told = describe.evidence_label(spec)
-    if spec == whole:
-        return f"all: {told}" if slots else told
-    if spec.prompt.slots == all_slots and told != "oracle" and slots:
-        return told.removeprefix("+".join(slots)).lstrip(", ") or told
-    if _plain(spec) and len(missing) == 1 and slots:
-        return f"{told} (without {missing[0]})" if len(slots) == 1 else f"without {missing[0]}"
-    return told
-
-
-def _plain(spec: RunSpec) -> bool:
-    controls = spec.prompt.mismatch_seed is not None or spec.prompt.order_seed is not None
-    return not controls and all(one.name != "oracle" for one in spec.captioners)
 
 
 def _spec(source: ScoredRun) -> RunSpec:
@@ -158,7 +131,7 @@ def _adds(
 ) -> dict[str, dict[str, PairedDifference]]:
     """For each source whose run without it is there: what the full set gains by it, in all and by modality."""
     slots = specs[place].prompt.slots
-    without = {spec.prompt.slots: at for at, spec in reversed(list(enumerate(specs))) if _plain(spec)}
+    without = {spec.prompt.slots: at for at, spec in reversed(list(enumerate(specs))) if describe.is_plain(spec)}
     added: dict[str, dict[str, PairedDifference]] = {}
     for slot in slots:
         at = without.get(tuple(one for one in slots if one != slot))

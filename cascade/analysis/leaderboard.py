@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from cascade.errors import RunError, UserError
 from cascade.io.digests import digest
-from cascade.runs import describe
+from cascade.runs import describe, directory
 from cascade.scoring import outcomes
 from cascade.scoring.outcomes import ScoredRun
 from cascade.scoring.statistics import Rate
@@ -62,39 +62,12 @@ SORTS: Mapping[str, tuple[_Key, bool]] = {
 }
 
 
-def find_runs(folder: Path) -> Iterator[Path]:
-    """The run directories at or below a folder, by name; a run's own folders are not searched.
-
-    Raises RunError where there is none.
-    """
-    runs = list(_found(folder, _DEEPEST))
-    if not runs:
-        raise RunError(f"{folder}: this is no run, and there is none in it")
-    yield from runs
-
-
-def _found(folder: Path, depth: int) -> Iterator[Path]:
-    if (folder / "run.json").exists():
-        yield folder
-    elif depth and folder.is_dir():
-        for path in _inner(folder):
-            yield from _found(path, depth - 1)
-
-
-def _inner(folder: Path) -> list[Path]:
-    """The folders in a folder, by name, but hidden ones; none where it cannot be looked into."""
-    try:
-        return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
-    except OSError:
-        return []
-
-
 def board_rows(folders: Iterable[Path], by: Sequence[str], skip: Callable[[str], None]) -> list[BoardRow]:
     """The runs of these folders, each once. What cannot be read is told to `skip`, and passed over."""
     paths: dict[Path, Path] = {}
     for folder in folders:
         try:
-            paths.update((path.resolve(), path) for path in _each(folder, skip))
+            paths.update((path.resolve(), path) for path in _find_runs(folder, skip))
         except (UserError, OSError) as error:
             skip(str(error))
     rows = []
@@ -106,13 +79,20 @@ def board_rows(folders: Iterable[Path], by: Sequence[str], skip: Callable[[str],
     return rows
 
 
-def _each(folder: Path, skip: Callable[[str], None]) -> Iterator[Path]:
-    """The runs of one folder; what lies beside them and is none is told too, where there are some."""
-    yield from find_runs(folder)
-    if not (folder / "run.json").exists():
-        for path in _inner(folder):
-            if not any(_found(path, _DEEPEST - 1)):
+def _find_runs(folder: Path, skip: Callable[[str], None]) -> list[Path]:
+    """Return the runs at or below a folder; report the folders beside them that hold none to `skip`.
+
+    Raises RunError where there is no run.
+    """
+    runs = directory.find_runs(folder, _DEEPEST)
+    if not runs:
+        raise RunError(f"{folder}: this is no run, and there is none in it")
+    if runs != [folder]:
+        for path in sorted(folder.iterdir()):
+            hidden = not path.is_dir() or path.name.startswith(".")
+            if not hidden and not any(run.is_relative_to(path) for run in runs):
                 skip(f"{path}: this is no run, and there is none in it")
+    return runs
 
 
 def board_row(path: Path, by: Sequence[str] = ()) -> BoardRow:
@@ -128,7 +108,7 @@ def board_row(path: Path, by: Sequence[str] = ()) -> BoardRow:
     return BoardRow(
         run=str(path),
         model=summary.llm,
-        captions=_captions(judged.spec),
+        captions=", ".join([describe.captioners_label(judged.spec), *describe.controls(judged.spec)]),
         prompt=summary.prompt,
         items=_items(judged.spec, len(judged.items)),
         items_digest=_items_digest(judged),
@@ -143,13 +123,6 @@ def board_row(path: Path, by: Sequence[str] = ()) -> BoardRow:
         cost=summary.cost,
         captions_cost=summary.captions_cost,
     )
-
-
-def _captions(spec: RunSpec) -> str:
-    """Who listened for what, and whether the run is a control."""
-    engines = " ".join(f"{one.slot}={one.name}" for one in spec.captioners) or "none"
-    _, *controls = describe.evidence_label(spec).split(", ")
-    return ", ".join([engines, *controls])
 
 
 def _items(spec: RunSpec, n: int) -> str:

@@ -153,7 +153,7 @@ def _leave(code: Any) -> None:
     """Leave at once where a lane is still at work: native code that comes back into a Python that ends aborts it."""
     from threading import enumerate as running
 
-    if any(thread.name.startswith("lane-") for thread in running()):
+    if any(thread.name.startswith("captioner-") for thread in running()):
         with suppress(OSError, ValueError):
             sys.stdout.flush()
             sys.stderr.flush()
