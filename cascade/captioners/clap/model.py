@@ -102,17 +102,17 @@ class Clap:
             scaled = self.model.logit_scale.exp() * audio @ torch.from_numpy(texts).to(self.device).T
         return np.asarray(scaled.float().cpu().numpy())
 
-    def embed_texts(self, texts: Sequence[str], scratch: Path | None) -> audio.Samples:
-        """Return the normalised embedding of each text, shape (texts, width); they are kept in `scratch`, if given."""
+    def embed_texts(self, texts: Sequence[str], folder: Path | None) -> audio.Samples:
+        """Return the normalised embedding of each text, shape (texts, width); they are kept in `folder`, if given."""
         from cascade.captioners.clap import embedding_cache
 
-        if scratch is None:
+        if folder is None:
             return self._embed_texts(texts)
         name = digest([*self.identity, version("msclap"), list(texts)]).removeprefix("b2:")
-        embeddings: audio.Samples | None = embedding_cache.load(scratch, name, len(texts))
+        embeddings: audio.Samples | None = embedding_cache.load(folder, name, len(texts))
         if embeddings is None:
             embeddings = self._embed_texts(texts)
-            embedding_cache.save(scratch, name, embeddings)
+            embedding_cache.save(folder, name, embeddings)
         return embeddings
 
     def _embed_texts(self, texts: Sequence[str]) -> audio.Samples:

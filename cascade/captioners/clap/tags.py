@@ -66,13 +66,13 @@ def read_vocabulary(path: Path) -> list[Group]:
 class Tagger:
     """A vocabulary's groups, embedded, and the model that embeds windows."""
 
-    def __init__(self, clap: model.Clap, groups: Sequence[Group], scratch: Path | None) -> None:
+    def __init__(self, clap: model.Clap, groups: Sequence[Group], folder: Path | None) -> None:
         self.clap = clap
         self.groups = groups
         texts: list[str] = []
         for group in groups:
             texts.extend(group.sentence.replace("{}", phrase) for phrase in group.phrases)
-        self._texts = clap.embed_texts(texts, scratch)
+        self._texts = clap.embed_texts(texts, folder)
 
     def shares(self, samples: audio.Samples) -> list[list[audio.Samples]]:
         """Return each window's shares, one array a group in the vocabulary's order; a group's sum to one."""
