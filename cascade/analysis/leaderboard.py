@@ -1,29 +1,28 @@
-"""Many runs as rows of one table: what each was, and its scores; runs over other items are told apart."""
+"""Many runs as rows of one table: what each run was, and its scores; runs of different items are kept apart."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
 
 from cascade.errors import RunError, UserError
 from cascade.io.digests import digest
 from cascade.runs import describe, directory
 from cascade.scoring import outcomes
-from cascade.scoring.outcomes import ScoredRun
 from cascade.scoring.statistics import Rate
 from cascade.scoring.summary import summarize
-from cascade.types import RunSpec
 
 _DEEPEST = 4  # folders below one that is given
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BoardRow:
-    """One run. `items` says in words what it was asked, `items_digest` which items they are, question for question.
+    """One run. `items` describes its items in words, `items_digest` identifies them by question, choices and answer.
 
     `mmar` and `strict` have Wilson intervals; `by` has each tag's values by the official matcher. Costs are in US
-    dollars; None is unknown, or nothing was paid for.
+    dollars; None is unknown, or that there was nothing to pay for.
     """
 
     run: str
@@ -44,26 +43,16 @@ class BoardRow:
     captions_cost: float | None
 
 
-_Key = Callable[[BoardRow], "float | str | None"]
-# What the board can be sorted by, and whether the highest is first.
-SORTS: Mapping[str, tuple[_Key, bool]] = {
-    "mmar": (lambda one: one.mmar.accuracy, True),
-    "strict": (lambda one: one.strict.accuracy, True),
-    "coverage": (lambda one: one.coverage, True),
-    "n": (lambda one: one.n, True),
-    "samples": (lambda one: one.samples, True),
-    "cost": (lambda one: one.cost, False),
-    "failed": (lambda one: one.failed, False),
-    "unread": (lambda one: one.unread, False),
-    "model": (lambda one: one.model, False),
-    "captions": (lambda one: one.captions, False),
-    "prompt": (lambda one: one.prompt, False),
-    "run": (lambda one: one.run, False),
-}
+# The columns that sort the board.
+_HIGHEST_FIRST = ("mmar", "strict", "coverage", "n", "samples")
+SORTS = (*_HIGHEST_FIRST, "cost", "failed", "unread", "model", "captions", "prompt", "run")
 
 
 def board_rows(folders: Iterable[Path], by: Sequence[str], skip: Callable[[str], None]) -> list[BoardRow]:
-    """The runs of these folders, each once. What cannot be read is told to `skip`, and passed over."""
+    """Return a row for each run of these folders, without repeats; `skip` is called with what cannot be read, and why.
+
+    A folder beside runs that holds none is skipped too.
+    """
     paths: dict[Path, Path] = {}
     for folder in folders:
         try:
@@ -75,7 +64,8 @@ def board_rows(folders: Iterable[Path], by: Sequence[str], skip: Callable[[str],
         try:
             rows.append(board_row(path, by))
         except (UserError, OSError) as error:
-            skip(f"{path}: {error}" if str(path) not in str(error) else str(error))
+            reason = str(error)
+            skip(reason if str(path) in reason else f"{path}: {reason}")
     return rows
 
 
@@ -96,26 +86,34 @@ def _find_runs(folder: Path, skip: Callable[[str], None]) -> list[Path]:
 
 
 def board_row(path: Path, by: Sequence[str] = ()) -> BoardRow:
-    """One run's row. Raises RunError where it cannot be read."""
-    judged = outcomes.score_source(path)
-    if judged.spec is None:
+    """Return one run's row. Raises RunError where it cannot be read."""
+    scored = outcomes.score_source(path)
+    spec, items = scored.spec, scored.items
+    if spec is None:
         raise RunError(f"{path}: this is no run directory")
     # A tag that this run's items do not have leaves its cells empty.
-    has = [tag for tag in by if any(tag in item.tags or tag in item.reference for item in judged.items)]
-    summary = summarize(judged, has)
-    scores = summary.scores
-    rates = {name: Rate(n=summary.n, accuracy=one.accuracy, ci95=one.ci95) for name, one in scores.items()}
+    known: set[str] = set()
+    for item in items:
+        known.update(item.tags, item.reference)
+    summary = summarize(scored, [tag for tag in by if tag in known])
+    rates = {}
+    for name, result in summary.scores.items():
+        rates[name] = Rate(n=summary.n, accuracy=result.accuracy, ci95=result.ci95)
+    selection = [f"{tag}={'|'.join(values)}" for tag, values in sorted(spec.only.items())]
+    # The digest is of what is asked and what is right, in any order; the rest of an item may change.
+    questions = sorted([item.id, item.question, list(item.choices), item.answer] for item in items)
+    breakdown = summary.scores["mmar"].by
     return BoardRow(
         run=str(path),
         model=summary.llm,
-        captions=", ".join([describe.captioners_label(judged.spec), *describe.controls(judged.spec)]),
+        captions=", ".join([describe.captioners_label(spec), *describe.controls(spec)]),
         prompt=summary.prompt,
-        items=_items(judged.spec, len(judged.items)),
-        items_digest=_items_digest(judged),
+        items=f"{' '.join([spec.dataset, *selection])}, {len(items)}",
+        items_digest=digest(questions),
         n=summary.n,
         mmar=rates["mmar"],
         strict=rates["strict"],
-        by={tag: scores["mmar"].by[tag] for tag in by if tag in scores["mmar"].by},
+        by={tag: breakdown[tag] for tag in by if tag in breakdown},
         coverage=summary.coverage,
         failed=summary.failed,
         unread=summary.unparsed,
@@ -125,38 +123,30 @@ def board_row(path: Path, by: Sequence[str] = ()) -> BoardRow:
     )
 
 
-def _items(spec: RunSpec, n: int) -> str:
-    chosen = " ".join(f"{tag}={'|'.join(values)}" for tag, values in sorted(spec.only.items()))
-    return f"{spec.dataset}{f' {chosen}' if chosen else ''}, {n}"
-
-
-def _items_digest(judged: ScoredRun) -> str:
-    """Of what is asked and what is right, in any order; what else a dataset says of an item may change."""
-    return digest(sorted([item.id, item.question, list(item.choices), item.answer] for item in judged.items))
-
-
 def ordered(rows: Sequence[BoardRow], sort: str) -> list[list[BoardRow]]:
-    """The rows by which items they are of, most rows first, and in each group by one of SORTS; the unknown are last."""
+    """Return the rows in groups of the same items, the largest group first, each sorted by one of SORTS.
+
+    Rows whose value is unknown are last.
+    """
+    value = attrgetter(f"{sort}.accuracy" if sort in ("mmar", "strict") else sort)
     groups: dict[str, list[BoardRow]] = {}
     for row in rows:
         groups.setdefault(row.items_digest, []).append(row)
-    return [_sorted(group, sort) for group in sorted(groups.values(), key=lambda group: (-len(group), group[0].items))]
-
-
-def _sorted(rows: Sequence[BoardRow], sort: str) -> list[BoardRow]:
-    key, highest_first = SORTS[sort]
-    by_name = sorted(rows, key=lambda one: one.run)
-    known = [one for one in by_name if key(one) is not None]
-    return [
-        *sorted(known, key=lambda one: key(one) or 0, reverse=highest_first),
-        *(one for one in by_name if key(one) is None),
-    ]
+    board = []
+    for group in sorted(groups.values(), key=lambda group: (-len(group), group[0].items)):
+        group.sort(key=lambda row: row.run)
+        known = [row for row in group if value(row) is not None]
+        known.sort(key=value, reverse=sort in _HIGHEST_FIRST)
+        board.append(known + [row for row in group if value(row) is None])
+    return board
 
 
 def named(groups: Sequence[Sequence[BoardRow]]) -> list[str]:
-    """What each group's items are called: as its runs say, and with their digest where two would be called alike."""
-    words = [group[0].items for group in groups]
-    return [
-        word if words.count(word) == 1 else f"{word} ({group[0].items_digest.removeprefix('b2:')[:8]})"
-        for word, group in zip(words, groups, strict=True)
-    ]
+    """Return the name of each group's items, with their digest where two groups have the same name."""
+    names = [group[0].items for group in groups]
+    distinct = []
+    for name, group in zip(names, groups, strict=True):
+        if names.count(name) > 1:
+            name = f"{name} ({group[0].items_digest.removeprefix('b2:')[:8]})"
+        distinct.append(name)
+    return distinct

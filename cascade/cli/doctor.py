@@ -143,7 +143,7 @@ def _dataset(name: str, data: Path | None, audio: bool) -> Iterator[Check]:
     what = f"dataset {name}"
     module = plugins.find("datasets", name) if name in plugins.names("datasets") else None
     source = getattr(module, "SOURCE", None)
-    if not data and isinstance(source, hub.Source) and not source.whole and audio:
+    if not data and isinstance(source, hub.Source) and not source.complete and audio:
         yield from _to_fetch(what, source)
         return
     try:

@@ -8,7 +8,7 @@ from pathlib import Path
 from cascade.io.jsonl import RecordLog
 from cascade.io.progress import Track, silent
 from cascade.llms import connect
-from cascade.llms.prices import limit
+from cascade.llms.prices import reply_limit
 from cascade.pipeline import asking
 from cascade.pipeline.planning import Plan
 from cascade.prompting import evidence
@@ -70,6 +70,6 @@ def judge_plan(
         input_tokens=sum(count(judge_log.judge_prompt(wanted.prompt, case)) for case, _ in calls),
         tokenizer=tokenizer,
         reply_tokens=reply_tokens,
-        most_tokens=limit(wanted.llm.params) or (price.most if price else None),
+        most_tokens=reply_limit(wanted.llm.params) or (price.most if price else None),
         price=price,
     )

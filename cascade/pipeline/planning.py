@@ -8,7 +8,7 @@ from pathlib import Path
 
 from cascade.captioning import generate
 from cascade.llms import connect
-from cascade.llms.prices import Price, limit
+from cascade.llms.prices import Price, reply_limit
 from cascade.pipeline import asking
 from cascade.prompting import evidence
 from cascade.prompting.templates import Template
@@ -59,7 +59,7 @@ def plan(
         input_tokens=total,
         tokenizer=tokenizer,
         reply_tokens=directory.mean_reply_tokens(one.result for one in answers),
-        most_tokens=limit(spec.llm.params) or (price.most if price else None),
+        most_tokens=reply_limit(spec.llm.params) or (price.most if price else None),
         price=price,
     )
 

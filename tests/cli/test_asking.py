@@ -300,8 +300,8 @@ def test_a_parameter_that_is_called_a_key_but_is_none_is_sent(mini: Path) -> Non
     assert stub.asked[0]["prompt_cache_key"] == "mine"
 
 
-def test_the_readme_and_the_code_classify_alike() -> None:
+def test_the_page_and_the_code_classify_alike() -> None:
     from cascade.llms import faults
 
     table = [line for line in (faults.__doc__ or "").splitlines() if line.startswith("|")]
-    assert len(table) > 8 and "\n".join(table) in (ROOT / "README.md").read_text(encoding="utf-8")
+    assert len(table) > 8 and "\n".join(table) in (ROOT / "docs/models-and-budget.md").read_text(encoding="utf-8")

@@ -57,7 +57,7 @@ def make(params: Params, host: Host) -> Captioner:
     client.check(SLOT, params, host)
     if params.format not in FORMATS:
         raise UserError(f"{SLOT}.format={params.format}: {' or '.join(FORMATS)}")
-    connection = litellm.transcriber(
+    connection = litellm.transcription_model(
         params.model, host.endpoints.get(params.model), host.timeout, f"speech.model={params.model}"
     )
     return client.RemoteCaptioner(connection, host, partial(_caption, params), lambda reply: reply["cost"])

@@ -78,7 +78,7 @@ def make(params: Params, host: Host) -> Captioner:
             options = {"temperature": float(params.temperature), **options}
         except ValueError:
             raise UserError(f"audio-llm's temperature={params.temperature}: a number, or none") from None
-    connection = litellm.client(
+    connection = litellm.chat_model(
         params.model, host.endpoints.get(params.model), None, host.timeout, f"audio-llm's model={params.model}"
     )
     return client.RemoteCaptioner(connection, host, partial(_caption, params, options), lambda reply: reply.cost)

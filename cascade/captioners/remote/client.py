@@ -16,7 +16,7 @@ from cascade.errors import UserError
 from cascade.io import audio
 from cascade.llms import credentials
 from cascade.llms.budget import call_within
-from cascade.llms.pacing import ConcurrencyLimit, through
+from cascade.llms.pacing import ConcurrencyLimit, call_within_limit
 from cascade.llms.retry import retrying
 from cascade.types import Caption, Host
 
@@ -61,7 +61,9 @@ class RemoteCaptioner(Generic[Asked, Reply]):
 
             async def limited(*asked: Asked.args, **named: Asked.kwargs) -> Reply:
                 # Nothing bounds what a clip costs, so the budget has no estimate.
-                return await through(limit, lambda: call_within(host.budget, None, lambda: call(*asked, **named), cost))
+                return await call_within_limit(
+                    limit, lambda: call_within(host.budget, None, lambda: call(*asked, **named), cost)
+                )
 
             self._call = retrying(limited, host.retries)
         except BaseException:
