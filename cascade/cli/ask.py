@@ -13,19 +13,12 @@ from cascade.cli.caption import caption_table
 from cascade.cli.options import takes_request
 from cascade.errors import UserError
 from cascade.io.terminal import note, plain
-from cascade.pipeline.request import Request
-from cascade.pipeline.specs import EMBEDDED_CAPTIONS
+from cascade.pipeline.request import EMBEDDED_CAPTIONS, Request
 from cascade.types import Failure
 
-# The flags of `run` that have no meaning for one question; --captions has another default.
-_ABOUT_RUNS = (
-    *("dataset", "spec", "data", "captions", "reasoning_effort", "max_tokens", "thinking_budget", "samples", "limit"),
-    *("only", "shard", "shuffle_choices", "dry_run", "budget", "price", "out", "concurrency", "rpm", "tpm"),
-    *("backend", "worker", "batch"),
+@takes_request(
+    *("llm", "caption_param", "prompt", "param", "seed", "cache", "api_base", "retries", "timeout", "device", "threads")
 )
-
-
-@takes_request(*_ABOUT_RUNS)
 def ask(
     request: Request,
     clip: Annotated[Path, typer.Argument(metavar="CLIP", help="An audio file.")],

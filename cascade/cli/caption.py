@@ -17,14 +17,10 @@ if TYPE_CHECKING:
 
     from cascade.types import CaptionRecord
 
-# The flags that say nothing where no model is asked.
-_ABOUT_ASKING = (
-    *("llm", "prompt", "param", "reasoning_effort", "max_tokens", "thinking_budget", "samples", "seed", "dry_run"),
-    *("spec", "budget", "price", "out", "api_base", "rpm", "tpm", "shuffle_choices"),
+@takes_request(
+    *("dataset", "data", "captions", "caption_param", "limit", "only", "shard", "cache"),
+    *("concurrency", "retries", "timeout", "backend", "worker", "device", "batch", "threads"),
 )
-
-
-@takes_request(*_ABOUT_ASKING)
 def caption(
     request: Request,
     *,

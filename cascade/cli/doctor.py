@@ -20,7 +20,8 @@ from cascade.cli import output
 from cascade.cli.list import all_at_once
 from cascade.errors import UserError
 from cascade.io.terminal import plain, terminal
-from cascade.pipeline.specs import build_execution, caption_sources, select_captioners
+from cascade.pipeline.request import Request
+from cascade.pipeline.specs import CaptionerSelection, build_execution, caption_sources, select_captioners
 from cascade.types import CaptionerSpec, Execution, LLMSpec
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ def doctor(
     """
     output.check_format(form, ("table", "json"))
     heard_by = select_captioners(caption_sources(captions, dataset), caption_param)
-    how = build_execution(cache, heard_by)
+    how = build_execution(Request(cache=cache), heard_by)
     needed = [*_model(llm), *_dataset(dataset, data, heard_by.audio), *_engines(heard_by.specs, how), *_cache(how)]
     machine = list(_machine())
     ready = all(check.state != MISSING for check in needed)
@@ -113,7 +114,7 @@ def _model(llm: str) -> Iterator[Check]:
 
     try:
         name, _ = connect.identify(llm)
-        connect.check(LLMSpec(model=name), build_execution(None, select_captioners("none", None)))
+        connect.check(LLMSpec(model=name), build_execution(Request(), CaptionerSelection()))
     except UserError as error:
         yield Check(
             what=f"model {llm}", state=MISSING, detail=_before(str(error)), command=getattr(error, "command", "")

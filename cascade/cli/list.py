@@ -17,6 +17,7 @@ from cascade.errors import UnknownName, UserError
 from cascade.io.tables import format_words
 from cascade.io.terminal import note, plain, prose
 from cascade.pipeline import specs
+from cascade.pipeline.request import Request
 from cascade.types import Item, PromptSpec
 
 Form = Annotated[str, typer.Option("--format", metavar="table|json", help="How to print it.")]
@@ -82,8 +83,7 @@ def _captioner(name: str) -> dict[str, Any]:
         note = f"give {', '.join(given)}: {name}({given[0]}=…)"
     elif not needs:
         spec, files = registry.specify(name, name, {})
-        heard_by = specs.CaptionerSelection(specs=(spec,), files=files, endpoints={})
-        host = specs.build_execution(None, heard_by).host
+        host = specs.build_execution(Request(), specs.CaptionerSelection(specs=(spec,), files=files)).host
         lacking = registry.lacks(spec, host)
         needs = lacking.rpartition(": ")[2]
         absent = registry.absent(spec, host)
@@ -142,7 +142,7 @@ def prompts_show(
     heard_by = specs.select_captioners(specs.caption_sources(captions, dataset), caption_param)
     loaded = load(dataset, data, audio=heard_by.audio)
     one = _item(loaded.items, item)
-    how = specs.build_execution(cache, heard_by)
+    how = specs.build_execution(Request(cache=cache), heard_by)
     heard = generate.caption([one], loaded.root, heard_by.specs, how)
     slots = tuple(spec.slot for spec in heard_by.specs)
     shape = PromptSpec(template=template.name, template_digest=template.digest, slots=slots)

@@ -2,32 +2,30 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import typer
 
-from cascade.errors import UnknownName
-
-if TYPE_CHECKING:
-    pass
-
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    pass
-
+from cascade.errors import UnknownName, UserError
 
 FORMATS = ("table", "json", "md", "csv", "latex")
+DRY_RUN = "dry run: nothing was captioned, asked or written"
 
 
 def check_format(form: str, known: tuple[str, ...] = FORMATS) -> None:
-    """Raise UnknownName for a `--format` that there is not."""
+    """Raise UnknownName for an unknown `--format`."""
     if form not in known:
         raise UnknownName("format", form, known)
 
 
+def check_explain(explain: bool, form: str) -> None:
+    """Raise UserError for `--explain` with a format that has no place for it."""
+    if explain and form not in ("table", "json"):
+        raise UserError(f"--explain goes with --format table or json, not with {form}")
+
+
 def check_scorer(name: str) -> None:
-    """Raise UnknownName for a `--scorer` that there is not."""
+    """Raise UnknownName for an unknown `--scorer`."""
     from cascade.scoring.matchers.registry import SCORERS
 
     if name not in SCORERS:
@@ -35,7 +33,7 @@ def check_scorer(name: str) -> None:
 
 
 def echo_json(value: Any) -> None:
-    """A record, or plain values, on stdout as one line of JSON."""
+    """Print a record, or plain values, on stdout as one line of JSON."""
     from cascade.io.codec import to_json
     from cascade.io.jsonl import dumps
 

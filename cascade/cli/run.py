@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 
+from cascade.cli import output
 from cascade.cli.options import takes_request
 from cascade.io.terminal import note
 from cascade.pipeline.request import Request
@@ -22,9 +23,8 @@ def run(request: Request) -> None:
 
     job = prepare(request)
     if request.dry_run:
-        plan = planning.plan(job.path, job.items, job.loaded.root, job.spec, job.template, job.how)
-        typer.echo("\n".join(planning.plan_lines(plan)))
-        note("dry run: nothing was heard, asked or written")
+        typer.echo("\n".join(planning.plan_lines(planning.plan(job))))
+        note(output.DRY_RUN)
         return
     llm = job.spec.llm
     if llm.samples > 1 and not request.shuffle_choices and llm.params.get("temperature") == 0:

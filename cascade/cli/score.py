@@ -9,9 +9,7 @@ import typer
 
 from cascade.cli import options as o
 from cascade.cli import output
-from cascade.errors import UserError
 from cascade.io.terminal import note
-from cascade.pipeline import specs
 
 
 def score(
@@ -34,9 +32,8 @@ def score(
     from cascade.scoring.summary import summarize
 
     output.check_format(form)
-    if explain and form not in ("table", "json"):
-        raise UserError(f"--explain goes with --format table or json, not with {form}")
-    joined = specs.joined_dataset(dataset, data)
+    output.check_explain(explain, form)
+    joined = o.load_questions(dataset, data)
     for place, source in enumerate(sources):
         if place and form not in ("json", "csv"):
             typer.echo()
