@@ -27,12 +27,11 @@ def report(
     """Make one page of runs: scores, differences, every item.
 
     One HTML file that opens anywhere, with each clip to listen to; or tables in Markdown. With the run of the
-    benchmark's cues among them it tells ears from brain; an ablation shows what each source adds.
+    benchmark's cues among them it tells perception from reasoning; an ablation shows what each source adds.
     """
     from cascade.io.jsonl import write_text
-    from cascade.report import formats
 
-    output.check_format(form, formats.FORMATS)
+    output.check_format(form, ("html", "md"))
     if form == "md" and embed_audio:
         raise UserError("--embed-audio is for the page: Markdown has no clips; leave out --format md")
     page = out or sources[0] / "report.html"
@@ -40,11 +39,14 @@ def report(
         raise UserError(f"--out {page} is a folder; name a file: --out {page / 'report.html'}")
     if out and not out.parent.is_dir():
         raise UserError(f"--out {out}: there is no folder {out.parent}; make it first: mkdir -p {out.parent}")
-    text = (
-        formats.markdown_report(sources)
-        if form == "md"
-        else formats.html_report(sources, page, embed_audio=embed_audio)
-    )
+    if form == "md":
+        from cascade.report.markdown import markdown_report
+
+        text = markdown_report(sources)
+    else:
+        from cascade.report.page import html_report
+
+        text = html_report(sources, page, embed_audio=embed_audio)
     if form == "md" and not out:
         typer.echo(text, nl=False)
         return

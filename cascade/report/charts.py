@@ -1,4 +1,4 @@
-"""Dots and intervals as numbers: where each mark of a picture lies, in per cent of the width, for templates to draw."""
+"""Pictures as numbers: where each dot, interval and bar lies, in per cent of the width, for templates to draw."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from cascade.scoring.summary import ScorerResult
 from cascade.types import Item
 
 CROWD = 3  # runs with an interval each in a row; of more, the others are dots alone
+_HALF_AXES = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.75)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,11 +41,20 @@ class Row:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Picture:
-    """Rows under one axis; `ticks` are (place in per cent, what stands there)."""
+    """Rows under one axis; `ticks` are (place in per cent, label)."""
 
     title: str
     rows: Sequence[Row]
     ticks: Sequence[tuple[float, str]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bar:
+    """A row of shares that fill it: (kind, count, start and width in per cent)."""
+
+    label: str
+    n: int
+    parts: Sequence[tuple[str, int, float, float]]
 
 
 _SHARES = tuple((float(at), str(at)) for at in range(0, 101, 25))
@@ -77,63 +87,56 @@ def p_value(p: float) -> str:
 
 
 def share(result: Rate | ScorerResult, kind: str, name: str) -> Mark:
-    """A share with its interval."""
+    """Return the mark of a share with its interval."""
     title = f"{name}: {percent(result.accuracy)} % ({interval(result.ci95)})"
-    low, high = (100 * end for end in result.ci95)
-    return Mark(at=100 * result.accuracy, low=low, high=high, kind=kind, title=title)
-
-
-def by_tag(told: ReportData, tag: str, key: str, title: str) -> Picture | None:
-    """Accuracy by a tag's values: main and the other runs, the strict score beside, chance of these very items."""
-    main = told.main.summary.scores
-    values = main["mmar"].by.get(tag)
-    if not values:
-        return None
-    grouped: dict[str, list[Item]] = {}
-    for item in told.main.run.items:
-        grouped.setdefault(str(item.tags.get(tag)), []).append(item)
-    rows = [
-        Row(
-            label=value,
-            n=result.n,
-            marks=[
-                _chance(grouped[value]),
-                *_others(told, tag, value),
-                _dot(main["strict"].by[tag][value], "strict", "strict"),
-                share(result, "run0", "mmar" if not told.others else told.main.name),
-            ],
-            figure=percent(result.accuracy),
-            beside=interval(result.ci95),
-            find={key: value},
-        )
-        for value, result in values.items()
-    ]
-    return Picture(title=title, rows=rows, ticks=_SHARES)
-
-
-def _chance(items: Sequence[Item]) -> Mark:
-    by_chance = summary.chance(items)["mmar"]
-    return Mark(at=100 * by_chance, kind="chance", title=f"chance: {percent(by_chance)} %")
+    low, high = result.ci95
+    return Mark(at=100 * result.accuracy, low=100 * low, high=100 * high, kind=kind, title=title)
 
 
 def _dot(result: Rate | ScorerResult, kind: str, name: str) -> Mark:
     return Mark(at=100 * result.accuracy, kind=kind, title=f"{name}: {percent(result.accuracy)} %")
 
 
-def _others(told: ReportData, tag: str, value: str) -> list[Mark]:
-    kept = enumerate(told.others, 1)
-    found = [(at, one, one.summary.scores["mmar"].by.get(tag, {}).get(value)) for at, one in kept]
-    draw = share if len(told.others) < CROWD else _dot
-    return [draw(result, f"run{at % 12} other", one.name) for at, one, result in found if result]
+def by_tag(report: ReportData, tag: str, key: str, title: str) -> Picture | None:
+    """Return accuracy by a tag's values: main and the other runs, the strict score beside, chance of these items."""
+    scores = report.main.summary.scores
+    values = scores["mmar"].by.get(tag)
+    if not values:
+        return None
+    items: dict[str, list[Item]] = {}
+    for item in report.main.run.items:
+        items.setdefault(str(item.tags.get(tag)), []).append(item)
+    main = "mmar"
+    if report.others:
+        main = report.main.name
+    rows = []
+    for value, result in values.items():
+        chance = summary.chance(items[value])["mmar"]
+        marks = [
+            Mark(at=100 * chance, kind="chance", title=f"chance: {percent(chance)} %"),
+            *_other_marks(report, tag, value),
+            _dot(scores["strict"].by[tag][value], "strict", "strict"),
+            share(result, "run0", main),
+        ]
+        figure, beside = percent(result.accuracy), interval(result.ci95)
+        rows.append(Row(label=value, n=result.n, marks=marks, figure=figure, beside=beside, find={key: value}))
+    return Picture(title=title, rows=rows, ticks=_SHARES)
 
 
-# Differences
+def _other_marks(report: ReportData, tag: str, value: str) -> list[Mark]:
+    draw = share if len(report.others) < CROWD else _dot
+    marks = []
+    for number, other in enumerate(report.others, 1):
+        result = other.summary.scores["mmar"].by.get(tag, {}).get(value)
+        if result:
+            marks.append(draw(result, f"run{number % 12} other", other.name))
+    return marks
 
 
 def differences(title: str, rows: Iterable[tuple[str, PairedDifference]], key: str = "", span: float = 0.0) -> Picture:
-    """Paired differences around zero, on an axis to ±`span`; without one it is as long as their intervals need."""
-    found = list(rows)
-    span = span or _span(paired for _, paired in found)
+    """Return paired differences around zero, on an axis to ±`span`; without one it is as long as the intervals need."""
+    pairs = list(rows)
+    span = span or _half_axis(paired for _, paired in pairs)
     drawn = [
         Row(
             label=label,
@@ -143,70 +146,60 @@ def differences(title: str, rows: Iterable[tuple[str, PairedDifference]], key: s
             beside=signed_interval(paired.ci95),
             find={key: label} if key and label != "all" else {},
         )
-        for label, paired in found
+        for label, paired in pairs
     ]
-    return Picture(title=title, rows=drawn, ticks=ticks(span))
+    ticks = ((0.0, signed(-span, 0)), (50.0, "0"), (100.0, signed(span, 0)))
+    return Picture(title=title, rows=drawn, ticks=ticks)
 
 
 def difference(paired: PairedDifference, span: float) -> Mark:
-    """A difference with its interval, zero in the middle and ±`span` at the ends."""
+    """Return the mark of a difference with its interval, zero in the middle and ±`span` at the ends."""
     at, low, high = (50 + 50 * value / span for value in (paired.difference, *paired.ci95))
-    sure = "more" if paired.ci95[0] > 0 else "less" if paired.ci95[1] < 0 else "even"
+    kind = "even"
+    if paired.ci95[0] > 0:
+        kind = "more"
+    elif paired.ci95[1] < 0:
+        kind = "less"
     counts = f"only the one right: {paired.mcnemar.only_a}, only the other: {paired.mcnemar.only_b}"
     title = f"{signed(paired.difference)} ({signed_interval(paired.ci95)}); {counts}"
-    return Mark(at=at, low=low, high=high, kind=sure, title=title)
+    return Mark(at=at, low=low, high=high, kind=kind, title=title)
 
 
-def _span(found: Iterable[PairedDifference]) -> float:
-    """Half the axis: the farthest end of an interval, rounded up to a tenth."""
-    farthest = max((abs(end) for one in found for end in one.ci95), default=0.0)
-    return next((step / 100 for step in (5, 10, 20, 30, 40, 50, 75) if step / 100 >= farthest), 1.0)
+def _half_axis(pairs: Iterable[PairedDifference]) -> float:
+    """Return the shortest half axis that holds every interval."""
+    farthest = max((abs(end) for paired in pairs for end in paired.ci95), default=0.0)
+    return next((length for length in _HALF_AXES if length >= farthest), 1.0)
 
 
-def ticks(span: float) -> tuple[tuple[float, str], ...]:
-    """The marks of an axis around zero."""
-    return (0.0, signed(-span, 0)), (50.0, "0"), (100.0, signed(span, 0))
+def adds(report: ReportData) -> list[Picture]:
+    """Return, for each source, main less the run without it, in all and by modality, on one axis for all sources."""
+    if report.family is None:
+        return []
+    sources = report.family.adds
+    span = _half_axis(paired for groups in sources.values() for paired in groups.values())
+    pictures = []
+    for slot, groups in sources.items():
+        rows = [(group or "all", paired) for group, paired in groups.items()]
+        pictures.append(differences(slot, rows, "modality", span))
+    return pictures
 
 
-def adds(told: ReportData) -> list[Picture]:
-    """For each source: main less the run without it, in all and by modality, on one axis for all sources."""
-    found = told.family.adds if told.family else {}
-    every = [paired for values in found.values() for paired in values.values()]
-    span = _span(every)
-    return [
-        differences(slot, [(group or "all", paired) for group, paired in values.items()], "modality", span)
-        for slot, values in found.items()
-    ]
-
-
-# Ears or brain
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Bar:
-    """A row of shares that fill it: (kind, count, from, width in per cent)."""
-
-    label: str
-    n: int
-    parts: Sequence[tuple[str, int, float, float]]
-
-
-def diagnosis(told: ReportData) -> list[Bar]:
-    """All items, and those of each modality: right, and what is the ears' and the brain's of the rest."""
-    found = told.diagnosis
+def diagnosis(report: ReportData) -> list[Bar]:
+    """Return all items, and those of each modality: how many are right, and the cause of each wrong one."""
+    found = report.diagnosis
     if found is None:
         return []
-    by = told.main.summary.scores["mmar"].by.get("modality", {})
-    sizes = {value: rate.n for value, rate in by.items()}
-    whole = _bar("all", len(told.main.run.items), found.counts)
-    return [whole, *(_bar(value, n, found.by.get(value, {})) for value, n in sizes.items())]
+    by_modality = report.main.summary.scores["mmar"].by.get("modality", {})
+    bars = [_bar("all", len(report.main.run.items), found.counts)]
+    return bars + [_bar(value, rate.n, found.by.get(value, {})) for value, rate in by_modality.items()]
 
 
 def _bar(label: str, n: int, counts: Mapping[str, int]) -> Bar:
-    parts = {"right": n - sum(counts.values()), **{name: counts.get(kind, 0) for kind, name in CAUSES.items()}}
-    laid, start = [], 0.0
-    for kind, count in parts.items():
-        width = 100 * count / n
-        laid.append((kind, count, start, width))
-        start += width
-    return Bar(label=label, n=n, parts=[part for part in laid if part[1]])
+    filled = {"right": n - sum(counts.values()), **counts}
+    parts, start = [], 0.0
+    for kind in ("right", *CAUSES):
+        count = filled.get(kind, 0)
+        if count:
+            parts.append((kind, count, start, 100 * count / n))
+        start += 100 * count / n
+    return Bar(label=label, n=n, parts=parts)

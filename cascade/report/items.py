@@ -6,189 +6,182 @@ from collections.abc import Iterator, Mapping, Sequence
 from math import isfinite
 from typing import Any
 
-from cascade.prompting import evidence
+from cascade.analysis.ablation import UNKNOWN
+from cascade.prompting.evidence import build_prompt, prompt_digest
 from cascade.prompting.templates import Template
-from cascade.report import timeline
-from cascade.report.load import ReportData, ReportRun
-from cascade.types import Answer, Caption, CaptionRecord, Choice, Completion, Item, Prompt
+from cascade.report.load import CAUSES, ReportData, ReportRun
+from cascade.report.timeline import timeline_spans
+from cascade.types import CaptionRecord, Completion, Item, Prompt
 
 TAGS = {"modality": "modality", "layer": "category", "sub": "sub-category"}
-_SAID = 400  # characters of another run's reply: where it ends is where it answers
+_TAG_LABELS = {"sub": "sub-category"}
+_REPLY_END = 400  # characters of another run's reply: the end is where it answers
 
 
-def index(told: ReportData, clips: Mapping[str, int]) -> list[dict[str, Any]]:
-    """A record an item, in the order in which they were asked; `clips` gives each clip's place in the page's list."""
-    causes = told.causes
-    return [_line(told, item, clips[item.audio], causes.get(item.id)) for item in told.main.run.items]
+def index(report: ReportData, clips: Mapping[str, int]) -> list[dict[str, Any]]:
+    """Return a record an item, in the order of the run; `clips` gives each clip's place in the page's list."""
+    return [_index_record(report, item, clips[item.audio]) for item in report.main.run.items]
 
 
-def _line(told: ReportData, item: Item, clip: int, cause: str | None) -> dict[str, Any]:
-    main = told.main
+def _index_record(report: ReportData, item: Item, clip: int) -> dict[str, Any]:
+    main = report.main
     score = main.scores[item.id]
-    sampled = [_result(main.answers.get((item.id, sample))) for sample in range(main.run.spec.llm.samples)]
-    found = {
+    samples = range(main.spec.llm.samples)
+    answers = [main.answers[item.id, sample] for sample in samples if (item.id, sample) in main.answers]
+    replies = [answer.result for answer in answers if isinstance(answer.result, Completion)]
+    captions = _captions(main, item)
+    record = {
         "id": item.id,
         "q": item.question,
         **{key: str(item.tags[tag]) for key, tag in TAGS.items() if tag in item.tags},
         "gold": item.answer,
-        "said": score.choice.text,
+        "choice": score.choice.text,
         "st": main.status(item.id),
-        "o": [one.status(item.id) for one in told.others],
-        "empty": [slot for slot, one in _slots(main, item) if one.text is not None and not one.text.strip()],
-        "lost": [slot for slot, one in _slots(main, item) if one.text is None],
+        "o": [other.status(item.id) for other in report.others],
+        "empty": [caption.slot for caption in captions if caption.text is not None and not caption.text.strip()],
+        "lost": [caption.slot for caption in captions if caption.text is None],
         "clip": clip,
-        "tok": sum(one.output_tokens or 0 for one in sampled if one),
-        "s": _finite(sum(main.answers[item.id, at].seconds for at in _asked(main, item))) or 0,
+        "tok": sum(reply.output_tokens or 0 for reply in replies),
+        "s": _finite(sum(answer.seconds for answer in answers)) or 0,
     }
-    if main.run.spec.llm.samples > 1:
-        found["vote"] = score.choice.how
+    if main.spec.llm.samples > 1:
+        record["vote"] = score.choice.how
     if score.correct["mmar"] != score.correct["strict"]:
-        found["loose"] = 1
-    if cause:
-        found["why"] = cause
-    return found
+        record["loose"] = 1
+    if item.id in report.causes:
+        record["why"] = report.causes[item.id]
+    return record
 
 
-def _asked(entry: ReportRun, item: Item) -> list[int]:
-    return [sample for sample in range(entry.run.spec.llm.samples) if (item.id, sample) in entry.answers]
+def _captions(run: ReportRun, item: Item) -> list[CaptionRecord]:
+    by_slot = run.captions.get(item.id, {})
+    return [by_slot[slot] for slot in run.spec.prompt.slots if slot in by_slot]
 
 
-def _result(answer: Answer | None) -> Completion | None:
-    return answer.result if answer and isinstance(answer.result, Completion) else None
-
-
-def _slots(entry: ReportRun, item: Item) -> Iterator[tuple[str, CaptionRecord]]:
-    heard = entry.heard.get(item.id, {})
-    return ((slot, heard[slot]) for slot in entry.run.spec.prompt.slots if slot in heard)
-
-
-# Details
-
-
-def details(told: ReportData) -> Iterator[dict[str, Any]]:
-    """What is shown of each item when it is opened, in the index's order."""
-    template = Template(name=told.main.run.spec.prompt.template, text=told.main.run.manifest.template)
-    for item in told.main.run.items:
+def details(report: ReportData) -> Iterator[dict[str, Any]]:
+    """Yield what is shown of each item when it is opened, in the index's order."""
+    main = report.main
+    template = Template(name=main.spec.prompt.template, text=main.run.manifest.template)
+    engines = {captioner.slot: captioner.name for captioner in main.spec.captioners}
+    for item in main.run.items:
+        cue = item.reference.get("cue") or []
+        if not isinstance(cue, list):
+            cue = [cue]
         yield {
             "choices": list(item.choices),
-            "heard": [_heard(told.main, slot, one) for slot, one in _slots(told.main, item)],
-            "replies": list(_replies(told.main, item, template)),
-            "others": [_other(one, item) for one in told.others],
-            "cue": _cue(item.reference.get("cue")),
+            "captions": [_caption(caption, engines.get(caption.slot, "")) for caption in _captions(main, item)],
+            "replies": list(_replies(main, item, template)),
+            "others": [_other(other, item) for other in report.others],
+            "cue": [str(part) for part in cue],
             "thinking": str(item.reference.get("thinking") or ""),
         }
 
 
-def _heard(entry: ReportRun, slot: str, one: CaptionRecord) -> dict[str, Any]:
-    engine = next((spec.name for spec in entry.run.spec.captioners if spec.slot == slot), "")
-    told: dict[str, Any] = {"slot": slot, "engine": engine}
-    if one.failure:
-        return {**told, "failure": f"{one.failure.kind}: {one.failure.message}"}
-    facts = {"language": one.meta.get("language"), "seconds": _finite(one.meta.get("seconds"))}
-    known = {name: value for name, value in facts.items() if isinstance(value, str | float)}
-    return {**told, "text": one.text, "times": timeline.timeline_spans(one.meta), **known}
+def _caption(caption: CaptionRecord, engine: str) -> dict[str, Any]:
+    record: dict[str, Any] = {"slot": caption.slot, "engine": engine}
+    if caption.failure:
+        record["failure"] = f"{caption.failure.kind}: {caption.failure.message}"
+        return record
+    record |= {"text": caption.text, "times": timeline_spans(caption.meta)}
+    language, seconds = caption.meta.get("language"), _finite(caption.meta.get("seconds"))
+    if isinstance(language, str | float):
+        record["language"] = language
+    if seconds is not None:
+        record["seconds"] = seconds
+    return record
 
 
 def _finite(value: Any) -> float | None:
-    """A number as the page can hold it: JSON has no NaN, but files that were made elsewhere may."""
+    """Return a number as the page can hold it: JSON has no NaN, but files that were made elsewhere may."""
     return round(float(value), 5) if isinstance(value, int | float) and isfinite(value) else None
 
 
-def _replies(entry: ReportRun, item: Item, template: Template) -> Iterator[dict[str, Any]]:
-    """Each sample's prompt, reply and how it was read; a prompt that is the first one's is not told again."""
+def _replies(run: ReportRun, item: Item, template: Template) -> Iterator[dict[str, Any]]:
+    """Yield each sample's reply, its choice and its prompt; a prompt that equals the first one is left out."""
     first: Prompt | None = None
-    for sample in _asked(entry, item):
-        answer, choice = entry.answers[item.id, sample], entry.judged.read.get(item.id, {}).get(sample)
-        found = _reply(answer, choice)
-        shown = _prompt(entry, item, template, sample)
-        if shown and (first is None or shown.messages != first.messages):
-            found["prompt"] = [dict(message) for message in shown.messages]
+    for sample in range(run.spec.llm.samples):
+        if (item.id, sample) not in run.answers:
+            continue
+        answer = run.answers[item.id, sample]
+        record: dict[str, Any] = {"sample": sample, "seconds": _finite(answer.seconds)}
+        if isinstance(answer.result, Completion):
+            record |= _completion(answer.result)
+            if choice := run.scored.read.get(item.id, {}).get(sample):
+                record |= {"choice": choice.text, "how": choice.how}
+        else:
+            record["failure"] = f"{answer.result.kind}: {answer.result.message}"
+        prompt = _prompt(run, item, template, sample)
+        if prompt and (first is None or prompt.messages != first.messages):
+            record["prompt"] = [dict(message) for message in prompt.messages]
             # A question that was not asked has no prompt in the log to compare with.
-            found["same"] = not answer.prompt or evidence.prompt_digest(shown) == answer.prompt
-        first = first or shown
-        yield found
+            record["same"] = not answer.prompt or prompt_digest(prompt) == answer.prompt
+        first = first or prompt
+        yield record
 
 
-def _prompt(entry: ReportRun, item: Item, template: Template, sample: int) -> Prompt | None:
-    """What the sample was shown, rendered again; None where a caption is missing, and nothing was asked."""
-    spec, heard = entry.run.spec.prompt, entry.heard.get(item.id, {})
-    captions: dict[str, Caption] = {slot: one.caption for slot, one in heard.items() if one.caption is not None}
+def _completion(completion: Completion) -> dict[str, Any]:
+    known = {
+        "finish": completion.finish,
+        "cost": _finite(completion.cost),
+        "in": completion.input_tokens,
+        "out": completion.output_tokens,
+        "thought": completion.reasoning_tokens,
+    }
+    record: dict[str, Any] = {"text": completion.text, "reasoning": completion.reasoning}
+    return record | {name: value for name, value in known.items() if value is not None}
+
+
+def _prompt(run: ReportRun, item: Item, template: Template, sample: int) -> Prompt | None:
+    """Return the prompt of a sample, rendered again; None where a caption is missing and nothing was asked."""
+    spec = run.spec.prompt
+    records = run.captions.get(item.id, {})
+    captions = {slot: record.caption for slot, record in records.items() if record.caption is not None}
     if not captions.keys() >= set(spec.slots):
         return None
-    return evidence.build_prompt(spec, template, item.id, item.question, item.choices, captions, sample)
+    return build_prompt(spec, template, item.id, item.question, item.choices, captions, sample)
 
 
-def _reply(answer: Answer, choice: Choice | None) -> dict[str, Any]:
-    result, told = answer.result, {"sample": answer.sample, "seconds": _finite(answer.seconds)}
-    if not isinstance(result, Completion):
-        return {**told, "failure": f"{result.kind}: {result.message}"}
-    counts = {"in": result.input_tokens, "out": result.output_tokens, "thought": result.reasoning_tokens}
-    facts = {"finish": result.finish, "cost": _finite(result.cost), **counts}
-    kept = {name: value for name, value in facts.items() if value is not None}
-    read = {"choice": choice.text, "how": choice.how} if choice else {}
-    return {**told, "text": result.text, "reasoning": result.reasoning, **read, **kept}
-
-
-def _other(entry: ReportRun, item: Item) -> dict[str, Any]:
-    if item.id not in entry.scores:
+def _other(run: ReportRun, item: Item) -> dict[str, Any]:
+    if item.id not in run.scores:
         return {}
-    choice, said = entry.scores[item.id].choice, entry.judged.said.get(item.id, "")
-    ending = said if len(said) <= _SAID else "…" + said[1 - _SAID :]
-    return {"choice": choice.text, "how": choice.how, "end": ending}
+    choice = run.scores[item.id].choice
+    reply = run.scored.said.get(item.id, "")
+    if len(reply) > _REPLY_END:
+        reply = "…" + reply[1 - _REPLY_END :]
+    return {"choice": choice.text, "how": choice.how, "end": reply}
 
 
-def _cue(value: Any) -> list[str]:
-    return [str(part) for part in value] if isinstance(value, list) else [str(value)] if value else []
+def facets(report: ReportData) -> list[dict[str, Any]]:
+    """Return the filters that these runs have, each with its options as [value, label]; the script counts."""
+    facets = [_facet("st", "result", _alike(["right", "wrong", "unread", "failed"]), "chips")]
+    if report.causes:
+        causes = [cause for cause in CAUSES if cause != UNKNOWN or UNKNOWN in report.causes.values()]
+        facets.append(_facet("why", "perception or reasoning", _alike(causes), "chips"))
+    if report.others:
+        flags = [("only", "only this run right"), ("none", "no run right")]
+        if report.control("blind"):
+            flags.insert(1, ("blind", "blind got it too"))
+        facets.append(_facet("flag", "across runs", flags, "chips"))
+    by_tag = report.main.summary.scores["mmar"].by
+    for key, tag in TAGS.items():
+        if by_tag.get(tag):
+            facets.append(_facet(key, _TAG_LABELS.get(key, key), _alike(by_tag[tag])))
+    if slots := report.main.spec.prompt.slots:
+        empty = [(f"empty:{slot}", f"{slot} empty") for slot in slots]
+        facets.append(_facet("captions", "captions", [("empty", "any empty"), *empty, ("lost", "one failed")]))
+    against = []
+    for place, other in enumerate(report.others):
+        against.append((f"won:{place}", f"right here, not in: {other.name}"))
+        against.append((f"lost:{place}", f"right only in: {other.name}"))
+    if against:
+        facets.append(_facet("vs", "against one run", against))
+    return facets
 
 
-# What can be looked for
-
-
-def facets(told: ReportData) -> list[dict[str, Any]]:
-    """The filters that these runs have, each with its options as (value, what it is called); the script counts."""
-    found = [
-        _facet("st", "result", [(name, name) for name in ("right", "wrong", "unread", "failed")], "chips"),
-        _facet("why", "ears or brain", _causes(told), "chips"),
-        _facet("flag", "across runs", _flags(told), "chips"),
-        *(_facet(key, key if key != "sub" else "sub-category", _values(told, tag)) for key, tag in TAGS.items()),
-        _facet("heard", "captions", _captions(told)),
-        _facet("vs", "against one run", _against(told.others)),
-    ]
-    return [one for one in found if one["options"]]
+def _alike(values: Sequence[str] | Mapping[str, object]) -> list[tuple[str, str]]:
+    """Return options whose label is their value."""
+    return [(value, value) for value in values]
 
 
 def _facet(key: str, label: str, options: Sequence[tuple[str, str]], kind: str = "select") -> dict[str, Any]:
     return {"key": key, "label": label, "kind": kind, "options": [list(option) for option in options]}
-
-
-def _causes(told: ReportData) -> list[tuple[str, str]]:
-    if not told.causes:
-        return []
-    unknown = [("unknown", "unknown")] if "unknown" in told.causes.values() else []
-    return [("ears", "ears"), ("brain", "brain"), *unknown]
-
-
-def _flags(told: ReportData) -> list[tuple[str, str]]:
-    if not told.others:
-        return []
-    blind = [("blind", "blind got it too")] if told.control("blind") else []
-    return [("only", "only this run right"), *blind, ("none", "no run right")]
-
-
-def _values(told: ReportData, tag: str) -> list[tuple[str, str]]:
-    by = told.main.summary.scores["mmar"].by.get(tag, {})
-    return [(value, value) for value in by]
-
-
-def _captions(told: ReportData) -> list[tuple[str, str]]:
-    slots = told.main.run.spec.prompt.slots
-    each = [(f"empty:{slot}", f"{slot} empty") for slot in slots]
-    return [("empty", "any empty"), *each, ("lost", "one failed")] if slots else []
-
-
-def _against(others: Sequence[ReportRun]) -> list[tuple[str, str]]:
-    return [
-        option
-        for at, one in enumerate(others)
-        for option in ((f"won:{at}", f"right here, not in: {one.name}"), (f"lost:{at}", f"right only in: {one.name}"))
-    ]

@@ -1,4 +1,4 @@
-"""Run directories as a report tells them: the main run first, each with its name beside the others, and what it is."""
+"""The data of a report: run directories, the main run first, each with its name beside the others and its role."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cascade.analysis import ablation, compare
-from cascade.analysis.ablation import Diagnosis, Family
+from cascade.analysis.ablation import PERCEPTION, REASONING, UNKNOWN, Diagnosis, Family
 from cascade.analysis.compare import Comparison
 from cascade.errors import RunError, UserError
-from cascade.prompting import evidence
-from cascade.runs import describe, directory
-from cascade.runs.describe import control_role
+from cascade.prompting.evidence import captions_shown
+from cascade.runs import directory
+from cascade.runs.describe import control_role, evidence_label
 from cascade.runs.directory import Run
 from cascade.scoring import outcomes
 from cascade.scoring.outcomes import ScoredRun
@@ -20,155 +20,162 @@ from cascade.scoring.statistics import holm
 from cascade.scoring.summary import Summary, summarize
 from cascade.types import Answer, CaptionRecord, RunSpec, Score
 
+CAUSES = (PERCEPTION, REASONING, UNKNOWN)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReportRun:
-    """One run. `heard` is what its prompts were made from, by item and slot: another clip's where they are mismatched.
+    """One run of a report.
 
-    `role` is `blind`, `mismatched`, `oracle`, `shuffled`, or `""` for a run that is no control.
+    `role` is `blind`, `mismatched`, `oracle`, `shuffled`, or `""` for a run that is no control. `captions` are those of
+    its prompts, by item and slot: another clip's where they are mismatched.
     """
 
     name: str
     role: str
     run: Run
-    judged: ScoredRun
+    scored: ScoredRun
     summary: Summary
     scores: Mapping[str, Score]
     answers: Mapping[tuple[str, int], Answer]
-    heard: Mapping[str, Mapping[str, CaptionRecord]]
+    captions: Mapping[str, Mapping[str, CaptionRecord]]
+
+    @property
+    def spec(self) -> RunSpec:
+        """What was asked for."""
+        return self.run.spec
 
     def status(self, item: str) -> str:
-        """`right`, `wrong`, `unread` or `failed` by the official matcher; `""` for an item that is not this run's."""
-        if item not in self.scores:
+        """Return `right`, `wrong`, `unread` or `failed` by the official matcher; `""` for an item of another run."""
+        score = self.scores.get(item)
+        if score is None:
             return ""
-        if item in self.judged.failed:
+        if item in self.scored.failed:
             return "failed"
-        score = self.scores[item]
-        return "right" if score.correct["mmar"] else "wrong" if score.choice.text.strip() else "unread"
+        if score.correct["mmar"]:
+            return "right"
+        return "wrong" if score.choice.text.strip() else "unread"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReportData:
-    """All that a report is made from. `main` is the full set, else the first run given; its items are the report's.
+    """Everything that a report is made from.
 
-    `against` has main − other for each of `others`, `p_holm` McNemar's p adjusted over them. `family` are the runs of
-    main's dataset and model together; None where main is alone in that. `diagnosis` is of main's wrong items, where
-    such a run has the benchmark's cues.
+    `main` is the full set, else the first run given; its items are the report's. `comparisons` are main − other for
+    each of `others`, `p_holm` McNemar's p, adjusted over them. `family` are the runs of main's dataset and model
+    together; None where main is the only one. `diagnosis` is of main's wrong items, where a run has the benchmark's
+    cues.
     """
 
     main: ReportRun
     others: tuple[ReportRun, ...]
-    against: tuple[Comparison, ...]
+    comparisons: tuple[Comparison, ...]
     p_holm: tuple[float, ...]
     family: Family | None
     diagnosis: Diagnosis | None
 
     @property
-    def entries(self) -> tuple[ReportRun, ...]:
+    def runs(self) -> tuple[ReportRun, ...]:
         """Every run, main first."""
         return (self.main, *self.others)
 
-    def control(self, role: str) -> ReportRun | None:
-        """The first other run that is this control, of main's model."""
-        return _control(self.main, self.others, role)
-
     @property
-    def causes(self) -> dict[str, str]:
-        """For each item that main gets wrong `ears` (the run with the cues gets it), `brain` (it fails too), `unknown`.
+    def causes(self) -> Mapping[str, str]:
+        """One of CAUSES for each item that main gets wrong; empty where no run has the benchmark's cues."""
+        return self.diagnosis.items if self.diagnosis else {}
 
-        `unknown` is where that run has no reply. Empty where there is no such run.
-        """
-        return {item: CAUSES[cause] for item, cause in self.diagnosis.items.items()} if self.diagnosis else {}
-
-
-CAUSES = {ablation.PERCEPTION: "ears", ablation.REASONING: "brain", ablation.UNKNOWN: "unknown"}
+    def control(self, role: str) -> ReportRun | None:
+        """Return the first other run that is this control, of main's model."""
+        return _control(self.main, self.others, role)
 
 
 def _control(main: ReportRun, others: Sequence[ReportRun], role: str) -> ReportRun | None:
-    return next((one for one in others if one.role == role and one.run.spec.llm == main.run.spec.llm), None)
+    return next((run for run in others if run.role == role and run.spec.llm == main.spec.llm), None)
 
 
 def load_report(sources: Sequence[Path]) -> ReportData:
-    """The runs in these directories, or in the folders of an ablation. Raises RunError or UserError, with the place."""
-    entries = _entries(list(dict.fromkeys(path for source in sources for path in _directories(source))))
-    place = ablation.full_set([one.run.spec for one in entries])
-    main = entries[place]
-    others = tuple(sorted((one for at, one in enumerate(entries) if at != place), key=_rank))
-    against = tuple(compare.compare(main.judged, other.judged) for other in others)
+    """Return the data of the runs in these directories, or in the folders of an ablation.
+
+    Raises RunError or UserError, with the place, for what is no run or cannot be paired.
+    """
+    paths = list(dict.fromkeys(path for source in sources for path in _run_directories(source)))
+    runs = _load_runs(paths)
+    main = runs[ablation.full_set([run.spec for run in runs])]
+    others = sorted((run for run in runs if run is not main), key=_rank)
+    comparisons = [compare.compare(main.scored, other.scored) for other in others]
     oracle = _control(main, others, "oracle")
+    alike = [
+        run.scored
+        for run in others
+        if run.spec.llm == main.spec.llm
+        and (run.spec.dataset, run.spec.dataset_digest) == (main.spec.dataset, main.spec.dataset_digest)
+    ]
     return ReportData(
         main=main,
-        others=others,
-        against=against,
-        p_holm=tuple(holm([one.mcnemar.p for one in against])),
-        family=_family(main, others),
-        diagnosis=ablation.diagnose(main.judged, oracle.judged) if oracle else None,
+        others=tuple(others),
+        comparisons=tuple(comparisons),
+        p_holm=tuple(holm([comparison.mcnemar.p for comparison in comparisons])),
+        family=ablation.read_family([main.scored, *alike]) if alike else None,
+        diagnosis=ablation.diagnose(main.scored, oracle.scored) if oracle else None,
     )
 
 
-def _rank(entry: ReportRun) -> tuple[bool, int]:
-    """Controls come last, sources alone before several together; for the rest runs stand as they were given."""
-    return bool(entry.role), len(entry.run.spec.prompt.slots) if not entry.role else 0
+def _rank(run: ReportRun) -> tuple[bool, int]:
+    """Sort controls last, and sources alone before several together; other runs keep the order they were given in."""
+    return bool(run.role), 0 if run.role else len(run.spec.prompt.slots)
 
 
-def _directories(source: Path) -> list[Path]:
-    """The run that a folder is, or the runs that lie in it."""
-    if source.is_dir() and not (source / "run.json").exists():
-        inside = sorted(path.parent for path in source.glob("*/run.json"))
-        if not inside:
-            raise RunError(
-                f"{source} is no run directory, and has none in it: make one with `cascade run --out {source}`"
-            )
-        return inside
+def _run_directories(source: Path) -> list[Path]:
+    """Return the run that a folder is, or the runs that lie in it."""
     if source.is_file():
         raise UserError(
             f"{source} is a file: a report is made from run directories; `cascade score {source}` scores it"
         )
     if not source.is_dir():
         raise RunError(f"{source}: there is no such run directory; `ls runs` shows those of `cascade run`")
-    return [source]
+    if (source / "run.json").exists():
+        return [source]
+    inside = sorted(path.parent for path in source.glob("*/run.json"))
+    if not inside:
+        raise RunError(f"{source} is no run directory, and has none in it: make one with `cascade run --out {source}`")
+    return inside
 
 
-def _entries(paths: Sequence[Path]) -> list[ReportRun]:
-    judged = [outcomes.score_source(path) for path in paths]
-    specs = [one.spec for one in judged if one.spec]
-    names = _names(specs, paths)
-    return [_entry(path, name, one) for path, name, one in zip(paths, names, judged, strict=True)]
-
-
-def _entry(path: Path, name: str, judged: ScoredRun) -> ReportRun:
-    run = directory.read_run(path)
-    heard = directory.read_captions(path) if (path / "captions.jsonl").exists() else []
-    return ReportRun(
-        name=name,
-        role=control_role(run.spec),
-        run=run,
-        judged=judged,
-        summary=summarize(judged),
-        scores={one.item: one for one in judged.scores},
-        answers=directory.last_answers(path),
-        heard=evidence.captions_shown({item.id: item.audio for item in run.items}, heard, run.spec.prompt)
-        if heard
-        else {},
-    )
+def _load_runs(paths: Sequence[Path]) -> list[ReportRun]:
+    scored = [outcomes.score_source(path) for path in paths]
+    runs = [directory.read_run(path) for path in paths]
+    loaded = []
+    for path, name, run, scores in zip(paths, _names([run.spec for run in runs], paths), runs, scored, strict=True):
+        captions = directory.read_captions(path) if (path / "captions.jsonl").exists() else []
+        clips = {item.id: item.audio for item in run.items}
+        loaded.append(
+            ReportRun(
+                name=name,
+                role=control_role(run.spec),
+                run=run,
+                scored=scores,
+                summary=summarize(scores),
+                scores={score.item: score for score in scores.scores},
+                answers=directory.last_answers(path),
+                captions=captions_shown(clips, captions, run.spec.prompt) if captions else {},
+            )
+        )
+    return loaded
 
 
 def _names(specs: Sequence[RunSpec], paths: Sequence[Path]) -> list[str]:
-    """What tells the runs apart: their evidence, their models, both, or else their directories."""
+    """Return what tells the runs apart: their evidence, their models, both, or else their directories."""
     models = [spec.llm.model.split("@")[0] for spec in specs]
-    variants = len(specs) > 1 and len(set(models)) == 1
-    named = ablation.variant_names(specs) if variants else [describe.evidence_label(spec) for spec in specs]
-    if len(set(models)) > 1:
-        alike = len(set(named)) == 1
-        named = [model if alike else f"{model}, {name}" for model, name in zip(models, named, strict=True)]
-    named = [name.replace("+", " + ") for name in named]
+    several = len(set(models)) > 1
+    if several or len(specs) == 1:
+        names = [evidence_label(spec) for spec in specs]
+    else:
+        names = ablation.variant_names(specs)
+    if several and len(set(names)) == 1:
+        names = models
+    elif several:
+        names = [f"{model}, {name}" for model, name in zip(models, names, strict=True)]
+    names = [name.replace("+", " + ") for name in names]
     return [
-        name if named.count(name) == 1 else f"{name} ({path.name})" for name, path in zip(named, paths, strict=True)
+        name if names.count(name) == 1 else f"{name} ({path.name})" for name, path in zip(names, paths, strict=True)
     ]
-
-
-def _family(main: ReportRun, others: Sequence[ReportRun]) -> Family | None:
-    spec = main.run.spec
-    alike = [one for one in others if one.run.spec.llm == spec.llm and one.run.spec.dataset == spec.dataset]
-    kept = [one for one in alike if one.run.spec.dataset_digest == spec.dataset_digest]
-    return ablation.read_family([main.judged, *(one.judged for one in kept)]) if kept else None

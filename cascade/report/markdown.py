@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 
 from cascade.analysis.compare import Comparison, PairedDifference, overall
 from cascade.io.tables import render_table
 from cascade.io.terminal import plain
 from cascade.report.charts import Bar, diagnosis, interval, p_value, percent, signed, signed_interval
-from cascade.report.facts import Facts
-from cascade.report.load import ReportData, ReportRun
+from cascade.report.facts import facts
+from cascade.report.load import CAUSES, ReportData, ReportRun, load_report
 from cascade.scoring.statistics import Rate
 from cascade.scoring.summary import ScorerResult
 
@@ -20,12 +21,17 @@ _TAGS = {"modality": "modality", "category": "layer"}
 _MARKS = re.compile(r"([\\`*_{}\[\]#~|@])")  # what Markdown, or a forge's mentions, would make something of
 
 
-def text(told: ReportData, facts: Facts) -> str:
-    """The whole report."""
-    head = [f"## {escaped(facts.title)}", escaped(facts.under)]
-    brief = " · ".join(f"{what} {escaped(said)}" for what, said in facts.brief)
-    notes = [escaped(note) for note in facts.notes]
-    return "\n\n".join([*head, brief, *notes, *_tables(told), _LEGEND]) + "\n"
+def markdown_report(sources: Sequence[Path]) -> str:
+    """Return the report of these runs as Markdown.
+
+    Raises RunError or UserError for what is no run, or cannot be paired.
+    """
+    report = load_report(sources)
+    about = facts(report)
+    brief = " · ".join(f"{what} {escaped(text)}" for what, text in about.brief)
+    notes = [escaped(note) for note in about.notes]
+    paragraphs = [f"## {escaped(about.title)}", escaped(about.under), brief, *notes, *_tables(report), _LEGEND]
+    return "\n\n".join(paragraphs) + "\n"
 
 
 _LEGEND = (
@@ -45,24 +51,24 @@ def _table(header: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
     return render_table([*header], cells, "md").rstrip()
 
 
-def _tables(told: ReportData) -> Iterator[str]:
-    yield _scores(told)
+def _tables(report: ReportData) -> Iterator[str]:
+    yield _scores(report)
     for tag, name in _TAGS.items():
-        if tag in told.main.summary.scores["mmar"].by:
-            yield _by(told, tag, name)
-    if told.others:
-        yield _differences(told)
-    if told.family and told.family.adds:
-        yield _adds(told.family.adds)
-    if bars := diagnosis(told):
+        if tag in report.main.summary.scores["mmar"].by:
+            yield _by(report, tag, name)
+    if report.others:
+        yield _differences(report)
+    if report.family and report.family.adds:
+        yield _adds(report.family.adds)
+    if bars := diagnosis(report):
         yield _diagnosis(bars)
 
 
-def _scores(told: ReportData) -> str:
+def _scores(report: ReportData) -> str:
     header = ["run", "n", "mmar", "95 %", "strict", "95 %", "coverage", "failed", "unread", "cost"]
-    by_chance = told.main.summary.chance
+    by_chance = report.main.summary.chance
     chance = ["chance", "", percent(by_chance["mmar"]), "", percent(by_chance["strict"]), *[""] * 5]
-    return _table(header, [*(_run(one) for one in told.entries), chance])
+    return _table(header, [*(_run(one) for one in report.runs), chance])
 
 
 def _run(entry: ReportRun) -> list[str]:
@@ -77,8 +83,8 @@ def _share(found: Rate | ScorerResult) -> list[str]:
     return [percent(found.accuracy), interval(found.ci95)]
 
 
-def _by(told: ReportData, tag: str, name: str) -> str:
-    found = [(one, one.summary.scores["mmar"].by.get(tag, {})) for one in told.entries]
+def _by(report: ReportData, tag: str, name: str) -> str:
+    found = [(one, one.summary.scores["mmar"].by.get(tag, {})) for one in report.runs]
     wide = 2 if len(found) <= _WIDEST else 1  # cells of a run: of many runs, the shares alone
     header = [name, "n", *(cell for one, _ in found for cell in [escaped(one.name), "95 %"][:wide])]
     rows = [
@@ -92,9 +98,9 @@ def _by(told: ReportData, tag: str, name: str) -> str:
     return _table(header, rows)
 
 
-def _differences(told: ReportData) -> str:
-    header = [f"{escaped(told.main.name)} less", "n", "difference", "95 %", "only this", "only other", "p (Holm)"]
-    rows = zip(told.others, told.against, told.p_holm, strict=True)
+def _differences(report: ReportData) -> str:
+    header = [f"{escaped(report.main.name)} less", "n", "difference", "95 %", "only this", "only other", "p (Holm)"]
+    rows = zip(report.others, report.comparisons, report.p_holm, strict=True)
     return _table(header, [_difference(one.name, found, p_holm) for one, found, p_holm in rows])
 
 
@@ -119,11 +125,9 @@ def _adds(found: Mapping[str, Mapping[str, PairedDifference]]) -> str:
 
 
 def _diagnosis(bars: Iterable[Bar]) -> str:
-    rows = [
-        [bar.label, str(bar.n), *(_count(bar, kind) for kind in ("right", "ears", "brain", "unknown"))] for bar in bars
-    ]
-    return _table(["", "n", "right", "ears", "brain", "unknown"], rows)
-
-
-def _count(bar: Bar, kind: str) -> str:
-    return str(next((count for name, count, _, _ in bar.parts if name == kind), 0))
+    kinds = ("right", *CAUSES)
+    rows = []
+    for bar in bars:
+        counts = {kind: count for kind, count, _, _ in bar.parts}
+        rows.append([bar.label, str(bar.n), *(str(counts.get(kind, 0)) for kind in kinds)])
+    return _table(["", "n", *kinds], rows)

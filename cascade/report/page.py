@@ -19,47 +19,55 @@ from urllib.parse import urlencode
 from cascade.analysis.compare import overall
 from cascade.errors import MissingExtra
 from cascade.report import charts, items
-from cascade.report.facts import Facts
-from cascade.report.load import ReportData
+from cascade.report.clips import clip_records
+from cascade.report.facts import facts
+from cascade.report.load import ReportData, load_report
 
-_HERE = Path(__file__).parent / "templates"
+_TEMPLATES = Path(__file__).parent / "templates"
 _SCRIPTS = ("dom.js", "find.js", "clip.js", "item.js", "main.js")
 _CHUNK = 32  # items unpacked together
+_BREAKDOWNS = (("modality", "modality", "By modality"), ("layer", "category", "By layer"))
 # A `<`, `>` or `&` could end or open something in HTML; the two separators are line ends in old script engines.
 _ESCAPES = {ord(char): f"\\u{ord(char):04x}" for char in "<>&\u2028\u2029"}
 
 
-def html(told: ReportData, facts: Facts, clips: Sequence[Mapping[str, Any]], places: Mapping[str, int]) -> str:
-    """The whole page. Raises MissingExtra where jinja2 is not installed."""
+def html_report(sources: Sequence[Path], page: Path, *, embed_audio: bool = False) -> str:
+    """Return the report of these runs as an HTML page that will lie at `page`, from where it finds the clips.
+
+    Raises RunError or UserError for what is no run, or cannot be paired, MissingExtra where a package is missing.
+    """
+    report = load_report(sources)
+    run = report.main.run
+    by_audio = clip_records(run.items, run.manifest.audio_root, page, embed=embed_audio)
+    places = {audio: place for place, audio in enumerate(by_audio)}
+    clips = list(by_audio.values())
+    blind = report.control("blind")
     index = {
-        "items": items.index(told, places),
-        "facets": items.facets(told),
-        "runs": [one.name for one in told.entries],
-        "blind": next((at for at, one in enumerate(told.others) if one is told.control("blind")), None),
+        "items": items.index(report, places),
+        "facets": items.facets(report),
+        "runs": [entry.name for entry in report.runs],
+        "blind": report.others.index(blind) if blind else None,
         "clips": [{key: value for key, value in clip.items() if key != "data"} for clip in clips],
         "chunk": _CHUNK,
     }
-    style, script = _text("report.css"), "\n".join(_text(name) for name in _SCRIPTS)
-    made = _template().render(
-        facts=facts,
-        told=told,
+    style = (_TEMPLATES / "report.css").read_text(encoding="utf-8")
+    script = "\n".join((_TEMPLATES / name).read_text(encoding="utf-8") for name in _SCRIPTS)
+    html = _template().render(
+        facts=facts(report, sum("missing" in clip for clip in clips)),
+        report=report,
         policy=_policy(style, script),
         style=style,
         script=script,
         index=embedded(index),
-        chunks=list(_chunks(items.details(told))),
+        chunks=list(_chunks(items.details(report))),
         copies=[(place, clip["data"]) for place, clip in enumerate(clips) if "data" in clip],
-        pictures=_pictures(told),
-        adds=charts.adds(told),
-        diagnosis=charts.diagnosis(told),
-        against=_against(told),
+        pictures=_pictures(report),
+        adds=charts.adds(report),
+        diagnosis=charts.diagnosis(report),
+        comparisons=_comparisons(report),
     )
     # Half a surrogate pair is legal in JSON and has no UTF-8 form.
-    return str(made).encode("utf-8", "replace").decode()
-
-
-def _text(name: str) -> str:
-    return (_HERE / name).read_text(encoding="utf-8")
+    return str(html).encode("utf-8", "replace").decode()
 
 
 def _template() -> Any:
@@ -67,14 +75,14 @@ def _template() -> Any:
         import jinja2
     except ImportError:
         raise MissingExtra("cascade report", "jinja2", "pip install 'audio-cascade[report]'") from None
-    made = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_HERE),
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_TEMPLATES),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters |= {
+    environment.filters |= {
         "percent": charts.percent,
         "signed": charts.signed,
         "interval": charts.interval,
@@ -82,11 +90,11 @@ def _template() -> Any:
         "p_value": charts.p_value,
         "fragment": lambda wanted: "#" + urlencode(wanted, errors="replace"),
     }
-    return made.get_template("report.html.j2")
+    return environment.get_template("report.html.j2")
 
 
 def _policy(style: str, script: str) -> str:
-    """What the page may do: run this script, use this style, play clips. Nothing else is fetched, sent or framed."""
+    """Return what the page may do: run this script, use this style, play clips; nothing else is fetched or sent."""
     return "; ".join(
         [
             "default-src 'none'",
@@ -106,12 +114,12 @@ def _hash(text: str) -> str:
 
 
 def embedded(value: Any) -> str:
-    """JSON that stands in a `<script>` block as it is, whatever it holds."""
+    """Return JSON that stands in a `<script>` block as it is, whatever it holds."""
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False).translate(_ESCAPES)
 
 
 def _chunks(details: Iterable[Mapping[str, Any]]) -> Iterable[str]:
-    """The details of so many items together: JSON, deflated, base64."""
+    """Yield the details of a chunk of items together: JSON, deflated, base64."""
     rest = iter(details)
     while part := list(islice(rest, _CHUNK)):
         packed = json.dumps(part, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
@@ -119,37 +127,36 @@ def _chunks(details: Iterable[Mapping[str, Any]]) -> Iterable[str]:
         yield base64.b64encode(deflate.compress(packed) + deflate.flush()).decode()
 
 
-def _pictures(told: ReportData) -> dict[str, charts.Picture]:
-    found = {
-        key: charts.by_tag(told, tag, key, title)
-        for key, tag, title in (
-            ("modality", "modality", "By modality"),
-            ("layer", "category", "By layer"),
-            ("sub", "sub-category", "By sub-category"),
-        )
+def _pictures(report: ReportData) -> dict[str, charts.Picture]:
+    pictures = {
+        key: charts.by_tag(report, tag, key, title)
+        for key, tag, title in (*_BREAKDOWNS, ("sub", "sub-category", "By sub-category"))
     }
-    return {key: picture for key, picture in found.items() if picture}
+    return {key: picture for key, picture in pictures.items() if picture}
 
 
-def _against(told: ReportData) -> list[dict[str, Any]]:
-    """Main beside each other run: over all items as one picture's rows, and by modality and layer."""
-    rows = [(one.name, overall(found)) for one, found in zip(told.others, told.against, strict=True)]
-    drawn = charts.differences("", rows)
-    return [
-        {
-            "entry": one,
-            "found": found,
-            "p_holm": p_holm,
-            "row": row,
-            "ticks": drawn.ticks,
-            "at": at,
-            "by": [
-                charts.differences(title, found.by[tag].items(), key)
-                for key, tag, title in (("modality", "modality", "By modality"), ("layer", "category", "By layer"))
-                if tag in found.by
-            ],
-        }
-        for at, (one, found, p_holm, row) in enumerate(
-            zip(told.others, told.against, told.p_holm, drawn.rows, strict=True)
+def _comparisons(report: ReportData) -> list[dict[str, Any]]:
+    """Return main beside each other run: over all items as the rows of one picture, and by modality and layer."""
+    overalls = [overall(comparison) for comparison in report.comparisons]
+    names = [other.name for other in report.others]
+    picture = charts.differences("", zip(names, overalls, strict=True))
+    rows = []
+    for place, other in enumerate(report.others):
+        comparison = report.comparisons[place]
+        pictures = [
+            charts.differences(title, comparison.by[tag].items(), key)
+            for key, tag, title in _BREAKDOWNS
+            if tag in comparison.by
+        ]
+        rows.append(
+            {
+                "at": place,
+                "other": other,
+                "comparison": comparison,
+                "p_holm": report.p_holm[place],
+                "row": picture.rows[place],
+                "ticks": picture.ticks,
+                "by": pictures,
+            }
         )
-    ]
+    return rows

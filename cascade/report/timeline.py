@@ -1,61 +1,51 @@
-"""When something was heard in a clip: the stretches that captions carry in their `meta`, whichever engine made them."""
+"""Spans of a clip, with times: what captions carry in their `meta`, whichever engine made them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-_LONGEST = 400  # stretches of a caption; more would be a smear in the picture
+_MOST = 400  # spans of a caption; more cannot be told apart in the picture
 
 
 def timeline_spans(meta: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Each stretch as {start, end (seconds), text, and why it was dropped, if it was}, in order of time.
+    """Return {start, end (seconds), text, and why it was dropped, if it was} of each span, in order of time.
 
-    `spans` are events, `segments` a transcript's, `windows` sentences or tags; the first that says something is told.
+    `spans` are events, `segments` a transcript's, `windows` sentences or tags; the first of them that has any is
+    returned. What is no span is passed over: `meta` may come from a file that was made elsewhere.
     """
-    for name, told in (("spans", _event), ("segments", _segment), ("windows", _window), ("silences", _silence)):
-        found = [one for part in _list(meta.get(name)) if (one := told(part)) is not None]
-        if found:
-            return sorted(found, key=lambda one: (one["start"], one["end"]))[:_LONGEST]
+    for name in ("spans", "segments", "windows", "silences"):
+        spans = [span for part in _list(meta.get(name)) if (span := _span(name, part))]
+        if spans:
+            return sorted(spans, key=lambda span: (span["start"], span["end"]))[:_MOST]
     return []
 
 
-def _event(part: Any) -> dict[str, Any] | None:
-    return _stretch(part, part.get("label")) if isinstance(part, dict) else None
-
-
-def _segment(part: Any) -> dict[str, Any] | None:
-    if not isinstance(part, dict) or not (found := _stretch(part, part.get("text"))):
-        return None
-    return {**found, "dropped": str(part["dropped"])} if part.get("dropped") else found
-
-
-def _window(part: Any) -> dict[str, Any] | None:
+def _span(name: str, part: Any) -> dict[str, Any] | None:
+    """Return one entry of `meta` as a span; None where it is none."""
+    if name == "silences" and len(_list(part)) == 2:
+        part = {"start": part[0], "end": part[1], "text": "silence"}
     if not isinstance(part, dict):
         return None
-    return _stretch(part, part.get("text") or ", ".join(_leading(part.get("tags"))))
-
-
-def _silence(part: Any) -> dict[str, Any] | None:
-    ends = _list(part)
-    return _stretch({"start": ends[0], "end": ends[1]}, "silence") if len(ends) == 2 else None
-
-
-def _leading(tags: Any) -> Iterator[str]:
-    """The likeliest tag of each group."""
-    for found in tags.values() if isinstance(tags, dict) else ():
-        if _list(found) and _list(found[0]):
-            yield str(found[0][0])
-
-
-def _stretch(part: Mapping[str, Any], text: Any) -> dict[str, Any] | None:
+    text = part.get({"spans": "label"}.get(name, "text"))
+    if name == "windows" and not text:
+        text = ", ".join(_first_tags(part.get("tags")))
     start, end = part.get("start"), part.get("end")
-    if not _number(start) or not _number(end) or not isinstance(text, str) or not text:
+    if not _is_time(start) or not _is_time(end) or not isinstance(text, str) or not text:
         return None
-    return {"start": start, "end": end, "text": text}
+    span = {"start": start, "end": end, "text": text}
+    if name == "segments" and part.get("dropped"):
+        span["dropped"] = str(part["dropped"])
+    return span
 
 
-def _number(value: Any) -> bool:
+def _first_tags(tags: Any) -> list[str]:
+    """Return the likeliest tag of each group."""
+    groups = map(_list, tags.values()) if isinstance(tags, dict) else ()
+    return [str(group[0][0]) for group in groups if group and _list(group[0])]
+
+
+def _is_time(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 1e7
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from cascade.prompting import templates
-from cascade.report import formats
+from cascade.report.page import html_report
 from cascade.runs import directory, provenance
 from cascade.types import Answer, CaptionerSpec, CaptionRecord, Completion, Item, LLMSpec, PromptSpec, RunSpec
 from tests.support.commands import cascade, only_run, rows, write
@@ -75,7 +75,7 @@ def seen(browser: Browser) -> Iterator[Seen]:
 
 def made(*sources: Path, page: Path = Path("report.html"), **how: Any) -> Path:
     file = page.resolve()
-    file.write_text(formats.html_report(sources, file, **how), encoding="utf-8")
+    file.write_text(html_report(sources, file, **how), encoding="utf-8")
     return file
 
 
@@ -123,7 +123,7 @@ def test_filters_change_counts_and_the_address(browser: Browser, seen: Seen, fam
     page.get_by_label("modality").select_option("speech")
     both = page.locator(".item:not([hidden])").count()
     assert seen.tally.startswith(f"{both} of 8") and both < wrong
-    ears = page.get_by_role("group", name="ears or brain").get_by_role("button").all_inner_texts()
+    ears = page.get_by_role("group", name="perception or reasoning").get_by_role("button").all_inner_texts()
     assert sum(int(text.split()[-1]) for text in ears) == both
     page.wait_for_url("**#st=wrong&modality=speech")
     again = Seen(browser)
@@ -139,9 +139,9 @@ def test_filters_change_counts_and_the_address(browser: Browser, seen: Seen, fam
     [
         ("flag=only", "item.st === 'right' && !item.o.includes('right')"),
         ("flag=blind", "item.st === 'right' && item.o[index.blind] === 'right'"),
-        ("why=ears", "item.why === 'ears'"),
+        ("why=perception", "item.why === 'perception'"),
         ("vs=lost%3A0", "item.st !== 'right' && item.o[0] === 'right'"),
-        ("heard=empty", "item.empty.length > 0"),
+        ("captions=empty", "item.empty.length > 0"),
         ("st=right&sort=hardest", "item.st === 'right'"),
         ("q=clip+5", "item.id === 'q5'"),
         ("q=secret+rain+ANSWER", "false"),

@@ -14,7 +14,9 @@ import pytest
 
 from cascade.errors import MissingExtra, RunError, UserError
 from cascade.io import audio
-from cascade.report import clips, formats, load, timeline
+from cascade.report import clips, load, timeline
+from cascade.report.markdown import markdown_report
+from cascade.report.page import html_report
 from cascade.runs import directory
 from cascade.scoring import outcomes
 from cascade.scoring.summary import score_run
@@ -37,7 +39,7 @@ def family(mini: Path) -> Path:
 
 
 def page(*sources: Path, **how: Any) -> Page:
-    return Page(formats.html_report(sources, Path("report.html"), **how))
+    return Page(html_report(sources, Path("report.html"), **how))
 
 
 def change(run: Path, item: str, result: Any) -> None:
@@ -62,7 +64,7 @@ def test_the_index_says_of_each_item_what_scoring_says(run: Path) -> None:
     assert f"{100 * summary.scores['mmar'].accuracy:.1f}" in shown.text and "75.0%" in "".join(shown.text.split())
     facets = {facet["key"]: facet["options"] for facet in shown.index["facets"]}
     assert facets["modality"] == [["sound", "sound"], ["speech", "speech"]]
-    assert facets["heard"][0] == ["empty", "any empty"] and "why" not in facets and "vs" not in facets
+    assert facets["captions"][0] == ["empty", "any empty"] and "why" not in facets and "vs" not in facets
 
 
 def test_details_have_the_exact_prompt_the_reply_and_how_it_was_read(run: Path) -> None:
@@ -76,7 +78,7 @@ def test_details_have_the_exact_prompt_the_reply_and_how_it_was_read(run: Path) 
     shown = cascade("prompts", "show", "default", "--item", "q3", "--dataset", "mini.jsonl", *FLAGS[2:]).stdout
     for message in reply["prompt"]:
         assert message["content"] in shown
-    assert [(one["slot"], one["engine"], one["text"]) for one in found[3]["heard"]][1] == ("sound", "fake", "rain")
+    assert [(one["slot"], one["engine"], one["text"]) for one in found[3]["captions"]][1] == ("sound", "fake", "rain")
     assert found[3]["cue"] == ["secret cue 3"]
 
 
@@ -103,7 +105,7 @@ def test_a_run_with_a_clip_missing_says_why_there_is_no_reply(mini: Path) -> Non
     shown = page(only_run())
     item, found = shown.index["items"][2], shown.details[2]
     assert (item["st"], item["lost"]) == ("failed", ["speech", "sound"])
-    assert "No such file" in found["heard"][0]["failure"] and "caption" in found["replies"][0]["failure"]
+    assert "No such file" in found["captions"][0]["failure"] and "caption" in found["replies"][0]["failure"]
     assert "prompt" not in found["replies"][0]
     assert "and cannot be played or drawn: 1." in shown.text
 
@@ -121,15 +123,16 @@ def test_the_full_set_comes_first_and_controls_are_known_by_their_specs(family: 
     assert load.load_report([family]).main.name == "all: speech + sound"
 
 
-def test_wrong_items_are_the_ears_or_the_brains(family: Path) -> None:
+def test_wrong_items_are_perception_or_reasoning(family: Path) -> None:
     main, oracle = outcomes.score_source(family / "all"), outcomes.score_source(family / "oracle")
     right = {one.item: one.correct["mmar"] for one in oracle.scores}
-    wanted = {one.item: "ears" if right[one.item] else "brain" for one in main.scores if not one.correct["mmar"]}
+    wrong = [score.item for score in main.scores if not score.correct["mmar"]]
+    wanted = {item: "perception" if right[item] else "reasoning" for item in wrong}
     shown = page(family)
     assert {item["id"]: item["why"] for item in shown.index["items"] if "why" in item} == wanted and wanted
     assert "What each source adds" in shown.text and "Side by side" in shown.text
     keys = [facet["key"] for facet in shown.index["facets"]]
-    assert keys == ["st", "why", "flag", "modality", "layer", "heard", "vs"]
+    assert keys == ["st", "why", "flag", "modality", "layer", "captions", "vs"]
     assert shown.index["runs"][1 + shown.index["blind"]] == "blind"
 
 
@@ -178,14 +181,14 @@ def test_hostile_text_stays_text(hostile: Path) -> None:
         assert not [name for name in attributes if name.startswith("on") or name in ("style", "src")], (tag, attributes)
         assert str(attributes.get("href", "#")).startswith(("#", "data:,")), attributes
     assert [item["q"] for item in shown.index["items"]] == HOSTILE
-    assert [one["heard"][0]["text"] for one in shown.details] == HOSTILE
+    assert [one["captions"][0]["text"] for one in shown.details] == HOSTILE
     assert not set("<>&\u2028\u2029") & set(shown.block("index"))
     assert all(text.strip("\x00") in shown.text for text in HOSTILE if "\x00" not in text)
 
 
 def test_half_a_surrogate_pair_does_not_stop_a_report(run: Path) -> None:
     change(run, "q0", Completion(text="Answer: \ud800 rain", finish="stop"))
-    formats.html_report([run], Path("report.html")).encode()
+    html_report([run], Path("report.html")).encode()
 
 
 def test_the_policy_lets_in_nothing_but_our_script_and_style(run: Path) -> None:
@@ -263,7 +266,7 @@ def test_when_something_was_heard(meta: dict[str, Any], told: list[tuple[float, 
 
 
 def test_markdown_of_one_run(run: Path) -> None:
-    text = formats.markdown_report([run])
+    text = markdown_report([run])
     summary = score_run(run)
     share = f"{100 * summary.scores['mmar'].accuracy:.1f}"
     assert text.startswith("## fake on mini\n\nspeech: fake · sound: fake\n\nitems 8 · prompt default · when ")
@@ -274,7 +277,7 @@ def test_markdown_of_one_run(run: Path) -> None:
 
 
 def test_markdown_of_a_family_has_every_table(family: Path) -> None:
-    tables = [part for part in formats.markdown_report([family]).split("\n\n") if part.startswith("|")]
+    tables = [part for part in markdown_report([family]).split("\n\n") if part.startswith("|")]
     heads = [table.split("|")[1].strip() for table in tables]
     assert heads == ["run", "modality", "layer", "all: speech + sound less", "adds", ""]
     for table in tables:
@@ -282,7 +285,7 @@ def test_markdown_of_a_family_has_every_table(family: Path) -> None:
 
 
 def test_hostile_text_stays_text_in_markdown(hostile: Path) -> None:
-    text = formats.markdown_report([hostile])
+    text = markdown_report([hostile])
     assert "<script" not in text and "<img" not in text and "\u202e" not in text and "\x1b" not in text
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in text
 
@@ -301,7 +304,7 @@ def test_the_command_writes_into_the_run_and_verify_does_not_mind(run: Path) -> 
 def test_markdown_goes_to_stdout_or_a_file(run: Path) -> None:
     assert cascade("report", run, "--format", "md").stdout.startswith("## fake on mini")
     assert cascade("report", run, "--format", "md", "--out", "told.md").stdout == "told.md\n"
-    assert Path("told.md").read_text() == formats.markdown_report([run])
+    assert Path("told.md").read_text() == markdown_report([run])
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-// A clip: its player, its waveform, and under it when each source heard something.
+// A clip: its player, its waveform, and under it the times of each source.
 
 const LEVELS = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
 const clock = (seconds) => `${Math.floor(seconds / 60)}:${String(Math.floor(seconds % 60)).padStart(2, "0")}`;
@@ -13,7 +13,7 @@ function source(place) {
 }
 
 // {node, seek}: what is shown of a clip, and what jumps to a second of it.
-function player(place, heard) {
+function player(place, captions) {
   const clip = index.clips[place];
   if (clip.missing) return { node: make("p", { class: "note" }, "The clip is missing. ", theirs(clip.missing)), seek: null };
   const audio = make("audio", { controls: true, preload: "none", src: source(place), "aria-label": `clip ${clip.name}` });
@@ -23,7 +23,7 @@ function player(place, heard) {
   });
   const trouble = make("p", { class: "note", hidden: true }, "The clip cannot be played from here: ", theirs(clip.src));
   audio.addEventListener("error", () => { trouble.hidden = false; });
-  const seconds = clip.seconds ?? Math.max(0, ...heard.flatMap(({ times }) => (times ?? []).map(({ end }) => end)));
+  const seconds = clip.seconds ?? Math.max(0, ...captions.flatMap(({ times }) => (times ?? []).map(({ end }) => end)));
   const seek = (at) => {
     const go = () => { audio.currentTime = at; audio.play(); };
     if (audio.readyState) return go();
@@ -33,7 +33,7 @@ function player(place, heard) {
   const parts = [audio, trouble];
   if (clip.damage) parts.push(make("p", { class: "note" }, theirs(clip.damage)));
   if (clip.peaks) parts.push(lane(clock(seconds), wave(clip, audio, seconds, seek)));
-  if (seconds) parts.push(...heard.filter(({ times }) => times?.length).map((one) => lane(one.slot, bands(one.times, seconds))));
+  if (seconds) parts.push(...captions.filter(({ times }) => times?.length).map((one) => lane(one.slot, bands(one.times, seconds))));
   return { node: make("div", { class: "wide" }, ...parts), seek };
 }
 

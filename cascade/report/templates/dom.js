@@ -1,5 +1,5 @@
 "use strict";
-// Nodes are made one by one, and what runs and models said only ever becomes text in them.
+// Nodes are made one by one, and text of runs and models only ever becomes text in them.
 
 const SVG = "http://www.w3.org/2000/svg";
 

@@ -22,7 +22,7 @@ const VALUES = {
   layer: (item) => [item.layer],
   sub: (item) => [item.sub],
   flag: flags,
-  heard: (item) => [
+  captions: (item) => [
     ...item.empty.map((slot) => `empty:${slot}`),
     ...(item.empty.length ? ["empty"] : []),
     ...(item.lost.length ? ["lost"] : []),
@@ -32,11 +32,11 @@ const VALUES = {
 
 function flags(item) {
   const others = item.o.some((one) => one === "right");
-  const found = [];
-  if (item.st === "right" && !others) found.push("only");
-  if (item.st !== "right" && !others) found.push("none");
-  if (index.blind !== null && item.st === "right" && item.o[index.blind] === "right") found.push("blind");
-  return found;
+  const names = [];
+  if (item.st === "right" && !others) names.push("only");
+  if (item.st !== "right" && !others) names.push("none");
+  if (index.blind !== null && item.st === "right" && item.o[index.blind] === "right") names.push("blind");
+  return names;
 }
 
 function versus(right, other, at) {
@@ -47,13 +47,13 @@ function versus(right, other, at) {
 items.forEach((item, at) => {
   item.at = at;
   item.has = Object.fromEntries(index.facets.map(({ key }) => [key, VALUES[key](item)]));
-  item.words = [item.id, item.q, item.said, item.gold, item.modality, item.layer, item.sub].join("\n").toLowerCase();
+  item.words = [item.id, item.q, item.choice, item.gold, item.modality, item.layer, item.sub].join("\n").toLowerCase();
 });
 
 const wordsOf = (text) => (text ?? "").toLowerCase().split(/\s+/).filter(Boolean);
 
 // [items that pass, for each facet how many each of its options would leave]
-function found() {
+function filtered() {
   const chosen = index.facets.filter(({ key }) => state[key]);
   const words = wordsOf(state.q);
   const counts = Object.fromEntries(index.facets.map(({ key }) => [key, new Map()]));
@@ -82,14 +82,14 @@ function wilson(right, n) {
 const KEYS = [...index.facets.map(({ key }) => key), "q", "sort", "item"];
 
 function fragment(over = {}) {
-  const said = new URLSearchParams();
-  for (const key of KEYS) if ((over[key] ?? state[key])) said.set(key, over[key] ?? state[key]);
-  return `#${said}`;
+  const fragment = new URLSearchParams();
+  for (const key of KEYS) if ((over[key] ?? state[key])) fragment.set(key, over[key] ?? state[key]);
+  return `#${fragment}`;
 }
 
 function takeFragment() {
-  const said = new URLSearchParams(location.hash.slice(1));
-  for (const key of KEYS) state[key] = said.get(key) ?? "";
+  const fragment = new URLSearchParams(location.hash.slice(1));
+  for (const key of KEYS) state[key] = fragment.get(key) ?? "";
   for (const { key, options } of index.facets) {
     if (!options.some(([value]) => value === state[key])) state[key] = "";
   }

@@ -11,14 +11,14 @@ function fold(title, ...inside) {
 }
 
 function line(item) {
-  const answer = item.said ? theirs(item.said) : make("i", {}, { failed: "no reply", unread: "no choice" }[item.st] ?? "nothing");
+  const answer = item.choice ? theirs(item.choice) : make("i", {}, { failed: "no reply", unread: "no choice" }[item.st] ?? "nothing");
   const gold = item.st === "right" ? [] : [" · gold: ", theirs(item.gold)];
   const why = item.why && item.why !== "unknown" ? [" ", badge(item.why, item.why)] : [];
   const head = make(
     "button",
     { class: "head", type: "button", "aria-expanded": "false", on: { click: () => toggle(item) } },
     sign(item.st),
-    make("span", {}, theirs(item.q, "span", { class: "q" }), make("br"), make("span", { class: "said" }, make("b", {}, answer), ...gold, ...why)),
+    make("span", {}, theirs(item.q, "span", { class: "q" }), make("br"), make("span", { class: "choice" }, make("b", {}, answer), ...gold, ...why)),
     make("span", { class: "tags" }, theirs(item.id), make("br"), theirs([item.modality, item.sub ?? item.layer].filter(Boolean).join(" · "))),
   );
   item.head = head;
@@ -28,18 +28,18 @@ function line(item) {
 
 async function open(item) {
   if (item.body) return;
-  const found = await details(item).catch(() => null);
+  const shown = await details(item).catch(() => null);
   if (item.body) return;
-  if (!found) return void (byId("tally").textContent = "This browser is too old to unpack the items.");
-  const clip = player(item.clip, found.heard);
+  if (!shown) return void (byId("tally").textContent = "This browser is too old to unpack the items.");
+  const clip = player(item.clip, shown.captions);
   item.body = make(
     "div",
     { class: "body", role: "region", "aria-label": `item ${item.id}` },
     clip.node,
-    part("Choices", choices(item, found), benchmark(found), permalink(item)),
-    part("What was heard", ...(found.heard.length ? found.heard.map((one) => slot(one, clip.seek)) : ["Nothing: the clip was not listened to."])),
-    make("div", { class: "wide" }, item.vote ? make("p", { class: "facts" }, make("span", {}, "the samples' vote ", theirs(item.vote, "b"))) : null, ...found.replies.map((one) => reply(one, found.replies.length > 1)), ...(found.replies.length ? [] : [make("p", { class: "note" }, "This item has not been asked yet.")])),
-    index.runs.length > 1 ? others(item, found) : null,
+    part("Choices", choices(item, shown), benchmark(shown), permalink(item)),
+    part("Captions", ...(shown.captions.length ? shown.captions.map((one) => slot(one, clip.seek)) : ["There are none: the clip was not captioned."])),
+    make("div", { class: "wide" }, item.vote ? make("p", { class: "facts" }, make("span", {}, "the samples' vote ", theirs(item.vote, "b"))) : null, ...shown.replies.map((one) => reply(one, shown.replies.length > 1)), ...(shown.replies.length ? [] : [make("p", { class: "note" }, "This item has not been asked yet.")])),
+    index.runs.length > 1 ? others(item, shown) : null,
   );
   item.node.append(item.body);
   item.node.classList.add("open");
@@ -54,21 +54,21 @@ function shut(item) {
   item.head.setAttribute("aria-expanded", "false");
 }
 
-function choices(item, found) {
-  const marked = found.choices.map((choice) => {
-    const gold = choice === item.gold, said = choice === item.said;
-    const elsewhere = found.others.flatMap((one, at) => (one.choice === choice ? [index.runs[at + 1]] : []));
-    const marks = [gold ? badge("gold", "gold") : null, said ? badge(item.st === "right" ? "model" : "off", "model") : null];
+function choices(item, shown) {
+  const marked = shown.choices.map((choice) => {
+    const gold = choice === item.gold, chosen = choice === item.choice;
+    const elsewhere = shown.others.flatMap((one, at) => (one.choice === choice ? [index.runs[at + 1]] : []));
+    const marks = [gold ? badge("gold", "gold") : null, chosen ? badge(item.st === "right" ? "model" : "off", "model") : null];
     const runs = elsewhere.length ? make("small", { title: elsewhere.join("\n") }, `${elsewhere.length} other run${elsewhere.length > 1 ? "s" : ""}`) : null;
-    return make("li", { class: gold ? "gold" : said ? "off" : null }, theirs(choice), ...marks, runs);
+    return make("li", { class: gold ? "gold" : chosen ? "off" : null }, theirs(choice), ...marks, runs);
   });
   const loose = item.loose ? make("p", { class: "facts" }, "The official matcher and strict equality differ here.") : null;
   return make("div", {}, make("ul", { class: "choices" }, ...marked), loose);
 }
 
-function benchmark(found) {
-  if (!found.cue.length && !found.thinking) return null;
-  return fold("What the benchmark says of the clip", block([found.cue.join(" · "), found.thinking].filter(Boolean).join("\n\n")));
+function benchmark(shown) {
+  if (!shown.cue.length && !shown.thinking) return null;
+  return fold("What the benchmark says of the clip", block([shown.cue.join(" · "), shown.thinking].filter(Boolean).join("\n\n")));
 }
 
 function permalink(item) {
@@ -119,8 +119,8 @@ function prompt(one) {
   return [...changed, ...one.prompt.map(({ role, content }) => make("div", {}, make("h4", {}, role), block(content, "mono")))];
 }
 
-function others(item, found) {
-  const rows = found.others.map((one, at) => {
+function others(item, shown) {
+  const rows = shown.others.map((one, at) => {
     const state = item.o[at];
     const cells = state
       ? [make("td", {}, sign(state)), make("td", {}, one.choice ? theirs(one.choice) : make("i", {}, "none"), make("br"), make("small", {}, theirs(one.how))), make("td", {}, make("small", {}, theirs(one.end)))]

@@ -4,7 +4,7 @@ let shown = [];
 let written = 0;
 
 function show() {
-  const [passed, counts] = found();
+  const [passed, counts] = filtered();
   const kept = new Set(passed);
   if (passed.some((item, at) => at && item.place < passed[at - 1].place)) reorder(passed, kept);
   for (const item of items) item.node.hidden = !kept.has(item);
@@ -99,13 +99,13 @@ function leave(here) {
   item.head.focus();
 }
 
-// Replies and captions are unpacked when the page stands, so that words in them are found.
+// Replies and captions are unpacked when the page stands, so that a search finds the words in them.
 let complete = false;
 
 async function readOn() {
   for (let place = 0; place < packed.length; place += 1) {
     const part = await chunk(place);
-    part.forEach((found, at) => { items[place * index.chunk + at].deep = deepWords(found); });
+    part.forEach((shown, at) => { items[place * index.chunk + at].deep = deepWords(shown); });
     await new Promise((go) => setTimeout(go));
   }
   complete = true;
@@ -113,10 +113,10 @@ async function readOn() {
   if (state.q) show();
 }
 
-function deepWords(found) {
-  const heard = found.heard.map((one) => one.text ?? one.failure);
-  const replies = found.replies.flatMap((one) => [one.text, one.reasoning, one.failure]);
-  return [...found.choices, ...heard, ...replies].filter(Boolean).join("\n").toLowerCase();
+function deepWords(shown) {
+  const captions = shown.captions.map((one) => one.text ?? one.failure);
+  const replies = shown.replies.flatMap((one) => [one.text, one.reasoning, one.failure]);
+  return [...shown.choices, ...captions, ...replies].filter(Boolean).join("\n").toLowerCase();
 }
 
 buildControls();
