@@ -12,12 +12,11 @@ from cascade.version import __version__
 if TYPE_CHECKING:
     from cascade.api import ablate, ask, caption, compare, judge, load, report, run, score, verify
 
-_VERBS = ("ablate", "ask", "caption", "compare", "judge", "load", "report", "run", "score", "verify")
 __all__ = ["__version__", "ablate", "ask", "caption", "compare", "judge", "load", "report", "run", "score", "verify"]
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _VERBS:
+    if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from cascade import api
 

@@ -18,6 +18,7 @@ from functools import partial, wraps
 from pathlib import Path
 from typing import Any, ParamSpec
 
+import cascade
 from cascade.analysis import ablation
 from cascade.analysis import compare as comparisons
 from cascade.analysis import verify as verification
@@ -29,7 +30,8 @@ from cascade.errors import UnknownName, UserError
 from cascade.io.jsonl import write_text
 from cascade.pipeline import ablation_plan, jobs, judging
 from cascade.pipeline.request import Request, check_request
-from cascade.report import formats
+from cascade.report.markdown import markdown_report
+from cascade.report.page import html_report
 from cascade.runs import judge_log
 from cascade.runs.directory import Run
 from cascade.scoring import outcomes, rubric_score, summary
@@ -40,6 +42,7 @@ from cascade.scoring.summary import Summary
 from cascade.types import CaptionRecord, Choice, Completion, Dataset, Failure
 
 P = ParamSpec("P")
+REPORT_FORMATS = ("html", "md")
 
 
 class Captions(list[CaptionRecord]):
@@ -321,8 +324,8 @@ def report(
 
     `format` is `html`, with each clip to listen to, or `md`, tables alone. Raises UserError where it cannot be written.
     """
-    if format not in formats.FORMATS:
-        raise UnknownName("format", format, formats.FORMATS)
+    if format not in REPORT_FORMATS:
+        raise UnknownName("format", format, REPORT_FORMATS)
     if format == "md" and embed_audio:
         raise UserError("--embed-audio is for the page: Markdown has no clips; leave out --format md")
     runs = [Path(source) for source in ([sources] if isinstance(sources, str | Path) else sources)]
@@ -331,11 +334,7 @@ def report(
         raise UserError(f"--out {page} is a folder; name a file: --out {page / f'report.{format}'}")
     if out and not page.parent.is_dir():
         raise UserError(f"--out {page}: there is no folder {page.parent}; make it first: mkdir -p {page.parent}")
-    if format == "md":
-        text = formats.markdown_report(runs)
-    else:
-        text = formats.html_report(runs, page, embed_audio=embed_audio)
-    write_text(page, text)
+    write_text(page, html_report(runs, page, embed_audio=embed_audio) if format == "html" else markdown_report(runs))
     return page
 
 
@@ -378,3 +377,7 @@ def judge(
 def verify(run: str | Path) -> Verdict:
     """Return what could be derived again from a run directory, and what in it does not match."""
     return verification.verify(Path(run))
+
+
+# Importing the folder `cascade.report` has bound that attribute of the package to the module: the verb takes its place.
+vars(cascade)["report"] = report

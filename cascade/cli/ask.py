@@ -16,6 +16,7 @@ from cascade.io.terminal import note, plain
 from cascade.pipeline.request import EMBEDDED_CAPTIONS, Request
 from cascade.types import Failure
 
+
 @takes_request(
     *("llm", "caption_param", "prompt", "param", "seed", "cache", "api_base", "retries", "timeout", "device", "threads")
 )

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from cascade.types import CaptionRecord
 
+
 @takes_request(
     *("dataset", "data", "captions", "caption_param", "limit", "only", "shard", "cache"),
     *("concurrency", "retries", "timeout", "backend", "worker", "device", "batch", "threads"),

@@ -202,9 +202,7 @@ _OPTIONS: dict[str, Any] = {
 }
 
 
-def takes_request(
-    *wanted: str, without: Sequence[str] = ()
-) -> Callable[[Callable[..., None]], Callable[..., None]]:
+def takes_request(*wanted: str, without: Sequence[str] = ()) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Return a decorator for a command whose first parameter is a `Request`: its fields become the command's flags.
 
     `wanted` are the fields that become flags, all unless given; those in `without` do not. The others keep their

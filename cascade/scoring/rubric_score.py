@@ -83,6 +83,24 @@ class Rating:
     cost: float | None
     failures: Mapping[str, str]
 
+    def __repr__(self) -> str:
+        score = self.ours.whole.accuracy
+        return f"Rating({self.run!r}, {self.judged} judged of {self.n} items, rubrics {score:.4f})"
+
+    def to_rows(self) -> list[dict[str, Any]]:
+        """Return a row a way of counting and value of a tag; tag and value are `""` for all items."""
+        rows: list[dict[str, Any]] = []
+        for name, scale in {"mmar": self.accuracy, "rubrics": self.ours, "official": self.official}.items():
+            if scale is None:
+                continue
+            groups = [("", "", scale.whole)]
+            for tag, values in scale.by.items():
+                groups += [(tag, value, share) for value, share in values.items()]
+            for tag, value, share in groups:
+                row = {"scale": name, "tag": tag, "value": value, "n": share.n, "score": share.accuracy}
+                rows.append({**row, "low": share.ci95[0], "high": share.ci95[1]})
+        return rows
+
 
 def judge_cases(source: Path, dataset: Dataset | None = None) -> Cases:
     """What there is to judge. `dataset` has the rubrics, where the source has not, and the questions of ids alone.
