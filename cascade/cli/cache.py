@@ -27,7 +27,12 @@ _SHOWN = 60  # characters of a caption that is in conflict
 # What a bundle's name must not claim.
 _PACKED = frozenset({".gz", ".bz2", ".xz", ".zip", ".lz4", ".br", ".7z", ".zstd"})
 
-cache = typer.Typer(help="What is in the cache: counted, checked, shared.", no_args_is_help=True, rich_markup_mode=None)
+cache = typer.Typer(
+    help="What is in the cache: counted, checked, shared.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    add_completion=False,
+)
 
 
 @cache.command("info")

@@ -99,7 +99,10 @@ def all_at_once(needs: Iterable[str]) -> str:
 
 
 prompts = typer.Typer(
-    help="List the prompts, or show what one sends.", invoke_without_command=True, rich_markup_mode=None
+    help="List the prompts, or show what one sends.",
+    invoke_without_command=True,
+    rich_markup_mode=None,
+    add_completion=False,
 )
 
 
