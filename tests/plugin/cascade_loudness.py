@@ -21,8 +21,11 @@ def make(params: Params, host: Host) -> Captioner:
     import numpy as np
 
     def caption(clips: Sequence[Path]) -> list[Caption]:
-        heard = [audio.read(clip, 16000) for clip in clips]  # mono float32; a bad clip raises ClipError
-        levels = [float(np.sqrt(np.mean(one**2))) for one in heard]
-        return [Caption(text="loud" if level > params.loud else "quiet", meta={"rms": level}) for level in levels]
+        captions = []
+        for clip in clips:
+            samples = audio.read(clip, 16000)  # mono float32; a bad clip raises ClipError
+            level = float(np.sqrt(np.mean(samples**2)))
+            captions.append(Caption(text="loud" if level > params.loud else "quiet", meta={"rms": level}))
+        return captions
 
     return caption

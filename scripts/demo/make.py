@@ -1,6 +1,6 @@
 """Makes the demo set again: questions of our own over clips of synthesised speech, sound and music.
 
-    python scripts/make_demo.py [--out DIR]
+    python scripts/demo/make.py [--out DIR]
 
 It needs numpy, soundfile and the command `flite` (Debian: apt install flite) with its voices slt, awb and rms. With the
 same versions of these it writes the same bytes. What it wrote is checked before it ends.
@@ -18,9 +18,9 @@ from itertools import chain, zip_longest
 from pathlib import Path
 from typing import Any
 
-from demo_questions import QUESTIONS, Question
+from questions import QUESTIONS, Question
 
-OUT = Path(__file__).resolve().parents[1] / "cascade" / "datasets" / "demo_set"
+OUT = Path(__file__).resolve().parents[2] / "cascade" / "datasets" / "demo_set"
 LAYERS = {
     "Signal": {"Acoustic Quality Analysis", "Anomaly Detection", "Audio Difference Analysis"},
     "Perception": {
@@ -47,7 +47,7 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=OUT, metavar="DIR", help="default: %(default)s")
     out: Path = parser.parse_args().out
     if missing := _missing():
-        print(f"make_demo needs {', '.join(f'{name} ({NEEDS[name]})' for name in missing)}", file=sys.stderr)
+        print(f"make.py needs {', '.join(f'{name} ({NEEDS[name]})' for name in missing)}", file=sys.stderr)
         return 2
     rows = _rows()
     _write(out, rows)
@@ -101,8 +101,8 @@ def _row(name: str, modality: str, asked: Question) -> dict[str, Any]:
 def _write(out: Path, rows: list[dict[str, Any]]) -> None:
     import numpy as np
     import soundfile
-    from demo_clips import CLIPS
-    from demo_sounds import RATE
+    from clips import CLIPS
+    from sounds import RATE
 
     (out / "audio").mkdir(parents=True, exist_ok=True)
     for clip, number in _numbers().items():

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from demo_music import drum_beat, music_box, organ, piano, running_down, sleigh_bells, trumpet, tune
-from demo_sounds import (
+from music import drum_beat, music_box, organ, piano, running_down, sleigh_bells, trumpet, tune
+from sounds import (
     RATE,
     Sound,
     alarm_clock,
@@ -22,7 +22,7 @@ from demo_sounds import (
     then,
     thunder,
 )
-from demo_voices import BEHIND, VOICE_LEVEL, say, talk
+from voices import BEHIND, VOICE_LEVEL, say, talk
 
 Random = np.random.Generator
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import demo_musical
+import musical
 import numpy as np
-from demo_music import music_box, tune
-from demo_sounds import (
+from music import music_box, tune
+from sounds import (
     Sound,
     at,
     band,
@@ -30,7 +30,7 @@ from demo_sounds import (
     thunder,
     tick,
 )
-from demo_voices import BEHIND, say, talk
+from voices import BEHIND, say, talk
 
 Random = np.random.Generator
 
@@ -170,6 +170,6 @@ CLIPS: dict[str, Callable[[Random], Sound]] = {
         *(apples, goodbye, late_bus, saying, commentary, three_takes),
         *(six_beeps, siren, three_events, storm, hurrying, lost_channel),
         *(umbrella, appointment, platform),
-        *demo_musical.CLIPS,
+        *musical.CLIPS,
     )
 }

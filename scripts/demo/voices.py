@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 
 import soundfile
-from demo_sounds import Sound, level, then
+from sounds import Sound, level, then
 
 VOICE_LEVEL = -20.0  # dB
 BEHIND = -36.0  # dB, of what lies under a voice

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from demo_sounds import RATE, Sound, at, clock, damped, decay, fade, hiss, mix, peak, repeat, silence, tone
+from sounds import RATE, Sound, at, clock, damped, decay, fade, hiss, mix, peak, repeat, silence, tone
 
 Voice = Callable[[float, float], Sound]
 
