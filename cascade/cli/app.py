@@ -24,7 +24,7 @@ from cascade.version import __version__
 # The first line of each command's help, which `cascade --help` prints without importing the command.
 HELP = {
     "run": "Caption the clips, ask the model, score the answers.",
-    "caption": "Caption the clips, and print what was heard.",
+    "caption": "Caption the clips, and print the captions.",
     "ask": "Ask one question about one clip.",
     "merge": "Make one run of the runs of shards.",
     "ablate": "Ablate the sources: each alone, each left out, controls.",

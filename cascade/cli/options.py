@@ -150,6 +150,7 @@ Threads = Annotated[
 ]
 By = Annotated[list[str] | None, typer.Option("--by", metavar="TAG", help="Break down by this tag too. Repeatable.")]
 Form = Annotated[str, typer.Option("--format", metavar="|".join(FORMATS), help="How to print it.")]
+TableOrJson = Annotated[str, typer.Option("--format", metavar="table|json", help="How to print it.")]
 ScorerName = Annotated[str, typer.Option("--scorer", metavar="mmar|strict", help="Official matcher, or equality.")]
 Extract = Annotated[bool, typer.Option("--extract", help="Extract the choices from a file's raw replies first.")]
 Joined = Annotated[

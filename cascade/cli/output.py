@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
 from typing import Any
 
 import typer
@@ -16,6 +18,12 @@ def check_format(form: str, known: tuple[str, ...] = FORMATS) -> None:
     """Raise UnknownName for an unknown `--format`."""
     if form not in known:
         raise UnknownName("format", form, known)
+
+
+def joint_install(commands: Iterable[str]) -> str:
+    """Return the one command that installs all packages that these commands would, or `""`."""
+    extras = sorted({extra for command in commands for extra in re.findall(r"audio-cascade\[(\w+)\]", command)})
+    return f"pip install 'audio-cascade[{','.join(extras)}]'" if extras else ""
 
 
 def check_explain(explain: bool, form: str) -> None:
