@@ -1,7 +1,8 @@
 """The records that flow through cascade, and the protocols that meet at its seams.
 
 A record is a noun: frozen, slotted, keyword-only. What is asked (`RunSpec` and the specs in it, hashed) and how it
-is done (`Execution`, `Host`) are separate types, so the identity of a run needs no list of exceptions.
+is done (`Execution`, `Host`) are separate types, so the identity of a run needs no list of exceptions. What is stored
+is a `Record`; what only lives in memory and holds paths (`Dataset`, `Host`, `Execution`) is a dataclass.
 """
 
 from __future__ import annotations
@@ -12,11 +13,19 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any, Protocol
 
+import msgspec
+
 Params = Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Item:
+class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The base of everything that is stored as JSON: its fields in their order, and none besides.
+
+    The members of a union have a `tag`, which stands first in their JSON as `"type"`.
+    """
+
+
+class Item(Record, frozen=True, kw_only=True):
     """One multiple-choice question about one clip.
 
     `audio` is the clip's path as the dataset writes it, relative to the dataset's root. `tags` (modality, category, …)
@@ -28,8 +37,8 @@ class Item:
     question: str
     choices: tuple[str, ...]
     answer: str
-    tags: Mapping[str, str] = field(default_factory=dict)
-    reference: Mapping[str, Any] = field(default_factory=dict)
+    tags: Mapping[str, str] = msgspec.field(default_factory=dict)
+    reference: Mapping[str, Any] = msgspec.field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,8 +53,7 @@ class Dataset:
     licence: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CaptionerSpec:
+class CaptionerSpec(Record, frozen=True, kw_only=True):
     """Which engine fills a slot, with every parameter filled in; hashed into each caption's key."""
 
     slot: str
@@ -54,19 +62,17 @@ class CaptionerSpec:
     params: Params
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Caption:
+class Caption(Record, frozen=True, kw_only=True):
     """What was heard, in words. `""` is a finding (silence, no speech), not a failure.
 
     `meta` is JSON: segment times in seconds, language, probabilities, the device, whatever a later filter may want.
     """
 
     text: str
-    meta: Mapping[str, Any] = field(default_factory=dict)
+    meta: Mapping[str, Any] = msgspec.field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PromptSpec:
+class PromptSpec(Record, frozen=True, kw_only=True):
     """A template by name and digest, and the slots whose captions fill its evidence block, in order.
 
     `mismatch_seed` gives every item another clip's captions, `order_seed` shuffles the choices; None leaves both alone.
@@ -79,17 +85,15 @@ class PromptSpec:
     order_seed: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LLMSpec:
+class LLMSpec(Record, frozen=True, kw_only=True):
     """The model by its litellm name (or `local`, `local:…`, `fake`), its parameters, and samples an item."""
 
     model: str
-    params: Params = field(default_factory=dict)
+    params: Params = msgspec.field(default_factory=dict)
     samples: int = 1
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunSpec:
+class RunSpec(Record, frozen=True, kw_only=True):
     """Everything that can change a result. Holds no path, device, endpoint, key, time limit or concurrency."""
 
     dataset: str
@@ -98,7 +102,7 @@ class RunSpec:
     prompt: PromptSpec
     llm: LLMSpec
     limit: int | None = None
-    only: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    only: Mapping[str, tuple[str, ...]] = msgspec.field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,8 +153,7 @@ class Execution:
     bundles: Mapping[str, Path] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Prompt:
+class Prompt(Record, frozen=True, kw_only=True):
     """Chat messages (`role`, `content`), and the choices in the order in which they stand in them.
 
     `content` is text, or for a model that hears the list of texts and clips that chat endpoints take.
@@ -160,8 +163,7 @@ class Prompt:
     order: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Completion:
+class Completion(Record, frozen=True, kw_only=True, tag="completion"):
     """What a model said, as it said it. `finish` is the provider's reason (`stop`, `length`, …); None is unknown.
 
     `cost` is in US dollars; `sent` are the parameters as they went out, without the messages.
@@ -175,11 +177,10 @@ class Completion:
     output_tokens: int | None = None
     reasoning_tokens: int | None = None
     cost: float | None = None
-    sent: Params = field(default_factory=dict)
+    sent: Params = msgspec.field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Failure:
+class Failure(Record, frozen=True, kw_only=True, tag="failure"):
     """Why there is no result. Recorded, counted as wrong, tried again on resume; never text that could be read.
 
     `cost` is in US dollars, where the provider charges for what it held back.
@@ -190,8 +191,7 @@ class Failure:
     cost: float | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
+class Answer(Record, frozen=True, kw_only=True):
     """One line of a run's log: what became of one sample of one item.
 
     `prompt` is the digest of the messages sent, `captions` the cache key behind each slot, `seconds` the time the call
@@ -205,19 +205,17 @@ class Answer:
     result: Completion | Failure
     seconds: float
     at: str
-    params: Params = field(default_factory=dict)
+    params: Params = msgspec.field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Choice:
+class Choice(Record, frozen=True, kw_only=True):
     """The choice that a reply settles on, verbatim, or `""` where it settles on none; `how` says by which rule."""
 
     text: str
     how: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Score:
+class Score(Record, frozen=True, kw_only=True):
     """One judged sample: scorer name → right or wrong."""
 
     item: str
@@ -263,15 +261,14 @@ class Scorer(Protocol):
     def __call__(self, item: Item, prediction: str, /) -> bool: ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CaptionRecord:
+class CaptionRecord(Record, frozen=True, kw_only=True):
     """One caption of one item: its cache key (`""` where there is no clip to make one from), and what came of it."""
 
     item: str
     slot: str
     key: str
     text: str | None = None
-    meta: Mapping[str, Any] = field(default_factory=dict)
+    meta: Mapping[str, Any] = msgspec.field(default_factory=dict)
     failure: Failure | None = None
 
     @property
@@ -280,8 +277,7 @@ class CaptionRecord:
         return None if self.text is None else Caption(text=self.text, meta=self.meta)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Shard:
+class Shard(Record, frozen=True, kw_only=True):
     """Which items a run has: those of `shard` (`"2/4"`), among `total`.
 
     `places` says where they stand among all of them, counted from 0, as the steps from one to the next.

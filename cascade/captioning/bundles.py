@@ -11,7 +11,6 @@ it names a file.
 from __future__ import annotations
 
 import io
-import json
 import os
 import re
 import shutil
@@ -24,13 +23,15 @@ from itertools import islice
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
+import msgspec
+
 import cascade
 from cascade.captioning.cache import CacheEntry, CaptionCache
 from cascade.errors import CacheError, MissingExtra, UserError
 from cascade.io import jsonl
-from cascade.io.codec import from_json, to_json
 from cascade.io.digests import canonical
-from cascade.types import Caption, CaptionerSpec
+from cascade.io.jsonl import from_json, loads, to_json
+from cascade.types import Caption, CaptionerSpec, Record
 
 LONGEST = 1 << 24  # bytes of a line: a caption with the times of every word of an hour is a tenth of that
 _FORMAT = "cascade-bundle-1"
@@ -39,8 +40,7 @@ _WINDOW = 1 << 27  # bytes that a compressed file may make its reader hold
 _CHUNK = 1000  # captions a transaction
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Manifest:
+class Manifest(Record, frozen=True, kw_only=True):
     """The first line. `checksum` is of the bytes below it; `dataset` has `name`, `digest`, `version` and `licence`.
 
     `captioners` are those whose captions it holds; where they were asked for by name, in that order.
@@ -51,7 +51,7 @@ class Manifest:
     checksum: str
     captioners: tuple[CaptionerSpec, ...]
     cascade: str
-    dataset: Mapping[str, str] = field(default_factory=dict)
+    dataset: Mapping[str, str] = msgspec.field(default_factory=dict)
 
 
 class Conflict(NamedTuple):
@@ -98,7 +98,7 @@ def export_bundle(
             format=_FORMAT,
             captions=count,
             checksum=f"b2:{state.hexdigest()}",
-            captioners=tuple(from_json(CaptionerSpec, json.loads(name)) for name in named),
+            captioners=tuple(from_json(CaptionerSpec, loads(name)) for name in named),
             cascade=cascade.__version__,
             dataset=dataset or {},
         )
@@ -217,7 +217,7 @@ def _manifest(path: Path, lines: Iterator[bytes]) -> Manifest:
     try:
         if not first:
             raise ValueError("it is empty, or cut short")
-        content = json.loads(first)
+        content = loads(first)
         if not isinstance(content, dict) or content.get("format") != _FORMAT:
             raise ValueError(f"its first line does not say {_FORMAT}")
         if list(jsonl.broken_links([content])):
@@ -226,13 +226,13 @@ def _manifest(path: Path, lines: Iterator[bytes]) -> Manifest:
         if odd := [spec.slot for spec in found.captioners if not _SLOT.match(spec.slot)]:
             raise ValueError(f"{odd[0]!r} is no slot")
         return found
-    except (TypeError, ValueError, RecursionError) as error:
+    except (TypeError, ValueError) as error:
         raise CacheError(f"{path} is no bundle ({error}); `cascade cache export FILE` writes one") from error
 
 
 def _entry(path: Path, number: int, line: bytes, specs: Collection[str]) -> CacheEntry:
     try:
-        value = json.loads(line)
+        value = loads(line)
         if not isinstance(value, dict):
             raise ValueError(f"an object is needed, not {type(value).__name__}")
         key = value.pop("key", None)
@@ -242,7 +242,7 @@ def _entry(path: Path, number: int, line: bytes, specs: Collection[str]) -> Cach
         if _identity(found.spec) not in specs:
             raise ValueError("it is by a captioner that the manifest does not name")
         return found
-    except (TypeError, ValueError, RecursionError) as error:
+    except (TypeError, ValueError) as error:
         raise CacheError(f"{path}:{number}: {error}; nothing of this file is taken: fetch it again") from error
 
 

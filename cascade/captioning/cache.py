@@ -5,13 +5,11 @@ Each entry is one JSON text that carries what its key was made from, so `verify`
 
 from __future__ import annotations
 
-import json
 import re
 import sqlite3
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from weakref import finalize
@@ -19,9 +17,9 @@ from weakref import finalize
 from diskcache import Cache, Disk, Timeout, UnknownFileWarning
 
 from cascade.errors import CacheError
-from cascade.io.codec import from_json, to_json
 from cascade.io.digests import canonical, caption_key, digest
-from cascade.types import Caption, CaptionerSpec, Params
+from cascade.io.jsonl import from_json, loads, to_json
+from cascade.types import Caption, CaptionerSpec, Params, Record
 
 _NETWORK = frozenset(
     {"nfs", "nfs4", "cifs", "smb3", "smbfs", "afs", "ceph", "lustre", "gpfs", "beegfs", "glusterfs"}
@@ -56,8 +54,7 @@ class _TextDisk(Disk):  # type: ignore[misc]  # diskcache has no types
         return value if mode == _TEXT and filename is None and isinstance(value, str) else None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CacheEntry:
+class CacheEntry(Record, frozen=True, kw_only=True):
     """A caption and all that its key is made from; `audio` is the digest of the clip's bytes.
 
     `content` is the digest of text and meta.
@@ -175,11 +172,11 @@ class CaptionCache:
         if text is False:
             return None
         try:
-            entry = from_json(CacheEntry, json.loads(text))
+            entry = from_json(CacheEntry, loads(text))
             if damage := entry.damage(key):
                 raise ValueError(damage)
             return entry
-        except (TypeError, ValueError, RecursionError) as error:
+        except (TypeError, ValueError) as error:
             raise CacheError(
                 f"{self.folder}: {key}: the entry is damaged ({error}); delete it or the folder"
             ) from error

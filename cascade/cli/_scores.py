@@ -26,7 +26,7 @@ def show(summary: Summary, form: str, *, first: bool = True, unread: Sequence[Un
     `unread`, where given, are listed after it.
     """
     if form == "json":
-        from cascade.io.codec import to_json
+        from cascade.io.jsonl import to_json
 
         output.echo_json({**to_json(summary), **({} if unread is None else {"unread": unread})})
         return

@@ -89,7 +89,7 @@ def judge(
 def show(told: Rating, form: str, *, explain: bool = False) -> None:
     """Print a rating to stdout in one of the formats; `explain` lists what failed."""
     if form == "json":
-        from cascade.io.codec import to_json
+        from cascade.io.jsonl import to_json
 
         output.echo_json({name: part for name, part in to_json(told).items() if name != "failures" or explain})
         return

@@ -57,7 +57,7 @@ def _show(groups: Sequence[Sequence[BoardRow]], by: Sequence[str], form: str) ->
 
     names = board.named(groups)
     if form == "json":
-        from cascade.io.codec import to_json
+        from cascade.io.jsonl import to_json
 
         output.echo_json(
             [{**to_json(row), "items": name} for name, group in zip(names, groups, strict=True) for row in group]

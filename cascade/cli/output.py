@@ -42,7 +42,6 @@ def check_scorer(name: str) -> None:
 
 def echo_json(value: Any) -> None:
     """Print a record, or plain values, on stdout as one line of JSON."""
-    from cascade.io.codec import to_json
-    from cascade.io.jsonl import dumps
+    from cascade.io.jsonl import dumps, to_json
 
     typer.echo(dumps(to_json(value)))

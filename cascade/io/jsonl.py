@@ -1,7 +1,8 @@
-"""Whole lines of JSON on disk: read strictly, written so that a kill loses at most the line being written.
+"""Records and other values as lines of JSON on disk: read strictly, and written so that a kill loses at most one line.
 
 A line ends in a newline byte. The reader of a log leaves out one unfinished last line and refuses every other bad one;
-a writer cuts the file back to its last newline when it opens it.
+a writer cuts the file back to its last newline when it opens it. The lines of a log may form a hash chain: each ends
+in a `digest` of its record and of the digest of the line before.
 """
 
 from __future__ import annotations
@@ -9,15 +10,59 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import fields, is_dataclass
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn, TypeVar, cast
+
+import msgspec
 
 from cascade.errors import RunError
 from cascade.io.digests import digest
 
+T = TypeVar("T")
 _TAIL = 1 << 16
+_CHAINED = re.compile(rb', "digest": "b2:[0-9a-f]{32}"\}\s*\Z')
+
+
+def to_json(value: Any) -> Any:
+    """Return a record, or a container of records, as JSON values; what is none of these stays as it is."""
+    if isinstance(value, msgspec.Struct):
+        plain = {name: to_json(getattr(value, name)) for name in value.__struct_fields__}
+        tag = value.__struct_config__.tag
+        return plain if tag is None else {"type": tag, **plain}
+    if is_dataclass(value) and not isinstance(value, type):
+        return {field.name: to_json(getattr(value, field.name)) for field in fields(value)}
+    if isinstance(value, Mapping):
+        return {key: to_json(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [to_json(part) for part in value]
+    if isinstance(value, Path):
+        return str(value)
+    return value
+
+
+def from_json(kind: type[T], value: Any) -> T:
+    """Return the record that a JSON value describes. Raises ValueError, naming the field, where it describes none."""
+    try:
+        return msgspec.convert(value, kind)
+    except ValueError as error:
+        raise ValueError(f"{kind.__name__}: {error}") from error
+
+
+def loads(text: bytes | str) -> Any:
+    """Return the value of a JSON text. Raises ValueError for anything else: NaN, infinities, nesting without end."""
+    try:
+        return json.loads(text, parse_constant=_refuse)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"not JSON ({error})") from error
+
+
+def _refuse(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no number")
 
 
 def dumps(value: Any) -> str:
@@ -32,21 +77,58 @@ def dumps(value: Any) -> str:
 
 
 def read(path: Path, *, growing: bool = False) -> Iterator[Any]:
-    """Each line's value. Raises RunError, with file and line, for a line that is not JSON.
+    """Yield each line's value. Raises RunError, with file and line, for a line that is not JSON.
 
     The last line of a `growing` file may be unfinished, and is left out then.
     """
+    for number, line in lines(path, growing=growing):
+        yield _value(path, number, line)
+
+
+def _value(path: Path, number: int, line: bytes) -> Any:
+    try:
+        return loads(line)
+    except ValueError as error:
+        raise RunError(f"{path}:{number}: {error}; restore the file or delete that line") from error
+
+
+def lines(path: Path, *, growing: bool = False) -> Iterator[tuple[int, bytes]]:
+    """Yield each line of a file with its number, from 1; `growing` as in `read`. Raises OSError."""
     with open(path, "rb") as file:
         for number, line in enumerate(file, 1):
             if line.endswith(b"\n") or not growing:
-                yield _parse(line, path, number)
+                yield number, line
 
 
-def _parse(line: bytes, path: Path, number: int) -> Any:
+def records(kind: type[T], path: Path, *, growing: bool = False) -> Iterator[T]:
+    """Yield each line's record. Raises RunError, with file and line, for one that is none; `growing` as in `read`."""
+    if not path.exists():
+        raise RunError(f"{path.parent}: {path.name} is missing")
+    for number, line in lines(path, growing=growing):
+        yield record(kind, path, number, line)
+
+
+def record(kind: type[T], path: Path, number: int, line: bytes) -> T:
+    """Return the record of a line, without its digest. Raises RunError, with file and line, where it holds none."""
     try:
-        return json.loads(line)
-    except (ValueError, RecursionError) as error:
-        raise RunError(f"{path}:{number}: not JSON ({error}); restore the file or delete that line") from error
+        return cast(T, _decoder(cast(Any, kind)).decode(_CHAINED.sub(b"}", line)))
+    except (ValueError, RecursionError):
+        # A damaged line, one that was written by hand, or half a surrogate pair, which only `json` reads.
+        value = without_digest(_value(path, number, line))
+    try:
+        return from_json(kind, value)
+    except ValueError as error:
+        raise RunError(f"{path}:{number}: {error}") from error
+
+
+@cache
+def _decoder(kind: type) -> msgspec.json.Decoder[Any]:
+    return msgspec.json.Decoder(kind)
+
+
+def without_digest(value: Any) -> Any:
+    """Return a line's value without its digest."""
+    return {name: part for name, part in value.items() if name != "digest"} if isinstance(value, dict) else value
 
 
 def text(values: Iterable[Any]) -> str:
@@ -153,6 +235,23 @@ class Appender:
         self._file.close()
 
 
+class RecordLog:
+    """A log of records while it grows, as a hash chain."""
+
+    def __init__(self, appender: Appender, path: Path) -> None:
+        self._appender = appender
+        last = None
+        for last in read(path):  # noqa: B007 - the last one is wanted
+            pass
+        self._before = str(last.get("digest", "")) if isinstance(last, dict) else ""
+
+    def append(self, record: Any) -> None:
+        """Write one record, whole or, on a full disk, not at all: then raises OSError."""
+        line = with_digest(to_json(record), self._before)
+        self._appender.append(line)
+        self._before = line["digest"]
+
+
 def _lock(handle: int, path: Path) -> None:
     try:
         import fcntl
@@ -182,18 +281,15 @@ def _cut_to_last_newline(handle: int) -> None:
 
 
 def numbered_lines(content: bytes) -> Iterator[tuple[int, bytes]]:
-    """Numbered lines that are not blank, without a byte order mark."""
+    """Yield the numbered lines that are not blank, without a byte order mark."""
     for number, line in enumerate(content.removeprefix(b"\xef\xbb\xbf").split(b"\n"), 1):
         if line.strip():
             yield number, line
 
 
 def parse_object(line: bytes) -> dict[str, Any]:
-    """The object that a line holds. Raises ValueError with the reason where it holds none."""
-    try:
-        found = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"not JSON ({error})") from error
-    if not isinstance(found, dict):
-        raise ValueError(f"an object is needed, not {type(found).__name__}")
-    return found
+    """Return the object that a line holds. Raises ValueError with the reason where it holds none."""
+    value = loads(line)
+    if not isinstance(value, dict):
+        raise ValueError(f"an object is needed, not {type(value).__name__}")
+    return value

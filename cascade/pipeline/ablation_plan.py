@@ -17,6 +17,8 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from msgspec import structs
+
 from cascade.captioners import registry
 from cascade.errors import UnknownName, UserError
 from cascade.io.terminal import note
@@ -72,11 +74,11 @@ def _of_kind(kind: str, spec: RunSpec, seed: int, oracle: CaptionerSpec | None) 
     if kind == "blind":
         return {"blind": _with_slots(spec, ())}
     if kind == "mismatched" and slots:
-        return {"mismatched": replace(spec, prompt=replace(spec.prompt, mismatch_seed=seed))}
+        return {"mismatched": structs.replace(spec, prompt=structs.replace(spec.prompt, mismatch_seed=seed))}
     if kind == "oracle" and oracle:
         return {"oracle": _with_captioners(spec, (oracle,))}
     if kind == "shuffled":
-        return {"shuffled": replace(spec, prompt=replace(spec.prompt, order_seed=seed))}
+        return {"shuffled": structs.replace(spec, prompt=structs.replace(spec.prompt, order_seed=seed))}
     # The run itself, which `variants` takes once: for a control that makes no sense here, too.
     return {"all": spec}
 
@@ -86,8 +88,8 @@ def _with_slots(spec: RunSpec, slots: Collection[str]) -> RunSpec:
 
 
 def _with_captioners(spec: RunSpec, captioners: tuple[CaptionerSpec, ...]) -> RunSpec:
-    prompt = replace(spec.prompt, slots=tuple(captioner.slot for captioner in captioners))
-    return replace(spec, captioners=captioners, prompt=prompt)
+    prompt = structs.replace(spec.prompt, slots=tuple(captioner.slot for captioner in captioners))
+    return structs.replace(spec, captioners=captioners, prompt=prompt)
 
 
 def variant_jobs(whole: Job, kinds: str | Sequence[str], seed: int, folder: Path | None = None) -> list[Job]:

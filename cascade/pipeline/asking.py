@@ -11,7 +11,7 @@ from time import perf_counter
 from typing import Any, Protocol, TypeVar
 
 from cascade.errors import ProviderStop, ReplyError, RunError
-from cascade.io.logs import RecordLog
+from cascade.io.jsonl import RecordLog
 from cascade.io.progress import Track, silent
 from cascade.llms import connect
 from cascade.prompting import evidence

@@ -18,23 +18,23 @@ import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from msgspec.structs import replace
+
 from cascade.errors import RunError
 from cascade.io import jsonl
-from cascade.io.codec import from_json, to_json
 from cascade.io.digests import digest, digest_bytes
-from cascade.io.logs import RecordLog, records, without_digest
+from cascade.io.jsonl import RecordLog, from_json, records, to_json, without_digest
 from cascade.runs.provenance import Session, now
-from cascade.types import Answer, CaptionRecord, Completion, Failure, Item, RunSpec, Shard
+from cascade.types import Answer, CaptionRecord, Completion, Failure, Item, Record, RunSpec, Shard
 
 _FORMAT = 2
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Manifest:
+class Manifest(Record, frozen=True, kw_only=True):
     """The content of `run.json`. `audio_root` is where the clips were; `data_version` and `licence` the dataset's.
 
     `items` is the digest of items.jsonl's lines, in any order. `sessions` are the sittings that the run took, but for
@@ -215,7 +215,7 @@ def _below(path: Path) -> str:
 def _manifest(path: Path) -> Manifest:
     file = path / "run.json"
     try:
-        content = json.loads(file.read_bytes())
+        content = jsonl.loads(file.read_bytes())
         if isinstance(content, dict) and content.get("format") != _FORMAT:
             raise RunError(
                 f"{file} has format {content.get('format')!r}, this cascade reads {_FORMAT}: use the one that made it"
@@ -226,7 +226,7 @@ def _manifest(path: Path) -> Manifest:
         return found
     except FileNotFoundError:
         raise RunError(f"{path} is no run directory: it has no run.json{_below(path)}") from None
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise RunError(f"{file}: cannot be read as a run's manifest ({error})") from error
 
 

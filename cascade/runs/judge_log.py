@@ -9,17 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+
+import msgspec
 
 from cascade.errors import RunError
 from cascade.io import jsonl
-from cascade.io.logs import RecordLog, record
+from cascade.io.jsonl import RecordLog, record
 from cascade.prompting import templates
 from cascade.prompting.templates import Template
 from cascade.runs.provenance import Session, now
-from cascade.types import Completion, Failure, LLMSpec, Params, Prompt
+from cascade.types import Completion, Failure, LLMSpec, Params, Prompt, Record
 
 FILE = "judge.jsonl"
 CALLS = 5  # an item; arXiv 2602.14224
@@ -47,8 +48,7 @@ class Case:
     response: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Judge:
+class Judge(Record, frozen=True, kw_only=True):
     """The first line of the log: who judges, by which prompt. `session` is the sitting that began it."""
 
     format: int
@@ -66,8 +66,7 @@ class Judge:
         return Template(name=self.template, text=self.text)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Judgement:
+class Judgement(Record, frozen=True, kw_only=True):
     """One call: `prompt` is the digest of the messages, `seconds` the time it took, `at` when it ended (UTC)."""
 
     item: str
@@ -76,7 +75,7 @@ class Judgement:
     result: Completion | Failure
     seconds: float
     at: str
-    params: Params = field(default_factory=dict)
+    params: Params = msgspec.field(default_factory=dict)
 
 
 Replies = Mapping[tuple[str, int, str], Judgement]  # by item, call and the digest of the messages
@@ -134,8 +133,8 @@ def open_judge_log(folder: Path, wanted: Judge) -> Iterator[RecordLog]:
     """
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / FILE
-    with jsonl.Appender(file) as lines:
-        log = RecordLog(lines, file)
+    with jsonl.Appender(file) as appender:
+        log = RecordLog(appender, file)
         if file.stat().st_size:
             check_same_judge(folder, wanted)
         else:
@@ -183,7 +182,7 @@ def judge_cost(folder: Path) -> float:
     return sum(record(Judgement, folder / FILE, *line).result.cost or 0.0 for line in calls)
 
 
-def _lines(file: Path) -> Iterator[tuple[int, Any]]:
+def _lines(file: Path) -> Iterator[tuple[int, bytes]]:
     if not file.exists():
         raise RunError(f"{file}: nothing was judged here yet; give --judge MODEL")
-    return enumerate(jsonl.read(file, growing=True), 1)
+    return jsonl.lines(file, growing=True)

@@ -7,16 +7,17 @@ import platform
 import shlex
 import subprocess
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, packages_distributions, version
 from pathlib import Path
 
+import msgspec
+
 import cascade
+from cascade.types import Record
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Session:
+class Session(Record, frozen=True, kw_only=True):
     """One sitting at a run: `at` is UTC (ISO 8601), `command` has no secrets.
 
     `git` has the commits of cascade's own code and of the working folder (`-dirty` where something was changed since),
@@ -28,8 +29,8 @@ class Session:
     cascade: str
     python: str
     platform: str
-    git: Mapping[str, str] = field(default_factory=dict)
-    versions: Mapping[str, str] = field(default_factory=dict)
+    git: Mapping[str, str] = msgspec.field(default_factory=dict)
+    versions: Mapping[str, str] = msgspec.field(default_factory=dict)
 
 
 def session(command: Sequence[str] = (), modules: Iterable[str] = ()) -> Session:

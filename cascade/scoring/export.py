@@ -18,7 +18,7 @@ from typing import Any
 
 from cascade.errors import RunError, UnknownName
 from cascade.io import jsonl
-from cascade.io.codec import to_json
+from cascade.io.jsonl import to_json
 from cascade.runs import directory
 from cascade.runs.directory import Run
 from cascade.scoring import voting

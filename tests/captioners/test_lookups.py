@@ -115,7 +115,7 @@ def test_the_oracle_tells_the_cue_and_nothing_that_answers() -> None:
 
 
 def _plain(item: Item) -> dict[str, Any]:
-    return {name: getattr(item, name) for name in item.__slots__}
+    return {name: getattr(item, name) for name in item.__struct_fields__}
 
 
 def test_the_oracle_is_a_run_like_any_other() -> None:

@@ -6,18 +6,18 @@ import json
 import pickle
 import subprocess
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from cascade.captioning import bundles
 from cascade.captioning.cache import CacheEntry, CaptionCache
 from cascade.errors import CacheError, UserError
 from cascade.io import jsonl
-from cascade.io.codec import to_json
 from cascade.io.digests import digest_bytes
+from cascade.io.jsonl import to_json
 from cascade.types import Caption, CaptionerSpec
 
 zstandard = pytest.importorskip("zstandard")
@@ -101,8 +101,8 @@ def resealed(rows: list[dict[str, Any]], **changes: Any) -> None:
         (lambda rows: resealed(rows, audio="b2:c"), "its content belongs to the key b2:"),
         (lambda rows: resealed(rows, version="9"), "its content belongs to the key b2:"),
         (lambda rows: resealed(rows, key="b2:0"), "its content belongs to the key b2:"),
-        (lambda rows: resealed(rows, path="../../etc/passwd"), "unknown path"),
-        (lambda rows: rows[0].pop("text"), "missing text"),
+        (lambda rows: resealed(rows, path="../../etc/passwd"), "unknown field `path`"),
+        (lambda rows: rows[0].pop("text"), "missing required field `text`"),
         (lambda rows: resealed(rows, key=None), "its content belongs to the key b2:"),
         (lambda rows: rows.append({"key": "b2:x"}), "missing"),
     ],

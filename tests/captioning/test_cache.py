@@ -10,11 +10,11 @@ import subprocess
 import sys
 import warnings
 from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from cascade.captioning import cache as module
 from cascade.captioning.cache import CaptionCache

@@ -71,7 +71,7 @@ def test_a_bundle_stands_for_engines_with_the_same_keys(mini: Path, bundle: Path
 
 
 def test_captions_by_an_engine_that_is_not_installed_here(mini: Path, bundle: Path) -> None:
-    from dataclasses import replace
+    from msgspec.structs import replace
 
     from cascade.captioning import bundles
     from cascade.captioning.cache import CacheEntry

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from cascade.errors import MissingExtra, RunError, UserError
 from cascade.io import audio
@@ -20,7 +21,7 @@ from cascade.report.page import html_report
 from cascade.runs import directory
 from cascade.scoring import outcomes
 from cascade.scoring.summary import score_run
-from cascade.types import Answer, Completion, Failure
+from cascade.types import Completion, Failure
 from tests.support.commands import cascade, only_run, rows, write
 from tests.support.pages import Page
 from tests.support.reports import DEMO, FLAGS, HOSTILE, hostile_run
@@ -45,7 +46,7 @@ def page(*sources: Path, **how: Any) -> Page:
 def change(run: Path, item: str, result: Any) -> None:
     old = directory.last_answers(run)[(item, 0)]
     held = directory.read_run(run)
-    answer = Answer(**{name: getattr(old, name) for name in old.__slots__} | {"result": result})
+    answer = replace(old, result=result)
     with directory.open_run(run, held.manifest, held.items) as (_, log):
         log.append(answer)
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from cascade.errors import RunError
-from cascade.io.codec import to_json
+from cascade.io.jsonl import to_json
 from cascade.runs import directory
 from cascade.runs.directory import Manifest
 from cascade.runs.provenance import Session, now
@@ -190,12 +190,21 @@ def test_a_run_in_use_is_refused(path: Path) -> None:
         ("run.json", b"{", r"run\.json: cannot be read as a run's manifest"),
         ("run.json", b"\xff", r"run\.json: cannot be read as a run's manifest"),
         ("run.json", b"[" * 100_000, r"run\.json: cannot be read as a run's manifest"),
-        ("run.json", b'{"format": 2}', r"run\.json: .*missing created"),
-        ("items.jsonl", b'{"id": "q0"}\n', r"items\.jsonl:1: Item: missing answer"),
+        ("run.json", b'{"format": 2}', r"run\.json: .*missing required field `spec`"),
+        ("items.jsonl", b'{"id": "q0"}\n', r"items\.jsonl:1: Item: Object missing required field `audio`"),
         ("items.jsonl", b"\n", r"items\.jsonl:1: not JSON"),
-        ("log.jsonl", b'{"item": "q0"}\n', r"log\.jsonl:1: Answer: missing"),
-        ("log.jsonl", b"7\n", r"log\.jsonl:1: Answer: an object is needed"),
-        ("captions.jsonl", b'{"item": "q0", "slot": "s", "key": 1}\n', r"captions\.jsonl:1: CaptionRecord\.key"),
+        ("log.jsonl", b'{"item": "q0"}\n', r"log\.jsonl:1: Answer: Object missing required field `sample`"),
+        ("log.jsonl", b"7\n", r"log\.jsonl:1: Answer: Expected `object`, got `int`"),
+        (
+            "captions.jsonl",
+            b'{"item": "q0", "slot": "s", "key": 1}\n',
+            r"captions\.jsonl:1: CaptionRecord: Expected `str`, got `int` - at `\$\.key`",
+        ),
+        (
+            "captions.jsonl",
+            b'{"item": "q0", "slot": "s", "key": "k", "meta": {"x": NaN}}\n',
+            r"jsonl:1: not JSON \(NaN",
+        ),
     ],
 )
 def test_a_damaged_file_is_named(path: Path, name: str, content: bytes, complaint: str) -> None:

@@ -9,8 +9,7 @@ from typing import Any
 
 import pytest
 
-from cascade.io.codec import to_json
-from cascade.io.jsonl import dumps
+from cascade.io.jsonl import dumps, to_json
 from cascade.runs import directory
 from cascade.runs.directory import read_run
 from cascade.scoring import export

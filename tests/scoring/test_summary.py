@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from cascade.errors import UserError
-from cascade.io.codec import to_json
+from cascade.io.jsonl import to_json
 from cascade.runs import directory
 from cascade.runs.provenance import session
 from cascade.scoring.summary import chance, score_run

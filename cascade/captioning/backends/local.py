@@ -13,8 +13,8 @@ from threading import Event, Thread
 
 from cascade.captioners import registry
 from cascade.errors import ItemError, UserError
-from cascade.io.codec import to_json
 from cascade.io.digests import canonical
+from cascade.io.jsonl import to_json
 from cascade.types import Caption, Captioner, CaptionerSpec, Failure, Host
 
 _Result = tuple[Path, Caption | Failure]
