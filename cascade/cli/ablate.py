@@ -1,24 +1,25 @@
-"""`cascade ablate`: a family of runs from one request, its captions made once, and what each source adds."""
+"""The command `ablate`: a family of runs from one request, and what each source adds."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
+from cascade.analysis import ablation
+from cascade.analysis.ablation import Family, Member
+from cascade.analysis.compare import PairedDifference
 from cascade.cli import options as o
 from cascade.cli import output
 from cascade.cli.options import takes_request
 from cascade.io.figures import interval, p_value, percent, signed
 from cascade.io.tables import format_table
 from cascade.io.terminal import note, prose
+from cascade.pipeline import ablation_plan, planning
+from cascade.pipeline.jobs import Job, prepare, report_failures
 from cascade.pipeline.request import Request
-
-if TYPE_CHECKING:
-    from cascade.analysis.ablation import Family, Member
-    from cascade.analysis.compare import PairedDifference
-    from cascade.pipeline.jobs import Job
+from cascade.scoring import outcomes
 
 _LEGEND = """
 vs all: the paired difference to the full set, with a bootstrap interval; p: McNemar's exact test, Holm's correction.
@@ -42,11 +43,6 @@ def ablate(
     Controls are blind, mismatched captions, the benchmark's own cues and shuffled choices. The runs share one folder;
     the same command again resumes all of them.
     """
-    from cascade.analysis import ablation
-    from cascade.pipeline import ablation_plan
-    from cascade.pipeline.jobs import prepare, report_failures
-    from cascade.scoring import outcomes
-
     output.check_format(form)
     output.check_scorer(scorer)
     jobs = ablation_plan.variant_jobs(prepare(request), variants, request.seed, request.out)
@@ -63,10 +59,7 @@ def ablate(
 
 def _print_plans(jobs: list[Job]) -> None:
     """Print what each run would take, and all of them together."""
-    from cascade.pipeline import planning
-    from cascade.pipeline.ablation_plan import existing_directory
-
-    plans = {job.path.name: planning.plan(replace(job, path=existing_directory(job))) for job in jobs}
+    plans = {job.path.name: planning.plan(replace(job, path=ablation_plan.existing_directory(job))) for job in jobs}
     rows = [[name, str(plan.unmade), str(plan.calls), str(plan.input_tokens)] for name, plan in plans.items()]
     typer.echo(f"{len(jobs)} runs in {jobs[0].path.parent}\n")
     typer.echo(format_table(["run", "captions to make", "calls", "tokens in"], rows))
@@ -120,8 +113,6 @@ def _adds(found: Family) -> list[list[str]]:
 
 def _diagnosis(found: Family) -> list[list[str]]:
     """A row a modality: how many wrong items are the ears' and the brain's."""
-    from cascade.analysis import ablation
-
     if found.diagnosis is None:
         return []
     kinds = [

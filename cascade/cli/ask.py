@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from cascade.api import answer_of
 from cascade.cli import options as o
 from cascade.cli import output
 from cascade.cli.caption import caption_table
@@ -33,8 +34,6 @@ def ask(
     form: o.TableOrJson = "table",
 ) -> None:
     """Ask one question about one clip."""
-    from cascade.api import answer_of
-
     output.check_format(form, ("table", "json"))
     if len(choice) < 2:
         raise UserError(f"--choice {choice[0]}: give two or more, each as --choice TEXT")

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from cascade.cli import output
 from cascade.cli.options import takes_request
 from cascade.io.terminal import note, plain
+from cascade.pipeline.jobs import make_captions, prepare
 from cascade.pipeline.request import Request
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from cascade.types import CaptionRecord
+from cascade.types import CaptionRecord
 
 
 @takes_request(
@@ -28,8 +26,6 @@ def caption(
     form: Annotated[str, typer.Option("--format", metavar="table|jsonl", help="How to print the captions.")] = "table",
 ) -> None:
     """Caption the clips, and print the captions."""
-    from cascade.pipeline.jobs import make_captions, prepare
-
     output.check_format(form, ("table", "jsonl"))
     job = prepare(replace(request, llm="fake"))  # No model is asked.
     captions = make_captions(job)

@@ -1,11 +1,12 @@
-"""`cascade judge`: how well the reasoning behind right answers holds, by a judge and the benchmark's rubrics."""
+"""The command `judge`: the reasoning of right answers, judged by the benchmark's rubrics."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -14,15 +15,15 @@ from cascade.cli import output
 from cascade.cli.options import takes_request
 from cascade.errors import UserError
 from cascade.io.figures import interval, percent
+from cascade.io.jsonl import to_json
 from cascade.io.tables import format_table, format_words
 from cascade.io.terminal import note, prose
+from cascade.pipeline import judging, planning
 from cascade.pipeline.request import Request
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from cascade.scoring.rubric_score import Rating, Scale
-    from cascade.scoring.statistics import Rate
+from cascade.runs import judge_log
+from cascade.scoring import rubric_score
+from cascade.scoring.rubric_score import Rating, Scale
+from cascade.scoring.statistics import Rate
 
 _LEGEND = """
 rubrics: 0 where the answer is wrong, else the mean of five calls without the lowest and the highest; a judgement that \
@@ -54,10 +55,6 @@ def judge(
 
     Five calls an item; the same command again asks only what is missing.
     """
-    from cascade.pipeline import judging, planning
-    from cascade.runs import judge_log
-    from cascade.scoring import rubric_score
-
     output.check_format(form)
     output.check_explain(explain, form)
     cases = rubric_score.judge_cases(source, o.load_questions(dataset, request.data))
@@ -89,8 +86,6 @@ def judge(
 def show(told: Rating, form: str, *, explain: bool = False) -> None:
     """Print a rating to stdout in one of the formats; `explain` lists what failed."""
     if form == "json":
-        from cascade.io.jsonl import to_json
-
         output.echo_json({name: part for name, part in to_json(told).items() if name != "failures" or explain})
         return
     rows = _machines(told) if form == "csv" else _rows(told, nested=form == "table")

@@ -1,4 +1,4 @@
-"""`cascade report`: runs as one page that people want to look at."""
+"""The command `report`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from typing import Annotated
 
 import typer
 
+from cascade import api
 from cascade.cli import output
+from cascade.report.markdown import markdown_report
 
 
 def report(
@@ -28,9 +30,6 @@ def report(
     One HTML file that opens anywhere, with each clip to listen to; or tables in Markdown. With the run of the
     benchmark's cues among them it tells perception from reasoning; an ablation shows what each source adds.
     """
-    from cascade import api
-    from cascade.report.markdown import markdown_report
-
     output.check_format(form, api.REPORT_FORMATS)
     if form == "md" and not out and not embed_audio:
         typer.echo(markdown_report(sources), nl=False)

@@ -1,12 +1,20 @@
-"""`cascade reproduce`: the published cascade rows, run by our protocol, beside what was published."""
+"""The command `reproduce`: the published cascade rows, run by our protocol, beside what was published."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
+from cascade.analysis.published import (
+    WHOLE,
+    PublishedComparison,
+    PublishedRow,
+    Reproduced,
+    compare_published,
+    published_rows,
+)
 from cascade.cli import options as o
 from cascade.cli import output
 from cascade.cli.options import takes_request
@@ -14,11 +22,11 @@ from cascade.errors import MissingExtra, ProviderStop, UnknownName, UserError
 from cascade.io.figures import interval, percent
 from cascade.io.tables import format_table, format_words
 from cascade.io.terminal import note, prose
+from cascade.pipeline import planning
+from cascade.pipeline.jobs import count_spent, report_failures
+from cascade.pipeline.reproduce import RowJob, carry_out_row, row_jobs
 from cascade.pipeline.request import Request
-
-if TYPE_CHECKING:
-    from cascade.analysis.published import PublishedComparison, PublishedRow, Reproduced
-    from cascade.pipeline.reproduce import RowJob
+from cascade.scoring import outcomes
 
 # The flags that a row sets itself.
 _ROWS_OWN = (
@@ -55,9 +63,6 @@ def reproduce(
 
     A row whose key or endpoint is missing is named and passed over. Captions are ours: the papers' are unpublished.
     """
-    from cascade.pipeline.jobs import count_spent
-    from cascade.pipeline.reproduce import row_jobs
-
     output.check_format(form)
     wanted = _wanted(rows or [], models)
     if listed:
@@ -79,8 +84,6 @@ def reproduce(
 
 def _wanted(names: Sequence[str], models: str | None) -> dict[str, PublishedRow]:
     """Return the rows that are named, or all."""
-    from cascade.analysis.published import published_rows
-
     known = published_rows()
     for name in names:
         if name not in known:
@@ -91,8 +94,6 @@ def _wanted(names: Sequence[str], models: str | None) -> dict[str, PublishedRow]
 
 
 def _list(form: str) -> None:
-    from cascade.analysis.published import WHOLE, published_rows
-
     found = published_rows().values()
     if form == "json":
         output.echo_json(list(found))
@@ -103,8 +104,6 @@ def _list(form: str) -> None:
 
 
 def _print_plans(jobs: Sequence[RowJob]) -> None:
-    from cascade.pipeline import planning
-
     for job in jobs:
         typer.echo(f"{job.name}: {job.job.path}")
         typer.echo("\n".join(f"  {line}" for line in planning.plan_lines(planning.plan(job.job))) + "\n")
@@ -113,11 +112,6 @@ def _print_plans(jobs: Sequence[RowJob]) -> None:
 
 def _carry_out(jobs: Sequence[RowJob], rows: Mapping[str, PublishedRow]) -> tuple[list[Reproduced], bool]:
     """Return the rows that could be run, and whether something in them failed; the others are named on stderr."""
-    from cascade.analysis.published import compare_published
-    from cascade.pipeline.jobs import report_failures
-    from cascade.pipeline.reproduce import carry_out_row
-    from cascade.scoring import outcomes
-
     done: list[Reproduced] = []
     failed = False
     for job in jobs:

@@ -5,9 +5,13 @@ from __future__ import annotations
 import typer
 
 from cascade.cli import output
+from cascade.cli._scores import show
 from cascade.cli.options import takes_request
 from cascade.io.terminal import note
+from cascade.pipeline import planning
+from cascade.pipeline.jobs import carry_out, prepare, report_failures
 from cascade.pipeline.request import Request
+from cascade.scoring.summary import score_run
 
 
 @takes_request()
@@ -16,11 +20,6 @@ def run(request: Request) -> None:
 
     The same command again resumes; a larger --limit extends.
     """
-    from cascade.cli._scores import show
-    from cascade.pipeline import planning
-    from cascade.pipeline.jobs import carry_out, prepare, report_failures
-    from cascade.scoring.summary import score_run
-
     job = prepare(request)
     if request.dry_run:
         typer.echo("\n".join(planning.plan_lines(planning.plan(job))))
