@@ -190,17 +190,17 @@ def batched(clips: list[str], checkpoint: str, device: str) -> dict[str, Any]:
 
 
 def _heard(slot: str, name: str, given: dict[str, Any], clips: list[str], device: str) -> dict[str, Any]:
-    from cascade.captioners import registry
+    from cascade.captioners.registry import Engine
     from cascade.captioning.backends import local
     from cascade.types import Host
 
-    spec, files = registry.specify(slot, name, given)
+    spec, files = Engine(name).specify(slot, given)
     host = Host(device=device, files=files)
-    engine = registry.build(spec, host)  # what loading takes is not measured
-    lanes, paths = registry.lanes(spec, host), [*map(Path, clips)]
+    captioner = Engine(name).build(spec, host)  # what loading takes is not measured
+    workers, paths = Engine(name).workers(spec, host), [*map(Path, clips)]
     started = time.perf_counter()
     told: dict[Path, Any] = dict(
-        local._side_by_side(engine, paths, lanes) if lanes else zip(paths, engine(paths), strict=True)
+        local.caption_in_threads(captioner, paths, workers) if workers else zip(paths, captioner(paths), strict=True)
     )
     seconds = time.perf_counter() - started
     texts = {path.stem: told[path].text for path in paths}
@@ -254,7 +254,7 @@ def msclap(clips: list[str], weights: str, device: str, longest: int) -> dict[st
     import soundfile
     import torch
 
-    from cascade.captioners.clap.clapcap import _tidy as clap_tidy
+    from cascade.captioners.clap.clapcap import tidy
     from cascade.captioners.clap.model import Clap
     from cascade.types import Host
 
@@ -265,7 +265,7 @@ def msclap(clips: list[str], weights: str, device: str, longest: int) -> dict[st
         44_100,
     )
     started = time.perf_counter()
-    texts = [clap_tidy(clap.wrapper.generate_caption([clip], entry_length=longest)[0]) for clip in clips]
+    texts = [tidy(clap.wrapper.generate_caption([clip], entry_length=longest)[0]) for clip in clips]
     return {"seconds": time.perf_counter() - started, "texts": texts}
 
 

@@ -1,4 +1,4 @@
-"""Extraction for other code: `cascade.scoring.extraction.extract`, under the name that it imports."""
+"""The reader of replies under its public name: `extract(reply, choices) -> Choice`."""
 
 from cascade.scoring.extraction.extract import extract
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from importlib import import_module
+from importlib.util import find_spec
 from types import ModuleType
 from typing import TYPE_CHECKING
 
@@ -53,6 +54,11 @@ def find(group: str, name: str) -> ModuleType:
     if name not in installed:
         raise UnknownName(group.removesuffix("s"), name, names(group), f"list them with: cascade {group}")
     return _load(installed[name], _PARTS[group])
+
+
+def is_installed(module: str) -> bool:
+    """Return whether a module can be imported here; it is not imported."""
+    return find_spec(module) is not None
 
 
 def _installed(group: str) -> dict[str, EntryPoint]:

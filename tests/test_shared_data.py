@@ -64,34 +64,41 @@ def test_the_published_score_is_found_again() -> None:
     assert (summary.n, summary.failed, result.accuracy) == (1000, 0, 0.769)
     assert summary.official_denominator == 0.769
     assert summary.scores["strict"].accuracy <= 0.766
-    found = {
+    rounded = {
         tag: {value: (rate.n, round(rate.accuracy * 100, 2)) for value, rate in result.by[tag].items()}
         for tag in PUBLISHED
     }
-    assert found == PUBLISHED
+    assert rounded == PUBLISHED
     assert len(result.by["sub-category"]) == 16
     assert list(result.by["modality"])[:3] == ["speech", "mix-sound-speech", "music"]
 
 
 def test_the_published_reasoning_is_judged_as_computed_by_hand() -> None:
-    found = rubric_score.judge_cases(DATA / "mmar-predictions.jsonl", mmar())
-    assert (len(found.right), len(found.cases), found.unable, found.uncarried) == (769, 769, {}, frozenset())
-    shown = "".join(case.thinking + case.response for case in found.cases.values())
-    assert all(len(case.criteria) == 5 for case in found.cases.values()) and len(shown) > 1_000_000
-    draw, said, wanted = random.Random(5), {}, []
+    cases = rubric_score.judge_cases(DATA / "mmar-predictions.jsonl", mmar())
+    assert (len(cases.right), len(cases.cases), cases.unable, cases.uncarried) == (769, 769, {}, frozenset())
+    shown = "".join(case.thinking + case.response for case in cases.cases.values())
+    assert all(len(case.criteria) == 5 for case in cases.cases.values()) and len(shown) > 1_000_000
+    draw, replies, wanted = random.Random(5), {}, []
     judge = judge_log.new_judge(LLMSpec(model="m"), templates.judge_template(), provenance.session())
-    for name, digest in rubric_score.fingerprints(judge.prompt, found).items():
-        calls = [[draw.randint(0, 1) for _ in range(5)] for _ in range(5)]
+    for item, digest in rubric_score.fingerprints(judge.prompt, cases).items():
+        criteria = cases.cases[item].criteria
+        # Every criterion allows the same scores, so that a sum is the same in whatever order a judge names them.
+        assert {criterion.choices for criterion in criteria} == {(0.0, 1.0)}
+        calls = [[draw.randint(0, 1) for _ in criteria] for _ in range(5)]
         wanted.append(sum(sorted(map(sum, calls))[1:4]) / 15)
         for call, points in enumerate(calls):
-            given = [(one.name, point) for one, point in zip(found.cases[name].criteria, points, strict=True)]
-            draw.shuffle(given)
-            reply = Completion(text=json.dumps({"scores": [{"name": one, "score": point} for one, point in given]}))
-            said[name, call, digest] = Judgement(item=name, call=call, prompt=digest, result=reply, seconds=0.0, at="")
-    told = rubric_score.rate_run(found, judge, said)
-    assert (told.judged, told.failed, told.matched) == (769, 0, {"name": 3845})
-    assert told.accuracy.whole.accuracy == 0.769 and told.ours == told.official
-    assert told.ours.whole.accuracy == pytest.approx(sum(wanted) / 1000)
+            scores = [
+                {"name": criterion.name, "score": point} for criterion, point in zip(criteria, points, strict=True)
+            ]
+            draw.shuffle(scores)
+            reply = Completion(text=json.dumps({"scores": scores}))
+            replies[item, call, digest] = Judgement(
+                item=item, call=call, prompt=digest, result=reply, seconds=0.0, at=""
+            )
+    rating = rubric_score.rate_run(cases, judge, replies)
+    assert (rating.judged, rating.failed, rating.matched) == (769, 0, {"place": 3845})
+    assert rating.accuracy.whole.accuracy == 0.769 and rating.ours == rating.official
+    assert rating.ours.whole.accuracy == pytest.approx(sum(wanted) / 1000)
 
 
 def test_chance_is_what_was_measured() -> None:
@@ -126,9 +133,9 @@ def test_a_label_never_names_another_choice(dress: str) -> None:
         if any(len(choice.strip()) == 1 and choice.strip().isalpha() for choice in choices):
             continue  # Here a lone letter is a choice, as it stands.
         for letter, choice in zip("ABCDEFGH", choices, strict=False):
-            said = extract(dress.format(letter=letter, choice=choice), choices).text
-            read += said == choice
-            wrong += said not in ("", choice)
+            chosen = extract(dress.format(letter=letter, choice=choice), choices).text
+            read += chosen == choice
+            wrong += chosen not in ("", choice)
     assert (wrong, read > 6500) == (0, True)
 
 
@@ -138,18 +145,18 @@ STRAY = ["", " ", "no", "A", "(b)", "3", "…", "猫", "İ", "ß", "e\u0301", "_
 def answers(item: Item, chance: random.Random) -> Iterator[str]:
     """Fifty predictions of an item: choices dressed, cut, mixed and permuted, and what is none."""
     for _ in range(50):
-        said = chance.choice([*item.choices, item.answer, item.answer, chance.choice(STRAY)])
-        words = said.split() or [""]
+        text = chance.choice([*item.choices, item.answer, item.answer, chance.choice(STRAY)])
+        words = text.split() or [""]
         yield chance.choice(
             [
-                said,
-                said.upper(),
-                f"The answer is {said}.",
-                f"{said} {chance.choice(STRAY)}",
+                text,
+                text.upper(),
+                f"The answer is {text}.",
+                f"{text} {chance.choice(STRAY)}",
                 " ".join(chance.sample(words, len(words))),
                 chance.choice(words),
-                f"{said}, not {chance.choice(item.choices)}",
-                "".join(chance.sample(said, len(said))),
+                f"{text}, not {chance.choice(item.choices)}",
+                "".join(chance.sample(text, len(text))),
             ]
         )
 
@@ -158,10 +165,10 @@ def answers(item: Item, chance: random.Random) -> Iterator[str]:
 def test_the_matcher_is_the_official_rule_on_real_questions(items: Callable[[], tuple[Item, ...]]) -> None:
     chance, right, count = random.Random(7), 0, 0
     for item in items():
-        for said in answers(item, chance):
-            judged = matcher.correct(item, said)
-            assert judged is official(item.answer, said, item.choices), (item.id, said)
-            right, count = right + judged, count + 1
+        for prediction in answers(item, chance):
+            correct = matcher.correct(item, prediction)
+            assert correct is official(item.answer, prediction, item.choices), (item.id, prediction)
+            right, count = right + correct, count + 1
     assert count == 50_000 and 10_000 < right < 40_000
 
 

@@ -1,14 +1,14 @@
-"""A family of runs read together: each variant beside the full set, what each source adds, and ears or brain.
+"""A family of runs: each variant beside the full set, what each source adds, and perception or reasoning.
 
-A run's part is read off its spec: which slots it has, whether its captions are another clip's, whether its choices are
-shuffled, whether the benchmark's cues stand in the place of captions.
+A run's role is read from its spec: its slots, whether its captions are another clip's, whether its choices are
+shuffled, and whether the benchmark's cues stand in the place of captions.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from cascade.analysis import compare
@@ -16,17 +16,17 @@ from cascade.analysis.compare import PairedDifference
 from cascade.errors import UserError
 from cascade.runs import describe
 from cascade.scoring.outcomes import ScoredRun
-from cascade.scoring.statistics import holm, rate
+from cascade.scoring.statistics import rate
 from cascade.scoring.summary import chance
-from cascade.types import RunSpec
 
 PERCEPTION, REASONING, UNKNOWN = "perception", "reasoning", "unknown"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Member:
-    """A variant: accuracy by the scorer with a Wilson interval, `strict` beside it, and its paired difference to the
-    full set (variant − full; None for the full set itself), with Holm's correction over the family.
+    """A variant: its accuracy by the scorer with a Wilson interval, and by `strict`.
+
+    `to_full` is the paired difference variant − full, with Holm's correction over the family; None for the full set.
     """
 
     name: str
@@ -43,10 +43,10 @@ class Member:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Diagnosis:
-    """The full set's wrong items, beside the run with the benchmark's cues.
+    """The causes of the full set's wrong items, by the run with the benchmark's cues.
 
-    `perception`: that run gets them, so the captions lacked something; `reasoning`: it fails too; `unknown`: it has no
-    reply. `by` has the same counts by modality, `items` each wrong item's label.
+    `perception`: that run gets the item right, so the captions lacked something; `reasoning`: it fails too; `unknown`:
+    it has no reply. `by` has the same counts by modality, `items` each wrong item's cause.
     """
 
     counts: Mapping[str, int]
@@ -86,126 +86,73 @@ class Family:
 
 
 def read_family(sources: Sequence[ScoredRun], *, scorer: str = "mmar", seed: int = 0) -> Family:
-    """Runs of one dataset and model that differ in evidence or choice order. Raises UserError for others."""
-    specs = [_spec(source) for source in sources]
+    """Read runs of one dataset and model that differ in evidence or choice order. Raises UserError for others."""
+    specs = []
+    for source in sources:
+        if source.spec is None:
+            raise UserError(f"{source.about['run']}: a prediction file does not say what it was made with; give runs")
+        specs.append(source.spec)
     if any((spec.dataset_digest, spec.llm) != (specs[0].dataset_digest, specs[0].llm) for spec in specs):
         raise UserError("these are no variants of one run: they are of different datasets or models")
-    place = full_set(specs)
-    whole = sources[place]
-    differences = {
-        at: compare.compare(source, whole, scorer=scorer, seed=seed) for at, source in enumerate(sources) if at != place
-    }
-    adjusted = dict(zip(differences, holm([one.mcnemar.p for one in differences.values()]), strict=True))
-    members = [
-        _member(
-            source, variant_names(specs)[at], scorer, _paired(differences[at], adjusted[at]) if at != place else None
-        )
-        for at, source in enumerate(sources)
-    ]
+    full, pairs = describe.full_set(specs), list(zip(sources, specs, strict=True))
+    whole = sources[full]
+    differences = {}
+    for place, source in enumerate(sources):
+        if place != full:
+            differences[place] = compare.overall(compare.compare(source, whole, scorer=scorer, seed=seed))
+    differences = compare.adjust_family(differences)
+    members = []
+    for place, name in enumerate(describe.variant_names(specs)):
+        members.append(_member(sources[place], name, scorer, differences.get(place)))
+    adds = {}
+    plain = {spec.prompt.slots: source for source, spec in reversed(pairs) if describe.is_plain(spec)}
+    for slot in specs[full].prompt.slots:
+        without = plain.get(tuple(other for other in specs[full].prompt.slots if other != slot))
+        if without is not None:
+            comparison = compare.compare(whole, without, scorer=scorer, seed=seed)
+            adds[slot] = {"": compare.overall(comparison), **comparison.by.get("modality", {})}
+    oracles = [source for source, spec in pairs if describe.evidence_label(spec) == "oracle"]
     return Family(
-        dataset=specs[place].dataset,
-        llm=specs[place].llm.model,
+        dataset=specs[full].dataset,
+        llm=specs[full].llm.model,
         n=len(whole.items),
         scorer=scorer,
         chance=chance(whole.items)[scorer],
         members=tuple(members),
-        adds=_adds(sources, specs, place, scorer, seed),
-        diagnosis=_diagnosis(whole, specs, sources, scorer),
+        adds=adds,
+        diagnosis=diagnose(whole, oracles[0], scorer) if oracles else None,
     )
 
 
-def full_set(specs: Sequence[RunSpec]) -> int:
-    """The place of the full set: the run with most sources, none of them a control. The first, where several are."""
-    plain = [at for at, spec in enumerate(specs) if _plain(spec)]
-    return max(plain or range(len(specs)), key=lambda at: (len(specs[at].prompt.slots), -at))
-
-
-def variant_names(specs: Sequence[RunSpec]) -> list[str]:
-    """What each run is called beside the others: `all`, `without X`, a source alone, or which control it is."""
-    whole = specs[full_set(specs)]
-    return [_name(spec, whole) for spec in specs]
-
-
-def _name(spec: RunSpec, whole: RunSpec) -> str:
-    slots, all_slots = spec.prompt.slots, whole.prompt.slots
-    missing = [slot for slot in all_slots if slot not in slots]
-    told = describe.evidence_label(spec)
-    if spec == whole:
-        return f"all: {told}" if slots else told
-    if spec.prompt.slots == all_slots and told != "oracle" and slots:
-        return told.removeprefix("+".join(slots)).lstrip(", ") or told
-    if _plain(spec) and len(missing) == 1 and slots:
-        return f"{told} (without {missing[0]})" if len(slots) == 1 else f"without {missing[0]}"
-    return told
-
-
-def _plain(spec: RunSpec) -> bool:
-    controls = spec.prompt.mismatch_seed is not None or spec.prompt.order_seed is not None
-    return not controls and all(one.name != "oracle" for one in spec.captioners)
-
-
-def _spec(source: ScoredRun) -> RunSpec:
-    if source.spec is None:
-        raise UserError(f"{source.about['run']}: a prediction file does not say what it was made with; give runs")
-    return source.spec
-
-
 def _member(source: ScoredRun, name: str, scorer: str, to_full: PairedDifference | None) -> Member:
-    shares = {rule: rate([one.correct[rule] for one in source.scores]) for rule in (scorer, "strict")}
+    whole = rate(list(source.correct(scorer).values()))
     return Member(
         name=name,
         run=str(source.about["run"]),
         n=len(source.scores),
-        accuracy=shares[scorer].accuracy,
-        ci95=shares[scorer].ci95,
-        strict=shares["strict"].accuracy,
+        accuracy=whole.accuracy,
+        ci95=whole.ci95,
+        strict=rate(list(source.correct("strict").values())).accuracy,
         failed=len(source.failed),
-        unread=sum(not one.choice.text.strip() for one in source.scores) - len(source.failed),
+        unread=source.unread,
         cost=source.about["cost"],
         to_full=to_full,
     )
 
 
-def _paired(found: compare.Comparison, p_holm: float) -> PairedDifference:
-    whole = compare.overall(found)
-    return replace(whole, mcnemar=replace(whole.mcnemar, p_holm=p_holm))
-
-
-def _adds(
-    sources: Sequence[ScoredRun], specs: Sequence[RunSpec], place: int, scorer: str, seed: int
-) -> dict[str, dict[str, PairedDifference]]:
-    """For each source whose run without it is there: what the full set gains by it, in all and by modality."""
-    slots = specs[place].prompt.slots
-    without = {spec.prompt.slots: at for at, spec in reversed(list(enumerate(specs))) if _plain(spec)}
-    added: dict[str, dict[str, PairedDifference]] = {}
-    for slot in slots:
-        at = without.get(tuple(one for one in slots if one != slot))
-        if at is not None:
-            found = compare.compare(sources[place], sources[at], scorer=scorer, seed=seed)
-            added[slot] = {"": compare.overall(found), **found.by.get("modality", {})}
-    return added
-
-
-def _diagnosis(
-    whole: ScoredRun, specs: Sequence[RunSpec], sources: Sequence[ScoredRun], scorer: str
-) -> Diagnosis | None:
-    oracle = next(
-        (one for spec, one in zip(specs, sources, strict=True) if describe.evidence_label(spec) == "oracle"), None
-    )
-    return diagnose(whole, oracle, scorer) if oracle else None
-
-
 def diagnose(whole: ScoredRun, oracle: ScoredRun, scorer: str = "mmar") -> Diagnosis:
-    """Each wrong item of a run by what the run with the benchmark's cues makes of it."""
-    right = {one.item: one.correct[scorer] for one in oracle.scores}
-    wrong = [one for one in whole.scores if not one.correct[scorer]]
-
-    def cause(item: str) -> str:
-        return UNKNOWN if item not in right or item in oracle.failed else PERCEPTION if right[item] else REASONING
-
-    labels = {one.item: cause(one.item) for one in wrong}
+    """Return the cause of each wrong item of a run, by the run with the benchmark's cues."""
+    right = oracle.correct(scorer)
+    causes: dict[str, str] = {}
     by: dict[str, Counter[str]] = {}
-    for one in wrong:
-        by.setdefault(str(one.tags.get("modality", "")), Counter())[labels[one.item]] += 1
-    ordered = sorted(by, key=lambda value: (-by[value].total(), value))
-    return Diagnosis(counts=Counter(labels.values()), by={value: by[value] for value in ordered}, items=labels)
+    for score in whole.scores:
+        if score.correct[scorer]:
+            continue
+        if score.item not in right or score.item in oracle.failed:
+            cause = UNKNOWN
+        else:
+            cause = PERCEPTION if right[score.item] else REASONING
+        causes[score.item] = cause
+        by.setdefault(str(score.tags.get("modality", "")), Counter())[cause] += 1
+    ordered = sorted(by.items(), key=lambda pair: (-pair[1].total(), pair[0]))
+    return Diagnosis(counts=Counter(causes.values()), by=dict(ordered), items=causes)

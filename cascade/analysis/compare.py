@@ -1,6 +1,6 @@
-"""Paired differences: the same items answered twice, by runs or in prediction files, and what chance would do to them.
+"""Paired differences: the same items answered twice, by runs or in prediction files, with intervals and tests.
 
-The intervals of two separate scores say little about their difference: what counts are the items that only one of the
+The intervals of two separate scores say little about their difference, which depends on the items that only one of the
 two gets right.
 """
 
@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
-from typing import Any
+from typing import Any, TypeVar
 
 from cascade.errors import UnknownName, UserError
 from cascade.scoring.matchers.registry import SCORERS
@@ -19,10 +19,12 @@ from cascade.scoring.statistics import detectable, holm, mcnemar, paired_bootstr
 from cascade.scoring.summary import groups
 from cascade.types import Item
 
+Key = TypeVar("Key")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Side:
-    """One of the two: where it is from, its accuracy on the items of both, how many items only it has."""
+    """One of the compared runs: its accuracy on the items of all, and how many of its items are left out."""
 
     run: str
     llm: str
@@ -33,7 +35,10 @@ class Side:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class McNemar:
-    """How many items only one of the two gets right; the exact, two-sided p; `p_holm` is adjusted for its family."""
+    """The number of items that only one of the two gets right, and the exact, two-sided p of McNemar's test.
+
+    `p_holm` is adjusted for the family of tests.
+    """
 
     only_a: int
     only_b: int
@@ -62,7 +67,7 @@ class PairedDifference:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Flip:
-    """An item that only one of the two (`right`: `a` or `b`) gets right, and what was read of each."""
+    """An item that only one of the two (`right`: `a` or `b`) gets right, and the choice of each."""
 
     item: str
     right: str
@@ -73,10 +78,10 @@ class Flip:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """A and B on the items that both have. Holm's correction is over the values of each tag.
+    """A and B on the items of both. Holm's correction is over the values of each tag.
 
-    `detectable` is the least true difference that this many items, apart as often as these, would show four times in
-    five.
+    `detectable` is the smallest true difference that a test of as many items, of which as many are discordant, detects
+    with a power of 80 %.
     """
 
     n: int
@@ -107,7 +112,7 @@ class Comparison:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Matrix:
-    """Several runs on the items that all have: each one's difference to each other one, row − column.
+    """Several runs on the items of all: each run's difference to each other run, row − column.
 
     `p_holm` is McNemar's p, adjusted over all pairs; the diagonal is null.
     """
@@ -119,153 +124,127 @@ class Matrix:
     p_holm: tuple[tuple[float | None, ...], ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Pairs:
-    """Right or wrong by item id for each side, on the items of all."""
-
-    items: tuple[Item, ...]
-    right: tuple[Mapping[str, bool], ...]
-    said: tuple[Mapping[str, str], ...]
-    sides: tuple[Side, ...]
-
-
 def compare(a: ScoredRun, b: ScoredRun, *, scorer: str = "mmar", by: Sequence[str] = (), seed: int = 0) -> Comparison:
-    """The paired difference of two runs or files by one scorer, by tag too; `seed` is the bootstrap's.
+    """Return the paired difference of two runs or files by one scorer, by tag too; `seed` is the bootstrap's.
 
     Raises UserError where they have no item in common, or different questions under one id.
     """
-    pairs = _paired([a, b], scorer)
-    whole = _difference(pairs, [item.id for item in pairs.items], seed)
-    broken = {
-        tag: _corrected({value: _difference(pairs, names, seed) for value, names in values.items()})
-        for tag, values in groups(pairs.items, by).items()
-    }
+    items, (right_a, right_b), sides = _pair([a, b], scorer)
+    whole = _difference(right_a, right_b, [item.id for item in items], seed)
+    by_tag = {}
+    for tag, values in groups(items, by).items():
+        differences = {value: _difference(right_a, right_b, ids, seed) for value, ids in values.items()}
+        by_tag[tag] = adjust_family(differences)
+    choices_a = {score.item: score.choice.text for score in a.scores}
+    choices_b = {score.item: score.choice.text for score in b.scores}
+    flipped = []
+    for item in items:
+        if right_a[item.id] != right_b[item.id]:
+            right = "a" if right_a[item.id] else "b"
+            texts = {"a": choices_a[item.id], "b": choices_b[item.id]}
+            flipped.append(Flip(item=item.id, right=right, answer=item.answer, **texts))
     return Comparison(
         n=whole.n,
         scorer=scorer,
-        a=pairs.sides[0],
-        b=pairs.sides[1],
+        a=sides[0],
+        b=sides[1],
         difference=whole.difference,
         ci95=whole.ci95,
         mcnemar=whole.mcnemar,
         detectable=detectable(whole.n, (whole.mcnemar.only_a + whole.mcnemar.only_b) / whole.n),
-        by=broken,
-        flipped=tuple(_flips(pairs)),
+        by=by_tag,
+        flipped=tuple(flipped),
     )
 
 
-def overall(found: Comparison) -> PairedDifference:
-    """The difference over all items, in the shape of those by tag."""
+def overall(comparison: Comparison) -> PairedDifference:
+    """Return the difference over all items, in the form of those by tag."""
     return PairedDifference(
-        n=found.n,
-        a=found.a.accuracy,
-        b=found.b.accuracy,
-        difference=found.difference,
-        ci95=found.ci95,
-        mcnemar=found.mcnemar,
+        n=comparison.n,
+        a=comparison.a.accuracy,
+        b=comparison.b.accuracy,
+        difference=comparison.difference,
+        ci95=comparison.ci95,
+        mcnemar=comparison.mcnemar,
     )
 
 
 def matrix(sources: Sequence[ScoredRun], *, scorer: str = "mmar") -> Matrix:
-    """Each of several runs or files against each other one. Raises as `compare` does."""
-    pairs, count = _paired(sources, scorer), len(sources)
-    names = [item.id for item in pairs.items]
-    tests = {
-        (row, column): _apart(pairs.right[row], pairs.right[column], names)
-        for row, column in combinations(range(count), 2)
-    }
-    adjusted = dict(zip(tests, holm([mcnemar(*apart) for apart in tests.values()]), strict=True))
-    shares = [side.accuracy for side in pairs.sides]
-    return Matrix(
-        n=len(pairs.items),
-        scorer=scorer,
-        runs=pairs.sides,
-        difference=tuple(tuple(row - column for column in shares) for row in shares),
-        p_holm=tuple(
-            tuple(adjusted.get((min(row, column), max(row, column))) for column in range(count)) for row in range(count)
-        ),
-    )
+    """Return the differences of several runs or files to each other. Raises as `compare` does."""
+    items, right, sides = _pair(sources, scorer)
+    ids = [item.id for item in items]
+    p_values = {}
+    for row, column in combinations(range(len(sources)), 2):
+        p_values[row, column] = mcnemar(*_discordant(right[row], right[column], ids))
+    adjusted = dict(zip(p_values, holm(list(p_values.values())), strict=True))
+    difference, p_holm = [], []
+    for row, side in enumerate(sides):
+        difference.append(tuple(side.accuracy - other.accuracy for other in sides))
+        columns = range(len(sources))
+        p_holm.append(tuple(adjusted.get((min(row, column), max(row, column))) for column in columns))
+    return Matrix(n=len(ids), scorer=scorer, runs=tuple(sides), difference=tuple(difference), p_holm=tuple(p_holm))
 
 
-def _paired(sources: Sequence[ScoredRun], scorer: str) -> _Pairs:
+def adjust_family(differences: Mapping[Key, PairedDifference]) -> dict[Key, PairedDifference]:
+    """Return the differences with their p values adjusted over all of them by Holm's method."""
+    adjusted = {}
+    p_values = holm([difference.mcnemar.p for difference in differences.values()])
+    for (key, difference), p_holm in zip(differences.items(), p_values, strict=True):
+        adjusted[key] = replace(difference, mcnemar=replace(difference.mcnemar, p_holm=p_holm))
+    return adjusted
+
+
+def _pair(sources: Sequence[ScoredRun], scorer: str) -> tuple[list[Item], list[dict[str, bool]], list[Side]]:
+    """Return the items of all sources, and for each source right or wrong by item, and its side."""
     if scorer not in SCORERS:
         raise UnknownName("scorer", scorer, SCORERS)
+    names = [str(source.about["run"]) for source in sources]
     known = [{item.id: item for item in source.items} for source in sources]
-    items = tuple(item for name, item in known[0].items() if all(name in other for other in known))
+    shared = set(known[0]).intersection(*known)
+    items = [item for item in known[0].values() if item.id in shared]
     if not items:
-        raise UserError(f"{_name(sources[0])} and {_name(sources[-1])} have no item in common: nothing can be paired")
+        raise UserError(f"{names[0]} and {names[-1]} have no item in common: nothing can be paired")
     for item in items:
-        for source, other in zip(sources, known, strict=True):
+        for name, other in zip(names, known, strict=True):
             if _question(other[item.id]) != _question(item):
                 raise UserError(
-                    f"{_name(sources[0])} and {_name(source)} have different questions as {item.id!r}: "
+                    f"{names[0]} and {name} have different questions as {item.id!r}: "
                     "they are of different versions of the dataset"
                 )
-    return _Pairs(
-        items=items,
-        right=tuple({one.item: one.correct[scorer] for one in source.scores} for source in sources),
-        said=tuple({one.item: one.choice.text for one in source.scores} for source in sources),
-        sides=tuple(_side(source, items, scorer) for source in sources),
-    )
-
-
-def _name(source: ScoredRun) -> str:
-    return str(source.about["run"])
+    right = [source.correct(scorer) for source in sources]
+    sides = []
+    for name, source, correct in zip(names, sources, right, strict=True):
+        share = rate([correct[item.id] for item in items])
+        sides.append(
+            Side(
+                run=name,
+                llm=str(source.about["llm"]),
+                accuracy=share.accuracy,
+                ci95=share.ci95,
+                left_out=len(source.items) - len(items),
+            )
+        )
+    return items, right, sides
 
 
 def _question(item: Item) -> tuple[object, ...]:
     return item.question, sorted(item.choices), item.answer
 
 
-def _side(source: ScoredRun, items: Sequence[Item], scorer: str) -> Side:
-    right = {one.item: one.correct[scorer] for one in source.scores}
-    share = rate([right[item.id] for item in items])
-    return Side(
-        run=_name(source),
-        llm=str(source.about["llm"]),
-        accuracy=share.accuracy,
-        ci95=share.ci95,
-        left_out=len(source.items) - len(items),
-    )
-
-
-def _apart(a: Mapping[str, bool], b: Mapping[str, bool], names: Iterable[str]) -> tuple[int, int]:
-    """How many items only the one and only the other gets right."""
-    counts = Counter((a[name], b[name]) for name in names)
+def _discordant(a: Mapping[str, bool], b: Mapping[str, bool], ids: Iterable[str]) -> tuple[int, int]:
+    """Return the number of items that only A and that only B gets right."""
+    counts = Counter((a[item], b[item]) for item in ids)
     return counts[True, False], counts[False, True]
 
 
-def _difference(pairs: _Pairs, names: Sequence[str], seed: int) -> PairedDifference:
-    n, (a, b) = len(names), pairs.right
-    only_a, only_b = _apart(a, b, names)
+def _difference(a: Mapping[str, bool], b: Mapping[str, bool], ids: Sequence[str], seed: int) -> PairedDifference:
+    n = len(ids)
+    only_a, only_b = _discordant(a, b, ids)
     return PairedDifference(
         n=n,
-        a=sum(a[name] for name in names) / n,
-        b=sum(b[name] for name in names) / n,
+        a=sum(a[item] for item in ids) / n,
+        b=sum(b[item] for item in ids) / n,
         difference=(only_a - only_b) / n,
         ci95=paired_bootstrap(only_a, only_b, n, seed),
         mcnemar=McNemar(only_a=only_a, only_b=only_b, p=mcnemar(only_a, only_b)),
     )
-
-
-def _corrected(values: Mapping[str, PairedDifference]) -> dict[str, PairedDifference]:
-    adjusted = holm([one.mcnemar.p for one in values.values()])
-    return {
-        value: replace(one, mcnemar=replace(one.mcnemar, p_holm=p_holm))
-        for (value, one), p_holm in zip(values.items(), adjusted, strict=True)
-    }
-
-
-def _flips(pairs: _Pairs) -> list[Flip]:
-    (right_a, right_b), (said_a, said_b) = pairs.right, pairs.said
-    return [
-        Flip(
-            item=item.id,
-            right="a" if right_a[item.id] else "b",
-            answer=item.answer,
-            a=said_a[item.id],
-            b=said_b[item.id],
-        )
-        for item in pairs.items
-        if right_a[item.id] != right_b[item.id]
-    ]

@@ -1,29 +1,28 @@
-"""Many runs as rows of one table: what each was, and its scores; runs over other items are told apart."""
+"""Many runs as rows of one table: what each run was, and its scores; runs of different items are kept apart."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
 
 from cascade.errors import RunError, UserError
 from cascade.io.digests import digest
-from cascade.runs import describe
+from cascade.runs import describe, directory
 from cascade.scoring import outcomes
-from cascade.scoring.outcomes import ScoredRun
 from cascade.scoring.statistics import Rate
 from cascade.scoring.summary import summarize
-from cascade.types import RunSpec
 
 _DEEPEST = 4  # folders below one that is given
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BoardRow:
-    """One run. `items` says in words what it was asked, `items_digest` which items they are, question for question.
+    """One run. `items` describes its items in words, `items_digest` identifies them by question, choices and answer.
 
     `mmar` and `strict` have Wilson intervals; `by` has each tag's values by the official matcher. Costs are in US
-    dollars; None is unknown, or nothing was paid for.
+    dollars; None is unknown, or that there was nothing to pay for.
     """
 
     run: str
@@ -44,57 +43,20 @@ class BoardRow:
     captions_cost: float | None
 
 
-_Key = Callable[[BoardRow], "float | str | None"]
-# What the board can be sorted by, and whether the highest is first.
-SORTS: Mapping[str, tuple[_Key, bool]] = {
-    "mmar": (lambda one: one.mmar.accuracy, True),
-    "strict": (lambda one: one.strict.accuracy, True),
-    "coverage": (lambda one: one.coverage, True),
-    "n": (lambda one: one.n, True),
-    "samples": (lambda one: one.samples, True),
-    "cost": (lambda one: one.cost, False),
-    "failed": (lambda one: one.failed, False),
-    "unread": (lambda one: one.unread, False),
-    "model": (lambda one: one.model, False),
-    "captions": (lambda one: one.captions, False),
-    "prompt": (lambda one: one.prompt, False),
-    "run": (lambda one: one.run, False),
-}
-
-
-def find_runs(folder: Path) -> Iterator[Path]:
-    """The run directories at or below a folder, by name; a run's own folders are not searched.
-
-    Raises RunError where there is none.
-    """
-    runs = list(_found(folder, _DEEPEST))
-    if not runs:
-        raise RunError(f"{folder}: this is no run, and there is none in it")
-    yield from runs
-
-
-def _found(folder: Path, depth: int) -> Iterator[Path]:
-    if (folder / "run.json").exists():
-        yield folder
-    elif depth and folder.is_dir():
-        for path in _inner(folder):
-            yield from _found(path, depth - 1)
-
-
-def _inner(folder: Path) -> list[Path]:
-    """The folders in a folder, by name, but hidden ones; none where it cannot be looked into."""
-    try:
-        return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
-    except OSError:
-        return []
+# The columns that sort the board.
+_HIGHEST_FIRST = ("mmar", "strict", "coverage", "n", "samples")
+SORTS = (*_HIGHEST_FIRST, "cost", "failed", "unread", "model", "captions", "prompt", "run")
 
 
 def board_rows(folders: Iterable[Path], by: Sequence[str], skip: Callable[[str], None]) -> list[BoardRow]:
-    """The runs of these folders, each once. What cannot be read is told to `skip`, and passed over."""
+    """Return a row for each run of these folders, without repeats; `skip` is called with what cannot be read, and why.
+
+    A folder beside runs that holds none is skipped too.
+    """
     paths: dict[Path, Path] = {}
     for folder in folders:
         try:
-            paths.update((path.resolve(), path) for path in _each(folder, skip))
+            paths.update((path.resolve(), path) for path in _find_runs(folder, skip))
         except (UserError, OSError) as error:
             skip(str(error))
     rows = []
@@ -102,40 +64,56 @@ def board_rows(folders: Iterable[Path], by: Sequence[str], skip: Callable[[str],
         try:
             rows.append(board_row(path, by))
         except (UserError, OSError) as error:
-            skip(f"{path}: {error}" if str(path) not in str(error) else str(error))
+            reason = str(error)
+            skip(reason if str(path) in reason else f"{path}: {reason}")
     return rows
 
 
-def _each(folder: Path, skip: Callable[[str], None]) -> Iterator[Path]:
-    """The runs of one folder; what lies beside them and is none is told too, where there are some."""
-    yield from find_runs(folder)
-    if not (folder / "run.json").exists():
-        for path in _inner(folder):
-            if not any(_found(path, _DEEPEST - 1)):
+def _find_runs(folder: Path, skip: Callable[[str], None]) -> list[Path]:
+    """Return the runs at or below a folder; report the folders beside them that hold none to `skip`.
+
+    Raises RunError where there is no run.
+    """
+    runs = directory.find_runs(folder, _DEEPEST)
+    if not runs:
+        raise RunError(f"{folder}: this is no run, and there is none in it")
+    if runs != [folder]:
+        for path in sorted(folder.iterdir()):
+            hidden = not path.is_dir() or path.name.startswith(".")
+            if not hidden and not any(run.is_relative_to(path) for run in runs):
                 skip(f"{path}: this is no run, and there is none in it")
+    return runs
 
 
 def board_row(path: Path, by: Sequence[str] = ()) -> BoardRow:
-    """One run's row. Raises RunError where it cannot be read."""
-    judged = outcomes.score_source(path)
-    if judged.spec is None:
+    """Return one run's row. Raises RunError where it cannot be read."""
+    scored = outcomes.score_source(path)
+    spec, items = scored.spec, scored.items
+    if spec is None:
         raise RunError(f"{path}: this is no run directory")
     # A tag that this run's items do not have leaves its cells empty.
-    has = [tag for tag in by if any(tag in item.tags or tag in item.reference for item in judged.items)]
-    summary = summarize(judged, has)
-    scores = summary.scores
-    rates = {name: Rate(n=summary.n, accuracy=one.accuracy, ci95=one.ci95) for name, one in scores.items()}
+    known: set[str] = set()
+    for item in items:
+        known.update(item.tags, item.reference)
+    summary = summarize(scored, [tag for tag in by if tag in known])
+    rates = {}
+    for name, result in summary.scores.items():
+        rates[name] = Rate(n=summary.n, accuracy=result.accuracy, ci95=result.ci95)
+    selection = [f"{tag}={'|'.join(values)}" for tag, values in sorted(spec.only.items())]
+    # The digest is of what is asked and what is right, in any order; the rest of an item may change.
+    questions = sorted([item.id, item.question, list(item.choices), item.answer] for item in items)
+    breakdown = summary.scores["mmar"].by
     return BoardRow(
         run=str(path),
         model=summary.llm,
-        captions=_captions(judged.spec),
+        captions=", ".join([describe.captioners_label(spec), *describe.controls(spec)]),
         prompt=summary.prompt,
-        items=_items(judged.spec, len(judged.items)),
-        items_digest=_items_digest(judged),
+        items=f"{' '.join([spec.dataset, *selection])}, {len(items)}",
+        items_digest=digest(questions),
         n=summary.n,
         mmar=rates["mmar"],
         strict=rates["strict"],
-        by={tag: scores["mmar"].by[tag] for tag in by if tag in scores["mmar"].by},
+        by={tag: breakdown[tag] for tag in by if tag in breakdown},
         coverage=summary.coverage,
         failed=summary.failed,
         unread=summary.unparsed,
@@ -145,45 +123,30 @@ def board_row(path: Path, by: Sequence[str] = ()) -> BoardRow:
     )
 
 
-def _captions(spec: RunSpec) -> str:
-    """Who listened for what, and whether the run is a control."""
-    engines = " ".join(f"{one.slot}={one.name}" for one in spec.captioners) or "none"
-    _, *controls = describe.evidence_label(spec).split(", ")
-    return ", ".join([engines, *controls])
-
-
-def _items(spec: RunSpec, n: int) -> str:
-    chosen = " ".join(f"{tag}={'|'.join(values)}" for tag, values in sorted(spec.only.items()))
-    return f"{spec.dataset}{f' {chosen}' if chosen else ''}, {n}"
-
-
-def _items_digest(judged: ScoredRun) -> str:
-    """Of what is asked and what is right, in any order; what else a dataset says of an item may change."""
-    return digest(sorted([item.id, item.question, list(item.choices), item.answer] for item in judged.items))
-
-
 def ordered(rows: Sequence[BoardRow], sort: str) -> list[list[BoardRow]]:
-    """The rows by which items they are of, most rows first, and in each group by one of SORTS; the unknown are last."""
+    """Return the rows in groups of the same items, the largest group first, each sorted by one of SORTS.
+
+    Rows whose value is unknown are last.
+    """
+    value = attrgetter(f"{sort}.accuracy" if sort in ("mmar", "strict") else sort)
     groups: dict[str, list[BoardRow]] = {}
     for row in rows:
         groups.setdefault(row.items_digest, []).append(row)
-    return [_sorted(group, sort) for group in sorted(groups.values(), key=lambda group: (-len(group), group[0].items))]
-
-
-def _sorted(rows: Sequence[BoardRow], sort: str) -> list[BoardRow]:
-    key, highest_first = SORTS[sort]
-    by_name = sorted(rows, key=lambda one: one.run)
-    known = [one for one in by_name if key(one) is not None]
-    return [
-        *sorted(known, key=lambda one: key(one) or 0, reverse=highest_first),
-        *(one for one in by_name if key(one) is None),
-    ]
+    board = []
+    for group in sorted(groups.values(), key=lambda group: (-len(group), group[0].items)):
+        group.sort(key=lambda row: row.run)
+        known = [row for row in group if value(row) is not None]
+        known.sort(key=value, reverse=sort in _HIGHEST_FIRST)
+        board.append(known + [row for row in group if value(row) is None])
+    return board
 
 
 def named(groups: Sequence[Sequence[BoardRow]]) -> list[str]:
-    """What each group's items are called: as its runs say, and with their digest where two would be called alike."""
-    words = [group[0].items for group in groups]
-    return [
-        word if words.count(word) == 1 else f"{word} ({group[0].items_digest.removeprefix('b2:')[:8]})"
-        for word, group in zip(words, groups, strict=True)
-    ]
+    """Return the name of each group's items, with their digest where two groups have the same name."""
+    names = [group[0].items for group in groups]
+    distinct = []
+    for name, group in zip(names, groups, strict=True):
+        if names.count(name) > 1:
+            name = f"{name} ({group[0].items_digest.removeprefix('b2:')[:8]})"
+        distinct.append(name)
+    return distinct

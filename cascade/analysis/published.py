@@ -1,8 +1,8 @@
-"""Published cascade rows beside ours: a figure of a paper, and what our protocol gives in its place.
+"""Published cascade rows beside ours: the figure of a paper, and the result of our protocol for the same models.
 
-Each row is a file of `presets/`: its source, the published accuracy in per cent, what in it is ours because the paper
-does not say it, and the flags of the run that stands for it. No row's captions, and few rows' prompts, were published:
-a difference is one between protocols as much as between models.
+Each row is a file of `presets/`: its source, the published accuracy in per cent, what our protocol adds because the
+paper does not say it, and the flags of the run that stands for it. No row's captions, and few rows' prompts, were
+published: a difference is one between protocols as much as between models.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from cascade.scoring.summary import groups
 
 _FOLDER = Path(__file__).parent / "presets"
 WHOLE = ""  # the group of all items
-_OF = ("mmar", 1000)  # the items that published figures are of
+_PUBLISHED_ON = ("mmar", 1000)  # the dataset and the number of items of the published figures
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +37,7 @@ class PublishedRow:
 class PublishedComparison:
     """A published accuracy beside ours, by the official matcher, with its 95 % Wilson interval.
 
-    `differs` says whether the published figure lies outside it; None where none was published, or it is of other items.
+    `differs` is true where the published figure lies outside it; None where none was published, or for other items.
     """
 
     n: int
@@ -49,7 +49,7 @@ class PublishedComparison:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reproduced:
-    """A row as we ran it: `groups` are all items (`""`) and each modality."""
+    """The result of our run in the place of a row: `groups` are all items (`""`) and each modality."""
 
     row: str
     title: str
@@ -63,43 +63,45 @@ class Reproduced:
 
 
 def published_rows() -> dict[str, PublishedRow]:
-    """The published rows, by name."""
+    """Return the published rows, by name."""
     import yaml
 
-    found = {path.stem: yaml.safe_load(path.read_text(encoding="utf-8")) for path in sorted(_FOLDER.glob("*.yaml"))}
-    return {name: _row(name, said) for name, said in found.items()}
+    rows = {}
+    for path in sorted(_FOLDER.glob("*.yaml")):
+        preset = yaml.safe_load(path.read_text(encoding="utf-8"))
+        figures = preset.pop("published")
+        published = {WHOLE: figures["all"] / 100}
+        for modality, figure in figures.get("modality", {}).items():
+            published[modality] = figure / 100
+        rows[path.stem] = PublishedRow(name=path.stem, published=published, **preset)
+    return rows
 
 
-def _row(name: str, said: Mapping[str, Any]) -> PublishedRow:
-    published = {WHOLE: said["published"]["all"], **said["published"].get("modality", {})}
-    shares = {group: figure / 100 for group, figure in published.items()}
-    about = {key: said[key] for key in ("title", "source", "ours", "run")}
-    return PublishedRow(name=name, published=shares, **about)
-
-
-def compare_published(row: PublishedRow, judged: ScoredRun, published: Mapping[str, float] | None = None) -> Reproduced:
-    """A run in the place of a row; `published` stands for the row's own figures where the model is another one."""
+def compare_published(row: PublishedRow, scored: ScoredRun, published: Mapping[str, float] | None = None) -> Reproduced:
+    """Compare a run with a row; `published` replaces the row's own figures where the model is another one."""
     figures = row.published if published is None else published
-    right = {one.item: one.correct["mmar"] for one in judged.scores}
-    by = {WHOLE: list(right), **groups(judged.items).get("modality", {})}
-    same = (judged.about["dataset"], len(right)) == _OF
+    right = scored.correct("mmar")
+    same_items = (scored.about["dataset"], len(right)) == _PUBLISHED_ON
+    compared = {}
+    for group, items in {WHOLE: list(right), **groups(scored.items).get("modality", {})}.items():
+        compared[group] = _beside([right[item] for item in items], figures.get(group), same_items)
     return Reproduced(
         row=row.name,
         title=row.title,
         source=row.source,
         ours=row.ours,
-        llm=str(judged.about["llm"]),
-        run=str(judged.about["run"]),
-        failed=len(judged.failed),
-        unread=sum(not one.choice.text.strip() for one in judged.scores) - len(judged.failed),
-        groups={
-            group: _beside([right[name] for name in names], figures.get(group), same) for group, names in by.items()
-        },
+        llm=str(scored.about["llm"]),
+        run=str(scored.about["run"]),
+        failed=len(scored.failed),
+        unread=scored.unread,
+        groups=compared,
     )
 
 
-def _beside(right: Sequence[bool], published: float | None, same: bool = True) -> PublishedComparison:
+def _beside(right: Sequence[bool], published: float | None, same_items: bool = True) -> PublishedComparison:
     ours = rate(right)
-    # Papers print two decimals: a figure is outside where no share that rounds to it is inside.
-    differs = None if published is None or not same else not ours.ci95[0] - 5e-5 <= published <= ours.ci95[1] + 5e-5
+    differs = None
+    if published is not None and same_items:
+        # Papers print two decimals: a figure is outside where no share that rounds to it is inside.
+        differs = not ours.ci95[0] - 5e-5 <= published <= ours.ci95[1] + 5e-5
     return PublishedComparison(n=ours.n, published=published, accuracy=ours.accuracy, ci95=ours.ci95, differs=differs)

@@ -1,17 +1,18 @@
-"""Whether a run directory is what it says: every seal, key, digest and prompt derived again from what lies in it.
+"""Verification of a run directory: every line digest, cache key and prompt digest is derived again from its files.
 
-Found is whatever was changed by hand, or by a fault of a disk, in any of its files, and a run whose parts do not belong
-together. It is no proof against someone who seals a forgery anew: that takes asking the model again.
+It finds what was changed by hand, or by a fault of a disk, in any of the files, and a run whose parts do not belong
+together. It is no proof against a forgery with new digests: that takes asking the model again.
 """
 
 from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from cascade.errors import RunError, UserError
 from cascade.io import jsonl
@@ -20,11 +21,8 @@ from cascade.prompting import evidence
 from cascade.prompting.templates import Template
 from cascade.runs import directory, judge_log
 from cascade.runs.directory import Run
-from cascade.runs.judge_log import Judge, Judgement
 from cascade.scoring import export, rubric_score
-from cascade.types import Answer, Caption, CaptionerSpec, CaptionRecord, Item
-
-T = TypeVar("T")
+from cascade.types import Answer, Caption, CaptionRecord, Item
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,181 +42,178 @@ class Verdict:
         rows += [{"state": "unchecked", "file": "", "detail": text} for text in self.unchecked]
         return rows + [{"state": "problem", "file": "", "detail": text} for text in self.problems]
 
+    @contextmanager
+    def recording(self) -> Iterator[None]:
+        """Record an error of the user's in the block as a problem, and go on after the block."""
+        try:
+            yield
+        except UserError as error:
+            self.problems.append(str(error))
+
 
 def verify(path: Path) -> Verdict:
-    """The verdict of a run directory, or of a folder that has a judge's log alone.
-
-    Raises RunError where it is neither; a damaged file is a problem like any other.
-    """
+    """Return the verdict of a run directory or of a folder with a judge's log. Raises RunError where it is neither."""
     verdict = Verdict()
+    has_log = (path / judge_log.FILE).exists()
     if not (path / "run.json").exists():
-        if not (path / judge_log.FILE).exists():
+        if not has_log:
             raise RunError(f"{path} is no run directory: it has no run.json")
-        _attempt(verdict, lambda: _judge(path, verdict))
+        with verdict.recording():
+            _check_judge_log(path, verdict, has_run=False)
         verdict.unchecked.append(f"{judge_log.FILE}: what was judged is not here")
         return verdict
-    run = _attempt(verdict, lambda: directory.read_run(path))
+    run: Run | None = None
+    with verdict.recording():
+        run = directory.read_run(path)
     if run is None:
         return verdict
-    _attempt(verdict, lambda: _manifest(run, verdict))
-    heard = _attempt(verdict, lambda: _captions(run, verdict))
-    if heard is not None:
-        _attempt(verdict, lambda: _log(run, heard, verdict))
-        _attempt(verdict, lambda: _predictions(run, verdict))
-    if (path / judge_log.FILE).exists():
-        _attempt(verdict, lambda: _judgements(run, verdict))
+    with verdict.recording():
+        _check_manifest(run, verdict)
+    with verdict.recording():
+        captions = _check_captions(run, verdict)
+        with verdict.recording():
+            _check_log(run, captions, verdict)
+        with verdict.recording():
+            _check_predictions(run, verdict)
+    if has_log:
+        with verdict.recording():
+            _check_judge_log(path, verdict, has_run=True)
     return verdict
 
 
-def _attempt(verdict: Verdict, check: Callable[[], T]) -> T | None:
-    try:
-        return check()
-    except UserError as error:
-        verdict.problems.append(str(error))
-        return None
-
-
-def _manifest(run: Run, verdict: Verdict) -> None:
-    """The seal of `run.json`, its template, its items."""
+def _check_manifest(run: Run, verdict: Verdict) -> None:
+    """Check the digests of `run.json` and its template, and that no item is repeated."""
     spec, file = run.spec, "run.json"
     if list(jsonl.broken_links([json.loads((run.path / file).read_bytes())])):
         verdict.problems.append(f"{file}: it was changed after it was written: its digest is of other content")
     if Template(name="", text=run.manifest.template).digest != spec.prompt.template_digest:
         verdict.problems.append(f"{file}: the template's text is not the one that spec.prompt.template_digest names")
-    twice = [name for name, count in Counter(item.id for item in run.items).items() if count > 1]
-    verdict.problems.extend(f"items.jsonl: {name!r} is there twice" for name in twice)
+    for item, count in Counter(item.id for item in run.items).items():
+        if count > 1:
+            verdict.problems.append(f"items.jsonl: {item!r} is there twice")
     verdict.checked[file] = f"sealed; the template is {spec.prompt.template!r}, of {spec.prompt.template_digest}"
     verdict.checked["items.jsonl"] = f"{len(run.items)} items, those that run.json names"
 
 
-def _seals(path: Path, file: str, verdict: Verdict) -> None:
+def _check_chain(path: Path, file: str, verdict: Verdict) -> None:
     for number in jsonl.broken_links(jsonl.read(path / file, growing=True)):
         verdict.problems.append(
             f"{file}:{number}: this line, or the one before it, was changed, taken out or moved after it was written"
         )
 
 
-# Captions
-
-
-def _captions(run: Run, verdict: Verdict) -> list[CaptionRecord]:
-    """Each caption's seal and key, from the clips where they are, and that each item has one in each slot."""
-    heard = directory.read_captions(run.path)
-    _seals(run.path, "captions.jsonl", verdict)
+def _check_captions(run: Run, verdict: Verdict) -> list[CaptionRecord]:
+    """Check the captions' digests and keys, and that each item has one caption in each slot; return the captions."""
+    file, root = "captions.jsonl", run.manifest.audio_root
+    captions = directory.read_captions(run.path)
+    _check_chain(run.path, file, verdict)
     specs = {spec.slot: spec for spec in run.spec.captioners}
-    clips = {item.id: _clip(Path(run.manifest.audio_root) / item.audio) for item in run.items}
     wanted = Counter((item.id, slot) for item in run.items for slot in specs)
-    found = Counter((one.item, one.slot) for one in heard)
-    for item, slot in wanted - found:
-        verdict.problems.append(f"captions.jsonl: {item!r} has no caption in the slot {slot!r}")
-    for item, slot in found - wanted:
-        verdict.problems.append(f"captions.jsonl: {item!r} has a caption too many in the slot {slot!r}")
-    known = [one for one in heard if (one.item, one.slot) in wanted and one.key]
-    derived = {id(one): _derived(one, specs[one.slot], clips[one.item]) for one in known}
-    for one in known:
-        if one.key not in derived[id(one)] and clips[one.item]:
-            verdict.problems.append(f"captions.jsonl: {one.item!r}, {one.slot!r}: the key is of another clip or engine")
-    lost = sum(one.key not in derived[id(one)] and not clips[one.item] for one in known)
+    present = Counter((caption.item, caption.slot) for caption in captions)
+    for item, slot in wanted - present:
+        verdict.problems.append(f"{file}: {item!r} has no caption in the slot {slot!r}")
+    for item, slot in present - wanted:
+        verdict.problems.append(f"{file}: {item!r} has a caption too many in the slot {slot!r}")
+    clips = {}
+    for question in run.items:
+        try:
+            clips[question.id] = digest_file(Path(root) / question.audio)
+        except (OSError, ValueError):  # A ValueError is a name that no file can have.
+            clips[question.id] = ""
+    derived = lost = 0
+    for caption in captions:
+        if (caption.item, caption.slot) not in wanted or not caption.key:
+            continue
+        # The key is of the clip or, for a caption that was looked up, of its text.
+        sources = [clips[caption.item]] if clips[caption.item] else []
+        if caption.text is not None:
+            sources.append(digest(caption.text))
+        spec = specs[caption.slot]
+        if caption.key in [caption_key(spec.slot, spec.name, spec.version, spec.params, source) for source in sources]:
+            derived += 1
+        elif clips[caption.item]:
+            derived += 1
+            verdict.problems.append(f"{file}: {caption.item!r}, {caption.slot!r}: the key is of another clip or engine")
+        else:
+            lost += 1
     if lost:
-        verdict.unchecked.append(f"{lost} captions' keys: their clips are not under {run.manifest.audio_root}")
-    verdict.checked["captions.jsonl"] = f"{len(heard)} captions, {len(known) - lost} keys derived again"
-    return heard
+        verdict.unchecked.append(f"{lost} captions' keys: their clips are not under {root}")
+    verdict.checked[file] = f"{len(captions)} captions, {derived} keys derived again"
+    return captions
 
 
-def _clip(path: Path) -> str:
-    """The digest of a clip; `""` where it is not here."""
-    try:
-        return digest_file(path)
-    except (OSError, ValueError):  # A ValueError is a name that no file can have.
-        return ""
-
-
-def _derived(one: CaptionRecord, spec: CaptionerSpec, clip: str) -> set[str]:
-    """The keys that a caption may have: of its clip or, where it was looked up, of its text."""
-    sources = [clip, *([digest(one.text)] if one.text is not None else [])]
-    return {caption_key(spec.slot, spec.name, spec.version, spec.params, source) for source in sources if source}
-
-
-# Answers
-
-
-def _log(run: Run, heard: Sequence[CaptionRecord], verdict: Verdict) -> None:
-    """The log's seals and, of each answer that counts, the prompt, the captions and the parameters."""
+def _check_log(run: Run, captions: Sequence[CaptionRecord], verdict: Verdict) -> None:
+    """Check the log's digests and, of each answer that counts, the prompt, the captions and the parameters."""
     answers = directory.last_answers(run.path)
-    _seals(run.path, "log.jsonl", verdict)
-    captions = evidence.captions_shown({item.id: item.audio for item in run.items}, heard, run.spec.prompt)
+    _check_chain(run.path, "log.jsonl", verdict)
+    shown = evidence.captions_shown({item.id: item.audio for item in run.items}, captions, run.spec.prompt)
     items = {item.id: item for item in run.items}
     template = Template(name=run.spec.prompt.template, text=run.manifest.template)
     for (name, sample), answer in answers.items():
-        if name not in items:
-            verdict.problems.append(f"log.jsonl: {name!r}, sample {sample}: there is no such item")
-            continue
-        wrong = _mismatches(run, items[name], answer, captions.get(name, {}), template)
-        verdict.problems.extend(f"log.jsonl: {name!r}, sample {sample}: {what}" for what in wrong)
+        mismatches = ["there is no such item"]
+        if name in items:
+            mismatches = list(_mismatches(run, items[name], answer, shown.get(name, {}), template))
+        verdict.problems.extend(f"log.jsonl: {name!r}, sample {sample}: {mismatch}" for mismatch in mismatches)
+    checked = f"{len(answers)} answers, their prompts rendered again"
     missing = len(run.items) * run.spec.llm.samples - len(answers)
-    verdict.checked["log.jsonl"] = f"{len(answers)} answers, their prompts rendered again" + (
-        f"; {missing} questions not asked yet" if missing > 0 else ""
-    )
+    if missing > 0:
+        checked += f"; {missing} questions not asked yet"
+    verdict.checked["log.jsonl"] = checked
 
 
 def _mismatches(
-    run: Run, item: Item, answer: Answer, heard: dict[str, CaptionRecord], template: Template
+    run: Run, item: Item, answer: Answer, shown: Mapping[str, CaptionRecord], template: Template
 ) -> Iterator[str]:
-    spec = run.spec
-    if not 0 <= answer.sample < spec.llm.samples:
-        yield f"the run has {spec.llm.samples} samples an item"
-    if not heard.keys() >= set(spec.prompt.slots):
-        return  # A problem of captions.jsonl, said there.
-    if answer.captions != {slot: heard[slot].key for slot in spec.prompt.slots}:
+    """Yield what of an answer does not match its run."""
+    prompt, llm = run.spec.prompt, run.spec.llm
+    if not 0 <= answer.sample < llm.samples:
+        yield f"the run has {llm.samples} samples an item"
+    if not shown.keys() >= set(prompt.slots):
+        return  # The missing caption is reported as a problem of captions.jsonl.
+    if answer.captions != {slot: shown[slot].key for slot in prompt.slots}:
         yield "it was asked with other captions than captions.jsonl has"
-    captions = {slot: heard[slot].caption or Caption(text="") for slot in spec.prompt.slots}
-    shown = evidence.build_prompt(spec.prompt, template, item.id, item.question, item.choices, captions, answer.sample)
-    if answer.prompt != evidence.prompt_digest(shown):
+    captions = {slot: shown[slot].caption or Caption(text="") for slot in prompt.slots}
+    messages = evidence.build_prompt(prompt, template, item.id, item.question, item.choices, captions, answer.sample)
+    if answer.prompt != evidence.prompt_digest(messages):
         yield "its prompt is not the one that template, captions, question and choices make"
-    unlike = {name for name in answer.params.keys() | spec.llm.params.keys() if name != "seed"}
-    if answer.params and any(answer.params.get(name) != spec.llm.params.get(name) for name in unlike):
+    names = (answer.params.keys() | llm.params.keys()) - {"seed"}
+    if answer.params and any(answer.params.get(name) != llm.params.get(name) for name in names):
         yield "it was asked with other parameters than run.json has"
 
 
-def _predictions(run: Run, verdict: Verdict) -> None:
-    """Files that `export` wrote into the run, against what it would write now."""
+def _check_predictions(run: Run, verdict: Verdict) -> None:
+    """Compare files that `export` wrote into the run with what it would write now."""
     for name, shape in (("predictions.jsonl", "mmar"), ("predictions.json", "mmau")):
         file = run.path / name
         if file.exists():
-            if file.read_bytes() != export.text(run, shape).encode():
+            if file.read_bytes() != export.prediction_text(run, shape).encode():
                 verdict.problems.append(f"{name}: not what `cascade export` makes of this run; export it again")
             verdict.checked[name] = "compared with what the run exports"
 
 
-def _judge(path: Path, verdict: Verdict) -> tuple[Judge, dict[tuple[str, int], Judgement]] | None:
-    """The seals of what a judge said, and its prompt; returns the judge and each call's last line."""
+def _check_judge_log(path: Path, verdict: Verdict, *, has_run: bool) -> None:
+    """Check the judge's log and its prompt, and that its judgements are of the answers and rubrics of the run now."""
     file = judge_log.FILE
-    _seals(path, file, verdict)
+    _check_chain(path, file, verdict)
     if not judge_log.has_judge(path):
-        return None
-    judge, said = judge_log.read_judge_log(path)
+        return
+    judge, replies = judge_log.read_judge_log(path)
     if judge.prompt.digest != judge.template_digest:
         verdict.problems.append(f"{file}:1: the prompt's text is not the one that template_digest names")
-    last = {(item, call): one for (item, call, _), one in said.items()}
+    last = {(item, call): judgement for (item, call, _), judgement in replies.items()}
     verdict.checked[file] = f"{len(last)} judgements by {judge.llm.model}, sealed; the prompt is {judge.template!r}"
-    return judge, last
-
-
-def _judgements(run: Run, verdict: Verdict) -> None:
-    """What a judge said, and that it was said of what the run holds now."""
-    if (found := _judge(run.path, verdict)) is None:
+    if not has_run:
         return
-    (judge, last), file = found, judge_log.FILE
     try:
-        cases = rubric_score.judge_cases(run.path)
-    except UserError as error:  # The rubrics came from a dataset that is not in the run.
+        cases = rubric_score.judge_cases(path)
+    except UserError as error:  # The rubrics are of a dataset that is not in the run.
         verdict.unchecked.append(f"{file}: what {len(last)} judgements were of: {error}")
         return
-    shown = rubric_score.fingerprints(judge.prompt, cases)
-    missing = sum((item, call) not in last for item in shown for call in range(judge.calls))
-    verdict.checked[file] += f"; {missing} calls not made yet" if missing else ""
-    for (item, call), one in last.items():
-        if one.prompt != shown.get(item):
-            verdict.problems.append(
-                f"{file}: {item!r}, call {call}: it was said of another answer or rubric than these"
-            )
+    prompts = rubric_score.fingerprints(judge.prompt, cases)
+    missing = sum((item, call) not in last for item in prompts for call in range(judge.calls))
+    if missing:
+        verdict.checked[file] += f"; {missing} calls not made yet"
+    for (item, call), judgement in last.items():
+        if judgement.prompt != prompts.get(item):
+            problem = "it was said of another answer or rubric than these"
+            verdict.problems.append(f"{file}: {item!r}, call {call}: {problem}")

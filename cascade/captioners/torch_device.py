@@ -1,7 +1,7 @@
-"""Where torch computes: the device that was asked for, and on a processor in how many lanes.
+"""The device that torch computes on, and how many clips are computed at the same time.
 
-On a processor each clip is computed by one thread, clips side by side: sums are then made in one order whatever the
-number of cores and the company, and no thread waits for another.
+On a processor each clip is computed by one thread, several clips at a time: sums are then made in the same order
+whatever the number of cores and the batch neighbours, and no thread waits for another.
 """
 
 from __future__ import annotations
@@ -17,39 +17,34 @@ from typing import TypeVar
 from cascade.errors import UserError
 from cascade.types import Host
 
-# What loading a checkpoint is known to raise where it is damaged, or is none.
+# What the loading of a damaged checkpoint, or of another file, is known to raise.
 _READING = (UnpicklingError, struct.error, OSError, EOFError)
 DAMAGED = (*_READING, RuntimeError, LookupError, TypeError, ValueError, AttributeError)
+Value = TypeVar("Value")
+_END = object()
 
 
-def device(host: Host) -> str:
-    """The device's name for torch; `auto` is CUDA where there is one, else Apple's GPU, else the processor.
+def prepare(host: Host) -> str:
+    """Return the device's name for torch; on a processor, set torch to one thread.
 
-    On a processor torch is set to one thread. Raises UserError for a device that is not here.
+    `auto` is CUDA where there is one, else Apple's GPU, else the processor. Raises UserError for a device that is not
+    here.
     """
     import torch
 
-    name = _found(host)
+    name = _device(host)
     if name == "cpu":
         torch.set_num_threads(1)
     return name
 
 
-def lanes(params: object, host: Host) -> int:
-    """How many clips are computed side by side: as many as there are threads, on a GPU 0, one batch after another."""
-    return min(host.threads or cores(), host.batch) if _found(host) == "cpu" else 0
-
-
-def cores() -> int:
-    """The processor's cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _found(host: Host) -> str:
+def _device(host: Host) -> str:
     import torch
 
     if host.device == "auto":
-        return "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+        if torch.cuda.is_available():
+            return "cuda"
+        return "mps" if torch.backends.mps.is_available() else "cpu"
     try:
         torch.empty(1, device=host.device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
@@ -58,31 +53,39 @@ def _found(host: Host) -> str:
     return host.device
 
 
+def workers(params: object, host: Host) -> int:
+    """Return how many threads caption clips at the same time; 0 on a GPU, where one batch follows another."""
+    if _device(host) != "cpu":
+        return 0
+    return min(host.threads or cores(), host.batch)
+
+
+def cores() -> int:
+    """Return how many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 def accelerators() -> str:
-    """The GPUs that torch can use here, by name, or `""`."""
+    """Return the names of the GPUs that torch can use here, or ""."""
     import torch
 
     if torch.cuda.is_available():
-        return ", ".join(torch.cuda.get_device_name(at) for at in range(torch.cuda.device_count()))
+        return ", ".join(torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count()))
     return "Apple's GPU" if torch.backends.mps.is_available() else ""
 
 
-Made = TypeVar("Made")
+def prefetch(items: Iterator[Value], count: int) -> Iterator[Value]:
+    """Yield the same items in the same order, with up to `count` of them made ahead on a thread.
 
-
-_END = object()
-
-
-def prefetch(items: Iterator[Made], most: int) -> Iterator[Made]:
-    """The same items in the same order, up to `most` of them made before they are asked for.
-
-    What the items raise is raised here.
+    Raises what making an item raises.
     """
-    worker = ThreadPoolExecutor(1, "ahead")
+    executor = ThreadPoolExecutor(1, "prefetch")
     try:
-        coming = deque(worker.submit(next, items, _END) for _ in range(most))
-        while (item := coming.popleft().result()) is not _END:
-            coming.append(worker.submit(next, items, _END))
+        pending = deque(executor.submit(next, items, _END) for _ in range(count))
+        while (item := pending.popleft().result()) is not _END:
+            pending.append(executor.submit(next, items, _END))
             yield item  # type: ignore[misc]  # it is not the end
     finally:
-        worker.shutdown(cancel_futures=True)
+        executor.shutdown(cancel_futures=True)

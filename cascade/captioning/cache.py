@@ -1,6 +1,6 @@
-"""Captions kept for ever under their keys: diskcache, with nothing evicted and no pickle in or out.
+"""The cache of captions: a diskcache that evicts nothing and holds text only, never a pickle.
 
-Each entry is one JSON text that carries what its key was made from, so `verify` can derive every key again.
+Each entry is one JSON text with everything that its key is made from, so `verify` can derive every key again.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import sqlite3
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,18 +22,18 @@ from cascade.io.digests import canonical, caption_key, digest
 from cascade.io.jsonl import from_json, loads, to_json
 from cascade.types import Caption, CaptionerSpec, Params, Record
 
-_NETWORK = frozenset(
-    {"nfs", "nfs4", "cifs", "smb3", "smbfs", "afs", "ceph", "lustre", "gpfs", "beegfs", "glusterfs"}
-    | {"panfs", "fuse.sshfs", "fuse.glusterfs", "fuse.ceph", "fuse.s3fs", "fuse.gcsfuse", "fuse.rclone"}
-    | {"nfs3", "afpfs", "ncpfs", "davfs", "fuse.davfs2", "orangefs", "pvfs2", "wekafs", "daos", "fuse.daos"}
-    | {"ocfs2", "gfs2", "fhgfs", "mmfs", "acfs", "fuse.juicefs", "fuse.mountpoint-s3", "fuse.goofys", "fuse.blobfuse2"}
-    | {"fuse.ceph-fuse", "fuse.lustre", "fuse.moosefs", "fuse.lizardfs", "fuse.seaweedfs", "fuse.hdfs"}
-)
-_TEXT = 1  # diskcache's mode of a value that lies in the table as it is
+# File systems on which SQLite's locks are not reliable, as the table of mounts names them.
+_NETWORK = """
+nfs nfs3 nfs4 cifs smb3 smbfs afs afpfs ncpfs davfs ceph lustre gpfs mmfs beegfs fhgfs glusterfs panfs orangefs pvfs2
+wekafs daos ocfs2 gfs2 acfs fuse.sshfs fuse.glusterfs fuse.ceph fuse.ceph-fuse fuse.s3fs fuse.gcsfuse fuse.rclone
+fuse.davfs2 fuse.daos fuse.juicefs fuse.mountpoint-s3 fuse.goofys fuse.blobfuse2 fuse.lustre fuse.moosefs
+fuse.lizardfs fuse.seaweedfs fuse.hdfs
+"""
+_TEXT = 1  # diskcache's mode for a value that is stored in the table as it is
 
 
 class _TextDisk(Disk):  # type: ignore[misc]  # diskcache has no types
-    """Text in the table and nothing else: no pickle and no file beside the table, on the way in and on the way out."""
+    """Storage of text in the table alone: pickles and files beside the table are neither written nor read."""
 
     def put(self, key: Any) -> tuple[Any, bool]:
         if not isinstance(key, str):
@@ -50,14 +51,14 @@ class _TextDisk(Disk):  # type: ignore[misc]  # diskcache has no types
         return 0, _TEXT, None, value
 
     def fetch(self, mode: int, filename: str | None, value: Any, read: bool) -> Any:
-        # A mode or file name that we never write: reading it could unpickle code or leave the folder.
+        # Any other mode or a file name was not written by us: to follow it could unpickle code or leave the folder.
         return value if mode == _TEXT and filename is None and isinstance(value, str) else None
 
 
 class CacheEntry(Record, frozen=True, kw_only=True):
-    """A caption and all that its key is made from; `audio` is the digest of the clip's bytes.
+    """A caption and everything that its key is made from.
 
-    `content` is the digest of text and meta.
+    `audio` is the digest of the clip's bytes, `content` that of text and meta.
     """
 
     slot: str
@@ -70,55 +71,49 @@ class CacheEntry(Record, frozen=True, kw_only=True):
     content: str
 
     def key(self) -> str:
-        """The key under which it is kept."""
+        """Return the key of the caption."""
         return caption_key(self.slot, self.name, self.version, self.params, self.audio)
 
     @classmethod
     def of(cls, spec: CaptionerSpec, audio: str, caption: Caption) -> CacheEntry:
-        """The entry of a caption of the clip whose bytes have the digest `audio`."""
-        return cls(
-            slot=spec.slot,
-            name=spec.name,
-            version=spec.version,
-            params=spec.params,
-            audio=audio,
-            text=caption.text,
-            meta=caption.meta,
-            content=_content(caption.text, caption.meta),
-        )
+        """Return the entry of a caption of the clip whose bytes have the digest `audio`."""
+        content = _content_digest(caption.text, caption.meta)
+        return cls(**to_json(spec), audio=audio, text=caption.text, meta=caption.meta, content=content)
 
     @property
     def spec(self) -> CaptionerSpec:
-        """The captioner that made it."""
+        """The captioner that made the caption."""
         return CaptionerSpec(slot=self.slot, name=self.name, version=self.version, params=self.params)
 
     @property
     def caption(self) -> Caption:
-        """The caption alone."""
+        """The caption by itself."""
         return Caption(text=self.text, meta=self.meta)
 
     def damage(self, key: str) -> str:
-        """What does not match the key or the content's own digest, or `""`."""
+        """Return what does not match the key or the content's digest, or `""`."""
         if self.key() != key:
             return f"its content belongs to the key {self.key()}"
-        return "" if _content(self.text, self.meta) == self.content else "its text or meta was altered"
+        if _content_digest(self.text, self.meta) != self.content:
+            return "its text or meta was altered"
+        return ""
 
 
-def _content(text: str, meta: Params) -> str:
+def _content_digest(text: str, meta: Params) -> str:
     return digest({"text": text, "meta": to_json(meta)})
 
 
 class CaptionCache:
-    """The captions under one folder. Safe for several processes on one machine; a network disk is refused."""
+    """The captions in one folder. Safe for several processes on one machine; a network file system is refused."""
 
     def __init__(self, folder: Path) -> None:
-        """Open or create it. Raises CacheError where the folder cannot hold one."""
+        """Open or create a cache. Raises CacheError where the folder cannot hold one."""
         self.folder = folder
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            if (kind := _file_system(folder)) in _NETWORK:
+            if (kind := _file_system(folder)) in _NETWORK.split():
                 raise CacheError(
-                    f"{folder} is on a network disk ({kind}), unsafe for a cache: give --cache a local folder, "
+                    f"{folder} is on a network file system ({kind}), unsafe for a cache: give --cache a local folder, "
                     "and carry captions to other machines by `cascade cache export FILE`"
                 )
             self._store = Cache(
@@ -126,12 +121,12 @@ class CaptionCache:
             )
         except (OSError, sqlite3.Error) as error:
             raise CacheError(f"{folder}: cannot be used as a cache ({error}); give --cache another folder") from error
-        # Lets go of the file: when it is called or, at the latest, when nobody has this any more.
+        # The database is closed by a call or, at the latest, when the object is collected.
         self.close = finalize(self, self._store.close)
 
     @classmethod
     def existing(cls, folder: Path) -> CaptionCache:
-        """Open one that is there. Raises CacheError where there is none."""
+        """Open a cache that exists. Raises CacheError where the folder has none."""
         if not (folder / "cache.db").is_file():
             raise CacheError(
                 f"{folder} is no cache: it has no cache.db; give the folder of one (`cascade caption` makes them)"
@@ -139,32 +134,32 @@ class CaptionCache:
         return cls(folder)
 
     def get(self, key: str) -> Caption | None:
-        """The caption under a key, or None. Raises CacheError, with the key, for an entry that is damaged."""
+        """Return the caption under a key, or None. Raises CacheError, with the key, for a damaged entry."""
         entry = self.entry(key)
         return entry.caption if entry else None
 
     def put(self, spec: CaptionerSpec, audio: str, caption: Caption) -> str:
-        """Keep a caption of the clip whose bytes have the digest `audio`; returns its key."""
+        """Store a caption of the clip whose bytes have the digest `audio`; return its key."""
         entry = CacheEntry.of(spec, audio, caption)
         self._write(self._store.set, entry)
         return entry.key()
 
     def add(self, entry: CacheEntry) -> CacheEntry | None:
-        """Keep a caption under its key, if there is none; returns the one that is there already, or None."""
+        """Store an entry if its key has none; return the entry that was there before, or None."""
         return None if self._write(self._store.add, entry) else self.entry(entry.key())
 
     def replace(self, entry: CacheEntry) -> None:
-        """Keep a caption in the place of the one that is there."""
+        """Store an entry in the place of the one that its key has."""
         self._write(self._store.set, entry)
 
     def entries(self) -> Iterator[CacheEntry]:
-        """Every caption with what its key is made from, sorted by key. Raises CacheError for one that is damaged."""
+        """Yield every entry, sorted by key. Raises CacheError for a damaged one."""
         for key in self._store.iterkeys():
             if entry := self.entry(key):
                 yield entry
 
     def entry(self, key: str) -> CacheEntry | None:
-        """The caption under a key with what that is made from, or None. Raises as `get` does."""
+        """Return the entry under a key, or None. Raises as `get` does."""
         try:
             text = self._store.get(key, default=False)
         except sqlite3.Error as error:
@@ -177,13 +172,12 @@ class CaptionCache:
                 raise ValueError(damage)
             return entry
         except (TypeError, ValueError) as error:
-            raise CacheError(
-                f"{self.folder}: {key}: the entry is damaged ({error}); delete it or the folder"
-            ) from error
+            message = f"{self.folder}: {key}: the entry is damaged ({error}); delete it or the folder"
+            raise CacheError(message) from error
 
     @contextmanager
-    def together(self) -> Iterator[None]:
-        """Everything written within is one transaction: on the disk whole or not at all, and sooner."""
+    def transaction(self) -> Iterator[None]:
+        """Write everything within as one transaction: whole or not at all, and faster."""
         with self._store.transact():
             yield
 
@@ -197,26 +191,27 @@ class CaptionCache:
             ) from error
 
     def info(self) -> dict[str, Any]:
-        """`folder`, the number of `captions`, the `bytes` on disk, and captions an `engines` name."""
-        engines: dict[str, int] = {}
+        """Return `folder`, the number of `captions`, their `bytes` on disk, and the number of captions by `engines`."""
+        engines = Counter[str]()
         for key in self._store.iterkeys():
-            name = entry.name if (entry := self.entry(key)) else "?"
-            engines[name] = engines.get(name, 0) + 1
+            entry = self.entry(key)
+            engines[entry.name if entry else "?"] += 1  # "?" where another process has just deleted the entry
         size = sum(file.stat().st_size for file in self.folder.glob("cache.db*"))
-        return {"folder": str(self.folder), "captions": len(self._store), "bytes": size, "engines": engines}
+        return {"folder": str(self.folder), "captions": len(self._store), "bytes": size, "engines": dict(engines)}
 
     def verify(self) -> Iterator[str]:
-        """Derive every key again; yields a line for each entry that does not match or cannot be read."""
+        """Derive every key again; yield a line for each entry that does not match or cannot be read."""
         try:
             with warnings.catch_warnings():
-                # What it finds comes as warnings: each of them, whatever the filters in force.
+                # diskcache reports damage as warnings; each of them is needed, whatever filters are in force.
                 warnings.simplefilter("always")
-                found = self._store.check()
+                faults = self._store.check()
         except (Timeout, sqlite3.Error) as error:
             yield f"{self.folder}: the table is damaged or held by another process ({error})"
             return
-        # A README beside the table is no damage.
-        yield from (f"{self.folder}: {one.message}" for one in found if one.category is not UnknownFileWarning)
+        for fault in faults:
+            if fault.category is not UnknownFileWarning:  # a README beside the table is no damage
+                yield f"{self.folder}: {fault.message}"
         for key in self._store.iterkeys():
             try:
                 self.entry(key)
@@ -228,17 +223,17 @@ class CaptionCache:
 
 
 def _file_system(folder: Path, table: Path = Path("/proc/self/mounts")) -> str:
-    """The kind of file system that a folder lies on, by Linux's table of mounts; `""` where there is no such table."""
+    """Return the type of the file system of a folder, by Linux's table of mounts; `""` where there is no such table."""
     try:
         lines = table.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         return ""
-    mounts = [(Path(_unescaped(fields[1])), fields[2]) for fields in (line.split(" ") for line in lines)]
-    here = folder.resolve()
-    inside = [(len(at.parts), place, kind) for place, (at, kind) in enumerate(mounts) if here.is_relative_to(at)]
-    return max(inside, default=(0, 0, ""))[2]
-
-
-def _unescaped(text: str) -> str:
-    """A path as the table writes it: a space is \\040."""
-    return re.sub(r"\\([0-7]{3})", lambda code: chr(int(code[1], 8)), text)
+    folder = folder.resolve()
+    deepest, file_system = 0, ""
+    for line in lines:
+        _, escaped, kind, *_ = line.split(" ")
+        mount = Path(re.sub(r"\\([0-7]{3})", lambda code: chr(int(code[1], 8)), escaped))  # a space is written \040
+        # Of several mounts at one place, the last one hides the others.
+        if folder.is_relative_to(mount) and len(mount.parts) >= deepest:
+            deepest, file_system = len(mount.parts), kind
+    return file_system

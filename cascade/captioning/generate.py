@@ -1,12 +1,12 @@
-"""What was heard: which captions are missing, made by a backend, kept in the cache as they come."""
+"""The captions of items: looked up, read from bundles or the cache, or made by a backend and cached as they come."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 
-from cascade.captioners import registry
+from cascade.captioners.registry import Engine
 from cascade.captioning import bundles
 from cascade.captioning.backends import local, ray
 from cascade.captioning.cache import CaptionCache
@@ -15,118 +15,77 @@ from cascade.io.digests import caption_key, digest, digest_file
 from cascade.io.progress import Track, silent
 from cascade.types import Backend, Caption, CaptionerSpec, CaptionRecord, Execution, Failure, Item
 
-_Result = Caption | Failure
+_BACKENDS = {"local": local, "ray": ray}
+_Results = dict[str, dict[str, Caption | Failure]]  # by slot, then by the digest of the clip's bytes
 
 
 def caption(
     items: Sequence[Item], root: Path, specs: Sequence[CaptionerSpec], execution: Execution, track: Track = silent
 ) -> list[CaptionRecord]:
-    """Every item's captions, in the order of items and specs; clips with the same bytes are heard once.
+    """Return every item's captions, in the order of items and specs; make those that are missing.
 
-    `root` is the folder that the items' `audio` is relative to. A caption is in the cache as soon as it is made;
-    failures and what is looked up are never cached. Raises UserError where not one of the clips is there.
+    `root` is the folder that the items' `audio` is relative to. Clips with the same bytes are captioned once. A caption
+    is in the cache as soon as it is made; failures and lookups are never cached. Raises UserError where no clip can be
+    read.
     """
-    listening = [spec for spec in specs if registry.hears(spec.name)]
-    heard = {spec.slot: _look_up(spec, items, root, execution) for spec in specs if spec not in listening}
-    if listening:
-        heard.update(_listen(listening, items, root, execution, track))
-    return [heard[spec.slot][place] for place in range(len(items)) for spec in specs]
+    return _collect(items, root, specs, execution, track)
 
 
 def existing_captions(
     items: Sequence[Item], root: Path, specs: Sequence[CaptionerSpec], execution: Execution
 ) -> list[CaptionRecord]:
-    """The captions that are there, in the order of items and specs; nothing is heard: the others are failures."""
-    unmade = Failure(kind="unmade", message="the caption is not made yet")
-    digests = {item.audio: _digest(root / item.audio) for item in items}
-    clips = {digest: root / audio for audio, digest in digests.items() if isinstance(digest, str)}
-    listening = [spec for spec in specs if registry.hears(spec.name)]
-    heard = {spec.slot: _look_up(spec, items, root, execution) for spec in specs if spec not in listening}
-    results = _bundled(listening, clips, execution)
-    making = [spec for spec in listening if spec.slot not in results]
-    if making and execution.cache.exists():  # looking into a cache makes none
-        with closing(CaptionCache(execution.cache)) as cache:
-            results |= {spec.slot: _kept(spec, clips, cache) for spec in making}
-    for spec in listening:
-        found: dict[str, _Result] = {**dict.fromkeys(clips, unmade), **results.get(spec.slot, {})}
-        heard[spec.slot] = [_heard(item, spec, digests[item.audio], found) for item in items]
-    return [heard[spec.slot][place] for place in range(len(items)) for spec in specs]
+    """Return the captions that exist, in the order of items and specs; a caption that is not made yet is a failure."""
+    return _collect(items, root, specs, execution, None)
 
 
 def needs_clips(specs: Sequence[CaptionerSpec]) -> bool:
-    """Whether any of the engines hears; without one the clips need not be here."""
-    return any(registry.hears(spec.name) for spec in specs)
+    """Return whether any of the captioners reads clips; without one the clips need not be on this machine."""
+    return any(Engine(spec.name).makes_captions for spec in specs)
+
+
+def find_backend(name: str) -> Backend:
+    """Return the backend of that name. Raises UnknownName."""
+    if name not in _BACKENDS:
+        raise UnknownName("backend", name, _BACKENDS, "give it as --backend NAME")
+    backend: Backend = _BACKENDS[name].run
+    return backend
+
+
+def _collect(
+    items: Sequence[Item], root: Path, specs: Sequence[CaptionerSpec], execution: Execution, track: Track | None
+) -> list[CaptionRecord]:
+    """Return a record for each item and spec; with `track`, captions that are missing are made."""
+    engines = [spec for spec in specs if Engine(spec.name).makes_captions]
+    records = {spec.slot: _look_up(spec, items, root, execution) for spec in specs if spec not in engines}
+    if engines:
+        digests = {item.audio: _digest(root / item.audio) for item in items}
+        clips = {digest: root / audio for audio, digest in digests.items() if isinstance(digest, str)}
+        if track and not clips:
+            raise UserError(
+                f"none of the {len(digests)} clips can be read under {root} (the first: {items[0].audio}); "
+                "give --data the folder that audio_path is relative to, or ask without sound: --captions none"
+            )
+        results = _from_bundles(engines, clips, execution)
+        unbundled = [spec for spec in engines if spec.slot not in results]
+        if unbundled and (track or execution.cache.exists()):  # to open a cache creates it
+            results |= _from_cache(unbundled, clips, execution, track)
+        for spec in engines:
+            records[spec.slot] = _records(spec, items, digests, results.get(spec.slot, {}))
+    return [records[spec.slot][place] for place in range(len(items)) for spec in specs]
 
 
 def _look_up(spec: CaptionerSpec, items: Sequence[Item], root: Path, execution: Execution) -> list[CaptionRecord]:
-    look_up = registry.lookup(spec, execution.host)
-
-    def heard(item: Item) -> CaptionRecord:
+    look_up = Engine(spec.name).lookup(spec, execution.host)
+    records: list[CaptionRecord] = []
+    for item in items:
         try:
-            found = look_up(item, root / item.audio)
+            caption = look_up(item, root / item.audio)
         except ItemError as error:
-            return CaptionRecord(item=item.id, slot=spec.slot, key="", failure=error.failure())
-        # No clip made it, so the digest of the text stands where a clip's would.
-        return CaptionRecord(
-            item=item.id, slot=spec.slot, key=_key(spec, digest(found.text)), text=found.text, meta=found.meta
-        )
-
-    return [heard(item) for item in items]
-
-
-def _listen(
-    specs: Sequence[CaptionerSpec], items: Sequence[Item], root: Path, execution: Execution, track: Track
-) -> dict[str, list[CaptionRecord]]:
-    """What each engine heard of every item, by slot."""
-    digests = _digests(items, root)
-    clips = {digest: root / audio for audio, digest in digests.items() if isinstance(digest, str)}
-    results = _bundled(specs, clips, execution)
-    if making := [spec for spec in specs if spec.slot not in results]:
-        results |= _made(making, clips, execution, track)
-    return {
-        spec.slot: [_heard(item, spec, digests[item.audio], results[spec.slot]) for item in items] for spec in specs
-    }
-
-
-def _bundled(
-    specs: Sequence[CaptionerSpec], clips: Mapping[str, Path], execution: Execution
-) -> dict[str, dict[str, _Result]]:
-    """What bundles have for the slots they fill, by the clips' digests; the rest are failures: no engine is asked."""
-    results: dict[str, dict[str, _Result]] = {}
-    for spec in [spec for spec in specs if spec.slot in execution.bundles]:
-        file = execution.bundles[spec.slot]
-        keys = {_key(spec, digest): digest for digest in clips}
-        none = Failure(kind="missing", message=f"{file.name} has no {spec.slot} caption of this clip")
-        found = bundles.find_captions(file, keys)
-        results[spec.slot] = {digest: found.get(key, none) for key, digest in keys.items()}
-    return results
-
-
-def _made(
-    specs: Sequence[CaptionerSpec], clips: Mapping[str, Path], execution: Execution, track: Track
-) -> dict[str, dict[str, _Result]]:
-    """Each slot's captions by the clips' digests: from the cache, the others made and kept."""
-    with closing(CaptionCache(execution.cache)) as cache:
-        results = {spec.slot: _kept(spec, clips, cache) for spec in specs}
-        # Before the first engine works for hours, whatever the others lack; a full cache needs no packages at all.
-        for spec in specs:
-            if results[spec.slot].keys() != clips.keys():
-                registry.check(spec, execution.host)
-        for spec in specs:
-            missing = {path: digest for digest, path in clips.items() if digest not in results[spec.slot]}
-            results[spec.slot].update(_make(spec, missing, cache, execution, track))
-    return results
-
-
-def _digests(items: Sequence[Item], root: Path) -> dict[str, str | Failure]:
-    """Each clip's digest, or why it cannot be read."""
-    digests = {item.audio: _digest(root / item.audio) for item in items}
-    if not any(isinstance(digest, str) for digest in digests.values()):
-        raise UserError(
-            f"none of the {len(digests)} clips can be read under {root} (the first: {items[0].audio}); "
-            "give --data the folder that audio_path is relative to, or ask without sound: --captions none"
-        )
-    return digests
+            records.append(_record(item, spec, "", error.failure()))
+        else:
+            # No clip was read, so the digest of the text takes the place of the clip's.
+            records.append(_record(item, spec, _key(spec, digest(caption.text)), caption))
+    return records
 
 
 def _digest(clip: Path) -> str | Failure:
@@ -136,45 +95,77 @@ def _digest(clip: Path) -> str | Failure:
         return Failure(kind="audio", message=f"{clip.name}: {error.strerror}")
 
 
-def _kept(spec: CaptionerSpec, clips: Mapping[str, Path], cache: CaptionCache) -> dict[str, _Result]:
-    """The captions that the cache has, by the clips' digests."""
-    found = {digest: cache.get(_key(spec, digest)) for digest in clips}
-    return {digest: caption for digest, caption in found.items() if caption is not None}
-
-
-def _make(
-    spec: CaptionerSpec, missing: Mapping[Path, str], cache: CaptionCache, execution: Execution, track: Track
-) -> dict[str, _Result]:
-    """The other clips' captions, each in the cache as soon as it is made."""
-    results: dict[str, _Result] = {}
-    with track(f"{spec.slot} by {spec.name}", len(missing)) as tick:
-        # Without a missing clip no engine is built: a full cache needs neither weights nor packages.
-        backend = find_backend(execution.backend)
-        for path, result in backend(spec, execution.host, list(missing)) if missing else ():
-            digest = missing[path]
-            if isinstance(result, Caption):
-                result = _of_the_clip(path, digest, result)
-            if isinstance(result, Caption):
-                cache.put(spec, digest, result)
-            results[digest] = result
-            tick()
+def _from_bundles(specs: Sequence[CaptionerSpec], clips: Mapping[str, Path], execution: Execution) -> _Results:
+    """Return the results of the slots that bundles fill; a clip that its bundle lacks is a failure."""
+    results: _Results = {}
+    for spec in specs:
+        if spec.slot in execution.bundles:
+            file = execution.bundles[spec.slot]
+            keys = {digest: _key(spec, digest) for digest in clips}
+            captions = bundles.find_captions(file, set(keys.values()))
+            missing = Failure(kind="missing", message=f"{file.name} has no {spec.slot} caption of this clip")
+            results[spec.slot] = {digest: captions.get(key, missing) for digest, key in keys.items()}
     return results
 
 
-def _of_the_clip(path: Path, digest: str, caption: Caption) -> _Result:
-    """The caption, if its file still is what its key will say: kept for ever under another clip's, nobody would see."""
-    now = _digest(path)
-    if isinstance(now, Failure):
-        return now
-    if now == digest:
-        return caption
-    return Failure(kind="audio", message=f"{path.name}: the file changed while it was heard; the same command hears it")
+def _from_cache(
+    specs: Sequence[CaptionerSpec], clips: Mapping[str, Path], execution: Execution, track: Track | None
+) -> _Results:
+    """Return the captions that the cache has; with `track`, make and cache the others."""
+    results: _Results = {}
+    with closing(CaptionCache(execution.cache)) as cache:
+        for spec in specs:
+            captions = {digest: cache.get(_key(spec, digest)) for digest in clips}
+            results[spec.slot] = {digest: caption for digest, caption in captions.items() if caption is not None}
+        if track is None:
+            return results
+        # Every engine is checked before the first one works for hours; an engine with nothing to do needs no packages.
+        for spec in specs:
+            if results[spec.slot].keys() != clips.keys():
+                Engine(spec.name).check(spec, execution.host)
+        backend = find_backend(execution.backend)
+        for spec in specs:
+            missing = {path: digest for digest, path in clips.items() if digest not in results[spec.slot]}
+            with track(f"{spec.slot} by {spec.name}", len(missing)) as tick:
+                if not missing:  # a backend builds the engine, which may need weights that are not here
+                    continue
+                for path, result in backend(spec, execution.host, list(missing)):
+                    if isinstance(result, Caption):
+                        result = _change(path, missing[path]) or result
+                    if isinstance(result, Caption):
+                        cache.put(spec, missing[path], result)
+                    results[spec.slot][missing[path]] = result
+                    tick()
+    return results
 
 
-def _heard(item: Item, spec: CaptionerSpec, digest: str | Failure, results: Mapping[str, _Result]) -> CaptionRecord:
-    if isinstance(digest, Failure):
-        return CaptionRecord(item=item.id, slot=spec.slot, key="", failure=digest)
-    result, key = results[digest], _key(spec, digest)
+def _change(path: Path, digest: str) -> Failure | None:
+    """Return a failure where a clip's bytes no longer have this digest: their caption belongs under another key."""
+    present = _digest(path)
+    if isinstance(present, Failure):
+        return present
+    message = f"{path.name}: the file changed while it was captioned; the same command captions it again"
+    return Failure(kind="audio", message=message) if present != digest else None
+
+
+def _records(
+    spec: CaptionerSpec,
+    items: Sequence[Item],
+    digests: Mapping[str, str | Failure],
+    results: Mapping[str, Caption | Failure],
+) -> list[CaptionRecord]:
+    unmade = Failure(kind="unmade", message="the caption is not made yet")
+    records: list[CaptionRecord] = []
+    for item in items:
+        digest = digests[item.audio]
+        if isinstance(digest, Failure):
+            records.append(_record(item, spec, "", digest))
+        else:
+            records.append(_record(item, spec, _key(spec, digest), results.get(digest, unmade)))
+    return records
+
+
+def _record(item: Item, spec: CaptionerSpec, key: str, result: Caption | Failure) -> CaptionRecord:
     if isinstance(result, Failure):
         return CaptionRecord(item=item.id, slot=spec.slot, key=key, failure=result)
     return CaptionRecord(item=item.id, slot=spec.slot, key=key, text=result.text, meta=result.meta)
@@ -182,13 +173,3 @@ def _heard(item: Item, spec: CaptionerSpec, digest: str | Failure, results: Mapp
 
 def _key(spec: CaptionerSpec, digest: str) -> str:
     return caption_key(spec.slot, spec.name, spec.version, spec.params, digest)
-
-
-_BACKENDS: Mapping[str, Callable[[], Backend]] = {"local": lambda: local.run, "ray": lambda: ray.run}
-
-
-def find_backend(name: str) -> Backend:
-    """The backend of that name. Raises UnknownName."""
-    if name not in _BACKENDS:
-        raise UnknownName("backend", name, _BACKENDS, "give it as --backend NAME")
-    return _BACKENDS[name]()

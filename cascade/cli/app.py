@@ -172,7 +172,7 @@ def _end_workers(code: Any) -> None:
     """
     from threading import enumerate as running
 
-    if any(thread.name.startswith("lane-") for thread in running()):
+    if any(thread.name.startswith("captioner-") for thread in running()):
         with suppress(OSError, ValueError):
             sys.stdout.flush()
             sys.stderr.flush()

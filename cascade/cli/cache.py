@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from cascade.captioners.registry import hears
+from cascade.captioners.registry import Engine
 from cascade.captioning import bundles
 from cascade.captioning.bundles import ImportReport
 from cascade.captioning.cache import CacheEntry, CaptionCache
@@ -139,7 +139,7 @@ def _entries_of_clips(
             lacking.append(f"{clip}: {error.strerror}")
             continue
         for spec in specs:
-            if hears(spec.name):
+            if Engine(spec.name).makes_captions:
                 key = caption_key(spec.slot, spec.name, spec.version, spec.params, digest)
                 wanted.setdefault(key, f"{clip}: no {spec.slot} caption by {spec.name}")
     for key in sorted(wanted):

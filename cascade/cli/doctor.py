@@ -15,8 +15,8 @@ from urllib.parse import urlsplit
 import typer
 
 from cascade import plugins
-from cascade.captioners import registry as engines
 from cascade.captioners import torch_device
+from cascade.captioners.registry import Engine
 from cascade.cli import options as o
 from cascade.cli import output
 from cascade.datasets import hub, registry
@@ -130,7 +130,7 @@ def _check_dataset(name: str, data: Path | None, audio: bool) -> Check:
     what = f"dataset {name}"
     module = plugins.find("datasets", name) if name in plugins.names("datasets") else None
     source = getattr(module, "SOURCE", None)
-    if not data and isinstance(source, hub.Source) and not source.whole and audio:
+    if not data and isinstance(source, hub.Source) and not source.complete and audio:
         if find_spec("huggingface_hub") is None:
             detail = f"{source.size} would be fetched; or give --data DIR"
             return Check(what, MISSING, detail, "pip install 'audio-cascade[hub]'")
@@ -150,15 +150,16 @@ def _check_dataset(name: str, data: Path | None, audio: bool) -> Check:
 
 def _check_captioner(spec: CaptionerSpec, how: Execution) -> Check:
     what = f"{spec.slot}={spec.name}"
-    if commands := engines.missing(plugins.find("captioners", spec.name)):
+    engine = Engine(spec.name)
+    if commands := engine.install_commands:
         return Check(what, MISSING, "its packages are not installed", " && ".join(commands))
-    if lacking := engines.lacks(spec, how.host):
+    if lacking := engine.missing_access(spec, how.host):
         detail, _, command = lacking.partition(": ")
         return Check(what, MISSING, detail, command)
-    absent = engines.absent(spec, how.host)
-    if not absent:
+    pending = engine.pending_download(spec, how.host)
+    if not pending:
         return Check(what, OK)
-    files, address = absent
+    files, address = pending
     if reason := hub.unreachable(address):
         return Check(what, MISSING, f"fetches {files}: {urlsplit(address).hostname} cannot be reached ({reason})")
     return Check(what, LATER, f"fetches {files}: when first used")

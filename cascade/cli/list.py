@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from cascade import plugins
-from cascade.captioners import registry as engines
+from cascade.captioners.registry import Engine
 from cascade.captioning import generate
 from cascade.cli import options as o
 from cascade.cli import output
@@ -70,19 +70,19 @@ def captioners(form: o.TableOrJson = "table") -> None:
 
 def _captioner(name: str) -> dict[str, Any]:
     """Return a row of the list. With its default parameters an engine may have weights to fetch, or lack a key."""
-    module = plugins.find("captioners", name)
-    params = engines.defaults(module)
-    needs, note = " && ".join(engines.missing(module)), ""
+    engine = Engine(name)
+    params = engine.defaults
+    needs, note = " && ".join(engine.install_commands), ""
     required = [key for key, value in params.items() if value is None]
     if required:
         note = f"give {', '.join(required)}: {name}({required[0]}=…)"
     elif not needs:
-        spec, files = engines.specify(name, name, {})
+        spec, files = engine.specify(name, {})
         host = build_execution(Request(), CaptionerSelection(specs=(spec,), files=files)).host
-        needs = engines.lacks(spec, host).rpartition(": ")[2]
-        if absent := engines.absent(spec, host):
-            note = f"fetches {absent[0].partition(';')[0]} when first used"
-    row = {"name": name, "slots": [module.SLOT], "ready": not needs, "needs": needs, "note": note}
+        needs = engine.missing_access(spec, host).rpartition(": ")[2]
+        if pending := engine.pending_download(spec, host):
+            note = f"fetches {pending[0].partition(';')[0]} when first used"
+    row = {"name": name, "slots": [engine.module.SLOT], "ready": not needs, "needs": needs, "note": note}
     return {**row, "params": params}
 
 

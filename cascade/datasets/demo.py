@@ -1,6 +1,6 @@
 """The demo set: questions of our own over synthesised speech, sound, music and their mixes, shipped in the package.
 
-It shows that the whole path works; it measures nothing. `scripts/demo/make.py` makes it again.
+It shows that the whole path works; its scores measure nothing. `scripts/demo/make.py` makes it again.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ _FOLDER = Path(__file__).parent / "demo_set"
 
 
 def load(data: Path | None = None, *, audio: bool = True) -> Dataset:
-    """The demo set; its clips come with it, unless `data` names another folder."""
+    """Return the demo set; its clips are in the package, unless `data` names another folder."""
     dataset = jsonl.load(_FOLDER / "questions.jsonl", data)
     return replace(dataset, name="demo", version=str(ABOUT["version"]), licence=str(ABOUT["licence"]))
 
 
 def where() -> Path:
-    """The folder in the package."""
+    """Return the folder in the package."""
     return _FOLDER

@@ -1,8 +1,8 @@
-"""A JSONL file of questions in the benchmark's own words, checked row by row.
+"""A JSONL file of questions under the benchmark's field names, checked row by row.
 
-Needed: `id`, `audio_path`, `question`, `choices`, `answer`. What the benchmark says about the clip or the answer
-(`cue`, `thinking`, `rubric`, `url`, …, and anything that is not a plain value) goes to `Item.reference`, which no
-prompt sees; any other field is a tag.
+Required: `id`, `audio_path`, `question`, `choices`, `answer`. What the benchmark says about the clip or the answer
+(`cue`, `thinking`, `rubric`, `url`, …, and every list or object) goes to `Item.reference`, which no prompt sees; every
+other field is a tag.
 """
 
 from __future__ import annotations
@@ -18,36 +18,23 @@ from cascade.io.digests import digest_bytes
 from cascade.io.jsonl import numbered_lines, parse_object
 from cascade.types import Dataset, Item
 
-_NEEDED = ("id", "audio_path", "question", "choices", "answer")
+_REQUIRED = ("id", "audio_path", "question", "choices", "answer")
 _REFERENCE = frozenset({"cue", "thinking", "rubric", "url", "timestamp", "language", "source"})
 
 
 def load(path: Path, data: Path | None = None) -> Dataset:
-    """The file's items; clips are relative to `data`, or else to the file's folder.
+    """Return the file's items; clips are relative to `data`, or else to the file's folder.
 
-    Raises DatasetError for a file that cannot be read and for its first bad row, with the count of the rest.
+    Raises DatasetError for a file that cannot be read, and for its first bad row with the number of further bad rows.
     """
-    content = _content(path)
-    return Dataset(
-        name=path.stem,
-        digest=digest_bytes(content),
-        root=(data or path.parent).resolve(),
-        items=tuple(_items(content, path)),
-    )
-
-
-def _content(path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        content = path.read_bytes()
     except FileNotFoundError:
         raise DatasetError(
             f"{path}: no such file; give --dataset a JSONL file or a name that `cascade datasets` lists"
         ) from None
     except OSError as error:
         raise DatasetError(f"{path}: cannot be read ({error.strerror}); give --dataset a JSONL file") from error
-
-
-def _items(content: bytes, path: Path) -> list[Item]:
     items: dict[str, Item] = {}
     problems: list[str] = []
     for number, line in numbered_lines(content):
@@ -62,27 +49,42 @@ def _items(content: bytes, path: Path) -> list[Item]:
         more = f" (and {len(problems) - 1} more bad rows)" if len(problems) > 1 else ""
         raise DatasetError(problems[0] + more)
     if not items:
-        raise DatasetError(f"{path}: holds no rows; a question a line is needed")
-    return list(items.values())
+        raise DatasetError(f"{path}: holds no rows; one question per line is needed")
+    root = (data or path.parent).resolve()
+    return Dataset(name=path.stem, digest=digest_bytes(content), root=root, items=tuple(items.values()))
 
 
 def parse_item(row: Mapping[str, Any], *, absolute: bool = True, gold_listed: bool = True) -> Item:
-    """One row as an Item. Raises ValueError with the reason why it cannot be one.
+    """Return a row as an Item. Raises ValueError with the reason why it is none.
 
-    `absolute` allows an absolute `audio_path`: in a file that the user wrote, not in one that was fetched.
+    `absolute` allows an absolute `audio_path`: in a file that the user wrote, not in a fetched one.
     `gold_listed` refuses an answer that is not one of the choices.
     """
-    for field in _NEEDED:
+    for field in _REQUIRED:
         if row.get(field) is None:
             raise ValueError(f"{field!r} is {'null' if field in row else 'missing'}")
+    choices = row["choices"]
+    if not isinstance(choices, list) or not all(isinstance(choice, str) for choice in choices):
+        raise ValueError(f"'choices' must be a list of texts, not {choices!r}")
+    if len(choices) < 2:
+        raise ValueError(f"'choices' must hold two or more, not {choices!r}")
+    tags: dict[str, str] = {}
+    reference: dict[str, Any] = {}
+    for field, value in row.items():
+        if field in _REQUIRED or value is None:
+            continue
+        if field in _REFERENCE or not isinstance(value, str | int | float):
+            reference[field] = value
+        else:
+            tags[field] = _valid(value) if isinstance(value, str) else json.dumps(value)
     item = Item(
         id=_text(row, "id"),
         audio=_audio_path(_text(row, "audio_path"), absolute=absolute),
         question=_text(row, "question"),
-        choices=_choices(row["choices"]),
+        choices=tuple(map(_valid, choices)),
         answer=_text(row, "answer", blank=True),
-        tags={key: _word(value) for key, value in row.items() if _is_tag(key, value)},
-        reference={key: value for key, value in row.items() if _is_reference(key, value)},
+        tags=tags,
+        reference=reference,
     )
     if gold_listed and item.answer not in item.choices:
         raise ValueError(f"the answer {item.answer!r} is none of the choices {list(item.choices)}")
@@ -90,6 +92,7 @@ def parse_item(row: Mapping[str, Any], *, absolute: bool = True, gold_listed: bo
 
 
 def _text(row: Mapping[str, Any], field: str, *, blank: bool = False) -> str:
+    """Return a field that must be text, and must not be blank unless `blank` allows it."""
     value = row[field]
     if not isinstance(value, str) or not (blank or value.strip()):
         raise ValueError(f"{field!r} must be text, not {value!r}")
@@ -97,6 +100,7 @@ def _text(row: Mapping[str, Any], field: str, *, blank: bool = False) -> str:
 
 
 def _valid(text: str) -> str:
+    """Return the text as it is. Raises ValueError where it cannot be written as UTF-8."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -104,31 +108,12 @@ def _valid(text: str) -> str:
     return text
 
 
-def _choices(value: Any) -> tuple[str, ...]:
-    if not isinstance(value, list) or not all(isinstance(choice, str) for choice in value):
-        raise ValueError(f"'choices' must be a list of texts, not {value!r}")
-    if len(value) < 2:
-        raise ValueError(f"'choices' must hold two or more, not {value!r}")
-    return tuple(_valid(choice) for choice in value)
-
-
 def _audio_path(value: str, *, absolute: bool) -> str:
+    """Return the normalized path. Raises ValueError for one that leaves the data folder."""
     path = PurePosixPath(value)
     if "\0" in value or (path.is_absolute() and not absolute):
         raise ValueError(f"'audio_path' {value!r} must be relative to the data folder")
-    # By its words, not by links on the disk: where a folder of clips is linked in, that is the user's own doing.
+    # Links on the disk are not followed here: a user may link in a folder of clips from elsewhere.
     if not path.is_absolute() and normpath(value).split("/")[0] == "..":
         raise ValueError(f"'audio_path' {value!r} leaves the data folder")
     return normpath(value)
-
-
-def _is_tag(key: str, value: Any) -> bool:
-    return key not in _NEEDED and key not in _REFERENCE and isinstance(value, str | int | float)
-
-
-def _is_reference(key: str, value: Any) -> bool:
-    return key not in _NEEDED and value is not None and not _is_tag(key, value)
-
-
-def _word(value: str | float) -> str:
-    return _valid(value) if isinstance(value, str) else json.dumps(value)

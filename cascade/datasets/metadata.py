@@ -1,9 +1,8 @@
-"""A benchmark's own metadata files in a folder of the user's: found by name, several versions joined on id."""
+"""A benchmark's metadata files in a folder of the user's: selected by name, several versions joined on id."""
 
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,65 +15,66 @@ from cascade.types import Dataset, Item
 Row = Mapping[str, Any]
 
 
-def rows(path: Path, hint: str = "a JSON array or lines of JSON are needed") -> list[tuple[str, Any]]:
-    """(place, value) of each row of a `.json` array or a `.jsonl` file. Raises DatasetError where it is neither."""
+def read_rows(path: Path, hint: str = "a JSON array or lines of JSON are needed") -> dict[str, Row]:
+    """Return the rows of a `.json` array or a `.jsonl` file by their ids.
+
+    Raises DatasetError for another kind of file, with the `hint`, for a file without rows, and for a row that is no
+    object, has no id, or repeats one.
+    """
     try:
         content = path.read_bytes().removeprefix(b"\xef\xbb\xbf")
     except OSError as error:
         raise DatasetError(f"{path}: cannot be read ({error.strerror}); {hint}") from error
-    if re.match(rb"\s*\[", content):
-        return [(f"{path}: row {number}", row) for number, row in enumerate(_parsed(content, f"{path}", hint), 1)]
-    lines = [(f"{path}:{number}", line) for number, line in enumerate(content.split(b"\n"), 1) if line.strip()]
-    return [(place, _parsed(line, place, hint)) for place, line in lines]
+    if content.lstrip().startswith(b"["):
+        array = _parse(content, f"{path}", hint)
+        values = [(f"{path}: row {number}", value) for number, value in enumerate(array, 1)]
+    else:
+        lines = [(f"{path}:{number}", line) for number, line in enumerate(content.split(b"\n"), 1) if line.strip()]
+        values = [(place, _parse(line, place, hint)) for place, line in lines]
+    rows: dict[str, Row] = {}
+    for place, value in values:
+        if not isinstance(value, dict) or not isinstance(value.get("id"), str):
+            raise DatasetError(f"{place}: an object with a text 'id' is needed")
+        if value["id"] in rows:
+            raise DatasetError(f"{place}: the id {value['id']!r} stands twice")
+        rows[value["id"]] = value
+    if not rows:
+        raise DatasetError(f"{path}: holds no rows")
+    return rows
 
 
-def _parsed(content: bytes, place: str, hint: str) -> Any:
+def _parse(content: bytes, place: str, hint: str) -> Any:
     try:
         return json.loads(content.decode())
     except (ValueError, RecursionError) as error:
         raise DatasetError(f"{place}: not JSON ({error}); {hint}") from error
 
 
-def by_id(found: list[tuple[str, Any]], path: Path) -> dict[str, Row]:
-    """Rows by their id. Raises DatasetError for a row that is no object, has no id, or repeats one; and for no rows."""
-    named: dict[str, Row] = {}
-    for place, row in found:
-        if not isinstance(row, dict) or not isinstance(row.get("id"), str):
-            raise DatasetError(f"{place}: an object with a text 'id' is needed")
-        if row["id"] in named:
-            raise DatasetError(f"{place}: the id {row['id']!r} stands twice")
-        named[row["id"]] = row
-    if not named:
-        raise DatasetError(f"{path}: holds no rows")
-    return named
-
-
 def load(name: str, folder: Path | None, pattern: str, missing: str, adapt: Callable[[Row], Row]) -> Dataset:
-    """The dataset whose metadata match the pattern in a folder, in which the clips are too.
+    """Return the dataset whose metadata match the pattern in a folder, which holds the clips too.
 
-    Where several versions lie there, an item is what the one that says most about it says. `missing` tells the user
+    Where several versions lie there, each item comes from the version with the most fields. `missing` tells the user
     what to download; `adapt` gives a row the field names of a dataset file. Raises DatasetError.
     """
-    found = sorted(file for file in folder.iterdir() if file.match(pattern)) if folder and folder.is_dir() else []
-    if not folder or not found:
-        where = f"{folder} holds no metadata ({pattern})" if folder else "there is no --data folder"
-        raise DatasetError(f"{name}: {where}: {missing}")
-    versions = [by_id(rows(file), file) for file in found]
-    # The richest version first: its order is the dataset's.
+    if folder is None:
+        raise DatasetError(f"{name}: there is no --data folder: {missing}")
+    files = sorted(folder.glob(pattern))
+    if not files:
+        raise DatasetError(f"{name}: {folder} holds no metadata ({pattern}): {missing}")
+    versions = [read_rows(file) for file in files]
+    # The version with the most fields comes first, and sets the order of the dataset.
     versions.sort(key=lambda version: -max(map(len, version.values())))
-    joined = {name: row for version in reversed(versions) for name, row in version.items()}
-    digests = [digest_file(file) for file in found]
-    return Dataset(
-        name=name,
-        digest=digests[0] if len(digests) == 1 else digest(sorted(digests)),
-        root=folder.resolve(),
-        items=tuple(_item(adapt(joined[key]), found[0]) for key in dict.fromkeys([*versions[0], *joined])),
-    )
-
-
-def _item(row: Row, file: Path) -> Item:
-    try:
-        # Fetched files may not name clips elsewhere; some versions have answers that are not among the choices.
-        return parse_item(row, absolute=False, gold_listed=False)
-    except ValueError as error:
-        raise DatasetError(f"{file}: {row.get('id')!r}: {error}") from error
+    rows: dict[str, Row] = {}
+    for version in versions:
+        for key, row in version.items():
+            rows.setdefault(key, row)
+    items: list[Item] = []
+    for key, row in rows.items():
+        try:
+            # Fetched files may not name clips elsewhere; in some versions an answer is not among the choices.
+            items.append(parse_item(adapt(row), absolute=False, gold_listed=False))
+        except ValueError as error:
+            raise DatasetError(f"{files[0]}: {key!r}: {error}") from error
+    digests = sorted(map(digest_file, files))
+    named = digests[0] if len(digests) == 1 else digest(digests)
+    return Dataset(name=name, digest=named, root=folder.resolve(), items=tuple(items))

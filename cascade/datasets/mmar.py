@@ -1,8 +1,8 @@
 """MMAR: 1000 questions over speech, sound, music and their mixes (arXiv 2505.13032).
 
 The metadata have two versions with the same ids: `MMAR-meta.json` of May 2025, which lies on the hub beside the audio,
-and `MMAR-meta.jsonl` of February 2026, with cues, thinking and rubrics. Either works; both are joined on id, where both
-lie in the folder.
+and `MMAR-meta.jsonl` of February 2026, with cues, thinking and rubrics. Either works; two in one folder
+are joined on id.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ SOURCE = hub.Source(
 
 
 def load(data: Path | None = None, *, audio: bool = True) -> Dataset:
-    """The benchmark from a folder that holds its metadata and its `audio/`, or else fetched from the hub."""
+    """Return the benchmark, from a folder that holds its metadata and its `audio/`, or else fetched from the hub."""
     folder = data or hub.fetch(SOURCE, audio=audio)
     dataset = metadata.load("mmar", folder, "*meta*.json*", SOURCE.advice(), lambda row: row)
     version = "2026-02" if any("rubric" in item.reference for item in dataset.items) else "2025-05"
@@ -39,5 +39,5 @@ def load(data: Path | None = None, *, audio: bool = True) -> Dataset:
 
 
 def where() -> Path | None:
-    """The folder that was fetched, if it was."""
-    return SOURCE.folder if SOURCE.whole else None
+    """Return the fetched folder, or None before it is complete."""
+    return SOURCE.folder if SOURCE.complete else None

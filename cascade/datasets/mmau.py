@@ -28,15 +28,16 @@ _MISSING = (
 
 
 def load(data: Path | None = None, *, audio: bool = True) -> Dataset:
-    """The benchmark from a folder that holds its metadata and its clips; `audio_id` is the clip's path."""
+    """Return the benchmark, from a folder that holds its metadata and its clips; `audio_id` is the clip's path."""
     dataset = metadata.load("mmau", data, "mmau-test-mini*.json*", _MISSING, _adapt)
     return replace(dataset, licence=str(ABOUT["licence"]))
 
 
 def where() -> Path | None:
-    """Nowhere: it is not fetched."""
+    """Return None: this benchmark is not fetched."""
     return None
 
 
 def _adapt(row: Mapping[str, Any]) -> Mapping[str, Any]:
-    return {"audio_path": row.get("audio_id"), **{key: value for key, value in row.items() if key != "audio_id"}}
+    others = {key: value for key, value in row.items() if key != "audio_id"}
+    return {"audio_path": row.get("audio_id"), **others}

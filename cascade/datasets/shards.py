@@ -1,7 +1,7 @@
-"""Shards: a dataset's items in parts of their own, so that a job array can share them out.
+"""Shards: disjoint parts of a dataset's items, so that the tasks of a job array can share them out.
 
-An item's part follows from the digest of its clip's path: questions about one clip stay together, and a dataset that
-grows leaves every item where it was.
+An item's shard follows from the digest of its clip's path: questions about one clip stay together, and a dataset that
+grows leaves every item in its shard.
 """
 
 from __future__ import annotations
@@ -17,17 +17,18 @@ _FORM = re.compile(r"(\d{1,6})/(\d{1,6})")
 
 
 def split(text: str, items: Sequence[Item]) -> tuple[Shard, tuple[Item, ...]]:
-    """The items of the shard `i/n` (i from 1 to n), in their order. Raises UserError for a text that names none."""
-    form = _FORM.fullmatch(text)
-    number, of = (int(form[1]), int(form[2])) if form else (0, 0)
-    if not 1 <= number <= of:
+    """Return the shard `i/n` (i from 1 to n) and its items in their order. Raises UserError for any other text."""
+    number = count = 0
+    if match := _FORM.fullmatch(text):
+        number, count = int(match[1]), int(match[2])
+    if not 1 <= number <= count:
         raise UserError(f"--shard {text}: write i/n with i from 1 to n, as in --shard 1/4")
-    chosen = [(place, item) for place, item in enumerate(items) if _home(item, of) == number - 1]
-    places = [place for place, _ in chosen]
-    steps = [after - before for before, after in zip([0, *places], places, strict=False)]
-    part = Shard(shard=f"{number}/{of}", places=" ".join(map(str, steps)), total=len(items))
-    return part, tuple(item for _, item in chosen)
-
-
-def _home(item: Item, of: int) -> int:
-    return int(digest(item.audio).removeprefix("b2:"), 16) % of
+    chosen: list[Item] = []
+    steps: list[int] = []
+    last = 0
+    for place, item in enumerate(items):
+        if int(digest(item.audio).removeprefix("b2:"), 16) % count == number - 1:
+            chosen.append(item)
+            steps.append(place - last)
+            last = place
+    return Shard(shard=f"{number}/{count}", places=" ".join(map(str, steps)), total=len(items)), tuple(chosen)

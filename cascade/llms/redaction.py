@@ -1,4 +1,4 @@
-"""Secrets kept out of everything that is written or shown: a provider's error may echo the key that it was sent."""
+"""Keep secrets out of everything that is written or shown: a provider's error may repeat the key that it was sent."""
 
 from __future__ import annotations
 
@@ -12,41 +12,41 @@ _NAME = re.compile(r"(?:KEY|TOKEN|SECRET|PASSWORD|CREDENTIALS?)$", re.IGNORECASE
 _SHAPE = re.compile(
     r"(?i:bearer|basic)\s+[\w.~+/=-]{8,}|\b(?:sk|pk|rk|hf|gsk|xai|AIza)[-_]?[\w*-]{12,}|(?<=://)[^\s/@]+(?=@)"
 )
-_SHORTEST = 8  # a shorter value would hide ordinary words
+_SHORTEST = 8  # hiding a shorter value would hide ordinary words
 
 
 def is_secret(name: str) -> bool:
-    """Whether a variable or parameter of that name holds a key; `prompt_cache_key` and its like name no secret."""
+    """Return whether a variable or parameter of that name holds a key; `prompt_cache_key` and its like do not."""
     return bool(_NAME.search(name)) and not re.search(r"cache_?key$", name, re.IGNORECASE)
 
 
 def holds_secret(value: Any) -> bool:
-    """Whether a parameter's value has, at any depth, a part whose name says that it is a key."""
+    """Return whether a parameter's value has, at any depth, a part whose name says that it is a key."""
     if isinstance(value, Mapping):
         return any(is_secret(str(name)) or holds_secret(part) for name, part in value.items())
     return isinstance(value, list | tuple) and any(map(holds_secret, value))
 
 
-def redact(text: str, *secrets: str) -> str:
-    """The text without the keys in this process's environment, those given, and anything shaped like one."""
-    return _SHAPE.sub(_HIDDEN, str(hiding(*secrets)(text)))
+def redact(text: str) -> str:
+    """Return the text without the keys in this process's environment, and without anything shaped like a key."""
+    return _SHAPE.sub(_HIDDEN, str(secret_remover()(text)))
 
 
-def hiding(*secrets: str) -> Callable[[Any], Any]:
-    """A function that takes the keys that are known now out of a text; what is no text is returned as it is."""
-    found = {value for name, value in os.environ.items() if _NAME.search(name)} | set(secrets)
-    known = sorted((secret for secret in found if len(secret) >= _SHORTEST), key=len, reverse=True)
+def secret_remover() -> Callable[[Any], Any]:
+    """Return a function that removes the keys known now from a text, and returns anything else as it is."""
+    values = {value for name, value in os.environ.items() if _NAME.search(name) and len(value) >= _SHORTEST}
+    known = sorted(values, key=len, reverse=True)
 
-    def hidden(text: Any) -> Any:
+    def remove(text: Any) -> Any:
         if isinstance(text, str):
             for secret in known:
                 text = text.replace(secret, _HIDDEN)
         return text
 
-    return hidden
+    return remove
 
 
 def one_line(text: str, longest: int = 300) -> str:
-    """The text on one line, cut at `longest` characters."""
+    """Return the text on one line, cut at `longest` characters."""
     line = " ".join(text.split())
     return line if len(line) <= longest else line[: longest - 1] + "…"

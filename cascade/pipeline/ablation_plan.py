@@ -19,11 +19,10 @@ from pathlib import Path
 
 from msgspec import structs
 
-from cascade.captioners import registry
+from cascade.captioners.registry import Engine
 from cascade.errors import UnknownName, UserError
 from cascade.io.terminal import note
 from cascade.pipeline.jobs import Job, carry_out, count_spent
-from cascade.pipeline.parsing import parse_captions
 from cascade.runs import directory
 from cascade.runs.directory import Run
 from cascade.types import CaptionerSpec, RunSpec
@@ -101,7 +100,8 @@ def variant_jobs(whole: Job, kinds: str | Sequence[str], seed: int, folder: Path
     if isinstance(kinds, str):
         kinds = [kind.strip() for kind in kinds.split(",") if kind.strip()]
     cues = any(item.reference.get("cue") for item in whole.items)
-    oracle = registry.specify(*parse_captions("oracle")[0][:2], {})[0] if cues else None
+    engine = Engine("oracle")
+    oracle = engine.specify(engine.module.SLOT, {})[0] if cues else None
     family = variants(whole.spec, seed, oracle, kinds)
     if "oracle" in kinds and not cues:
         note(f"{whole.spec.dataset} has no cues: no oracle run, so perception and reasoning are not told apart")

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from cascade.captioners import registry as captioners
+from cascade.captioners.registry import Engine
 from cascade.captioning import generate
 from cascade.datasets import registry as datasets
 from cascade.datasets import shards
@@ -122,7 +122,9 @@ def _clip_root(job: Job) -> Path:
 
 
 def _session(spec: RunSpec) -> provenance.Session:
-    modules = set[str]().union(*map(captioners.modules, spec.captioners), connect.modules(spec.llm.model))
+    modules = set[str]().union(
+        *(Engine(captioner.name).modules for captioner in spec.captioners), connect.modules(spec.llm.model)
+    )
     return provenance.session([redact(word) for word in ("cascade", *sys.argv[1:])], modules)
 
 

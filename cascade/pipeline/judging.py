@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from cascade.io.progress import bars
 from cascade.io.terminal import note
 from cascade.llms import connect
-from cascade.llms.prices import limit
+from cascade.llms.prices import reply_limit
 from cascade.llms.redaction import redact
 from cascade.pipeline import asking
 from cascade.pipeline.parsing import parse_pairs
@@ -71,7 +71,7 @@ def plan_judging(folder: Path, cases: int, calls_left: CallsLeft, judge: Judge, 
         input_tokens=sum(count(judge_log.judge_prompt(judge.prompt, case)) for case, _ in calls),
         tokenizer=tokenizer,
         reply_tokens=directory.mean_reply_tokens(judgement.result for judgement in replies.values()),
-        most_tokens=limit(judge.llm.params) or (price.most if price else None),
+        most_tokens=reply_limit(judge.llm.params) or (price.most if price else None),
         price=price,
     )
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from cascade.captioning import generate
 from cascade.llms import connect
-from cascade.llms.prices import Price, limit
+from cascade.llms.prices import Price, reply_limit
 from cascade.pipeline import asking
 from cascade.pipeline.jobs import Job
 from cascade.prompting import evidence
@@ -56,7 +56,7 @@ def plan(job: Job) -> Plan:
         input_tokens=sum(count(question.prompt) for question in questions),
         tokenizer=tokenizer,
         reply_tokens=directory.mean_reply_tokens(answer.result for answer in answers),
-        most_tokens=limit(spec.llm.params) or (price.most if price else None),
+        most_tokens=reply_limit(spec.llm.params) or (price.most if price else None),
         price=price,
     )
 

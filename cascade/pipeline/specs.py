@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from cascade.captioners import registry
+from cascade.captioners.registry import Engine
 from cascade.captioning import generate
 from cascade.captioning.bundles import read_manifest
 from cascade.errors import UnknownName, UserError
@@ -40,7 +40,7 @@ class CaptionerSelection:
     @property
     def audio(self) -> bool:
         """Whether the clips are needed: blind runs and lookups go without."""
-        return any(registry.hears(spec.name) for spec in self.specs)
+        return any(Engine(spec.name).makes_captions for spec in self.specs)
 
 
 def caption_sources(captions: str | None, dataset: str) -> str:
@@ -65,8 +65,9 @@ def select_captioners(captions: str, params: Sequence[str] | None = None) -> Cap
             spec, bundles[slot] = _bundled_captioner(slot, given)
             specs.append(spec)
             continue
-        address = given.pop("api_base", None) if registry.asks(name) else None
-        spec, local = registry.specify(slot, name, given)
+        engine = Engine(name)
+        address = given.pop("api_base", None) if engine.asks_remotely else None
+        spec, local = engine.specify(slot, given)
         specs.append(spec)
         files |= local
         credentials.check_address(address, f"{slot}.api_base")

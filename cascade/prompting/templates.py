@@ -1,4 +1,4 @@
-"""What a model is shown: a template of `prompts/`, the evidence of what was heard, the question and its choices.
+"""Prompt templates: the shipped ones in `prompts/`, or the user's own files.
 
 Nothing here takes an `Item`: a prompt is made from the question, the choices and the captions, so nothing that the
 benchmark says about the clip or its answer can reach it.
@@ -15,16 +15,14 @@ from string import Template as _Text
 from cascade.errors import UnknownName, UserError
 from cascade.io.digests import digest_bytes
 
-_HERE = Path(__file__).parents[1]
-# Inside a wheel the prompts lie in the package; in a checkout, beside it.
-_FOLDER = next(
-    (folder for folder in (_HERE / "prompts", _HERE.parent / "prompts") if folder.is_dir()), _HERE / "prompts"
-)
+# A wheel holds the prompts inside the package; a checkout beside it.
+_PACKAGE = Path(__file__).parents[1]
+_FOLDER = _PACKAGE / "prompts" if (_PACKAGE / "prompts").is_dir() else _PACKAGE.parent / "prompts"
 _PART = re.compile(r"^# (system|user)[ \t]*\n", re.MULTILINE)
 _FIELDS = ("evidence", "question", "choices")
 _JUDGE_FIELDS = ("question", "answer", "thinking", "criteria", "response")
-_CAPTIONING = ("caption",)  # shipped prompts that are for models that hear, and hold no question
-_JUDGING = ("judge",)  # shipped prompts for models that judge another's reasoning
+_CAPTIONING = ("caption",)  # the shipped prompts for models that hear
+_JUDGING = ("judge",)  # the shipped prompts for models that judge another's reasoning
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,51 +39,36 @@ class Template:
 
 
 def prompt_names() -> list[str]:
-    """The prompts that are shipped for asking."""
+    """Return the names of the prompts that are shipped for asking."""
     return sorted(path.stem for path in _FOLDER.glob("*.md") if path.stem not in (*_CAPTIONING, *_JUDGING))
 
 
-def captioning_prompt(given: str) -> str:
-    """The text of a captioning prompt: of a shipped one by name, of a file, or as it was given; "none" is no text."""
-    if given == "none":
+def captioning_prompt(prompt: str) -> str:
+    """Return the text of a captioning prompt: a shipped one's, a file's, or `prompt` itself; "none" is no text."""
+    if prompt == "none":
         return ""
-    own = (given.endswith(".md") or given.startswith(("/", "./", "../", "~"))) and "\n" not in given
-    if not own and given not in _CAPTIONING:
-        return given
-    template = _read_template(given, own, f"prompt={given}")
+    is_file = (prompt.endswith(".md") or prompt.startswith(("/", "./", "../", "~"))) and "\n" not in prompt
+    if not is_file and prompt not in _CAPTIONING:
+        return prompt
+    template = _read_template(prompt, is_file, f"prompt={prompt}")
     roles = [role for role, _ in parts(template)]
     if roles not in ([], ["user"], ["system", "user"]):
-        raise UserError(f"prompt={given}: has the parts {roles}; it needs '# user', and may have '# system' before it")
+        raise UserError(f"prompt={prompt}: has the parts {roles}; it needs '# user', and may have '# system' before it")
     return template.text
 
 
 def find_template(name: str) -> Template:
-    """A shipped prompt by name, or a file. Raises UnknownName, or UserError for a template that is broken."""
-    template = _named_template(name, prompt_names(), "--prompt")
-    _check(template, f"--prompt {name}", _FIELDS, {"question", "choices"})
-    return template
+    """Return a shipped prompt by name, or a file's. Raises UnknownName, or UserError for a broken template."""
+    return _checked_template(name, "--prompt", prompt_names(), _FIELDS, {"question", "choices"})
 
 
 def judge_template(name: str = "judge") -> Template:
-    """A judge's prompt, by name or a file: $question, $answer, $thinking, $criteria and $response are filled in.
-
-    Raises UnknownName, or UserError for a template that is broken.
-    """
-    template = _named_template(name, _JUDGING, "--judge-prompt")
-    _check(template, f"--judge-prompt {name}", _JUDGE_FIELDS, {"criteria", "response"})
-    return template
+    """Return a judge's prompt by name, or a file's. Raises as `find_template` does."""
+    return _checked_template(name, "--judge-prompt", _JUDGING, _JUDGE_FIELDS, {"criteria", "response"})
 
 
-def _named_template(name: str, known: Sequence[str], option: str) -> Template:
-    own = name.endswith(".md") or "/" in name
-    if not own and name not in known:
-        raise UnknownName("prompt", name, known, f"or give a file: {option} ./mine.md")
-    return _read_template(name, own, f"{option} {name}")
-
-
-def _read_template(name: str, own: bool, place: str) -> Template:
-    """The template of a shipped prompt, or of the user's own file."""
-    path = Path(name).expanduser() if own else _FOLDER / f"{name}.md"
+def _read_template(name: str, is_file: bool, place: str) -> Template:
+    path = Path(name).expanduser() if is_file else _FOLDER / f"{name}.md"
     try:
         return Template(name=path.stem, text=path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
@@ -93,29 +76,36 @@ def _read_template(name: str, own: bool, place: str) -> Template:
 
 
 def parts(template: Template) -> list[tuple[str, str]]:
-    """(role, text) of each part of a template, in order."""
-    found = _PART.split(template.text)[1:]
-    return [(role, text.strip("\n")) for role, text in zip(found[::2], found[1::2], strict=True)]
+    """Return (role, text) of each part of a template, in order."""
+    pieces = _PART.split(template.text)[1:]
+    return [(role, text.strip("\n")) for role, text in zip(pieces[::2], pieces[1::2], strict=True)]
 
 
-def _check(template: Template, place: str, known: Sequence[str], needed: set[str]) -> None:
+def _checked_template(
+    name: str, option: str, names: Sequence[str], fields: Sequence[str], needed: set[str]
+) -> Template:
+    """Return a template of the shipped `names`, or a file's, that uses `fields` only and all of the `needed` ones."""
+    place = f"{option} {name}"
+    is_file = name.endswith(".md") or "/" in name
+    if not is_file and name not in names:
+        raise UnknownName("prompt", name, names, f"or give a file: {option} ./mine.md")
+    template = _read_template(name, is_file, place)
     roles = [role for role, _ in parts(template)]
     if roles not in (["user"], ["system", "user"]):
         raise UserError(f"{place}: needs a line '# user', and may have '# system' before it; it has {roles}")
-    fields = {field for _, text in parts(template) for field in _fields(text, place)}
-    if unknown := sorted(fields - set(known)):
-        raise UserError(f"{place}: ${unknown[0]} is no field (there is: {', '.join(f'${one}' for one in known)})")
-    if lacking := sorted(needed - fields):
+    used: set[str] = set()
+    for _, text in parts(template):
+        for match in _Text.pattern.finditer(text):
+            if match["invalid"] is not None:
+                raise UserError(f"{place}: a lone $ must be written $$")
+            used.add(match["named"] or match["braced"] or "")
+    if unknown := sorted(used - {"", *fields}):
+        raise UserError(f"{place}: ${unknown[0]} is no field (there is: ${', $'.join(fields)})")
+    if lacking := sorted(needed - used):
         raise UserError(f"{place}: lacks ${lacking[0]}")
-
-
-def _fields(text: str, place: str) -> set[str]:
-    found = list(_Text.pattern.finditer(text))
-    if any(match["invalid"] is not None for match in found):
-        raise UserError(f"{place}: a lone $ must be written $$")
-    return {match["named"] or match["braced"] for match in found} - {None}
+    return template
 
 
 def fill(template: Template, fields: Mapping[str, str]) -> tuple[Mapping[str, str], ...]:
-    """The template's messages with its fields filled in."""
+    """Return the template's messages with its fields filled in."""
     return tuple({"role": role, "content": _Text(text).substitute(fields)} for role, text in parts(template))

@@ -106,7 +106,7 @@ def _replies(run: ReportRun, item: Item, template: Template) -> Iterator[dict[st
         record: dict[str, Any] = {"sample": sample, "seconds": _finite(answer.seconds)}
         if isinstance(answer.result, Completion):
             record |= _completion(answer.result)
-            if choice := run.scored.read.get(item.id, {}).get(sample):
+            if choice := run.scored.choices.get(item.id, {}).get(sample):
                 record |= {"choice": choice.text, "how": choice.how}
         else:
             record["failure"] = f"{answer.result.kind}: {answer.result.message}"
@@ -145,7 +145,7 @@ def _other(run: ReportRun, item: Item) -> dict[str, Any]:
     if item.id not in run.scores:
         return {}
     choice = run.scores[item.id].choice
-    reply = run.scored.said.get(item.id, "")
+    reply = run.scored.replies.get(item.id, "")
     if len(reply) > _REPLY_END:
         reply = "…" + reply[1 - _REPLY_END :]
     return {"choice": choice.text, "how": choice.how, "end": reply}

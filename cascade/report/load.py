@@ -11,8 +11,7 @@ from cascade.analysis.ablation import PERCEPTION, REASONING, UNKNOWN, Diagnosis,
 from cascade.analysis.compare import Comparison
 from cascade.errors import RunError, UserError
 from cascade.prompting.evidence import captions_shown
-from cascade.runs import directory
-from cascade.runs.describe import control_role, evidence_label
+from cascade.runs import describe, directory
 from cascade.runs.directory import Run
 from cascade.scoring import outcomes
 from cascade.scoring.outcomes import ScoredRun
@@ -100,7 +99,7 @@ def load_report(sources: Sequence[Path]) -> ReportData:
     """
     paths = list(dict.fromkeys(path for source in sources for path in _run_directories(source)))
     runs = _load_runs(paths)
-    main = runs[ablation.full_set([run.spec for run in runs])]
+    main = runs[describe.full_set([run.spec for run in runs])]
     others = sorted((run for run in runs if run is not main), key=_rank)
     comparisons = [compare.compare(main.scored, other.scored) for other in others]
     oracle = _control(main, others, "oracle")
@@ -133,12 +132,10 @@ def _run_directories(source: Path) -> list[Path]:
         )
     if not source.is_dir():
         raise RunError(f"{source}: there is no such run directory; `ls runs` shows those of `cascade run`")
-    if (source / "run.json").exists():
-        return [source]
-    inside = sorted(path.parent for path in source.glob("*/run.json"))
-    if not inside:
+    runs = directory.find_runs(source)
+    if not runs:
         raise RunError(f"{source} is no run directory, and has none in it: make one with `cascade run --out {source}`")
-    return inside
+    return runs
 
 
 def _load_runs(paths: Sequence[Path]) -> list[ReportRun]:
@@ -151,7 +148,7 @@ def _load_runs(paths: Sequence[Path]) -> list[ReportRun]:
         loaded.append(
             ReportRun(
                 name=name,
-                role=control_role(run.spec),
+                role=describe.control_role(run.spec),
                 run=run,
                 scored=scores,
                 summary=summarize(scores),
@@ -168,9 +165,9 @@ def _names(specs: Sequence[RunSpec], paths: Sequence[Path]) -> list[str]:
     models = [spec.llm.model.split("@")[0] for spec in specs]
     several = len(set(models)) > 1
     if several or len(specs) == 1:
-        names = [evidence_label(spec) for spec in specs]
+        names = [describe.evidence_label(spec) for spec in specs]
     else:
-        names = ablation.variant_names(specs)
+        names = describe.variant_names(specs)
     if several and len(set(names)) == 1:
         names = models
     elif several:

@@ -1,15 +1,16 @@
-"""What a judge was shown and what it said: `judge.jsonl`, a sealed log that only grows.
+"""The log of a judge, `judge.jsonl`: what it was asked and its replies, as a hash chain that only grows.
 
-Its first line is the judge: the model, its parameters, and the prompt's text and digest; each other line is one call,
-raw as the model gave it. What was said is found again by the item, the call and the digest of the messages, so that it
-counts for the very answer, reasoning and criteria that it was said of and for no others.
+Its first line is the judge: the model, its parameters, and the prompt's text and digest; each other line is one call
+with the reply as the model gave it. A reply belongs to an item, a call and the digest of the messages, so it counts for
+no other answer, reasoning or criteria than those that the judge was asked about.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import msgspec
@@ -29,7 +30,7 @@ _FORMAT = 1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Criterion:
-    """One point of an item's rubric; `choices` are the scores that it allows."""
+    """One criterion of an item's rubric; `choices` are the scores that it allows."""
 
     name: str
     scoring_point: str
@@ -38,7 +39,7 @@ class Criterion:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
-    """What a judge is shown of one item: `answer` and `thinking` are the gold ones, `response` is what is judged."""
+    """What a judge sees of one item: the gold `answer` and `thinking`, and the `response` that it judges."""
 
     item: str
     question: str
@@ -49,7 +50,7 @@ class Case:
 
 
 class Judge(Record, frozen=True, kw_only=True):
-    """The first line of the log: who judges, by which prompt. `session` is the sitting that began it."""
+    """The first line of the log: the model and the prompt, and the session that began the log."""
 
     format: int
     llm: LLMSpec
@@ -62,12 +63,12 @@ class Judge(Record, frozen=True, kw_only=True):
 
     @property
     def prompt(self) -> Template:
-        """The prompt."""
+        """The template of the prompt."""
         return Template(name=self.template, text=self.text)
 
 
 class Judgement(Record, frozen=True, kw_only=True):
-    """One call: `prompt` is the digest of the messages, `seconds` the time it took, `at` when it ended (UTC)."""
+    """One call: `prompt` is the digest of the messages, `seconds` its duration, `at` when it ended (UTC)."""
 
     item: str
     call: int
@@ -82,7 +83,7 @@ Replies = Mapping[tuple[str, int, str], Judgement]  # by item, call and the dige
 
 
 def new_judge(llm: LLMSpec, template: Template, session: Session) -> Judge:
-    """A new log's judge."""
+    """Return the judge of a new log."""
     return Judge(
         format=_FORMAT,
         llm=llm,
@@ -95,39 +96,30 @@ def new_judge(llm: LLMSpec, template: Template, session: Session) -> Judge:
     )
 
 
-# What is shown
-
-
 def judge_prompt(template: Template, case: Case) -> Prompt:
-    """The messages for one item. `order` are the ends of the scale as replies: the model `fake` gives one of them."""
+    """Return the messages for one item; `order` are a best and a worst reply, of which the model `fake` gives one."""
+    criteria, best, worst = [], [], []
+    for number, criterion in enumerate(case.criteria, 1):
+        allowed = ", ".join(f"{choice:g}" for choice in criterion.choices)
+        criteria.append(f"{number}. {criterion.name}\n   {criterion.scoring_point}\n   Allowed scores: {allowed}")
+        best.append({"name": criterion.name, "score": max(criterion.choices)})
+        worst.append({"name": criterion.name, "score": min(criterion.choices)})
     fields = {
         "question": case.question,
         "answer": case.answer,
         "thinking": case.thinking,
-        "criteria": "\n".join(f"{place}. {_told(one)}" for place, one in enumerate(case.criteria, 1)),
+        "criteria": "\n".join(criteria),
         "response": case.response,
     }
     return Prompt(
         messages=templates.fill(template, fields),
-        order=tuple(_reply(case.criteria, end) for end in (max, min)),
+        order=tuple(jsonl.dumps({"scores": scores}) for scores in (best, worst)),
     )
-
-
-def _told(one: Criterion) -> str:
-    allowed = ", ".join(f"{choice:g}" for choice in one.choices)
-    return f"{one.name}\n   {one.scoring_point}\n   Allowed scores: {allowed}"
-
-
-def _reply(criteria: Sequence[Criterion], end: Callable[[Sequence[float]], float]) -> str:
-    return jsonl.dumps({"scores": [{"name": one.name, "score": end(one.choices)} for one in criteria]})
-
-
-# The log
 
 
 @contextmanager
 def open_judge_log(folder: Path, wanted: Judge) -> Iterator[RecordLog]:
-    """The folder's log, to be appended to, locked for this process; a new one begins with the judge.
+    """Open a folder's log to append to, locked for this process; begin a new one with the judge.
 
     Raises RunError where the log is another judge's, or another process is writing it.
     """
@@ -143,43 +135,48 @@ def open_judge_log(folder: Path, wanted: Judge) -> Iterator[RecordLog]:
 
 
 def check_same_judge(folder: Path, wanted: Judge) -> None:
-    """Raise RunError where the folder's log is by another judge, model or prompt, than `wanted`."""
-    there = read_judge_log(folder)[0] if has_judge(folder) else wanted
-    if there.llm == wanted.llm and there.text == wanted.text:
+    """Raise RunError where the folder's log is by another judge (model or prompt) than `wanted`."""
+    if not has_judge(folder):
         return
-    pairs = {
-        "model": (there.llm.model, wanted.llm.model),
-        "parameters": (dict(there.llm.params), dict(wanted.llm.params)),
-        "prompt": (there.template_digest, wanted.template_digest),
+    judge, _ = read_judge_log(folder)
+    if judge.llm == wanted.llm and judge.text == wanted.text:
+        return
+    values = {
+        "model": (judge.llm.model, wanted.llm.model),
+        "parameters": (dict(judge.llm.params), dict(wanted.llm.params)),
+        "prompt": (judge.template_digest, wanted.template_digest),
     }
-    other = "; ".join(f"{what}: {old} there, {new} here" for what, (old, new) in pairs.items() if old != new)
-    raise RunError(f"{folder / FILE} is by another judge ({other}); give --out another folder")
+    differences = "; ".join(f"{name}: {old} there, {new} here" for name, (old, new) in values.items() if old != new)
+    raise RunError(f"{folder / FILE} is by another judge ({differences}); give --out another folder")
 
 
 def has_judge(folder: Path) -> bool:
-    """Whether the folder has a log with at least a judge in it."""
+    """Return whether the folder has a log with at least a judge in it."""
     file = folder / FILE
     return file.exists() and next(jsonl.read(file, growing=True), None) is not None
 
 
 def read_judge_log(folder: Path) -> tuple[Judge, Replies]:
-    """The judge, and the last line of each call. Raises RunError, with file and line, for what cannot be read."""
+    """Return the judge, and the last reply of each call. Raises RunError, with file and line, for a damaged log."""
     file = folder / FILE
     lines = _lines(file)
-    head = next(lines, None)
-    if head is None:
+    first = next(lines, None)
+    if first is None:
         raise RunError(f"{file}: there is no judge in it yet; give --judge MODEL")
-    judge = record(Judge, file, *head)
+    judge = record(Judge, file, *first)
     if judge.format != _FORMAT:
-        raise RunError(f"{file} has format {judge.format}, this cascade reads {_FORMAT}: use the one of then")
-    found = (record(Judgement, file, *line) for line in lines)
-    return judge, {(one.item, one.call, one.prompt): one for one in found}
+        raise RunError(f"{file} has format {judge.format}, this cascade reads {_FORMAT}: use the one that made it")
+    judgements = (record(Judgement, file, *line) for line in lines)
+    return judge, {(judgement.item, judgement.call, judgement.prompt): judgement for judgement in judgements}
 
 
 def judge_cost(folder: Path) -> float:
-    """What all calls have cost together, in US dollars, where it is known; those that were tried again too."""
-    calls = list(_lines(folder / FILE))[1:] if has_judge(folder) else []
-    return sum(record(Judgement, folder / FILE, *line).result.cost or 0.0 for line in calls)
+    """Return the known cost of all calls in the log, in US dollars, including those that were made again."""
+    if not has_judge(folder):
+        return 0.0
+    file = folder / FILE
+    calls = islice(_lines(file), 1, None)
+    return sum(record(Judgement, file, *line).result.cost or 0.0 for line in calls)
 
 
 def _lines(file: Path) -> Iterator[tuple[int, bytes]]:

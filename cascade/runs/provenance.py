@@ -1,4 +1,4 @@
-"""What a run was made with: the command, the code's state, the platform and the versions of the engines."""
+"""What a run was made with: the command, the commits, the platform and the versions of packages."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import shlex
 import subprocess
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timezone
-from importlib.metadata import PackageNotFoundError, packages_distributions, version
+from importlib import metadata
 from pathlib import Path
 
 import msgspec
@@ -18,9 +18,9 @@ from cascade.types import Record
 
 
 class Session(Record, frozen=True, kw_only=True):
-    """One sitting at a run: `at` is UTC (ISO 8601), `command` has no secrets.
+    """One invocation of cascade that made or extended a run; `command` has no secrets, `at` is UTC (ISO 8601).
 
-    `git` has the commits of cascade's own code and of the working folder (`-dirty` where something was changed since),
+    `git` has the commits of cascade's own code and of the working folder (`-dirty` where files were changed since),
     `versions` those of the packages used, by module.
     """
 
@@ -34,55 +34,53 @@ class Session(Record, frozen=True, kw_only=True):
 
 
 def session(command: Sequence[str] = (), modules: Iterable[str] = ()) -> Session:
-    """This sitting. `command` must have no secrets in it any more; of `modules` those that are installed are named."""
+    """Return the session of this process; secrets must be removed from `command` before.
+
+    `modules` are those that results may depend on; the ones that are not installed are left out.
+    """
+    versions = {module: _version(module) for module in sorted(set(modules))}
+    # A folder in the checkout has the checkout's commit.
+    code, here = Path(__file__).resolve().parents[2], Path.cwd().resolve()
+    commits = {}
+    if (code / ".git").exists():
+        commits["cascade"] = _commit(code)
+    if not here.is_relative_to(code):
+        commits["here"] = _commit(here)
     return Session(
         at=now(),
         command=shlex.join(command),
         cascade=cascade.__version__,
         python=platform.python_version(),
         platform=platform.platform(),
-        git=_commits(),
-        versions=_versions(modules),
+        git={name: commit for name, commit in commits.items() if commit},
+        versions={module: version for module, version in versions.items() if version},
     )
 
 
 def now() -> str:
-    """This moment in UTC, ISO 8601, to the millisecond."""
+    """Return the present time in UTC, ISO 8601, to the millisecond."""
     return datetime.now(timezone.utc).isoformat(timespec="milliseconds")
 
 
-def _versions(modules: Iterable[str]) -> dict[str, str]:
-    found = {module: _version(module) or _version(_package(module)) for module in sorted(set(modules))}
-    return {module: said for module, said in found.items() if said}
-
-
-def _version(package: str) -> str:
+def _version(module: str) -> str:
+    """Return the version of the package that a module belongs to, or `""` where it is not installed."""
     try:
-        return version(package)
-    except PackageNotFoundError:
-        return ""
-
-
-def _package(module: str) -> str:
-    # Every file of every installed package is looked at: slow, and most packages are called as their module is.
-    return packages_distributions().get(module, [module])[0]
-
-
-def _commits() -> dict[str, str]:
-    """The commit of cascade's code, where it runs from a checkout, and of the folder that this is called in."""
-    code, here = Path(__file__).resolve().parents[1], Path.cwd().resolve()
-    found = {"cascade": _commit(code) if (code / ".git").exists() else "", "here": _commit(here)}
-    if here.is_relative_to(code):
-        del found["here"]
-    return {name: commit for name, commit in found.items() if commit}
+        return metadata.version(module)
+    except metadata.PackageNotFoundError:
+        # A search through the files of every installed package: slow, and most packages are named like their module.
+        packages = metadata.packages_distributions().get(module)
+        return metadata.version(packages[0]) if packages else ""
 
 
 def _commit(folder: Path) -> str:
-    # A folder's own settings may name programs to start: none is started for the sake of a note.
+    """Return the commit of a folder, with `-dirty` where files were changed since, or `""` where there is none."""
+    # The folder's own settings may name programs to start: the options and the environment prevent that.
     command = ["git", "-c", "core.fsmonitor=false", "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=40"]
-    quiet = {**os.environ, "GIT_OPTIONAL_LOCKS": "0"}
+    environment = {**os.environ, "GIT_OPTIONAL_LOCKS": "0"}
     try:
-        done = subprocess.run([*command, "--exclude=*"], capture_output=True, text=True, timeout=10, env=quiet)
-    except (OSError, subprocess.TimeoutExpired):
+        process = subprocess.run(
+            [*command, "--exclude=*"], capture_output=True, text=True, timeout=10, env=environment, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
         return ""
-    return done.stdout.strip() if done.returncode == 0 else ""
+    return process.stdout.strip()

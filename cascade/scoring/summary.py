@@ -1,7 +1,7 @@
 """Scores: items and answers → right or wrong by each scorer → accuracy with intervals, by tag, beside chance.
 
-Every item of a run or file is in every denominator: what was not answered is wrong, and counted. Reading alone: a run
-is scored without its model, its cache or its audio.
+Every item of a run or file is in every denominator: an item without an answer is wrong, and counted. A run is scored
+without its model, its cache or its audio.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ TAGS = ("modality", "category", "sub-category", "task", "difficulty")
 class ScorerResult:
     """One scorer's accuracy over all items, and by each tag's values.
 
-    For runs also accuracy over samples by the place at which the gold choice was shown; with several samples an item,
+    Runs also have the accuracy over samples by the position of the gold choice. With several samples an item,
     `accuracy` is the vote's, and `pass_at` has pass@k for each k, of which pass@1 is the mean over samples.
     """
 
@@ -40,11 +40,11 @@ class ScorerResult:
 class Summary:
     """A run's or file's scores. `n` is every item, `answered` = n − failed, `coverage` = (answered − unparsed) / n.
 
-    `failed` items have no reply; `unparsed` replies name no choice, `truncated` ones among them were cut at the token
-    limit (all samples are counted). With several `samples` an item, `ties` are items whose vote has no winner; they
-    are unparsed too. `chance` is the accuracy of a uniform choice. `official_denominator`, for files, is the accuracy
-    over the rows that carry a prediction, which is what the official script prints. `cost` is in US dollars, what the
-    captions cost when they were made aside (`captions_cost`); null is unknown.
+    `failed` items have no reply; the reply of an `unparsed` (unread) item names no choice. `truncated` replies, of all
+    samples, were cut at the token limit. With several `samples` an item, `ties` are items whose vote has no winner;
+    they are unparsed too. `chance` is the accuracy of a uniform choice. `official_denominator`, for files, is the
+    accuracy over the rows that have a prediction key, which the official script prints. `cost`, in US dollars, is
+    without `captions_cost`, the cost of making the captions; null is unknown.
     """
 
     run: str
@@ -88,80 +88,83 @@ class Summary:
 def score_run(
     source: Path, dataset: Dataset | None = None, *, read_replies: bool = False, by: Sequence[str] = ()
 ) -> Summary:
-    """The scores of a run directory or of an official prediction file (joined with `dataset` where it has ids alone).
+    """Score a run directory or an official prediction file, joined with `dataset` where it has ids alone.
 
-    A file's predictions are scored as they stand; `read_replies` extracts a choice from each first. `by` names tags to
+    A file's predictions are scored unchanged; `read_replies` extracts a choice from each first. `by` names tags to
     break down by, or `language`, besides those of the benchmarks. Raises RunError or DatasetError for what cannot be
     read.
     """
     return summarize(outcomes.score_source(source, dataset, read_replies=read_replies), by)
 
 
-def summarize(judged: ScoredRun, by: Sequence[str] = ()) -> Summary:
-    """The figures of what was judged, broken down by the benchmarks' tags and these."""
-    n, failed = len(judged.scores), len(judged.failed)
-    unparsed = sum(not one.choice.text.strip() for one in judged.scores) - failed
+def summarize(scored: ScoredRun, by: Sequence[str] = ()) -> Summary:
+    """Return the figures of a scored run or file, broken down by the benchmarks' tags and those in `by`."""
+    n, failed, unread = len(scored.scores), len(scored.failed), scored.unread
+    truncated = 0
+    for read in scored.choices.values():
+        truncated += sum(choice.how == "truncated" for choice in read.values())
+    tags = groups(scored.items, by)
     return Summary(
         n=n,
         answered=n - failed,
         failed=failed,
-        unparsed=unparsed,
-        truncated=sum(one.how == "truncated" for read in judged.read.values() for one in read.values()),
-        ties=sum(one.choice.how == voting.TIE for one in judged.scores),
-        coverage=(n - failed - unparsed) / n,
-        chance=chance(judged.items),
-        scores={name: _scorer_result(judged, name, by) for name in SCORERS},
-        **judged.about,
+        unparsed=unread,
+        truncated=truncated,
+        ties=sum(score.choice.how == voting.TIE for score in scored.scores),
+        coverage=(n - failed - unread) / n,
+        chance=chance(scored.items),
+        scores={name: _scorer_result(scored, name, tags) for name in SCORERS},
+        **scored.about,
     )
+
+
+def _scorer_result(scored: ScoredRun, name: str, tags: Mapping[str, Mapping[str, Sequence[str]]]) -> ScorerResult:
+    items, choices, scorer, correct = scored.items, scored.choices, SCORERS[name], scored.correct(name)
+    by: dict[str, dict[str, Rate]] = {}
+    for tag, values in tags.items():
+        by[tag] = {value: rate([correct[item] for item in ids]) for value, ids in values.items()}
+    pass_at, by_position = {}, {}
+    if scored.spec:
+        samples, seed = scored.spec.llm.samples, scored.spec.prompt.order_seed
+        if samples > 1:
+            pass_at = voting.pass_at(voting.count_right(items, choices, scorer, samples), samples)
+        if choices:
+            by_position = voting.by_position(items, choices, scorer, samples, seed)
+    whole = rate([score.correct[name] for score in scored.scores])
+    return ScorerResult(accuracy=whole.accuracy, ci95=whole.ci95, by=by, pass_at=pass_at, by_gold_position=by_position)
 
 
 def chance(items: Sequence[Item]) -> dict[str, float]:
-    """The accuracy that a uniform choice among each item's choices is expected to have, by scorer."""
-    return {
-        name: sum(sum(rule(item, choice) for choice in item.choices) / len(item.choices) for item in items) / len(items)
-        for name, rule in SCORERS.items()
-    }
-
-
-def _scorer_result(judged: ScoredRun, scorer: str, by: Sequence[str]) -> ScorerResult:
-    items, scores, rule = judged.items, judged.scores, SCORERS[scorer]
-    whole = rate([one.correct[scorer] for one in scores])
-    correct = {one.item: one.correct[scorer] for one in scores}
-    counts = voting.count_right(items, judged.read, rule, judged.samples) if judged.samples > 1 else []
-    placed = voting.by_position(items, judged.read, rule, judged.samples, judged.seed) if judged.read else {}
-    return ScorerResult(
-        accuracy=whole.accuracy,
-        ci95=whole.ci95,
-        by={
-            tag: {value: rate([correct[name] for name in names]) for value, names in values.items()}
-            for tag, values in groups(items, by).items()
-        },
-        pass_at=voting.pass_at(counts, judged.samples) if counts else {},
-        by_gold_position=placed,
-    )
+    """Return the expected accuracy of a uniform choice among each item's choices, by scorer."""
+    expected = {}
+    for name, scorer in SCORERS.items():
+        shares = []
+        for item in items:
+            right = sum(scorer(item, choice) for choice in item.choices)
+            shares.append(right / len(item.choices))
+        expected[name] = sum(shares) / len(items)
+    return expected
 
 
 def groups(items: Sequence[Item], by: Sequence[str] = ()) -> dict[str, dict[str, list[str]]]:
-    """The items' ids by tag and value, the most frequent value first: of the benchmarks' tags and of those in `by`.
+    """Return the items' ids by tag and value, the most frequent value first, of the benchmarks' tags and those in `by`.
 
-    `language` is what the benchmark says of the clip, where no tag has that name. Raises UserError for a tag of none.
+    `language` is the benchmark's reference where no tag has that name. Raises UserError for a tag in `by` that no item
+    has.
     """
-    found: dict[str, dict[str, list[str]]] = {}
+    grouped: dict[str, dict[str, list[str]]] = {}
     for tag in dict.fromkeys((*TAGS, *by)):
         values: dict[str, list[str]] = {}
         for item in items:
-            if (value := _tag(item, tag)) is not None:
-                values.setdefault(value, []).append(item.id)
+            value = item.tags.get(tag)
+            if value is None and tag == "language":
+                value = item.reference.get(tag)
+            if value is not None:
+                values.setdefault(str(value), []).append(item.id)
         if values:
-            found[tag] = {
-                value: values[value] for value in sorted(values, key=lambda value: (-len(values[value]), value))
-            }
-    if lacking := [tag for tag in by if tag not in found]:
-        known = sorted({tag for item in items for tag in item.tags})
-        raise UserError(f"--by {lacking[0]}: no item has that tag (there is: {', '.join(known) or 'none'})")
-    return found
-
-
-def _tag(item: Item, tag: str) -> str | None:
-    said = item.tags.get(tag, item.reference.get(tag) if tag == "language" else None)
-    return None if said is None else str(said)
+            grouped[tag] = dict(sorted(values.items(), key=lambda pair: (-len(pair[1]), pair[0])))
+    if lacking := [tag for tag in by if tag not in grouped]:
+        known: set[str] = set()
+        known.update(*(item.tags for item in items))
+        raise UserError(f"--by {lacking[0]}: no item has that tag (there is: {', '.join(sorted(known)) or 'none'})")
+    return grouped

@@ -31,12 +31,12 @@ SPEC = RunSpec(
 )
 
 
-def told(found: list[ablation_plan.Variant]) -> dict[str, str]:
-    return {one.name: describe.evidence_label(one.spec) for one in found}
+def labels(variants: list[ablation_plan.Variant]) -> dict[str, str]:
+    return {variant.name: describe.evidence_label(variant.spec) for variant in variants}
 
 
 def test_the_whole_family() -> None:
-    assert told(ablation_plan.variants(SPEC, 7, ORACLE)) == {
+    assert labels(ablation_plan.variants(SPEC, 7, ORACLE)) == {
         "all": "speech+sound+music",
         "speech": "speech",
         "sound": "sound",
@@ -53,10 +53,10 @@ def test_the_whole_family() -> None:
 
 def test_no_variant_is_there_twice() -> None:
     two = replace(SPEC, captioners=ENGINES[:2], prompt=replace(SPEC.prompt, slots=SLOTS[:2]))
-    assert list(told(ablation_plan.variants(two))) == ["all", "speech", "sound", "blind", "mismatched", "shuffled"]
+    assert list(labels(ablation_plan.variants(two))) == ["all", "speech", "sound", "blind", "mismatched", "shuffled"]
     none = replace(SPEC, captioners=(), prompt=replace(SPEC.prompt, slots=()))
-    assert list(told(ablation_plan.variants(none, 0, ORACLE))) == ["all", "oracle", "shuffled"]
-    assert list(told(ablation_plan.variants(SPEC, 0, None, ["blind", "oracle"]))) == ["all", "blind"]
+    assert list(labels(ablation_plan.variants(none, 0, ORACLE))) == ["all", "oracle", "shuffled"]
+    assert list(labels(ablation_plan.variants(SPEC, 0, None, ["blind", "oracle"]))) == ["all", "blind"]
 
 
 def test_what_is_no_family_is_refused() -> None:
@@ -85,13 +85,13 @@ def test_one_clip_alone_has_no_donor() -> None:
 
 def test_items_of_one_clip_get_the_same_other_clips_captions() -> None:
     items = [Item(id=f"q{n}", audio=f"{n // 2}.wav", question="?", choices=("a", "b"), answer="a") for n in range(6)]
-    heard = [CaptionRecord(item=item.id, slot="speech", key=item.audio, text=f"of {item.audio}") for item in items]
+    captions = [CaptionRecord(item=item.id, slot="speech", key=item.audio, text=f"of {item.audio}") for item in items]
     spec = PromptSpec(template="t", template_digest="b2:t", slots=("speech",), mismatch_seed=3)
-    found = evidence.captions_shown({item.id: item.audio for item in items}, heard, spec)
-    assert all(found[item.id]["speech"].key != item.audio for item in items)
-    assert all(found[f"q{n}"]["speech"].text == found[f"q{n + 1}"]["speech"].text for n in (0, 2, 4))
+    shown = evidence.captions_shown({item.id: item.audio for item in items}, captions, spec)
+    assert all(shown[item.id]["speech"].key != item.audio for item in items)
+    assert all(shown[f"q{n}"]["speech"].text == shown[f"q{n + 1}"]["speech"].text for n in (0, 2, 4))
     assert (
-        evidence.captions_shown({item.id: item.audio for item in items}, heard, replace(spec, mismatch_seed=None))[
+        evidence.captions_shown({item.id: item.audio for item in items}, captions, replace(spec, mismatch_seed=None))[
             "q3"
         ]["speech"].text
         == "of 1.wav"
@@ -120,8 +120,8 @@ def dataset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         for n in range(12)
     ]
     for slot, known in {"speech": range(7), "sound": (5, 8, 9)}.items():
-        said = [{"id": f"q{n}", "text": CHOICES[n % 4] if n in known else "a murmur"} for n in range(12)]
-        Path(f"{slot}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in said))
+        captions = [{"id": f"q{n}", "text": CHOICES[n % 4] if n in known else "a murmur"} for n in range(12)]
+        Path(f"{slot}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in captions))
     return write(tmp_path / "mine.jsonl", questions)
 
 
@@ -196,7 +196,7 @@ def test_what_run_asked_before_is_not_asked_again(dataset: Path) -> None:
         assert ablate(dataset, stub, *only).exit_code == 0 and len(stub.asked) == 24
     whole = next(Path("runs").glob("ablate-*/all"))
     assert cascade("verify", whole).exit_code == 0
-    assert [one.name for one in whole.parent.iterdir() if one.name.startswith(".")] == []
+    assert [path.name for path in whole.parent.iterdir() if path.name.startswith(".")] == []
 
 
 def test_a_larger_run_than_the_family_is_left_alone(dataset: Path) -> None:
@@ -221,18 +221,18 @@ def test_a_mismatched_prompt_holds_another_clips_words(dataset: Path) -> None:
 
 def test_a_family_is_read_from_its_directories_alone(dataset: Path) -> None:
     with Stub(reader) as stub:
-        told = json.loads(ablate(dataset, stub, "--format", "json").stdout)
+        printed = json.loads(ablate(dataset, stub, "--format", "json").stdout)
     (folder,) = Path("runs").iterdir()
-    found = ablation.read_family([outcomes.score_source(run) for run in sorted(folder.iterdir(), reverse=True)])
-    assert {one.name: one.accuracy for one in found.members} == {
-        one["name"]: one["accuracy"] for one in told["members"]
+    family = ablation.read_family([outcomes.score_source(run) for run in sorted(folder.iterdir(), reverse=True)])
+    assert {member.name: member.accuracy for member in family.members} == {
+        member["name"]: member["accuracy"] for member in printed["members"]
     }
-    assert found.diagnosis
-    assert found.diagnosis.items == {"q7": "perception", "q10": "reasoning", "q11": "unknown"}
-    assert found.adds["speech"][""].difference == pytest.approx(4 / 12)
-    assert set(told["adds"]["sound"]) == {"", "speech", "sound"}
+    assert family.diagnosis
+    assert family.diagnosis.items == {"q7": "perception", "q10": "reasoning", "q11": "unknown"}
+    assert family.adds["speech"][""].difference == pytest.approx(4 / 12)
+    assert set(printed["adds"]["sound"]) == {"", "speech", "sound"}
     part = ablation.read_family([outcomes.score_source(folder / name) for name in ("shuffled", "blind")])
-    assert [one.name for one in part.members] == ["speech+sound, shuffled", "blind"] and part.diagnosis is None
+    assert [member.name for member in part.members] == ["speech+sound, shuffled", "blind"] and part.diagnosis is None
 
 
 def test_the_budget_is_the_familys_however_often_it_is_resumed(dataset: Path) -> None:
@@ -250,8 +250,8 @@ def test_the_budget_is_the_familys_however_often_it_is_resumed(dataset: Path) ->
         ]
         priced = [*args, "--price", "0,10000", "--max-tokens", "7", "--concurrency", "1", "--budget", "1"]
         for _ in range(3):
-            said = cascade(*priced)
-            assert said.exit_code == 2 and "--budget 1: $0.9800 is spent" in said.stderr
+            result = cascade(*priced)
+            assert result.exit_code == 2 and "--budget 1: $0.9800 is spent" in result.stderr
             assert len(stub.asked) == 14
 
 

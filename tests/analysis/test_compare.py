@@ -21,20 +21,20 @@ from tests.support.commands import cascade
 CHOICES = ["rain", "a dog", "applause", "a siren"]
 
 
-def row(number: int, said: str | None, **more: Any) -> dict[str, Any]:
+def row(number: int, text: str | None, **more: Any) -> dict[str, Any]:
     question = {"id": f"q{number}", "question": f"What is heard in clip {number}?", "choices": CHOICES}
     tags = {"modality": "sound" if number % 3 else "music", "answer": "rain"}
-    return {**question, **tags, **({} if said is None else {"answer_prediction": said}), **more}
+    return {**question, **tags, **({} if text is None else {"answer_prediction": text}), **more}
 
 
-def write(name: str, said: Sequence[str | None], **more: Any) -> Path:
+def write(name: str, texts: Sequence[str | None], **more: Any) -> Path:
     path = Path(f"{name}.jsonl")
-    path.write_text("".join(json.dumps(row(number, one, **more)) + "\n" for number, one in enumerate(said)))
+    path.write_text("".join(json.dumps(row(number, text, **more)) + "\n" for number, text in enumerate(texts)))
     return path
 
 
-def judged(name: str, said: Sequence[str | None], **more: Any) -> ScoredRun:
-    return outcomes.score_source(write(name, said, **more))
+def scored(name: str, texts: Sequence[str | None], **more: Any) -> ScoredRun:
+    return outcomes.score_source(write(name, texts, **more))
 
 
 # Of nine items both get 0, 1 right, only a 2 to 5, only b 6, neither 7 and 8; 0, 3 and 6 are music.
@@ -43,67 +43,72 @@ B: list[str | None] = ["rain", "rain", "a dog", "a siren", "a dog", None, "rain"
 
 
 def test_what_is_counted() -> None:
-    found = compare.compare(judged("a", A), judged("b", B))
-    assert (found.n, found.a.accuracy, found.b.accuracy) == (9, 6 / 9, 3 / 9)
-    assert found.difference == 3 / 9
-    assert (found.mcnemar.only_a, found.mcnemar.only_b) == (4, 1)
-    assert found.mcnemar.p == pytest.approx(binomtest(1, 5).pvalue)
-    assert found.ci95[0] < found.difference < found.ci95[1]
-    sound, music = found.by["modality"]["sound"], found.by["modality"]["music"]
+    comparison = compare.compare(scored("a", A), scored("b", B))
+    assert (comparison.n, comparison.a.accuracy, comparison.b.accuracy) == (9, 6 / 9, 3 / 9)
+    assert comparison.difference == 3 / 9
+    assert (comparison.mcnemar.only_a, comparison.mcnemar.only_b) == (4, 1)
+    assert comparison.mcnemar.p == pytest.approx(binomtest(1, 5).pvalue)
+    assert comparison.ci95[0] < comparison.difference < comparison.ci95[1]
+    sound, music = comparison.by["modality"]["sound"], comparison.by["modality"]["music"]
     assert (sound.n, sound.difference, sound.mcnemar.only_a, sound.mcnemar.only_b) == (6, 0.5, 3, 0)
     assert (music.n, music.difference, music.mcnemar.only_a, music.mcnemar.only_b) == (3, 0.0, 1, 1)
     assert sound.mcnemar.p_holm == pytest.approx(2 * binomtest(0, 3).pvalue) and music.mcnemar.p_holm == 1.0
-    assert [(flip.item, flip.right) for flip in found.flipped] == [
+    assert [(flip.item, flip.right) for flip in comparison.flipped] == [
         ("q2", "a"), ("q3", "a"), ("q4", "a"), ("q5", "a"), ("q6", "b")
     ]  # fmt: skip
-    assert (found.flipped[3].a, found.flipped[3].b, found.flipped[3].answer) == ("rain", "", "rain")
+    assert (comparison.flipped[3].a, comparison.flipped[3].b, comparison.flipped[3].answer) == ("rain", "", "rain")
 
 
 def test_sides_change_only_the_sign() -> None:
-    one, other = compare.compare(judged("a", A), judged("b", B)), compare.compare(judged("b", B), judged("a", A))
-    assert other.difference == -one.difference and other.mcnemar.p == one.mcnemar.p
-    assert other.ci95 == pytest.approx((-one.ci95[1], -one.ci95[0]), abs=0.12)
-    assert {flip.item for flip in one.flipped} == {flip.item for flip in other.flipped}
+    first, other = compare.compare(scored("a", A), scored("b", B)), compare.compare(scored("b", B), scored("a", A))
+    assert other.difference == -first.difference and other.mcnemar.p == first.mcnemar.p
+    assert other.ci95 == pytest.approx((-first.ci95[1], -first.ci95[0]), abs=0.12)
+    assert {flip.item for flip in first.flipped} == {flip.item for flip in other.flipped}
 
 
 def test_the_order_of_items_changes_nothing() -> None:
-    once = compare.compare(judged("a", A), judged("b", B))
+    once = compare.compare(scored("a", A), scored("b", B))
     rows = Path("b.jsonl").read_text().splitlines()
     random.Random(3).shuffle(rows)
     Path("b.jsonl").write_text("\n".join(rows) + "\n")
-    again = compare.compare(judged("a", A), outcomes.score_source(Path("b.jsonl")))
-    assert again == once == compare.compare(judged("a", A), judged("b", B))
+    again = compare.compare(scored("a", A), outcomes.score_source(Path("b.jsonl")))
+    assert again == once == compare.compare(scored("a", A), scored("b", B))
 
 
 def test_a_run_beside_itself_is_no_different() -> None:
-    found = compare.compare(judged("a", A), judged("a", A))
-    assert (found.difference, found.ci95, found.mcnemar.p, found.flipped) == (0.0, (0.0, 0.0), 1.0, ())
+    comparison = compare.compare(scored("a", A), scored("a", A))
+    assert (comparison.difference, comparison.ci95, comparison.mcnemar.p, comparison.flipped) == (
+        0.0,
+        (0.0, 0.0),
+        1.0,
+        (),
+    )
 
 
 def test_items_that_only_one_has_are_left_out_and_counted() -> None:
-    found = compare.compare(judged("a", A[:7]), judged("b", B))
-    assert (found.n, found.a.left_out, found.b.left_out) == (7, 0, 2)
-    assert found.a.accuracy == 6 / 7
+    comparison = compare.compare(scored("a", A[:7]), scored("b", B))
+    assert (comparison.n, comparison.a.left_out, comparison.b.left_out) == (7, 0, 2)
+    assert comparison.a.accuracy == 6 / 7
 
 
 def test_what_cannot_be_paired_is_refused() -> None:
     with pytest.raises(UserError, match=r"a\.jsonl and b\.jsonl have different questions as 'q0'"):
-        compare.compare(judged("a", A), judged("b", B, question="What else?"))
+        compare.compare(scored("a", A), scored("b", B, question="What else?"))
     Path("c.jsonl").write_text(json.dumps(row(77, "rain")) + "\n")
     with pytest.raises(UserError, match="have no item in common"):
-        compare.compare(judged("a", A), outcomes.score_source(Path("c.jsonl")))
+        compare.compare(scored("a", A), outcomes.score_source(Path("c.jsonl")))
     with pytest.raises(UnknownName, match=r"unknown scorer 'mmra' \(did you mean 'mmar'\?\)"):
-        compare.compare(judged("a", A), judged("b", B), scorer="mmra")
+        compare.compare(scored("a", A), scored("b", B), scorer="mmra")
 
 
 def test_a_matrix_corrects_over_all_pairs() -> None:
-    found = compare.matrix([judged("a", A), judged("b", B), judged("c", ["rain"] * 9)])
-    assert [side.accuracy for side in found.runs] == [6 / 9, 3 / 9, 1.0]
-    assert found.difference[0] == pytest.approx((0.0, 3 / 9, -3 / 9))
+    matrix = compare.matrix([scored("a", A), scored("b", B), scored("c", ["rain"] * 9)])
+    assert [side.accuracy for side in matrix.runs] == [6 / 9, 3 / 9, 1.0]
+    assert matrix.difference[0] == pytest.approx((0.0, 3 / 9, -3 / 9))
     raw = {(0, 1): binomtest(1, 5).pvalue, (0, 2): binomtest(0, 3).pvalue, (1, 2): binomtest(0, 6).pvalue}
-    assert found.p_holm[1][2] == found.p_holm[2][1] == pytest.approx(min(1, 3 * raw[1, 2]))
-    assert found.p_holm[0][2] == pytest.approx(min(1, 2 * raw[0, 2]))
-    assert [found.p_holm[place][place] for place in range(3)] == [None] * 3
+    assert matrix.p_holm[1][2] == matrix.p_holm[2][1] == pytest.approx(min(1, 3 * raw[1, 2]))
+    assert matrix.p_holm[0][2] == pytest.approx(min(1, 2 * raw[0, 2]))
+    assert [matrix.p_holm[place][place] for place in range(3)] == [None] * 3
 
 
 def squeezed(text: str) -> list[str]:
@@ -112,9 +117,9 @@ def squeezed(text: str) -> list[str]:
 
 def test_the_command_prints_what_scripts_rely_on() -> None:
     files = str(write("a", A)), str(write("b", B))
-    said = json.loads(cascade("compare", *files, "--format", "json").stdout)
-    assert {"n", "a", "b", "difference", "ci95", "mcnemar", "by"} <= said.keys()
-    assert said["mcnemar"].keys() >= {"only_a", "only_b", "p"} and said["n"] == 9
+    printed = json.loads(cascade("compare", *files, "--format", "json").stdout)
+    assert {"n", "a", "b", "difference", "ci95", "mcnemar", "by"} <= printed.keys()
+    assert printed["mcnemar"].keys() >= {"only_a", "only_b", "p"} and printed["n"] == 9
     table = cascade("compare", *files, "--flips").stdout
     assert table.splitlines()[:3] == ["A: a.jsonl", "B: b.jsonl", "9 items of both, by mmar"]
     assert "all 9 66.67 33.33 +33.33 -11.1 to +77.8 4 1 0.3750" in squeezed(table)
@@ -130,8 +135,8 @@ def test_the_command_prints_what_scripts_rely_on() -> None:
 
 def test_the_command_compares_several() -> None:
     files = str(write("a", A)), str(write("b", B)), str(write("c", ["rain"] * 9))
-    said = cascade("compare", *files).stdout
-    assert "1 a.jsonl 66.67 +33.33 -33.33" in squeezed(said) and "Holm's correction over all pairs" in said
+    printed = cascade("compare", *files).stdout
+    assert "1 a.jsonl 66.67 +33.33 -33.33" in squeezed(printed) and "Holm's correction over all pairs" in printed
     assert len(json.loads(cascade("compare", *files, "--format", "json").stdout)["runs"]) == 3
     refused = cascade("compare", *files, "--flips")
     assert refused.exit_code == 2 and "--flips and --by are for two, and 3 are given" in refused.stderr
@@ -143,13 +148,13 @@ def test_what_was_not_read_is_listed() -> None:
     path = write(
         "a", ["rain", "Answer: a dog", "either rain or a dog", None, "no idea " * 60, "", "\x1b[2Jrain or not?"]
     )
-    said = cascade("score", str(path), "--extract", "--explain").stdout
-    listed = said.partition("\nitem ")[2]
-    assert "q0" not in listed and "q1" not in listed and "\x1b" not in said
+    printed = cascade("score", str(path), "--extract", "--explain").stdout
+    listed = printed.partition("\nitem ")[2]
+    assert "q0" not in listed and "q1" not in listed and "\x1b" not in printed
     assert [line.split()[0] for line in listed.splitlines()[1:] if line[0] != " "] == ["q2", "q3", "q4", "q5", "q6"]
     assert "either rain or a dog" in listed and "q3    failed" in listed and "…" in listed
     rows = json.loads(cascade("score", str(path), "--extract", "--explain", "--format", "json").stdout)["unread"]
-    assert [one["item"] for one in rows] == ["q2", "q3", "q4", "q5", "q6"] and len(rows[2]["said"]) == 160
+    assert [row["item"] for row in rows] == ["q2", "q3", "q4", "q5", "q6"] and len(rows[2]["said"]) == 160
     refused = cascade("score", str(path), "--explain", "--format", "csv")
     assert refused.exit_code == 2 and "--explain goes with --format table or json" in refused.stderr
     whole = cascade("score", str(write("b", ["rain"])), "--explain").stdout

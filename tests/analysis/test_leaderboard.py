@@ -33,8 +33,8 @@ def board(mini: Path) -> Path:
 
 
 def shown(*args: str | Path) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = json.loads(cascade("leaderboard", *args, "--format", "json").stdout)
-    return found
+    rows: list[dict[str, Any]] = json.loads(cascade("leaderboard", *args, "--format", "json").stdout)
+    return rows
 
 
 def names(rows: list[dict[str, Any]]) -> list[str]:
@@ -59,8 +59,8 @@ def test_runs_of_other_items_stand_apart(board: Path) -> None:
     rows = shown(board)
     assert {row["items"] for row in rows[:4]} == {"mini, 8"}
     assert [row["items"] for row in rows[4:]] == ["mini modality=speech, 4", "mini, 3"]
-    told = cascade("leaderboard", board)
-    assert "different sets of items" in told.stderr and " items " in told.stdout.splitlines()[0]
+    result = cascade("leaderboard", board)
+    assert "different sets of items" in result.stderr and " items " in result.stdout.splitlines()[0]
     alike = cascade("leaderboard", board / "blind", board / "heard")
     assert not alike.stderr and " items " not in alike.stdout.splitlines()[0]
     # The same number of other questions under the same name: the digest tells them apart.
@@ -90,8 +90,8 @@ def test_what_is_unknown_is_last_whatever_stands_first(board: Path) -> None:
 
 
 def test_a_column_for_each_modality(board: Path) -> None:
-    told = cascade("leaderboard", board, "--by", "modality", "--format", "csv").stdout
-    rows = list(csv.DictReader(io.StringIO(told)))
+    result = cascade("leaderboard", board, "--by", "modality", "--format", "csv").stdout
+    rows = list(csv.DictReader(io.StringIO(result)))
     for row in rows:
         parts = summary.score_run(Path(row["run"])).scores["mmar"].by["modality"]
         for value in ("sound", "speech"):
@@ -109,11 +109,11 @@ def test_what_is_damaged_or_foreign_is_named_and_passed_over(board: Path) -> Non
         (board / name / file).write_bytes(b'\x1b[31m{"half": \xff\n')
     shutil.copytree(board / "blind", board / "empty")
     (board / "empty" / "log.jsonl").unlink()
-    told = cascade("leaderboard", board, "--format", "json")
-    assert told.exit_code == 0 and len(json.loads(told.stdout)) == 6
-    lines = told.stderr.splitlines()
+    result = cascade("leaderboard", board, "--format", "json")
+    assert result.exit_code == 0 and len(json.loads(result.stdout)) == 6
+    lines = result.stderr.splitlines()
     passed = [line for line in lines if line.startswith("passed over: ")]
-    assert len(passed) == 5 and "\x1b" not in told.stderr
+    assert len(passed) == 5 and "\x1b" not in result.stderr
     assert all(any(f"runs/{name}" in line for line in passed) for name in ("notes", "cut", "torn", "worn", "empty"))
     alone = cascade("leaderboard", board / "notes", "--format", "json")
     assert (alone.exit_code, json.loads(alone.stdout)) == (0, [])
@@ -135,11 +135,11 @@ def test_runs_are_found_below_a_folder_and_not_inside_a_run(board: Path) -> None
     ],
 )
 def test_a_mistake_is_one_line(board: Path, args: list[str], why: str) -> None:
-    told = cascade("leaderboard", *args)
-    assert told.exit_code == 2 and why in told.stderr and told.stderr.count("cascade: ") == 1
+    result = cascade("leaderboard", *args)
+    assert result.exit_code == 2 and why in result.stderr and result.stderr.count("cascade: ") == 1
 
 
 @pytest.mark.parametrize(("form", "part"), [("md", "| :-- |"), ("latex", "\\toprule"), ("table", "95 % Wilson")])
 def test_the_table_in_other_forms(board: Path, form: str, part: str) -> None:
-    told = cascade("leaderboard", board / "blind", "--format", form).stdout
-    assert part in told and "blind" in told
+    result = cascade("leaderboard", board / "blind", "--format", form).stdout
+    assert part in result and "blind" in result

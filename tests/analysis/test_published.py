@@ -32,12 +32,12 @@ SIZES = {
 def test_the_benchmarks_rows_are_those_of_its_table() -> None:
     rows = published.published_rows()
     for name, figures in MMAR.items():
-        found = rows[name].published
-        assert list(found) == ["", *SIZES]
-        assert [round(100 * share, 2) for share in found.values()] == list(figures)
+        shares = rows[name].published
+        assert list(shares) == ["", *SIZES]
+        assert [round(100 * share, 2) for share in shares.values()] == list(figures)
         # The parts make the whole: no figure was mistyped.
-        right = sum(round(found[group] * size) for group, size in SIZES.items())
-        assert right / 1000 == pytest.approx(found[""])
+        right = sum(round(shares[group] * size) for group, size in SIZES.items())
+        assert right / 1000 == pytest.approx(shares[""])
 
 
 def test_every_row_says_its_source_and_what_is_ours() -> None:
@@ -49,46 +49,48 @@ def test_every_row_says_its_source_and_what_is_ours() -> None:
 
 
 def test_every_row_can_be_planned(mini: Path) -> None:
-    said = cascade("reproduce", "--dataset", mini, "--dry-run")
-    assert said.exit_code == 0 and "dry run" in said.stderr and not Path("runs").exists()
+    result = cascade("reproduce", "--dataset", mini, "--dry-run")
+    assert result.exit_code == 0 and "dry run" in result.stderr and not Path("runs").exists()
     for name in published.published_rows():
-        assert f"{name}: runs/mini-" in said.stdout
-    assert said.stdout.count("cost  ") == len(published.published_rows())
+        assert f"{name}: runs/mini-" in result.stdout
+    assert result.stdout.count("cost  ") == len(published.published_rows())
 
 
 def test_a_row_without_its_key_is_named_and_passed_over(mini: Path) -> None:
-    said = cascade("reproduce", "gpt-4o", "o3", "--dataset", mini, *CAPTIONS)
-    assert said.exit_code == 2 and said.stdout == ""
-    assert "gpt-4o: passed over: --llm gpt-4o: the key is missing: export OPENAI_API_KEY" in said.stderr
-    assert "o3: passed over:" in said.stderr
+    result = cascade("reproduce", "gpt-4o", "o3", "--dataset", mini, *CAPTIONS)
+    assert result.exit_code == 2 and result.stdout == ""
+    assert "gpt-4o: passed over: --llm gpt-4o: the key is missing: export OPENAI_API_KEY" in result.stderr
+    assert "o3: passed over:" in result.stderr
 
 
 def test_a_row_against_an_endpoint(mini: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "sk-test-0123456789abcdef")
     with Stub(lambda request, number: Reply(text="rain")) as stub:
         args: list[str | Path] = ["reproduce", "gpt-4o", "--dataset", mini, *CAPTIONS, "--api-base", stub.url]
-        said = cascade(*args)
-        assert said.exit_code == 0 and len(stub.asked) == 8
+        result = cascade(*args)
+        assert result.exit_code == 0 and len(stub.asked) == 8
         assert "Please select one answer from the provided choices." in stub.asked[0]["messages"][-1]["content"]
         assert stub.asked[0]["model"] == "gpt-4o" and stub.asked[0]["temperature"] == 0
-        told = json.loads(cascade(*args, "--format", "json").stdout)
+        row = json.loads(cascade(*args, "--format", "json").stdout)
         assert len(stub.asked) == 8
-    assert (told["row"], told["failed"], told["unread"]) == ("gpt-4o", 0, 0)
-    whole = told["groups"][""]
+    assert (row["row"], row["failed"], row["unread"]) == ("gpt-4o", 0, 0)
+    whole = row["groups"][""]
     assert (whole["n"], whole["published"], whole["accuracy"]) == (8, 0.507, 0.25)
     assert whole["differs"] is None and whole["ci95"][0] < 0.507 < whole["ci95"][1]
-    assert told["groups"]["speech"]["published"] == 0.6088
-    lines = [" ".join(line.split()) for line in said.stdout.splitlines()]
+    assert row["groups"]["speech"]["published"] == 0.6088
+    lines = [" ".join(line.split()) for line in result.stdout.splitlines()]
     assert "gpt-4o 8 50.70 25.00 7.1-59.1 0 0" in lines
-    assert "the protocol here is ours" in said.stdout and "of MMAR's 1000 items; these are of 8 others" in said.stderr
+    assert (
+        "the protocol here is ours" in result.stdout and "of MMAR's 1000 items; these are of 8 others" in result.stderr
+    )
 
 
 def test_several_models_on_one_rows_captions(mini: Path) -> None:
     with Stub(lambda request, number: Reply(text="Answer: rain")) as stub:
         args: list[str | Path] = ["reproduce", "gpt-4o", "--dataset", mini, *CAPTIONS, "--api-base", stub.url]
-        said = cascade(*args, "--models", "fake,openai/other", "--format", "json")
-        assert said.exit_code == 0 and {request["model"] for request in stub.asked} == {"other"}
-    rows = [json.loads(line) for line in said.stdout.splitlines()]
+        result = cascade(*args, "--models", "fake,openai/other", "--format", "json")
+        assert result.exit_code == 0 and {request["model"] for request in stub.asked} == {"other"}
+    rows = [json.loads(line) for line in result.stdout.splitlines()]
     assert [row["llm"] for row in rows] == ["fake", "openai/other"]
     assert all(row["groups"][""]["published"] is None for row in rows)
     refused = cascade("reproduce", "--dataset", mini, "--models", "fake")
@@ -99,7 +101,7 @@ def test_a_figure_outside_the_interval_differs() -> None:
     assert published._beside([True] * 700 + [False] * 300, 0.507).differs is True
     assert published._beside([True] * 507 + [False] * 493, 0.507).differs is False
     assert published._beside([True], None).differs is None
-    assert published._beside([True], 0.507, same=False).differs is None
+    assert published._beside([True], 0.507, same_items=False).differs is None
 
 
 def test_a_verdict_is_of_the_benchmarks_own_items_alone() -> None:
@@ -107,8 +109,8 @@ def test_a_verdict_is_of_the_benchmarks_own_items_alone() -> None:
         items = [Item(id=str(at), audio="a", question="?", choices=("a", "b"), answer="a") for at in range(count)]
         choices = {item.id: Choice(text="a", how="") for item in items[: count // 2]}
         about = {"dataset": dataset, "llm": "m", "run": "r"}
-        judged = ScoredRun(items=items, scores=score_items(items, choices), failed=frozenset(), about=about, said={})
-        return published.compare_published(published.published_rows()["gpt-4o"], judged).groups[""].differs
+        scored = ScoredRun(items=items, scores=score_items(items, choices), failed=frozenset(), about=about, replies={})
+        return published.compare_published(published.published_rows()["gpt-4o"], scored).groups[""].differs
 
     assert (verdict("mmar", 1000), verdict("mmar", 999), verdict("mine", 1000)) == (False, None, None)
 
@@ -118,18 +120,18 @@ def test_the_rows_share_one_budget(mini: Path, monkeypatch: pytest.MonkeyPatch) 
     with Stub(lambda request, number: Reply(text="rain")) as stub:
         args: list[str | Path] = ["reproduce", "gpt-4o", "--models", "openai/a,openai/b", "--dataset", mini, *CAPTIONS]
         # Each reply has 7 tokens: seven cents. The first row takes eight of the twelve that are within the budget.
-        said = cascade(*args, "--api-base", stub.url, "--price", "0,10000", "--concurrency", "1", "--budget", "0.85")
-        assert said.exit_code == 2 and "--budget 0.85: $0.8400 is spent" in said.stderr
+        result = cascade(*args, "--api-base", stub.url, "--price", "0,10000", "--concurrency", "1", "--budget", "0.85")
+        assert result.exit_code == 2 and "--budget 0.85: $0.8400 is spent" in result.stderr
         assert [request["model"] for request in stub.asked] == ["a"] * 8 + ["b"] * 4
 
 
 def test_what_is_no_row_is_refused() -> None:
-    said = cascade("reproduce", "gpt4o")
-    assert said.exit_code == 2 and "unknown row 'gpt4o' (did you mean 'gpt-4o'?)" in said.stderr
+    result = cascade("reproduce", "gpt4o")
+    assert result.exit_code == 2 and "unknown row 'gpt4o' (did you mean 'gpt-4o'?)" in result.stderr
 
 
 def test_the_rows_are_listed() -> None:
-    said = cascade("reproduce", "--list").stdout
-    assert "deepseek-r1" in said and "55.50" in said and "arXiv 2505.13032" in said
+    result = cascade("reproduce", "--list").stdout
+    assert "deepseek-r1" in result and "55.50" in result and "arXiv 2505.13032" in result
     assert cascade("reproduce", "--list", "--format", "csv").stdout.startswith("row,published,what,source\n")
     assert len(json.loads(cascade("reproduce", "--list", "--format", "json").stdout)) == len(published.published_rows())

@@ -43,9 +43,9 @@ def test_a_whole_run_verifies(run: Path) -> None:
     verdict = verify.verify(run)
     assert (verdict.problems, verdict.unchecked) == ([], [])
     assert list(verdict.checked) == ["run.json", "items.jsonl", "captions.jsonl", "log.jsonl", "predictions.jsonl"]
-    said = cascade("verify", str(run))
-    assert said.exit_code == 0 and "everything that was derived again matches" in said.stdout
-    assert "keys derived again" in said.stdout and "their prompts rendered again" in said.stdout
+    result = cascade("verify", str(run))
+    assert result.exit_code == 0 and "everything that was derived again matches" in result.stdout
+    assert "keys derived again" in result.stdout and "their prompts rendered again" in result.stdout
 
 
 @pytest.mark.parametrize(
@@ -80,8 +80,8 @@ def test_what_was_changed_is_named(run: Path, file: str, change: Change, named: 
     (run / file).write_text(change(before), encoding="utf-8")
     problems = verify.verify(run).problems
     assert any(named in problem for problem in problems), problems
-    said = cascade("verify", str(run))
-    assert said.exit_code == 2 and named in said.stdout and " match; the command that made the run" in said.stderr
+    result = cascade("verify", str(run))
+    assert result.exit_code == 2 and named in result.stdout and " match; the command that made the run" in result.stderr
     (run / file).write_text(before, encoding="utf-8")
     assert verify.verify(run).problems == []
 
@@ -98,10 +98,10 @@ def test_files_that_are_gone_or_no_text_are_named(run: Path) -> None:
 def test_an_audio_path_that_no_file_can_have_is_no_clip(run: Path) -> None:
     content = (run / "items.jsonl").read_text().replace(".wav", "\\u0000.wav")
     (run / "items.jsonl").write_text(content)
-    told = json.loads((run / "run.json").read_text())
-    del told["digest"]
-    told["items"] = digest_bytes(b"\n".join(sorted(content.encode().splitlines())))
-    (run / "run.json").write_text(json.dumps(with_digest(told)))
+    manifest = json.loads((run / "run.json").read_text())
+    del manifest["digest"]
+    manifest["items"] = digest_bytes(b"\n".join(sorted(content.encode().splitlines())))
+    (run / "run.json").write_text(json.dumps(with_digest(manifest)))
     assert "captions' keys: their clips are not under" in verify.verify(run).unchecked[0]
 
 

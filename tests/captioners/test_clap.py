@@ -15,10 +15,10 @@ from typing import Any
 
 import pytest
 
-from cascade.captioners import registry
 from cascade.captioners.clap import clapcap
 from cascade.captioners.clap import music as clap_music
 from cascade.captioners.clap import sound as clap_sound
+from cascade.captioners.registry import Engine
 from cascade.captioning.backends import local
 from cascade.errors import UserError
 from cascade.types import Caption, Failure, Host
@@ -82,7 +82,7 @@ def test_the_same_caption_as_msclap_for_a_mono_clip_of_seven_seconds(clap: Any, 
         ((ours, _),) = clapcap.sentences(clapcap.Params(entry_length=30), clap, samples[None])
     finally:
         gpt.transformer.ln_f.weight.data = before
-    assert ours == clapcap._tidy(theirs) and len(theirs) > 5
+    assert ours == clapcap.tidy(theirs) and len(theirs) > 5
 
 
 @pytest.fixture
@@ -115,7 +115,7 @@ def test_the_same_beams_as_msclap_where_they_stop(clap: Any, lively: Any) -> Non
 
 @pytest.mark.parametrize("fixed", [False, True])
 def test_windows_side_by_side_have_the_beams_they_have_alone(lively: Any, fixed: bool) -> None:
-    alone = [beam_search.search(lively.gpt, one[None], lively.stop, 5, 15)[0] for one in lively.shown]
+    alone = [beam_search.search(lively.gpt, shown[None], lively.stop, 5, 15)[0] for shown in lively.shown]
     together = beam_search.search(lively.gpt, lively.shown, lively.stop, 5, 15, fixed=fixed)
     assert len({len(tokens) for tokens, _ in alone}) > 2
     assert [tokens for tokens, _ in together] == [tokens for tokens, _ in alone]
@@ -123,31 +123,31 @@ def test_windows_side_by_side_have_the_beams_they_have_alone(lively: Any, fixed:
 
 
 def test_windows_have_times_and_fill_seven_seconds_as_msclap_does(tmp_path: Path) -> None:
-    found = list(clap_windows.windows(sound(tmp_path, "a.wav", 16.0)))
-    assert [(start, end) for start, end, _ in found] == [(0.0, 7.0), (7.0, 14.0), (14.0, 16.0)]
-    assert all(samples.shape == (7 * 44_100,) and samples.dtype == np.float32 for _, _, samples in found)
-    last = found[-1][2]
+    windows = list(clap_windows.windows(sound(tmp_path, "a.wav", 16.0)))
+    assert [(start, end) for start, end, _ in windows] == [(0.0, 7.0), (7.0, 14.0), (14.0, 16.0)]
+    assert all(samples.shape == (7 * 44_100,) and samples.dtype == np.float32 for _, _, samples in windows)
+    last = windows[-1][2]
     np.testing.assert_array_equal(last[: 2 * 44_100], last[2 * 44_100 : 4 * 44_100])
     assert len(list(clap_windows.windows(sound(tmp_path, "b.wav", 7.3)))) == 1  # 0.3 s more are no window
     assert len(list(clap_windows.windows(sound(tmp_path, "c.wav", 0.2)))) == 1
     left = sound(tmp_path, "d.wav", 2.0)
     both = clips.write(tmp_path / "e.wav", [soundfile.read(left)[0]] * 2, 44_100)
-    ((_, _, one),), ((_, _, two),) = clap_windows.windows(left), clap_windows.windows(both)
-    np.testing.assert_allclose(one, two, atol=1e-6)
+    ((_, _, mono),), ((_, _, mixed),) = clap_windows.windows(left), clap_windows.windows(both)
+    np.testing.assert_allclose(mono, mixed, atol=1e-6)
 
 
-def plain(one: Caption) -> tuple[str, dict[str, Any]]:
-    return one.text, {**one.meta, "seconds": 0}
+def plain(caption: Caption) -> tuple[str, dict[str, Any]]:
+    return caption.text, {**caption.meta, "seconds": 0}
 
 
 def test_a_caption_is_alike_in_any_company(caption: Any, music: Any, tmp_path: Path) -> None:
     paths = [sound(tmp_path, "a.wav", 9), clips.write(tmp_path / "b.wav", clips.noise(2)), sound(tmp_path, "c.wav", 1)]
     for engine in (caption, music):
         alone = [plain(engine([path])[0]) for path in paths]
-        assert [plain(one) for one in engine(paths[::-1])[::-1]] == alone
+        assert [plain(made) for made in engine(paths[::-1])[::-1]] == alone
         json.dumps([meta for _, meta in alone], allow_nan=False)
     meta = caption(paths)[0].meta
-    assert [(one["start"], one["end"]) for one in meta["windows"]] == [(0.0, 7.0), (7.0, 9.0)]
+    assert [(window["start"], window["end"]) for window in meta["windows"]] == [(0.0, 7.0), (7.0, 9.0)]
     assert {"msclap", "torch", "transformers", "device", "compute", "weights", "seconds"} <= meta.keys()
 
 
@@ -156,23 +156,23 @@ def test_lanes_and_rows_say_the_same(name: str, weights: Path, tmp_path: Path, m
     (tmp_path / "bad.mp3").write_text("no sound")
     paths = [sound(tmp_path, "0.wav", 8), tmp_path / "bad.mp3", sound(tmp_path, "1.wav", 3)]
     given = {"entry_length": "3"} if name == "clapcap" else {"vocabulary": vocabulary()}
-    spec, files = registry.specify("sound", name, {"weights": str(weights), **given})
-    found = [
+    spec, files = Engine(name).specify("sound", {"weights": str(weights), **given})
+    results = [
         dict(local.run(spec, Host(device="cpu", threads=threads, files=files), order))
         for threads, order in ((1, paths), (3, paths[::-1]))
     ]
-    told = [result(found[0][path]) for path in paths]
-    assert [result(found[1][path]) for path in paths] == told
-    assert [type(found[0][path]) for path in paths] == [Caption, Failure, Caption]
+    expected = [result(results[0][path]) for path in paths]
+    assert [result(results[1][path]) for path in paths] == expected
+    assert [type(results[0][path]) for path in paths] == [Caption, Failure, Caption]
     # As on a GPU: the windows of all clips are rows of one batch.
     monkeypatch.setattr(model.Clap, "fixed", property(lambda clap: True))
     monkeypatch.setattr(clap_windows, "ROWS", 4)
-    engine = registry.build(spec, Host(device="cpu", files=files))
-    assert [result(one)[0] for one in engine(paths)] == [text for text, _ in told]
+    engine = Engine(name).build(spec, Host(device="cpu", files=files))
+    assert [result(made)[0] for made in engine(paths)] == [text for text, _ in expected]
 
 
-def result(one: Caption | Failure) -> tuple[str, Any]:
-    return plain(one) if isinstance(one, Caption) else (one.message, one.kind)
+def result(made: Caption | Failure) -> tuple[str, Any]:
+    return plain(made) if isinstance(made, Caption) else (made.message, made.kind)
 
 
 @pytest.mark.parametrize(
@@ -184,7 +184,7 @@ def result(one: Caption | Failure) -> tuple[str, Any]:
     ],
 )
 def test_the_line_of_a_clip(parts: list[tuple[float, float, str]], line: str) -> None:
-    assert speech.clip_line(parts) == line
+    assert speech.join_windows(parts) == line
 
 
 @pytest.mark.parametrize(
@@ -192,20 +192,20 @@ def test_the_line_of_a_clip(parts: list[tuple[float, float, str]], line: str) ->
     [("A dog barks . <|endoftext|>", "A dog barks."), ("Wind", "Wind."), (" ", ""), ("Oh , no!", "Oh, no!")],
 )
 def test_sentences_are_tidied(text: str, tidy: str) -> None:
-    assert clapcap._tidy(text) == tidy
+    assert clapcap.tidy(text) == tidy
 
 
 def test_bad_clips_cost_a_failure_each(weights: Path, tmp_path: Path) -> None:
     (tmp_path / "empty.wav").write_bytes(b"")
     (tmp_path / "text.mp3").write_text("no sound")
     stereo = clips.write(tmp_path / "stereo.wav", [clips.noise(1), -clips.noise(1)], 96_000, "PCM_24")
-    one = clips.write(tmp_path / "one.wav", np.zeros(1))
-    paths = [tmp_path / "empty.wav", stereo, tmp_path / "text.mp3", one, tmp_path]
+    single = clips.write(tmp_path / "one.wav", np.zeros(1))
+    paths = [tmp_path / "empty.wav", stereo, tmp_path / "text.mp3", single, tmp_path]
     for name in ("clapcap", "clap-sound"):
         given = {"weights": str(weights)} | ({"entry_length": 5} if name == "clapcap" else {"vocabulary": vocabulary()})
-        spec, files = registry.specify("sound", name, given)
-        found = dict(local.run(spec, Host(device="cpu", threads=1, files=files), paths))
-        assert [type(found[path]) for path in paths] == [Failure, Caption, Failure, Caption, Failure]
+        spec, files = Engine(name).specify("sound", given)
+        results = dict(local.run(spec, Host(device="cpu", threads=1, files=files), paths))
+        assert [type(results[path]) for path in paths] == [Failure, Caption, Failure, Caption, Failure]
 
 
 def vocabulary() -> str:
@@ -216,11 +216,11 @@ def vocabulary() -> str:
 
 def test_tags_are_shares_of_their_group(host: Host, music: Any, tmp_path: Path) -> None:
     path = sound(tmp_path, "a.wav", 9)
-    found = music([path])[0]
-    groups = tags.read(clap_music._VOCABULARY)
+    caption = music([path])[0]
+    groups = tags.read_vocabulary(clap_music.VOCABULARY)
     assert [group.name for group in groups] == ["genre", "instruments", "mood", "vocals", "tempo", "texture"]
-    assert all(f"{group.name.capitalize()}: " in found.text for group in groups)
-    assert set(found.meta["tags"]) == {group.name for group in groups} and len(found.meta["windows"]) == 2
+    assert all(f"{group.name.capitalize()}: " in caption.text for group in groups)
+    assert set(caption.meta["tags"]) == {group.name for group in groups} and len(caption.meta["windows"]) == 2
     clap = model.Clap("2023", "b2:w", "", host, "music")
     tagger = tags.Tagger(clap, groups, host.scratch)
     (shares,) = tagger.shares(next(clap_windows.windows(path))[2][None])
@@ -229,18 +229,18 @@ def test_tags_are_shares_of_their_group(host: Host, music: Any, tmp_path: Path) 
 
 
 def test_what_is_told_of_tags() -> None:
-    assert tags.listed([["rain", 0.4], ["wind", 0.06], ["bell", 0.01]], 0.05) == "rain (0.40), wind (0.06)"
-    assert tags.listed([["rain", 0.01]], 0.05) == "rain (0.01)"
+    assert tags.list_tags([["rain", 0.4], ["wind", 0.06], ["bell", 0.01]], 0.05) == "rain (0.40), wind (0.06)"
+    assert tags.list_tags([["rain", 0.01]], 0.05) == "rain (0.01)"
     windows = [
         {"start": 0.0, "end": 7.0, "tags": {"sound": [["rain", 0.4]]}},
         {"start": 7.0, "end": 9.0, "tags": {"sound": [["bell", 0.4]]}},
     ]
-    told = clap_sound._worded(clap_sound.Params(), {"sound": [["rain", 0.3], ["bell", 0.2]]}, windows)
-    assert told == "Likeliest sounds: rain (0.30), bell (0.20). In time: 0-7 s rain; 7-9 s bell."
+    text = clap_sound.describe(clap_sound.Params(), {"sound": [["rain", 0.3], ["bell", 0.2]]}, windows)
+    assert text == "Likeliest sounds: rain (0.30), bell (0.20). In time: 0-7 s rain; 7-9 s bell."
 
 
 def test_audioset_is_whole() -> None:
-    (group,) = tags.read(clap_sound._VOCABULARY)
+    (group,) = tags.read_vocabulary(clap_sound.VOCABULARY)
     assert len(group.phrases) == 527 and group.phrases[0] == "Speech" and "Civil defense siren" in group.phrases
 
 
@@ -259,41 +259,41 @@ def test_audioset_is_whole() -> None:
 def test_a_vocabulary_that_cannot_be_used(tmp_path: Path, text: str, match: str) -> None:
     (tmp_path / "v.txt").write_bytes(text.encode(errors="surrogateescape"))
     with pytest.raises(UserError, match=match):
-        tags.read(tmp_path / "v.txt")
+        tags.read_vocabulary(tmp_path / "v.txt")
 
 
 def test_the_vocabulary_in_use_is_in_the_spec() -> None:
-    shipped, files = registry.specify("music", "clap-music", {})
-    assert files[shipped.params["vocabulary"]] == clap_music._VOCABULARY
-    mine, _ = registry.specify("music", "clap-music", {"vocabulary": vocabulary()})
+    shipped, files = Engine("clap-music").specify("music", {})
+    assert files[shipped.params["vocabulary"]] == clap_music.VOCABULARY
+    mine, _ = Engine("clap-music").specify("music", {"vocabulary": vocabulary()})
     assert mine.params["vocabulary"].startswith("b2:") and mine.params != shipped.params
     with pytest.raises(UserError, match="no such file"):
-        registry.specify("music", "clap-music", {"vocabulary": "./gone.txt"})
+        Engine("clap-music").specify("music", {"vocabulary": "./gone.txt"})
 
 
 def test_texts_are_embedded_once_and_an_altered_file_is_not_believed(
     host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clap = model.Clap("2023", "b2:w", "", host, "music")
-    first = clap.embedded(["rain", "wind", "a bell"], tmp_path)
+    first = clap.embed_texts(["rain", "wind", "a bell"], tmp_path)
     assert first.shape == (3, 1024) and np.linalg.norm(first, axis=1) == pytest.approx([1, 1, 1], abs=1e-5)
     calls: list[int] = []
-    embed = clap._embed
+    embed = clap._embed_texts
 
     def counted(texts: list[str]) -> Any:
         calls.append(len(texts))
         return embed(texts)
 
-    monkeypatch.setattr(clap, "_embed", counted)
-    np.testing.assert_array_equal(clap.embedded(["rain", "wind", "a bell"], tmp_path), first)
+    monkeypatch.setattr(clap, "_embed_texts", counted)
+    np.testing.assert_array_equal(clap.embed_texts(["rain", "wind", "a bell"], tmp_path), first)
     assert calls == []
-    clap.embedded(["rain", "wind"], tmp_path)
-    (file,) = (one for one in tmp_path.glob("*.npy") if len(np.load(one)) == 3)
+    clap.embed_texts(["rain", "wind"], tmp_path)
+    (file,) = (path for path in tmp_path.glob("*.npy") if len(np.load(path)) == 3)
     file.write_bytes(file.read_bytes()[:-4] + b"\0\0\0\0")
-    np.testing.assert_array_equal(clap.embedded(["rain", "wind", "a bell"], tmp_path), first)
+    np.testing.assert_array_equal(clap.embed_texts(["rain", "wind", "a bell"], tmp_path), first)
     assert calls == [2, 3]
     (tmp_path / "file").write_text("in the way")
-    clap.embedded(["rain", "wind"], tmp_path / "file")  # cannot be written, and need not be
+    clap.embed_texts(["rain", "wind"], tmp_path / "file")  # cannot be written, and need not be
 
 
 class _Trap:

@@ -30,19 +30,19 @@ def caption() -> Any:
 def test_music_has_its_times(caption: Any, tmp_path: Path) -> None:
     music = clips.chords(CHORDS * 2)
     path = clips.write(tmp_path / "a.wav", np.concatenate([clips.silence(3), music, clips.silence(3)]))
-    found = caption([path])[0]
-    (span,) = found.meta["spans"]
+    result = caption([path])[0]
+    (span,) = result.meta["spans"]
     assert span["label"] == "music" and span["peak"] > 0.9
     assert (span["start"], span["end"]) == (pytest.approx(3, abs=0.3), pytest.approx(7, abs=0.3))
-    assert found.text == f"Music from {span['start']:.1f} to {span['end']:.1f} s."
-    assert found.meta["duration_s"] == 10.0 and found.meta["device"] == "cpu"
-    json.dumps(found.meta, allow_nan=False)
+    assert result.text == f"Music from {span['start']:.1f} to {span['end']:.1f} s."
+    assert result.meta["duration_s"] == 10.0 and result.meta["device"] == "cpu"
+    json.dumps(result.meta, allow_nan=False)
 
 
 @pytest.mark.parametrize("level", [0.0, 0.001, 0.1, 0.4])
 def test_silence_and_noise_are_a_finding_of_nothing(caption: Any, tmp_path: Path, level: float) -> None:
-    found = caption([clips.write(tmp_path / "a.wav", clips.noise(5, level).clip(-1, 1))])[0]
-    assert found.text == "" and found.meta["spans"] == []
+    result = caption([clips.write(tmp_path / "a.wav", clips.noise(5, level).clip(-1, 1))])[0]
+    assert result.text == "" and result.meta["spans"] == []
 
 
 def test_a_span_across_windows_is_one(caption: Any, tmp_path: Path) -> None:
@@ -63,7 +63,7 @@ def test_scraps_in_any_shape(caption: Any, tmp_path: Path, samples: int) -> None
 def test_windows_lose_no_sample_and_have_context(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(events, "CONTEXT", 2)
     blocks = iter([np.arange(5), np.arange(5, 10), np.arange(10, 11)])
-    windows = [(list(heard), offset, start, stop) for (heard, offset), start, stop in events._windows(blocks)]
+    windows = [(list(samples), offset, start, stop) for samples, offset, start, stop in events._windows(blocks)]
     assert windows == [
         ([0, 1, 2, 3, 4, 5, 6], 0, 0, 5),
         ([3, 4, 5, 6, 7, 8, 9, 10], 3, 5, 10),
@@ -71,8 +71,8 @@ def test_windows_lose_no_sample_and_have_context(monkeypatch: pytest.MonkeyPatch
     ]
 
 
-def _span(label: str, start: float, end: float, peak: float = 0.9) -> events._Span:
-    return events._Span(label, start, end, peak)
+def _span(label: str, start: float, end: float, peak: float = 0.9) -> events.Span:
+    return events.Span(label, start, end, peak)
 
 
 def test_spans_that_nearly_touch_are_merged_by_label() -> None:
@@ -92,13 +92,13 @@ def test_spans_that_nearly_touch_are_merged_by_label() -> None:
     ],
 )
 def test_the_words(spans: list[Any], text: str) -> None:
-    assert events._worded([_span(*span) for span in spans], 10.0) == text
+    assert events._describe([_span(*span) for span in spans], 10.0) == text
 
 
 def test_a_clip_is_alike_in_any_company_and_a_bad_one_is_named(caption: Any, tmp_path: Path) -> None:
     paths = [clips.write(tmp_path / f"{i}.wav", clips.chords(CHORDS[i:] * 3)) for i in range(3)]
     alone = [caption([path])[0].text for path in paths]
-    assert [found.text for found in caption(paths[::-1])] == alone[::-1]
+    assert [result.text for result in caption(paths[::-1])] == alone[::-1]
     (tmp_path / "bad.wav").write_bytes(b"not a clip")
     with pytest.raises(ClipError, match=r"bad\.wav: cannot be decoded"):
         caption([paths[0], tmp_path / "bad.wav", paths[1]])

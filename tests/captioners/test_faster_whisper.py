@@ -18,7 +18,7 @@ import pytest
 
 import cascade
 from cascade.captioners import faster_whisper as engine
-from cascade.captioners import registry
+from cascade.captioners.registry import Engine
 from cascade.captioning.backends.local import run
 from cascade.captioning.cache import CaptionCache
 from cascade.errors import ClipError, UnknownName, UserError
@@ -60,9 +60,9 @@ def _demo(number: str) -> Path:
     ],
 )
 def test_speech_is_transcribed(caption: Any, number: str, words: tuple[str, ...]) -> None:
-    found = caption([_demo(number)])[0]
-    assert all(word in found.text for word in words)
-    meta = found.meta
+    result = caption([_demo(number)])[0]
+    assert all(word in result.text for word in words)
+    meta = result.meta
     json.dumps(meta, allow_nan=False)
     assert meta["language"] == "en" and meta["device"] in ("cpu", "cuda") and meta["weights"] == "packaged"
     assert {"faster-whisper", "ctranslate2", "compute", "seconds", "language_probability"} <= meta.keys()
@@ -87,11 +87,11 @@ def _nothing() -> dict[str, Any]:
 
 def test_no_speech_is_a_finding_of_nothing(caption: Any, tmp_path: Path) -> None:
     made = [clips.write(tmp_path / f"{name}.wav", samples) for name, samples in _nothing().items()]
-    found = caption(made)
-    assert [one.text for one in found] == [""] * len(made)
-    dropped = [segment for one in found for segment in one.meta["segments"]]
+    results = caption(made)
+    assert [result.text for result in results] == [""] * len(made)
+    dropped = [segment for result in results for segment in result.meta["segments"]]
     assert dropped and all(segment["dropped"] for segment in dropped)
-    assert any(one.meta.get("raw") for one in found)
+    assert any(result.meta.get("raw") for result in results)
 
 
 def test_a_clip_is_alike_in_any_company_and_a_bad_one_is_named(caption: Any, tmp_path: Path) -> None:
@@ -99,8 +99,8 @@ def test_a_clip_is_alike_in_any_company_and_a_bad_one_is_named(caption: Any, tmp
     paths = [music, _demo("01"), clips.write(tmp_path / "noise.wav", clips.noise(2), 8_000, "PCM_U8")]
     alone = [caption([path])[0] for path in paths]
     together = caption(paths[::-1])[::-1]
-    assert [{**one.meta, "seconds": 0} for one in together] == [{**one.meta, "seconds": 0} for one in alone]
-    assert [one.text for one in together] == [one.text for one in alone] and alone[1].text
+    assert [{**result.meta, "seconds": 0} for result in together] == [{**result.meta, "seconds": 0} for result in alone]
+    assert [result.text for result in together] == [result.text for result in alone] and alone[1].text
     (tmp_path / "bad.wav").write_bytes(b"")
     with pytest.raises(ClipError, match=r"bad\.wav: empty file"):
         caption([music, tmp_path / "bad.wav"])
@@ -125,34 +125,36 @@ def test_a_clip_is_alike_in_any_company_and_a_bad_one_is_named(caption: Any, tmp
 )
 def test_the_gate(text: str, logprob: float, doubt: float, ratio: float, dropped: str) -> None:
     segment = {"text": text, "avg_logprob": logprob, "no_speech_prob": doubt, "compression_ratio": ratio}
-    assert speech.no_speech(engine.Params(), segment) == dropped
+    assert speech.no_speech_rule(engine.Params(), segment) == dropped
 
 
 def test_a_gate_that_is_open_lets_inventions_through(tmp_path: Path) -> None:
     made = [clips.write(tmp_path / f"{name}.wav", _nothing()[name]) for name in ("silence", "music", "beeps")]
     bounds: Any = {"max_no_speech": 1.0, "min_logprob": -99.0, "short_logprob": -99.0, "max_compression": 99.0}
     opened: Any = engine.make(engine.Params(**bounds), Host(threads=1))
-    assert any("Thank you" in one.text or "I'm going" in one.text for one in opened(made))
+    assert any("Thank you" in result.text or "I'm going" in result.text for result in opened(made))
 
 
 def test_only_a_voice_is_speech_with_vad(caption: Any, tmp_path: Path) -> None:
     listening: Any = engine.make(engine.Params(vad=True), Host(threads=1))
     made = [clips.write(tmp_path / f"{name}.wav", _nothing()[name]) for name in ("silence", "noise", "clicks")]
-    for one in listening(made):
-        assert (one.text, one.meta["segments"], one.meta["windows"][0]["language"]) == ("", [], "")
+    for result in listening(made):
+        assert (result.text, result.meta["segments"], result.meta["windows"][0]["language"]) == ("", [], "")
     spoken = [_demo("01"), _demo("05"), _demo("22")]
-    assert [one.text for one in listening(spoken)] == [one.text for one in caption(spoken)]
-    said = SimpleNamespace(
+    assert [result.text for result in listening(spoken)] == [result.text for result in caption(spoken)]
+    segment = SimpleNamespace(
         start=3.0, end=4.0, text="Hello.", avg_logprob=-0.1, no_speech_prob=0.0, compression_ratio=1.0
     )
-    assert speech.segment(engine.Params(), 0.0, 9.0, said, [(0.5, 3.1)])["dropped"] == ""
-    assert speech.segment(engine.Params(), 0.0, 9.0, said, [(0.5, 2.9), (4.1, 5.0)])["dropped"] == "no voice"
+    assert speech.describe_segment(engine.Params(), 0.0, 9.0, segment, [(0.5, 3.1)])["dropped"] == ""
+    assert (
+        speech.describe_segment(engine.Params(), 0.0, 9.0, segment, [(0.5, 2.9), (4.1, 5.0)])["dropped"] == "no voice"
+    )
 
 
 def test_times_stand_in_the_transcript(caption: Any) -> None:
     timed: Any = engine.make(engine.Params(times=True), Host(threads=1))
-    (one,), (plain,) = timed([_demo("01")]), caption([_demo("01")])
-    lines = [re.fullmatch(r"(\d+\.\d)-(\d+\.\d) s: (.+)", line) for line in one.text.splitlines()]
+    (result,), (plain,) = timed([_demo("01")]), caption([_demo("01")])
+    lines = [re.fullmatch(r"(\d+\.\d)-(\d+\.\d) s: (.+)", line) for line in result.text.splitlines()]
     assert len(lines) > 2 and all(lines)
     assert " ".join(line[3] for line in lines if line) == plain.text
     assert [float(line[1]) for line in lines if line] == sorted(float(line[1]) for line in lines if line)
@@ -161,18 +163,18 @@ def test_times_stand_in_the_transcript(caption: Any) -> None:
 def test_lanes_say_the_same_in_any_number_and_order(tmp_path: Path) -> None:
     (tmp_path / "bad.wav").write_bytes(b"")
     paths = [_demo("01"), tmp_path / "bad.wav", _demo("05"), clips.write(tmp_path / "noise.wav", clips.noise(2))]
-    spec, files = registry.specify("speech", "faster-whisper", {})
-    found = [
+    spec, files = Engine("faster-whisper").specify("speech", {})
+    results = [
         dict(run(spec, Host(threads=threads, batch=batch, files=files), order))
         for threads, batch, order in ((1, 32, paths), (3, 32, paths[::-1]), (3, 1, paths))
     ]
-    told = [[_timeless(one[path]) for path in paths] for one in found]
-    assert told[0] == told[1] == told[2]
-    assert [type(found[0][path]) for path in paths] == [Caption, Failure, Caption, Caption]
+    timeless = [[_timeless(result[path]) for path in paths] for result in results]
+    assert timeless[0] == timeless[1] == timeless[2]
+    assert [type(results[0][path]) for path in paths] == [Caption, Failure, Caption, Caption]
 
 
-def _timeless(one: Caption | Failure) -> Any:
-    return (one.text, {**one.meta, "seconds": 0}) if isinstance(one, Caption) else one
+def _timeless(result: Caption | Failure) -> Any:
+    return (result.text, {**result.meta, "seconds": 0}) if isinstance(result, Caption) else result
 
 
 def test_control_c_while_clips_are_heard_ends_with_130(tmp_path: Path) -> None:
@@ -203,7 +205,7 @@ def test_windows_are_cut_where_it_is_quiet_and_lose_nothing() -> None:
     samples[27 * speech.RATE : 28 * speech.RATE] = 0
     samples[54 * speech.RATE : 55 * speech.RATE] = 0
     blocks = (samples[start : start + 7 * speech.RATE] for start in range(0, len(samples), 7 * speech.RATE))
-    windows = list(speech.windows(blocks))
+    windows = list(speech.split_windows(blocks))
     np.testing.assert_array_equal(np.concatenate([held for _, held in windows]), samples)
     assert [start / speech.RATE for start, _ in windows] == pytest.approx([0, 27.05, 54.05], abs=0.06)
     assert all(len(held) <= speech.WINDOW for _, held in windows)
@@ -220,23 +222,23 @@ class _Parrot:
     def transcribe(self, samples: Any, **options: Any) -> tuple[list[Any], Any]:
         self.windows.append(len(samples))
         assert options["temperature"] == 0.0 and not options["condition_on_previous_text"]
-        said = {"text": " Yes.", "avg_logprob": -0.1, "no_speech_prob": 0.0, "compression_ratio": 1.0}
+        fields = {"text": " Yes.", "avg_logprob": -0.1, "no_speech_prob": 0.0, "compression_ratio": 1.0}
         language = "fr" if len(self.windows) == 1 else "en"
-        return [SimpleNamespace(start=1.0, end=30.0, **said)], SimpleNamespace(
+        return [SimpleNamespace(start=1.0, end=30.0, **fields)], SimpleNamespace(
             language=language, language_probability=0.9
         )
 
 
 def test_a_long_clip_is_heard_window_by_window(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     parrot = _Parrot()
-    monkeypatch.setattr(engine, "_loaded", lambda *_: parrot)
+    monkeypatch.setattr("faster_whisper.WhisperModel", lambda *_, **__: parrot)
     path = clips.write(tmp_path / "a.wav", clips.noise(70), 8_000)  # 140 s
     transcribe: Any = engine.make(engine.Params(language="fr"), Host())
-    found = transcribe([path])[0]
-    assert found.text == " ".join(["Yes."] * len(parrot.windows))
+    result = transcribe([path])[0]
+    assert result.text == " ".join(["Yes."] * len(parrot.windows))
     assert sum(parrot.windows) == 140 * speech.RATE and max(parrot.windows) <= speech.WINDOW
-    assert found.meta["language"] == "fr" and found.meta["duration_s"] == 140.0
-    for segment, window in zip(found.meta["segments"], found.meta["windows"], strict=True):
+    assert result.meta["language"] == "fr" and result.meta["duration_s"] == 140.0
+    for segment, window in zip(result.meta["segments"], result.meta["windows"], strict=True):
         assert segment["start"] == pytest.approx(window["start"] + 1, abs=0.01)
         assert segment["end"] <= window["end"] + 0.01
 

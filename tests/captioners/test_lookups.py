@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from cascade.captioners import registry
+from cascade.captioners.registry import Engine
 from cascade.captioning import generate
 from cascade.errors import UserError
 from cascade.io.digests import caption_key, digest, digest_file, sha256_file
@@ -26,12 +26,12 @@ def items(n: int, cue: Any = ("rain", "a bell")) -> list[Item]:
 
 def file_of(*lines: Any) -> Path:
     path = Path("captions.jsonl")
-    path.write_text("".join((one if isinstance(one, str) else json.dumps(one)) + "\n" for one in lines))
+    path.write_text("".join((line if isinstance(line, str) else json.dumps(line)) + "\n" for line in lines))
     return path
 
 
-def heard(slot: str, name: str, given: dict[str, Any], asked: list[Item], root: Path = Path()) -> list[Any]:
-    spec, files = registry.specify(slot, name, given)
+def look_up(slot: str, name: str, given: dict[str, Any], asked: list[Item], root: Path = Path()) -> list[Any]:
+    spec, files = Engine(name).specify(slot, given)
     how = Execution(cache=Path("cache"), runs=Path("runs"), host=Host(files=files))
     return generate.caption(asked, root, [spec], how)
 
@@ -40,18 +40,18 @@ def test_a_file_is_looked_up_by_id_and_by_sound_and_needs_no_cache() -> None:
     Path("2.wav").write_bytes(b"two")
     sound = {"sha256": sha256_file(Path("2.wav")).upper(), "text": "by sound"}
     path = file_of({"id": "q0", "text": "by id", "meta": {"model": "theirs"}}, "", sound, {"id": "q3", "text": ""})
-    found = heard("sound", "file", {"path": str(path)}, items(5))
-    assert [one.text for one in found] == ["by id", None, "by sound", "", None]
-    assert found[0].meta == {"model": "theirs"} and not Path("cache").exists()
-    assert found[1].failure.kind == "audio"  # a row goes by sound, and this clip is not there
-    spec, files = registry.specify("sound", "file", {"path": str(path)})
+    records = look_up("sound", "file", {"path": str(path)}, items(5))
+    assert [record.text for record in records] == ["by id", None, "by sound", "", None]
+    assert records[0].meta == {"model": "theirs"} and not Path("cache").exists()
+    assert records[1].failure.kind == "audio"  # a row goes by sound, and this clip is not there
+    spec, files = Engine("file").specify("sound", {"path": str(path)})
     assert spec.params == {"path": digest_file(path)} and files == {digest_file(path): path.resolve()}
-    assert found[0].key == caption_key("sound", "file", spec.version, spec.params, digest("by id"))
+    assert records[0].key == caption_key("sound", "file", spec.version, spec.params, digest("by id"))
 
 
 def test_an_item_that_is_not_in_the_file_is_a_failure_not_silence() -> None:
-    found = heard("sound", "file", {"path": str(file_of({"id": "q0", "text": "x"}))}, items(2))
-    assert found[1].failure.kind == "missing" and "'q1'" in found[1].failure.message
+    records = look_up("sound", "file", {"path": str(file_of({"id": "q0", "text": "x"}))}, items(2))
+    assert records[1].failure.kind == "missing" and "'q1'" in records[1].failure.message
 
 
 def test_what_caption_prints_can_be_looked_up() -> None:
@@ -69,8 +69,8 @@ def test_what_caption_prints_can_be_looked_up() -> None:
     captions = "speech=file(path=theirs.jsonl),sound=file(path=theirs.jsonl)"
     again = cascade("caption", "--dataset", data, "--captions", captions, "--format", "jsonl", "--cache", "other")
     assert again.exit_code == 0
-    told = [(row["id"], row["slot"], row["text"]) for row in map(json.loads, again.stdout.splitlines())]
-    assert told[:2] == [("q0", "speech", "hello"), ("q0", "sound", "a bark")] and len(told) == 6
+    looked_up = [(row["id"], row["slot"], row["text"]) for row in map(json.loads, again.stdout.splitlines())]
+    assert looked_up[:2] == [("q0", "speech", "hello"), ("q0", "sound", "a bark")] and len(looked_up) == 6
     for clip in Path().glob("*.wav"):
         clip.unlink()
     run = cascade("run", "--dataset", data, "--captions", captions, "--llm", "fake")
@@ -92,26 +92,26 @@ def test_what_caption_prints_can_be_looked_up() -> None:
 )
 def test_a_bad_row_is_named(line: Any, match: str) -> None:
     with pytest.raises(UserError, match=match) as caught:
-        heard("sound", "file", {"path": str(file_of({"id": "q9", "text": "x"}, line))}, items(1))
+        look_up("sound", "file", {"path": str(file_of({"id": "q9", "text": "x"}, line))}, items(1))
     assert "\n" not in str(caught.value)
 
 
 def test_a_file_that_has_nothing_or_is_not_there() -> None:
     with pytest.raises(UserError, match="holds no caption for the slot 'sound'"):
-        heard("sound", "file", {"path": str(file_of({"id": "q0", "slot": "speech", "text": "x"}))}, items(1))
+        look_up("sound", "file", {"path": str(file_of({"id": "q0", "slot": "speech", "text": "x"}))}, items(1))
     with pytest.raises(UserError, match=r"path=gone\.jsonl: no such file"):
-        registry.specify("sound", "file", {"path": "gone.jsonl"})
+        Engine("file").specify("sound", {"path": "gone.jsonl"})
     with pytest.raises(UserError, match="path="):
-        registry.specify("sound", "file", {})
+        Engine("file").specify("sound", {})
 
 
 def test_the_oracle_tells_the_cue_and_nothing_that_answers() -> None:
-    found = heard("oracle", "oracle", {}, [*items(1), Item(**{**_plain(items(1)[0]), "id": "q1", "reference": {}})])
-    assert found[0].text == "rain; a bell" and found[1].failure.kind == "missing"
-    assert heard("oracle", "oracle", {}, items(1, cue="wind"))[0].text == "wind"
+    records = look_up("oracle", "oracle", {}, [*items(1), Item(**{**_plain(items(1)[0]), "id": "q1", "reference": {}})])
+    assert records[0].text == "rain; a bell" and records[1].failure.kind == "missing"
+    assert look_up("oracle", "oracle", {}, items(1, cue="wind"))[0].text == "wind"
     for field in ("thinking", "rubric"):
         with pytest.raises(UserError, match=f"{field} tells the answer"):
-            heard("oracle", "oracle", {"field": field}, items(1))
+            look_up("oracle", "oracle", {"field": field}, items(1))
 
 
 def _plain(item: Item) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from cascade.captioners import registry
+from cascade.captioners.registry import Engine
 from cascade.captioning.backends import local
 from cascade.errors import ProviderStop, UnknownName, UserError
 from cascade.prompting import templates
@@ -45,14 +45,14 @@ def loudest(samples: Any, rate: int) -> float:
 
 
 def hear(name: str, given: dict[str, Any], paths: Sequence[Path], stub: Stub | None, **how: Any) -> dict[Path, Any]:
-    spec, _ = registry.specify("sound", name, given)
+    spec, _ = Engine(name).specify("sound", given)
     endpoints = {spec.params["model"]: stub.url} if stub else {}
     host = Host(endpoints=endpoints, **{"retries": 0, "timeout": 20.0, **how})
     return dict(local.run(spec, host, paths))
 
 
 def tones(folder: Path, *hertz: int, seconds: float = 1.0) -> list[Path]:
-    return [clips.write(folder / f"secret-answer-{one}.wav", clips.tone(one, seconds)) for one in hertz]
+    return [clips.write(folder / f"secret-answer-{pitch}.wav", clips.tone(pitch, seconds)) for pitch in hertz]
 
 
 def sent(request: dict[str, Any]) -> tuple[int, Any]:
@@ -71,8 +71,8 @@ def test_a_chat_model_hears_each_clip_and_no_name_goes_out(tmp_path: Path) -> No
     paths = tones(tmp_path, 300, 500, 700, 900)
     stereo = clips.write(tmp_path / "stereo.flac", [clips.tone(400, 1)] * 2)
     with Stub(by_pitch) as stub:
-        found = hear("audio-llm", {"model": "gpt-4o-audio-preview", "rate": 8000}, [*paths, stereo], stub)
-    assert [found[path].text for path in [*paths, stereo]] == [
+        results = hear("audio-llm", {"model": "gpt-4o-audio-preview", "rate": 8000}, [*paths, stereo], stub)
+    assert [results[path].text for path in [*paths, stereo]] == [
         f"A tone of {hertz} Hz." for hertz in (300, 500, 700, 900, 400)
     ]
     request = stub.asked[0]
@@ -80,7 +80,7 @@ def test_a_chat_model_hears_each_clip_and_no_name_goes_out(tmp_path: Path) -> No
     assert request["messages"][0]["content"][0]["text"].startswith("Describe this audio clip")
     assert sent(request)[0] == 8000 and len(sent(request)[1]) == 8000
     assert "secret" not in json.dumps(stub.asked)
-    meta = found[paths[0]].meta
+    meta = results[paths[0]].meta
     json.dumps(meta, allow_nan=False)
     assert (meta["input_tokens"], meta["output_tokens"], meta["finish"], meta["duration_s"]) == (11, 7, ["stop"], 1.0)
     assert stub.url not in json.dumps(meta)
@@ -89,12 +89,12 @@ def test_a_chat_model_hears_each_clip_and_no_name_goes_out(tmp_path: Path) -> No
 def test_a_long_clip_goes_out_in_windows_and_is_told_with_times(tmp_path: Path) -> None:
     path = clips.write(tmp_path / "a.wav", np.concatenate([clips.tone(300, 4), clips.silence(1), clips.tone(500, 4)]))
     with Stub(by_pitch) as stub:
-        found = hear("audio-llm", {"model": "m", "window": "6", "prompt": "none"}, [path], stub)[path]
+        caption = hear("audio-llm", {"model": "m", "window": "6", "prompt": "none"}, [path], stub)[path]
     assert [request["messages"][0]["content"][0]["type"] for request in stub.asked] == ["input_audio"] * 2
-    windows = found.meta["windows"]
+    windows = caption.meta["windows"]
     assert [window["text"] for window in windows] == ["A tone of 300 Hz.", "A tone of 500 Hz."]
     assert 4 < windows[0]["end"] == windows[1]["start"] < 5 and windows[1]["end"] == 9.0
-    assert found.text == "0-4 s: A tone of 300 Hz. 4-9 s: A tone of 500 Hz."
+    assert caption.text == "0-4 s: A tone of 300 Hz. 4-9 s: A tone of 500 Hz."
     assert sum(len(sent(request)[1]) for request in stub.asked) == 9 * 16_000
 
 
@@ -104,9 +104,9 @@ def test_gemini_gets_the_clip_in_its_own_way(tmp_path: Path, monkeypatch: pytest
     counted = {**reply, "usageMetadata": {"promptTokenCount": 9, "candidatesTokenCount": 2, "totalTokenCount": 11}}
     (path,) = tones(tmp_path, 300)
     with Stub(lambda request, number: Reply(raw=json.dumps(counted).encode())) as stub:
-        found = hear("audio-llm", {"preset": "gemini"}, [path], stub)[path]
-    assert not isinstance(found, Failure), (found, stub.asked)
-    assert found.text == "Rain." and found.meta["input_tokens"] == 9
+        caption = hear("audio-llm", {"preset": "gemini"}, [path], stub)[path]
+    assert not isinstance(caption, Failure), (caption, stub.asked)
+    assert caption.text == "Rain." and caption.meta["input_tokens"] == 9
     words, sound = stub.asked[0]["contents"][0]["parts"]
     assert words["text"].startswith("Describe this audio clip")
     inline = sound.get("inline_data") or sound["inlineData"]
@@ -118,8 +118,8 @@ def test_gemini_gets_the_clip_in_its_own_way(tmp_path: Path, monkeypatch: pytest
 def test_calls_are_side_by_side_up_to_the_bound(tmp_path: Path) -> None:
     paths = tones(tmp_path, *range(300, 312), seconds=0.1)
     with Stub(delay=0.2) as stub:
-        found = hear("audio-llm", {"model": "m"}, paths, stub, concurrency=4)
-    assert len(found) == 12 and stub.most_at_once == 4
+        results = hear("audio-llm", {"model": "m"}, paths, stub, concurrency=4)
+    assert len(results) == 12 and stub.most_at_once == 4
 
 
 def test_a_failure_costs_one_clip_and_one_call(tmp_path: Path) -> None:
@@ -131,8 +131,8 @@ def test_a_failure_costs_one_clip_and_one_call(tmp_path: Path) -> None:
         return {500: Reply(text="", finish="content_filter"), 700: Reply(text="")}.get(pitch, Reply(text="Rain."))
 
     with Stub(script) as stub:
-        found = hear("audio-llm", {"model": "m"}, [*paths, tmp_path / "bad.mp3"], stub, concurrency=1)
-    kinds = [one.kind if isinstance(one, Failure) else one.text for one in found.values()]
+        results = hear("audio-llm", {"model": "m"}, [*paths, tmp_path / "bad.mp3"], stub, concurrency=1)
+    kinds = [result.kind if isinstance(result, Failure) else result.text for result in results.values()]
     assert kinds == ["Rain.", "content_filter", "empty", "Rain.", "audio"] and len(stub.asked) == 4
 
 
@@ -140,8 +140,8 @@ def test_passing_faults_are_tried_again(tmp_path: Path) -> None:
     (path,) = tones(tmp_path, 300)
     faults = [Reply(status=429, text="slow", headers={"Retry-After": "0"}), Reply(raw=b"{"), Reply(text="Rain.")]
     with Stub(lambda request, number: faults[number]) as stub:
-        found = hear("audio-llm", {"model": "m"}, [path], stub, retries=2)
-    assert found[path].text == "Rain." and len(stub.asked) == 3
+        results = hear("audio-llm", {"model": "m"}, [path], stub, retries=2)
+    assert results[path].text == "Rain." and len(stub.asked) == 3
 
 
 @pytest.mark.parametrize("name", ["audio-llm", "asr-api"])
@@ -153,18 +153,18 @@ def test_a_wrong_key_stops_at_once_and_is_not_shown(name: str, tmp_path: Path, m
         hear(name, {"model": "openai/m"}, paths, stub, concurrency=2)
     assert KEY not in str(caught.value) and len(stub.asked) <= 4
     assert all(request["Authorization"] == f"Bearer {KEY}" for request in stub.headers)
-    assert not [one for one in threading.enumerate() if one.name == "remote"]
+    assert not [thread for thread in threading.enumerate() if thread.name == "remote"]
 
 
 def test_leaving_in_the_middle_lets_go(tmp_path: Path) -> None:
-    spec, _ = registry.specify("sound", "audio-llm", {"model": "m"})
+    spec, _ = Engine("audio-llm").specify("sound", {"model": "m"})
     with Stub(lambda request, number: Reply(delay=0.0 if number == 0 else 30.0)) as stub:
         running = local.run(
             spec, Host(endpoints={"m": stub.url}, concurrency=2), tones(tmp_path, 300, 500, 700, seconds=0.1)
         )
         next(running)
         running.close()  # type: ignore[attr-defined]  # it is a generator
-    assert not [one for one in threading.enumerate() if one.name == "remote"]
+    assert not [thread for thread in threading.enumerate() if thread.name == "remote"]
 
 
 SEGMENTS = [
@@ -173,23 +173,23 @@ SEGMENTS = [
 ]
 
 
-def said(**fields: Any) -> Callable[[dict[str, Any], int], Reply]:
+def transcription(**fields: Any) -> Callable[[dict[str, Any], int], Reply]:
     return lambda request, number: Reply(raw=json.dumps({"text": "Hello. Thank you.", **fields}).encode())
 
 
 def test_a_transcription_goes_through_the_gate(tmp_path: Path) -> None:
     path = clips.write(tmp_path / "secret.flac", clips.tone(300, 2), 48_000)
     given = {"model": "whisper-1", "language": "en", "hint": "Ada"}
-    with Stub(said(language="english", duration=2.0, segments=SEGMENTS)) as stub:
-        found = hear("asr-api", given, [path], stub)[path]
+    with Stub(transcription(language="english", duration=2.0, segments=SEGMENTS)) as stub:
+        caption = hear("asr-api", given, [path], stub)[path]
         timed = hear("asr-api", {**given, "times": "true"}, [path], stub)[path]
-    assert found.text == "Hello." and timed.text == "0.0-0.7 s: Hello."  # 2 s at 48 kHz, as the clip's header says
-    assert [one["dropped"] for one in found.meta["segments"]] == ["", "improbable"]
-    assert found.meta["raw"] == "Hello. Thank you." and found.meta["language"] == "english"
+    assert caption.text == "Hello." and timed.text == "0.0-0.7 s: Hello."  # 2 s at 48 kHz, as the clip's header says
+    assert [segment["dropped"] for segment in caption.meta["segments"]] == ["", "improbable"]
+    assert caption.meta["raw"] == "Hello. Thank you." and caption.meta["language"] == "english"
     request = stub.asked[0]
     assert stub.paths[0] == "/v1/audio/transcriptions"
-    told = {name: request[name] for name in ("model", "response_format", "language", "prompt", "temperature")}
-    assert told == {
+    fields = {name: request[name] for name in ("model", "response_format", "language", "prompt", "temperature")}
+    assert fields == {
         "model": "whisper-1", "response_format": "verbose_json", "language": "en", "prompt": "Ada", "temperature": "0",
     }  # fmt: skip
     name, content = request["file"]
@@ -199,13 +199,13 @@ def test_a_transcription_goes_through_the_gate(tmp_path: Path) -> None:
 
 def test_a_transcription_without_segments(tmp_path: Path) -> None:
     paths = tones(tmp_path, 300, 500)
-    with Stub(said()) as stub:
-        found = hear("asr-api", {"format": "json", "model": "openai/gpt-4o-transcribe"}, paths, stub)
-    assert {one.text for one in found.values()} == {"Hello. Thank you."}
+    with Stub(transcription()) as stub:
+        results = hear("asr-api", {"format": "json", "model": "openai/gpt-4o-transcribe"}, paths, stub)
+    assert {caption.text for caption in results.values()} == {"Hello. Thank you."}
     assert stub.asked[0]["response_format"] == "json" and "language" not in stub.asked[0]
     with Stub(lambda request, number: Reply(raw=b'{"text": ""}')) as stub:
-        found = hear("asr-api", {}, paths, stub)
-    assert {one.text for one in found.values()} == {""}  # silence is a finding
+        results = hear("asr-api", {}, paths, stub)
+    assert {caption.text for caption in results.values()} == {""}  # silence is a finding
 
 
 @pytest.mark.parametrize(
@@ -214,23 +214,23 @@ def test_a_transcription_without_segments(tmp_path: Path) -> None:
 def test_a_transcription_that_cannot_be_read_is_a_failure(tmp_path: Path, reply: Reply) -> None:
     (path,) = tones(tmp_path, 300)
     with Stub(lambda request, number: reply) as stub:
-        found = hear("asr-api", {}, [path], stub)[path]
-    assert isinstance(found, Failure) and "\n" not in found.message
+        failure = hear("asr-api", {}, [path], stub)[path]
+    assert isinstance(failure, Failure) and "\n" not in failure.message
 
 
 def test_presets_and_prompts_are_spelled_out_in_the_spec(tmp_path: Path) -> None:
-    spec, _ = registry.specify("sound", "audio-llm", {"preset": "qwen3-omni-captioner", "max_tokens": "9"})
+    spec, _ = Engine("audio-llm").specify("sound", {"preset": "qwen3-omni-captioner", "max_tokens": "9"})
     assert spec.params == {
         "model": "hosted_vllm/Qwen/Qwen3-Omni-30B-A3B-Captioner", "prompt": "", "temperature": "0", "max_tokens": 9,
         "rate": 16_000, "window": 30.0,
     }  # fmt: skip
-    shipped, _ = registry.specify("sound", "audio-llm", {"preset": "gemini"})
+    shipped, _ = Engine("audio-llm").specify("sound", {"preset": "gemini"})
     assert shipped.params["prompt"] == templates.captioning_prompt("caption") and "Describe" in shipped.params["prompt"]
     mine = tmp_path / "mine.md"
     mine.write_text("# system\nBe brief.\n\n# user\nWhat is heard?\n")
-    own, _ = registry.specify("sound", "audio-llm", {"model": "m", "prompt": str(mine)})
+    own, _ = Engine("audio-llm").specify("sound", {"model": "m", "prompt": str(mine)})
     assert own.params["prompt"] == mine.read_text()
-    bare, _ = registry.specify("sound", "audio-llm", {"model": "m", "prompt": "What is heard?"})
+    bare, _ = Engine("audio-llm").specify("sound", {"model": "m", "prompt": "What is heard?"})
     assert bare.params["prompt"] == "What is heard?"
     from cascade.captioners.remote import audio_llm
 
@@ -239,11 +239,11 @@ def test_presets_and_prompts_are_spelled_out_in_the_spec(tmp_path: Path) -> None
     assert user["content"][0] == {"type": "text", "text": "What is heard?"} and len(user["content"]) == 2
     assert audio_llm.messages("What is heard?", b"")[0]["content"][0]["text"] == "What is heard?"
     with pytest.raises(UnknownName, match=r"unknown preset 'gemni' .did you mean 'gemini'"):
-        registry.specify("sound", "audio-llm", {"preset": "gemni"})
+        Engine("audio-llm").specify("sound", {"preset": "gemni"})
     with pytest.raises(UserError, match=r"sound\.model is needed"):
-        registry.specify("sound", "audio-llm", {})
+        Engine("audio-llm").specify("sound", {})
     with pytest.raises(UserError, match=r"prompt=\./none\.md: cannot be read"):
-        registry.specify("sound", "audio-llm", {"model": "m", "prompt": "./none.md"})
+        Engine("audio-llm").specify("sound", {"model": "m", "prompt": "./none.md"})
 
 
 @pytest.mark.parametrize(
@@ -279,7 +279,7 @@ def test_what_cannot_be_is_one_line_before_anything_is_sent(
 def test_an_unknown_model_is_named_and_leaves_no_thread(tmp_path: Path) -> None:
     with pytest.raises(ProviderStop, match="audio-llm's model=nobody: litellm knows no such model"):
         hear("audio-llm", {"model": "nobody"}, tones(tmp_path, 300), None)
-    assert not [one for one in threading.enumerate() if one.name == "remote"]
+    assert not [thread for thread in threading.enumerate() if thread.name == "remote"]
 
 
 def test_samples_beyond_full_scale_are_clipped() -> None:
@@ -291,12 +291,12 @@ def test_samples_beyond_full_scale_are_clipped() -> None:
 
 def test_captions_are_captions(tmp_path: Path) -> None:
     with Stub() as stub:
-        found = hear("audio-llm", {"model": "m"}, tones(tmp_path, 300), stub)
-    assert all(isinstance(one, Caption) for one in found.values())
+        results = hear("audio-llm", {"model": "m"}, tones(tmp_path, 300), stub)
+    assert all(isinstance(caption, Caption) for caption in results.values())
 
 
 def test_one_model_has_one_address() -> None:
     engine = "asr-api(model=whisper-1,api_base=http://127.0.0.1:{}/v1)"
     both = f"speech={engine.format(1)},words={engine.format(2)}"
-    said = cascade("caption", "--dataset", "demo", "--captions", both)
-    assert said.exit_code == 2 and "whisper-1 is at http://127.0.0.1:1/v1 already" in said.stderr
+    result = cascade("caption", "--dataset", "demo", "--captions", both)
+    assert result.exit_code == 2 and "whisper-1 is at http://127.0.0.1:1/v1 already" in result.stderr

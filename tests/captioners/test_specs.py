@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 
 from cascade import plugins
-from cascade.captioners import registry
-from cascade.captioners.registry import specify
+from cascade.captioners.registry import Engine
 from cascade.errors import MissingExtra, UnknownName, UserError
 from cascade.io.digests import digest_path
 from cascade.pipeline.parsing import parse_captions, parse_pairs
@@ -64,15 +63,15 @@ def test_a_parameter_given_twice_is_not_decided_in_silence() -> None:
 
 
 def test_every_parameter_is_filled_in() -> None:
-    spec, files = specify("speech", "faster-whisper", {"beam_size": "5", "vad": "TRUE", "max_no_speech": "1"})
+    spec, files = Engine("faster-whisper").specify("speech", {"beam_size": "5", "vad": "TRUE", "max_no_speech": "1"})
     assert files == {}
     assert (spec.slot, spec.name, bool(spec.version)) == ("speech", "faster-whisper", True)
     assert (spec.params["beam_size"], spec.params["vad"], spec.params["max_no_speech"]) == (5, True, 1.0)
     assert isinstance(spec.params["max_no_speech"], float)
     assert spec.params["model"] == "tiny.en"
-    assert set(spec.params) == set(registry.defaults(plugins.find("captioners", "faster-whisper")))
-    plain, _ = specify("speech", "faster-whisper", {})
-    same, _ = specify("speech", "faster-whisper", {"beam_size": 1, "vad": False, "max_no_speech": 0.6})
+    assert set(spec.params) == set(Engine("faster-whisper").defaults)
+    plain, _ = Engine("faster-whisper").specify("speech", {})
+    same, _ = Engine("faster-whisper").specify("speech", {"beam_size": 1, "vad": False, "max_no_speech": 0.6})
     assert plain == same != spec
 
 
@@ -94,19 +93,19 @@ def test_every_parameter_is_filled_in() -> None:
 )
 def test_a_value_that_does_not_fit(given: dict[str, Any], complaint: str) -> None:
     with pytest.raises(UserError) as caught:
-        specify("speech", "faster-whisper", given)
+        Engine("faster-whisper").specify("speech", given)
     assert complaint in str(caught.value)
 
 
 @pytest.mark.parametrize("slot", ["", "Speech", "1st", "a b", "a.b", "speech\n", "../x"])
 def test_a_slot_is_a_lower_case_word(slot: str) -> None:
     with pytest.raises(UserError, match="must be a lower-case word"):
-        specify(slot, "fake", {})
+        Engine("fake").specify(slot, {})
 
 
 def test_an_unknown_engine() -> None:
     with pytest.raises(UnknownName, match=r"unknown captioner 'wisper'.*cascade captioners|did you mean"):
-        specify("speech", "wisper", {})
+        Engine("wisper").specify("speech", {})
 
 
 def test_a_local_model_is_named_by_its_content_and_not_by_its_place(tmp_path: Path) -> None:
@@ -115,7 +114,7 @@ def test_a_local_model_is_named_by_its_content_and_not_by_its_place(tmp_path: Pa
         folder = tmp_path / name
         folder.mkdir()
         (folder / "model.bin").write_bytes(b"weights")
-        spec, files = specify("speech", "faster-whisper", {"model": str(folder)})
+        spec, files = Engine("faster-whisper").specify("speech", {"model": str(folder)})
         assert files == {digest_path(folder): folder}
         assert spec.params["model"] == digest_path(folder)
         specs.append(spec)
@@ -126,20 +125,20 @@ def test_a_local_model_is_named_by_its_content_and_not_by_its_place(tmp_path: Pa
 def test_a_model_of_a_hub_is_no_path_and_a_folder_of_that_name_changes_nothing() -> None:
     Path("base").mkdir()
     for model in ("base", "their/model"):
-        spec, files = specify("speech", "faster-whisper", {"model": model})
+        spec, files = Engine("faster-whisper").specify("speech", {"model": model})
         assert (spec.params["model"], files) == (model, {})
 
 
 def test_building() -> None:
-    spec, _ = specify("speech", "fake", {"text": "hello"})
-    heard: Any = registry.build(spec, Host())([Path("none.wav"), Path("none.wav")])
-    assert [caption.text for caption in heard] == ["hello", "hello"]
+    spec, _ = Engine("fake").specify("speech", {"text": "hello"})
+    captions: Any = Engine("fake").build(spec, Host())([Path("none.wav"), Path("none.wav")])
+    assert [caption.text for caption in captions] == ["hello", "hello"]
 
 
 def test_an_engine_whose_packages_are_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     fake = plugins.find("captioners", "fake")
     monkeypatch.setattr(fake, "NEEDS", {"not_there_at_all": "pip install 'audio-cascade[x]'", "json": "never"})
     with pytest.raises(MissingExtra, match=r"'fake' needs the module 'not_there_at_all'.*: pip install") as caught:
-        registry.build(CaptionerSpec(slot="s", name="fake", version="1", params={"text": ""}), Host())
+        Engine("fake").build(CaptionerSpec(slot="s", name="fake", version="1", params={"text": ""}), Host())
     assert caught.value.command == "pip install 'audio-cascade[x]'"
-    assert registry.missing(fake) == ["pip install 'audio-cascade[x]'"]
+    assert Engine("fake").install_commands == ["pip install 'audio-cascade[x]'"]

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 import cascade
-from cascade.captioners import registry
+from cascade.captioners.registry import Engine
 from cascade.captioners.whisper import engine
 from cascade.captioning.backends import local
 from cascade.errors import UnknownName, UserError
@@ -31,7 +31,7 @@ from tests.support import clips, whisper_weights  # noqa: E402
 
 DEMO = Path(cascade.__file__).parent / "datasets" / "demo_set" / "audio"
 with checkpoint.quietly():
-    WORDS = decoder.tokenizer(SimpleNamespace(is_multilingual=False, num_languages=99))
+    WORDS = decoder.load_tokenizer(SimpleNamespace(is_multilingual=False, num_languages=99))
 PARAMS = engine.Params(model="b2:tiny")
 
 
@@ -48,8 +48,8 @@ def caption(host: Host) -> Iterator[Any]:
     torch.set_num_threads(threads)
 
 
-def plain(one: Caption) -> tuple[str, dict[str, Any]]:
-    return one.text, {**one.meta, "seconds": 0}
+def plain(caption: Caption) -> tuple[str, dict[str, Any]]:
+    return caption.text, {**caption.meta, "seconds": 0}
 
 
 def test_speech_is_transcribed_and_a_clip_is_alike_in_any_company(caption: Any, tmp_path: Path) -> None:
@@ -57,8 +57,8 @@ def test_speech_is_transcribed_and_a_clip_is_alike_in_any_company(caption: Any, 
     noise = clips.write(tmp_path / "noise.wav", [clips.noise(2)] * 2, 96_000, "PCM_24")
     paths = [DEMO / "01.flac", quiet, DEMO / "05.flac", noise]
     together = caption(paths)
-    assert [plain(one) for one in caption(paths[::-1])[::-1]] == [plain(one) for one in together]
-    assert [plain(caption([path])[0]) for path in paths[:2]] == [plain(one) for one in together[:2]]
+    assert [plain(made) for made in caption(paths[::-1])[::-1]] == [plain(made) for made in together]
+    assert [plain(caption([path])[0]) for path in paths[:2]] == [plain(made) for made in together[:2]]
     first, silence, music, _ = together
     assert "how much are the apples" in first.text and "four bags" in first.text
     assert "8 o'clock" in music.text and "one hour earlier" in music.text
@@ -78,12 +78,12 @@ def test_rows_that_are_filled_again_say_what_one_says(
 ) -> None:
     (tmp_path / "text.mp3").write_text("no sound")
     paths = [DEMO / "02.flac", DEMO / "14.flac", DEMO / "21.flac"]
-    alone = [one.text for one in caption(paths)]
+    alone = [made.text for made in caption(paths)]
     assert sum(map(bool, alone)) == 2
     monkeypatch.setattr(engine, "_rows", lambda model: 2)
-    assert [one.text for one in caption(paths[::-1])][::-1] == alone
+    assert [made.text for made in caption(paths[::-1])][::-1] == alone
     first, bad, *others = caption([paths[0], tmp_path / "text.mp3", *paths[1:]])
-    assert [one.text for one in (first, *others)] == alone and isinstance(bad, Failure)
+    assert [made.text for made in (first, *others)] == alone and isinstance(bad, Failure)
 
 
 def test_the_tokens_are_those_of_whispers_own_decoding(host: Host) -> None:
@@ -94,48 +94,60 @@ def test_the_tokens_are_those_of_whispers_own_decoding(host: Host) -> None:
         model = whisper.load_model(str(host.files["b2:tiny"]))
     samples = [audio.read(DEMO / f"{name}.flac", 16_000) for name in ("09", "14", "22")]
     with torch.no_grad():
-        heard = [model.encoder(engine._mel(model, one)[None]) for one in samples]
-        wanted = [decode(model, one, DecodingOptions(language="en", temperature=0.0, fp16=False))[0] for one in heard]
+        features = [model.encoder(engine._mel(model, clip)[None]) for clip in samples]
+        wanted = [
+            decode(model, window, DecodingOptions(language="en", temperature=0.0, fp16=False))[0] for window in features
+        ]
     ours = sorted(
-        decoder.Decoder(model, 2, "", lambda ratio: False).decode(iter(enumerate(heard))), key=lambda one: one.window
+        decoder.Decoder(model, 2, "", lambda ratio: False).decode(iter(enumerate(features))),
+        key=lambda decoded: decoded.window,
     )
-    assert [one.tokens for one in ours] == [one.tokens for one in wanted]
-    assert [one.text for one in ours] == [one.text for one in wanted]
+    assert [decoded.tokens for decoded in ours] == [decoded.tokens for decoded in wanted]
+    assert [decoded.text for decoded in ours] == [decoded.text for decoded in wanted]
     for name in ("avg_logprob", "no_speech_prob", "compression_ratio"):
-        told = [getattr(one, name) for one in wanted]
-        assert [getattr(one, name) for one in ours] == pytest.approx(told, abs=1e-4)
-    stopped = next(decoder.Decoder(model, 1, "", lambda ratio: True).decode(iter(enumerate(heard))))
-    assert stopped.tokens == wanted[0].tokens[: decoder.LOOK]
+        expected = [getattr(decoded, name) for decoded in wanted]
+        assert [getattr(decoded, name) for decoded in ours] == pytest.approx(expected, abs=1e-4)
+    stopped = next(decoder.Decoder(model, 1, "", lambda ratio: True).decode(iter(enumerate(features))))
+    assert stopped.tokens == wanted[0].tokens[: decoder.CHECK_EVERY]
 
 
 def test_beams_are_searched_by_whisper(host: Host) -> None:
     caption: Any = engine.make(engine.Params(model="b2:tiny", beam_size=2), host)
-    (found,) = caption([DEMO / "14.flac"])
-    assert "Did you hear that?" in found.text and found.meta["segments"][0]["avg_logprob"] < 0
+    (result,) = caption([DEMO / "14.flac"])
+    assert "Did you hear that?" in result.text and result.meta["segments"][0]["avg_logprob"] < 0
+
+
+def test_beams_are_searched_by_one_thread_at_a_time(host: Host) -> None:
+    paths = [DEMO / f"{name}.flac" for name in ("14", "21", "22")]
+    spec, files = Engine("whisper").specify("speech", {"model": str(host.files["b2:tiny"]), "beam_size": 2})
+    captions: list[Any] = [
+        dict(local.run(spec, Host(device="cpu", threads=threads, files=files), paths)) for threads in (1, 3)
+    ]
+    assert [plain(captions[0][path]) for path in paths] == [plain(captions[1][path]) for path in paths]
 
 
 def test_half_precision_says_nearly_the_same(host: Host) -> None:
     import whisper
 
     with checkpoint.quietly():
-        model = checkpoint.computing("float16", whisper.load_model(str(host.files["b2:tiny"])))
+        model = checkpoint.convert("float16", whisper.load_model(str(host.files["b2:tiny"])))
     assert model.encoder.conv1.weight.dtype == model.decoder.positional_embedding.dtype == torch.float16
-    window = engine._Window(0, 0, audio.read(DEMO / "14.flac", 16_000), None)
-    (found,) = engine._decoded(
+    window = engine.Window(0, 0, audio.read(DEMO / "14.flac", 16_000), None)
+    (decoded,) = engine._decode(
         PARAMS, model, engine._features(model, deque(), iter([(window, engine._mel(model, window.samples))]))
     )
-    assert "Did you hear that?" in found.text
+    assert "Did you hear that?" in decoded.text
 
 
 def test_lanes_say_the_same_in_any_number_and_order(host: Host, tmp_path: Path) -> None:
     paths = [DEMO / f"{name}.flac" for name in ("14", "21")]
     paths.insert(1, clips.write(tmp_path / "quiet.wav", clips.silence(3)))
-    spec, files = registry.specify("speech", "whisper", {"model": str(host.files["b2:tiny"])})
-    found: list[Any] = [
+    spec, files = Engine("whisper").specify("speech", {"model": str(host.files["b2:tiny"])})
+    results: list[Any] = [
         dict(local.run(spec, Host(device="cpu", threads=threads, files=files), order))
         for threads, order in ((1, paths), (3, paths[::-1]))
     ]
-    assert [plain(found[0][path]) for path in paths] == [plain(found[1][path]) for path in paths]
+    assert [plain(results[0][path]) for path in paths] == [plain(results[1][path]) for path in paths]
 
 
 def test_a_long_clip_is_heard_to_its_end_with_its_times(caption: Any, tmp_path: Path) -> None:
@@ -144,15 +156,15 @@ def test_a_long_clip_is_heard_to_its_end_with_its_times(caption: Any, tmp_path: 
     spoken, rate = soundfile.read(DEMO / "05.flac")
     once = np.concatenate([spoken, np.zeros(int(12.0 * rate) - len(spoken) % int(12.0 * rate))])
     long = clips.write(tmp_path / "long.wav", np.tile(once, 4), rate)
-    found = caption([long])[0]
-    assert found.meta["duration_s"] == pytest.approx(len(once) * 4 / rate, abs=0.01)
-    assert found.text.count("o'clock") == 4 and found.text.count("one hour earlier") == 4
-    spoken_in = [segment for segment in found.meta["segments"] if "o'clock" in segment["text"]]
+    result = caption([long])[0]
+    assert result.meta["duration_s"] == pytest.approx(len(once) * 4 / rate, abs=0.01)
+    assert result.text.count("o'clock") == 4 and result.text.count("one hour earlier") == 4
+    spoken_in = [segment for segment in result.meta["segments"] if "o'clock" in segment["text"]]
     for number, segment in enumerate(spoken_in):
         # Whisper's times are rough, and may take in the pause beside a sentence.
         assert segment["start"] < (number + 1) * len(once) / rate and segment["end"] > number * len(once) / rate
-    ends = [window["end"] for window in found.meta["windows"]]
-    assert [window["start"] for window in found.meta["windows"]] == [0.0, *ends[:-1]]
+    ends = [window["end"] for window in result.meta["windows"]]
+    assert [window["start"] for window in result.meta["windows"]] == [0.0, *ends[:-1]]
 
 
 def test_a_bad_clip_costs_one_failure(host: Host, tmp_path: Path) -> None:
@@ -160,49 +172,49 @@ def test_a_bad_clip_costs_one_failure(host: Host, tmp_path: Path) -> None:
     (tmp_path / "text.mp3").write_text("no sound")
     paths = [tmp_path / "empty.wav", DEMO / "14.flac", tmp_path / "text.mp3", tmp_path / "none.wav"]
     paths.append(clips.write(tmp_path / "one.wav", np.zeros(1)))
-    spec, files = registry.specify("speech", "whisper", {"model": str(host.files["b2:tiny"])})
+    spec, files = Engine("whisper").specify("speech", {"model": str(host.files["b2:tiny"])})
     assert spec.params["model"].startswith("b2:")
-    found = dict(local.run(spec, Host(device="cpu", threads=1, files=files), paths))
-    assert [type(found[path]) for path in paths] == [Failure, Caption, Failure, Failure, Caption]
-    heard = found[DEMO / "14.flac"]
-    assert isinstance(heard, Caption) and "Did you hear that?" in heard.text
+    results = dict(local.run(spec, Host(device="cpu", threads=1, files=files), paths))
+    assert [type(results[path]) for path in paths] == [Failure, Caption, Failure, Failure, Caption]
+    spoken = results[DEMO / "14.flac"]
+    assert isinstance(spoken, Caption) and "Did you hear that?" in spoken.text
 
 
-def said(window: Any, *tokens: int, logprob: float = -0.1) -> decoder.Decoded:
-    one = decoder.Decoded(window, WORDS, "en")
-    one.tokens, one.total = list(tokens), logprob * (len(tokens) + 1)
-    return one
+def decoded_window(window: Any, *tokens: int, logprob: float = -0.1) -> decoder.DecodedWindow:
+    decoded = decoder.DecodedWindow(window, WORDS, "en")
+    decoded.tokens, decoded.total_logprob = list(tokens), logprob * (len(tokens) + 1)
+    return decoded
 
 
 def test_a_long_clip_and_many_clips_are_held_a_few_windows_at_a_time(
     host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made, most, heard = 0, 0, 0
+    made, most, taken = 0, 0, 0
 
     def decoded(params: Any, model: Any, windows: Any) -> Any:
-        nonlocal heard
+        nonlocal taken
         for window, _ in windows:
-            heard += 1
+            taken += 1
             time.sleep(0.002)  # slower than what is made ahead of it, as a model is
             assert len(window.samples) <= 30 * 16_000
-            yield said(window, 50363, 400, 51000)
+            yield decoded_window(window, 50363, 400, 51000)
 
     def mel(model: Any, samples: Any) -> Any:
         nonlocal made, most
         made += 1
-        most = max(most, made - heard)
+        most = max(most, made - taken)
         return torch.zeros(80, 3000)
 
-    monkeypatch.setattr(engine, "_decoded", decoded)
+    monkeypatch.setattr(engine, "_decode", decoded)
     monkeypatch.setattr(engine, "_mel", mel)
     monkeypatch.setattr(engine, "_rows", lambda model: engine.ROWS)
     monkeypatch.setattr("whisper.model.AudioEncoder.forward", lambda self, mel: mel)
     caption: Any = engine.make(PARAMS, host)
     hour = clips.write(tmp_path / "long.wav", clips.silence(600), 8_000)  # 20 minutes
     short = clips.write(tmp_path / "short.wav", clips.tone(440, 1))
-    found = caption([hour, *[short] * 30])
-    assert 1 <= most <= engine.ROWS + 2 and heard == len(found[0].meta["windows"]) + 30
-    assert found[0].meta["duration_s"] == 1200.0 and {one.meta["duration_s"] for one in found[1:]} == {1.0}
+    results = caption([hour, *[short] * 30])
+    assert 1 <= most <= engine.ROWS + 2 and taken == len(results[0].meta["windows"]) + 30
+    assert results[0].meta["duration_s"] == 1200.0 and {result.meta["duration_s"] for result in results[1:]} == {1.0}
 
 
 @pytest.mark.parametrize(
@@ -218,22 +230,22 @@ def test_a_long_clip_and_many_clips_are_held_a_few_windows_at_a_time(
 def test_segments_and_what_is_unfinished(
     tokens: tuple[int, ...], times: list[tuple[float, float]], done: float | None
 ) -> None:
-    spans, finished = decoder.spans(tokens, WORDS)
+    spans, finished = decoder.split_segments(tokens, WORDS)
     assert [(start, end) for start, end, _ in spans] == times and finished == done
 
 
 def test_an_unfinished_window_is_heard_on_from_there() -> None:
     samples = np.zeros(16_000 * 10, np.float32)
     unfinished = (50363, 400, 50463, 50463, 500)
-    clip, row = engine._Clip(), engine._Window(3, 32_000, samples, [(1.0, 1.5), (6.0, 7.0)])
-    (rest,) = engine._take(PARAMS, clip, row, said(row, *unfinished))
-    assert (rest.clip, rest.start, len(rest.samples), rest.voice) == (3, 64_000, 16_000 * 8, [(4.0, 5.0)])
-    assert [(one["start"], one["end"], one["dropped"]) for one in clip.segments] == [(2.0, 4.0, "")]
+    clip, row = engine.ClipResult(), engine.Window(3, 32_000, samples, [(1.0, 1.5), (6.0, 7.0)])
+    (rest,) = engine._add(PARAMS, clip, decoded_window(row, *unfinished))
+    assert (rest.clip, rest.start, len(rest.samples), rest.voices) == (3, 64_000, 16_000 * 8, [(4.0, 5.0)])
+    assert [(segment["start"], segment["end"], segment["dropped"]) for segment in clip.segments] == [(2.0, 4.0, "")]
     # What is left is too short to be heard alone: the unfinished segment stands as it is.
-    short = engine._Window(0, 0, samples[: 16_000 * 2 + 100], None)
-    assert engine._take(PARAMS, engine._Clip(), short, said(short, *unfinished)) == []
+    short = engine.Window(0, 0, samples[: 16_000 * 2 + 100], None)
+    assert engine._add(PARAMS, engine.ClipResult(), decoded_window(short, *unfinished)) == []
     # A window judged to be no speech is not asked for more.
-    assert engine._take(PARAMS, engine._Clip(), row, said(row, *unfinished, logprob=-3.0)) == []
+    assert engine._add(PARAMS, engine.ClipResult(), decoded_window(row, *unfinished, logprob=-3.0)) == []
 
 
 def test_a_language_is_detected_in_each_window(tmp_path: Path) -> None:
@@ -251,11 +263,11 @@ def test_a_language_is_detected_in_each_window(tmp_path: Path) -> None:
     path = clips.write(tmp_path / "a.wav", clips.noise(2))
     host = Host(device="cpu", threads=1, files={"b2:m": tmp_path / "m.pt"})
     detecting: Any = engine.make(engine.Params(model="b2:m"), host)
-    found = detecting([path])[0].meta
-    assert found["language"] in LANGUAGES and 0 < found["language_probability"] <= 1
+    detected = detecting([path])[0].meta
+    assert detected["language"] in LANGUAGES and 0 < detected["language_probability"] <= 1
     french: Any = engine.make(engine.Params(model="b2:m", language="fr"), host)
-    told = french([path])[0].meta
-    assert told["language"] == "fr" and 0 <= told["language_probability"] <= 1
+    given = french([path])[0].meta
+    assert given["language"] == "fr" and 0 <= given["language_probability"] <= 1
 
 
 class _Trap:
@@ -310,4 +322,4 @@ def test_a_size_that_cannot_be_fetched(monkeypatch: pytest.MonkeyPatch, tmp_path
 def test_errors_of_clips_are_their_own(caption: Any, tmp_path: Path) -> None:
     assert caption([tmp_path / "gone.wav"]) == [Failure(kind="audio", message="gone.wav: no such file")]
     with pytest.raises(UnknownName, match="captioner"):
-        registry.specify("speech", "whipser", {})
+        Engine("whipser").specify("speech", {})

@@ -1,4 +1,4 @@
-"""What backends do with a failing batch, and how workers are counted; tests/test_backend_ray.py has a real Ray."""
+"""What backends do with a failing batch, and how workers are counted; test_ray.py uses a real Ray."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from types import SimpleNamespace
 import pytest
 
 import cascade
-from cascade.captioners.registry import specify
+from cascade.captioners.registry import Engine
 from cascade.captioning.backends import local, ray, ray_cluster
-from cascade.captioning.backends.worker import Clip, Worker, _located
+from cascade.captioning.backends.worker import Clip, Worker, _locate_files
 from cascade.errors import UserError
 from cascade.types import Caption, CaptionerSpec, Failure, Host
 from tests.support.commands import cascade as command
 
 CLIPS = [Path(f"{number}.wav") for number in range(16)]
 SPEC = CaptionerSpec(slot="speech", name="whisper", version="1", params={})
-FAKE, _ = specify("sound", "fake", {"text": "hello"})
+FAKE, _ = Engine("fake").specify("sound", {"text": "hello"})
 NODES = [{"CPU": 64.0, "GPU": 8.0}, {"CPU": 16.0, "GPU": 2.0}, {"CPU": 16.0}, {"memory": 1.0}]
 
 
@@ -43,29 +43,29 @@ class Narrow:
 
 def test_what_is_too_much_at_once_is_halved() -> None:
     engine = Narrow(most=4)
-    found = list(local.caption_clips(engine, CLIPS, 16, 0))
-    assert [clip for clip, _ in found] == CLIPS
-    assert all(isinstance(one, Caption) for _, one in found)
+    results = list(local.caption_clips(engine, CLIPS, 16, 0))
+    assert [clip for clip, _ in results] == CLIPS
+    assert all(isinstance(result, Caption) for _, result in results)
     assert engine.sizes == [16, 8, 4, 4, 8, 4, 4]
 
 
 def test_a_bad_clip_is_found_by_halving_and_is_the_only_failure() -> None:
     engine = Narrow(most=16, bad=["5.wav"])
-    found = dict(local.caption_clips(engine, CLIPS, 16, 0))
-    failed = {clip.name: one for clip, one in found.items() if isinstance(one, Failure)}
-    assert failed == {"5.wav": Failure(kind="engine", message="5.wav: RuntimeError: index out of range")}
+    results = dict(local.caption_clips(engine, CLIPS, 16, 0))
+    failures = {clip.name: result for clip, result in results.items() if isinstance(result, Failure)}
+    assert failures == {"5.wav": Failure(kind="engine", message="5.wav: RuntimeError: index out of range")}
     assert engine.sizes == [16, 8, 4, 4, 2, 1, 1, 2, 8]
 
 
 def test_a_clip_that_is_too_much_alone_is_a_failure() -> None:
-    found = dict(local.caption_clips(Narrow(most=0), CLIPS[:3], 16, 0))
-    assert [one.message for one in found.values() if isinstance(one, Failure)] == [
+    results = dict(local.caption_clips(Narrow(most=0), CLIPS[:3], 16, 0))
+    assert [result.message for result in results.values() if isinstance(result, Failure)] == [
         f"{number}.wav: MemoryError: too much at once" for number in range(3)
     ]
 
 
 @pytest.mark.parametrize(
-    ("workers", "device", "needs", "room"),
+    ("settings", "device", "resources", "workers"),
     [
         ({}, "auto", {"num_cpus": 1, "num_gpus": 1}, 10),
         ({"num_gpus": 0.5}, "auto", {"num_cpus": 1, "num_gpus": 0.5}, 20),
@@ -78,14 +78,14 @@ def test_a_clip_that_is_too_much_alone_is_a_failure() -> None:
     ],
 )
 def test_what_a_worker_takes_and_how_many_there_is_room_for(
-    workers: dict[str, float], device: str, needs: dict[str, float], room: int
+    settings: dict[str, float], device: str, resources: dict[str, float], workers: int
 ) -> None:
-    assert ray._needs(SPEC, Host(device=device, workers=workers), NODES) == needs
-    assert ray._room(NODES, needs) == room
+    assert ray.worker_resources(SPEC, Host(device=device, workers=settings), NODES) == resources
+    assert ray.capacity(NODES, resources) == workers
 
 
 def test_an_engine_without_a_gpu_takes_none() -> None:
-    assert ray._needs(FAKE, Host(), NODES) == {"num_cpus": 8, "num_gpus": 0}
+    assert ray.worker_resources(FAKE, Host(), NODES) == {"num_cpus": 8, "num_gpus": 0}
 
 
 def test_without_the_package_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -100,9 +100,9 @@ def test_an_engine_that_asks_elsewhere_stays_here(monkeypatch: pytest.MonkeyPatc
     assert list(ray.run(asr, Host(), CLIPS)) == [(CLIPS[0], Caption(text="here"))]
 
 
-def packed(clip: Path, content: bytes | None = None) -> Clip:
-    looks = clip.stat()
-    return Clip(path=clip, size=looks.st_size, changed=looks.st_mtime_ns, content=content)
+def sent(clip: Path, content: bytes | None = None) -> Clip:
+    status = clip.stat()
+    return Clip(path=clip, size=status.st_size, modified_ns=status.st_mtime_ns, content=content)
 
 
 def test_a_worker_asks_for_bytes_where_the_file_is_another(tmp_path: Path) -> None:
@@ -110,33 +110,33 @@ def test_a_worker_asks_for_bytes_where_the_file_is_another(tmp_path: Path) -> No
     clip.write_bytes(b"sound")
     worker = Worker()
     assert worker.build(FAKE, Host(), cascade.__version__) == ""
-    there = packed(clip)
-    assert worker.hear([there]) == [Caption(text="hello")]
+    copy = sent(clip)
+    assert worker.caption([copy]) == [Caption(text="hello")]
     clip.write_bytes(b"another sound")
-    assert worker.hear([there]) is None
+    assert worker.caption([copy]) is None
     clip.unlink()
-    assert worker.hear([there]) is None
-    same_name = [Clip(path=clip, size=1, changed=1, content=text) for text in (b"one", b"two")]
-    assert worker.hear(same_name) == [Caption(text="hello")] * 2
+    assert worker.caption([copy]) is None
+    same_name = [Clip(path=clip, size=1, modified_ns=1, content=text) for text in (b"one", b"two")]
+    assert worker.caption(same_name) == [Caption(text="hello")] * 2
 
 
 def test_a_worker_says_what_is_in_the_way(tmp_path: Path) -> None:
     assert "install the same there" in Worker().build(FAKE, Host(), "0.0")
     (tmp_path / "w").write_bytes(b"weights")
-    spec, files = specify("speech", "whisper", {"model": str(tmp_path / "w")})
-    assert _located(spec, Host(files=files)) == files
+    spec, files = Engine("whisper").specify("speech", {"model": str(tmp_path / "w")})
+    assert _locate_files(spec, Host(files=files)) == files
     (tmp_path / "w").write_bytes(b"other weights")
     assert "is not there, or is another file" in Worker().build(spec, Host(files=files), cascade.__version__)
 
 
 def test_weights_that_ship_with_the_package_are_found_wherever_it_lies() -> None:
-    spec, files = specify("music", "clap-music", {})
+    spec, files = Engine("clap-music").specify("music", {})
     elsewhere = {digest: Path("/not/here") / path.name for digest, path in files.items()}
-    assert _located(spec, Host(files=elsewhere)) == files
+    assert _locate_files(spec, Host(files=elsewhere)) == files
 
 
 def test_what_rays_threads_print_is_no_result(capsys: pytest.CaptureFixture[str]) -> None:
-    with redirect_stdout(ray_cluster._WithoutRay()):
+    with redirect_stdout(ray_cluster._StdoutWithoutRay()):
         sys.stdout.write("ours\n")
         thread = Thread(target=print, args=["(raylet) A worker died"], name="ray_listen_error_messages")
         thread.start()
@@ -147,21 +147,21 @@ def test_what_rays_threads_print_is_no_result(capsys: pytest.CaptureFixture[str]
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "[::1]:1", "127.0.0.1:99999"])
 def test_an_address_where_nobody_is_stands_in_one_line(address: str) -> None:
     with pytest.raises(UserError, match=r"nobody answers at RAY_ADDRESS=.*:\d+ \(.*(refused|Cannot assign|range)"):
-        ray_cluster._knock(address)
+        ray_cluster._check_listening(address)
 
 
-@pytest.mark.parametrize(("address", "ours"), [("", True), ("local", True), ("auto", False), ("head:6379", False)])
-def test_which_cluster_is_our_own(monkeypatch: pytest.MonkeyPatch, address: str, ours: bool) -> None:
+@pytest.mark.parametrize(("address", "is_local"), [("", True), ("local", True), ("auto", False), ("head:6379", False)])
+def test_which_cluster_is_local(monkeypatch: pytest.MonkeyPatch, address: str, is_local: bool) -> None:
     monkeypatch.setenv("RAY_ADDRESS", address)
-    assert ray_cluster.is_ours() is ours
+    assert ray_cluster.is_local() is is_local
 
 
 class NoToken(Exception):
-    """What Ray raises of its own."""
+    """Ray's own exception."""
 
 
 class Refusing:
-    """A Ray that cannot be used, for this reason."""
+    """A Ray that refuses to start for this reason."""
 
     exceptions = SimpleNamespace(RayError=NoToken)
 
@@ -185,7 +185,7 @@ def test_a_ray_that_cannot_be_used_is_one_line(monkeypatch: pytest.MonkeyPatch, 
 
 
 @pytest.mark.parametrize(
-    ("node", "waited", "told"),
+    ("node", "waited", "message"),
     [
         ({"CPU": 2.0}, 10, ""),
         ({"CPU": 2.0}, 31, r"no worker \(num_cpus=1, num_gpus=0\) is ready yet: .* or the nodes are busy"),
@@ -193,23 +193,27 @@ def test_a_ray_that_cannot_be_used_is_one_line(monkeypatch: pytest.MonkeyPatch, 
     ],
 )
 def test_a_cluster_that_is_busy_or_too_small_is_waited_for_aloud_and_once(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], node: dict[str, float], waited: int, told: str
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    node: dict[str, float],
+    waited: int,
+    message: str,
 ) -> None:
     monkeypatch.setenv("RAY_ADDRESS", "head:6379")
-    found = SimpleNamespace(nodes=lambda: [{"Alive": True, "Resources": node}])
-    monkeypatch.setitem(sys.modules, "ray", found)
+    cluster = SimpleNamespace(nodes=lambda: [{"Alive": True, "Resources": node}])
+    monkeypatch.setitem(sys.modules, "ray", cluster)
     pool = ray._Pool(FAKE, Host(workers={"num_cpus": 1.0}), CLIPS)
-    monkeypatch.setattr(pool, "_held", pool._held - waited)
-    pool._have_patience()
-    pool._have_patience()
+    monkeypatch.setattr(pool, "_idle_since", pool._idle_since - waited)
+    pool.explain_wait()
+    pool.explain_wait()
     err = capsys.readouterr().err
-    assert re.fullmatch(rf"sound=fake: {told}.*\n" if told else "", err), err
+    assert re.fullmatch(rf"sound=fake: {message}.*\n" if message else "", err), err
     if node["CPU"] < 1:
-        monkeypatch.setattr(pool, "_held", pool._held - 61)
+        monkeypatch.setattr(pool, "_idle_since", pool._idle_since - 61)
         with pytest.raises(UserError, match=r"sound=fake: no node .*; say less, as in --worker sound.num_gpus=0"):
-            pool._have_patience()
+            pool.explain_wait()
 
 
 def test_parts_of_more_than_one_gpu_are_a_mistake() -> None:
-    told = command("caption", "--dataset", "demo", "--captions", "sound=fake", "--worker", "num_gpus=1.5")
-    assert told.exit_code == 2 and "--worker num_gpus=1.5: Ray gives parts of one, or whole ones" in told.stderr
+    result = command("caption", "--dataset", "demo", "--captions", "sound=fake", "--worker", "num_gpus=1.5")
+    assert result.exit_code == 2 and "--worker num_gpus=1.5: Ray gives parts of one, or whole ones" in result.stderr

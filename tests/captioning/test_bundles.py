@@ -62,9 +62,9 @@ def forge(path: Path, change: Callable[[list[dict[str, Any]]], Any]) -> None:
 @pytest.mark.parametrize("name", ["captions.jsonl", "captions.jsonl.zst"])
 def test_what_is_exported_is_imported_to_the_letter(cache: CaptionCache, bundle: Path, name: str) -> None:
     copy = bundle.with_name("copy-" + name)
-    said = bundles.export_bundle(copy, bundles.entries(bundle), ABOUT)
-    assert (said.captions, said.dataset) == (4, ABOUT)
-    assert said == bundles.read_manifest(copy)
+    manifest = bundles.export_bundle(copy, bundles.entries(bundle), ABOUT)
+    assert (manifest.captions, manifest.dataset) == (4, ABOUT)
+    assert manifest == bundles.read_manifest(copy)
     report = bundles.import_file(cache, copy)
     assert (report.new, report.same, report.conflicts) == (4, 0, [])
     assert [entry.caption for entry in cache.entries()].count(ODD) == 2
@@ -78,14 +78,16 @@ def test_the_same_captions_make_the_same_bytes_and_anyone_can_check_them(cache: 
     bundles.export_bundle(bundle.with_name("again.jsonl"), cache.entries(), ABOUT)
     assert bundle.with_name("again.jsonl").read_bytes() == bundle.read_bytes()
     assert [row["key"] for row in lines(bundle)[1:]] == sorted(row["key"] for row in lines(bundle)[1:])
-    told = subprocess.run(f"tail -n +2 {bundle} | b2sum -l 128", shell=True, capture_output=True, text=True, check=True)
-    assert f"b2:{told.stdout.split()[0]}" == bundles.read_manifest(bundle).checksum
+    result = subprocess.run(
+        f"tail -n +2 {bundle} | b2sum -l 128", shell=True, capture_output=True, text=True, check=True
+    )
+    assert f"b2:{result.stdout.split()[0]}" == bundles.read_manifest(bundle).checksum
 
 
 def test_the_manifest_says_whose_captions_and_of_what(bundle: Path) -> None:
-    said = bundles.read_manifest(bundle)
-    assert said.dataset == ABOUT
-    assert sorted(said.captioners, key=lambda spec: spec.slot) == [SOUND, SPEC]
+    manifest = bundles.read_manifest(bundle)
+    assert manifest.dataset == ABOUT
+    assert sorted(manifest.captioners, key=lambda spec: spec.slot) == [SOUND, SPEC]
     assert lines(bundle)[1].keys() >= {"key", "slot", "name", "version", "params", "audio", "text", "meta"}
 
 
@@ -148,9 +150,9 @@ def test_a_caption_by_somebody_the_manifest_does_not_name_is_refused(cache: Capt
 def test_hostile_lines_are_one_line_errors(cache: CaptionCache, bundle: Path, body: bytes) -> None:
     with open(bundle, "ab") as file:
         file.write(body)
-    with pytest.raises(CacheError, match=r"captions\.jsonl:6: ") as told:
+    with pytest.raises(CacheError, match=r"captions\.jsonl:6: ") as caught:
         bundles.import_file(cache, bundle)
-    assert "\n" not in str(told.value)
+    assert "\n" not in str(caught.value)
     assert len(cache) == 0
 
 

@@ -219,9 +219,11 @@ def test_a_folder_that_cannot_hold_a_cache(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["nfs4", "cifs", "lustre", "fuse.sshfs", "beegfs"])
-def test_a_network_disk_is_refused_with_what_to_do(folder: Path, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_network_file_system_is_refused_with_what_to_do(
+    folder: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(module, "_file_system", lambda folder: kind)
-    with pytest.raises(CacheError, match=rf"on a network disk \({kind}\).*give --cache a local folder"):
+    with pytest.raises(CacheError, match=rf"on a network file system \({kind}\).*give --cache a local folder"):
         CaptionCache(folder)
     assert not (folder / "cache.db").exists()
 

@@ -13,13 +13,13 @@ from typing import Any
 import pytest
 
 from cascade import plugins
-from cascade.captioners.registry import specify
+from cascade.captioners import registry
 from cascade.captioning import generate
 from cascade.captioning.cache import CaptionCache
 from cascade.errors import ClipError, UnknownName, UserError
 from cascade.types import Caption, CaptionerSpec, Execution, Failure, Host, Item
 
-FAKE, _ = specify("speech", "fake", {"text": "hello"})
+FAKE, _ = registry.Engine("fake").specify("speech", {"text": "hello"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,8 +61,8 @@ class Engine:
 
     def hear(self, clips: Sequence[Path]) -> Any:
         self.batches.append([clip.name for clip in clips])
-        said = [clip.read_bytes() for clip in clips]
-        for clip, content in zip(clips, said, strict=True):
+        contents = [clip.read_bytes() for clip in clips]
+        for clip, content in zip(clips, contents, strict=True):
             if content.startswith(b"bad"):
                 raise ClipError(f"{clip.name}: no sound in it")
             if content.startswith(b"bug"):
@@ -77,7 +77,7 @@ class Engine:
                 clip.unlink()
             if content.startswith(b"stop"):
                 raise UserError("the weights are gone")
-        return [Caption(text=content.decode()) for content in said]
+        return [Caption(text=content.decode()) for content in contents]
 
 
 @pytest.fixture
@@ -106,24 +106,28 @@ def items(**clips: bytes | None) -> list[Item]:
 
 def hear(asked: Sequence[Item], *specs: CaptionerSpec, **how: Any) -> dict[tuple[str, str], str | Failure]:
     execution = Execution(cache=Path("cache"), runs=Path("runs"), host=Host(batch=how.pop("batch", 8)), **how)
-    heard = generate.caption(asked, Path.cwd(), specs, execution)
-    assert [(one.item, one.slot) for one in heard] == [(item.id, spec.slot) for item in asked for spec in specs]
-    return {(one.item, one.slot): one.failure or one.text or "" for one in heard}
+    records = generate.caption(asked, Path.cwd(), specs, execution)
+    assert [(record.item, record.slot) for record in records] == [
+        (item.id, spec.slot) for item in asked for spec in specs
+    ]
+    return {(record.item, record.slot): record.failure or record.text or "" for record in records}
 
 
 def test_a_clip_that_changes_while_it_is_heard_is_not_kept(engine: Engine) -> None:
     asked = items(a=b"changing", b=b"going", c=b"still")
-    found = hear(asked, SPEC)
-    assert isinstance(changed := found["a", "sound"], Failure) and "a.wav: the file changed while it" in changed.message
-    assert isinstance(found["b", "sound"], Failure) and found["c", "sound"] == "still"
+    results = hear(asked, SPEC)
+    assert (
+        isinstance(changed := results["a", "sound"], Failure) and "a.wav: the file changed while it" in changed.message
+    )
+    assert isinstance(results["b", "sound"], Failure) and results["c", "sound"] == "still"
     with closing(CaptionCache(Path("cache"))) as cache:
         assert [entry.text for entry in cache.entries()] == ["still"]
     assert hear(asked, SPEC)["a", "sound"] == "changed"
 
 
 def test_every_item_and_slot_in_order(engine: Engine) -> None:
-    found = hear(items(a=b"1", b=b"2"), SPEC, FAKE)
-    assert found == {
+    results = hear(items(a=b"1", b=b"2"), SPEC, FAKE)
+    assert results == {
         ("a", "sound"): "1",
         ("a", "speech"): "hello",
         ("b", "sound"): "2",
@@ -150,8 +154,8 @@ def test_a_new_clip_alone_is_heard(engine: Engine) -> None:
 
 @pytest.mark.parametrize("batch", [1, 2, 8])
 def test_one_bad_clip_costs_one_failure(engine: Engine, batch: int) -> None:
-    found = hear(items(a=b"1", b=b"bad", c=b"3", d=b"bug", e=b"5"), SPEC, batch=batch)
-    assert found == {
+    results = hear(items(a=b"1", b=b"bad", c=b"3", d=b"bug", e=b"5"), SPEC, batch=batch)
+    assert results == {
         ("a", "sound"): "1",
         ("b", "sound"): Failure(kind="audio", message="b.wav: no sound in it"),
         ("c", "sound"): "3",
@@ -165,9 +169,9 @@ def test_one_bad_clip_costs_one_failure(engine: Engine, batch: int) -> None:
 @pytest.mark.parametrize("kind", COMPLAINTS)
 def test_what_is_no_caption_costs_one_failure(engine: Engine, kind: str, lanes: int) -> None:
     sys.modules["counting_engine"].lanes = lambda params, host: lanes  # type: ignore[attr-defined]
-    found = hear(items(a=b"1", b=kind.encode(), c=b"3"), SPEC)
-    assert (found["a", "sound"], found["c", "sound"]) == ("1", "3")
-    failed = found["b", "sound"]
+    results = hear(items(a=b"1", b=kind.encode(), c=b"3"), SPEC)
+    assert (results["a", "sound"], results["c", "sound"]) == ("1", "3")
+    failed = results["b", "sound"]
     assert isinstance(failed, Failure) and failed.kind == "engine"
     assert failed.message.startswith(f"b.wav: {COMPLAINTS[kind]}")
     assert len(CaptionCache(Path("cache"))) == 2
@@ -190,10 +194,10 @@ def test_a_failure_is_tried_again(engine: Engine) -> None:
 
 def test_a_clip_that_is_not_there_or_is_a_folder(engine: Engine) -> None:
     Path("folder.wav").mkdir()
-    found = hear(items(a=b"1", gone=None, folder=None, empty=b""), SPEC)
-    assert found["gone", "sound"] == Failure(kind="audio", message="gone.wav: No such file or directory")
-    assert found["folder", "sound"] == Failure(kind="audio", message="folder.wav: Is a directory")
-    assert (found["a", "sound"], found["empty", "sound"]) == ("1", "")
+    results = hear(items(a=b"1", gone=None, folder=None, empty=b""), SPEC)
+    assert results["gone", "sound"] == Failure(kind="audio", message="gone.wav: No such file or directory")
+    assert results["folder", "sound"] == Failure(kind="audio", message="folder.wav: Is a directory")
+    assert (results["a", "sound"], results["empty", "sound"]) == ("1", "")
     assert engine.batches == [["a.wav", "empty.wav"]]
 
 

@@ -1,4 +1,4 @@
-"""Who may write at the same time: several processes a cache, one a run; and no cache lies on a network disk."""
+"""Who may write at the same time: several processes a cache, one a run; and no cache lies on a network file system."""
 
 from __future__ import annotations
 
@@ -77,14 +77,16 @@ def test_the_disk_that_a_folder_is_on(tmp_path: Path, folder: str, kind: str) ->
     assert module._file_system(tmp_path / folder, tmp_path / "absent") == ""
 
 
-def test_a_cache_on_a_network_disk_says_how_captions_travel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cache_on_a_network_file_system_says_how_captions_travel(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(module, "_file_system", lambda folder: "nfs4")
     write(tmp_path / "mini.jsonl", list(rows(2)))
-    told = cascade(
+    result = cascade(
         "caption", "--dataset", tmp_path / "mini.jsonl", "--captions", "speech=fake", "--cache", tmp_path / "c"
     )
-    assert told.exit_code == 2
-    assert "is on a network disk (nfs4)" in told.stderr and "cascade cache export FILE" in told.stderr
+    assert result.exit_code == 2
+    assert "is on a network file system (nfs4)" in result.stderr and "cascade cache export FILE" in result.stderr
 
 
 def test_a_disk_without_locks_is_no_second_writer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -28,9 +28,9 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(scope="module")
 def nodes() -> Iterator[Nodes]:
     with short_folder() as folder:
-        found = Nodes(folder, 2)
-        yield found
-        found.close()
+        cluster = Nodes(folder, 2)
+        yield cluster
+        cluster.close()
 
 
 @pytest.fixture
@@ -40,10 +40,10 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def clips(here: Path, *said: str) -> None:
+def clips(here: Path, *texts: str) -> None:
     """A dataset with a clip for each text."""
     rows = []
-    for number, text in enumerate(said):
+    for number, text in enumerate(texts):
         (here / f"{number}.wav").write_text(text)
         row = {"id": f"q{number}", "audio_path": f"{number}.wav", "question": "?", "choices": ["a", "b"], "answer": "a"}
         rows.append(json.dumps(row) + "\n")
@@ -70,48 +70,48 @@ def kept(here: Path) -> int:
         return len(cache)
 
 
-def heard(here: Path) -> list[str]:
+def heard_clips(here: Path) -> list[str]:
     file = here / "notes" / "heard"
     return file.read_text().splitlines() if file.exists() else []
 
 
 def test_every_clip_once_and_an_engine_a_worker(nodes: Nodes, here: Path) -> None:
     clips(here, *(f"clip {number}" for number in range(40)))
-    found = ended(start(nodes.environment, here, *command(here, "--batch", "4", seconds=0.02)))
-    assert [row["text"] for row in found] == [f"clip {number}" for number in range(40)]
-    assert sorted(heard(here)) == sorted(f"{number}.wav" for number in range(40))
+    rows = ended(start(nodes.environment, here, *command(here, "--batch", "4", seconds=0.02)))
+    assert [row["text"] for row in rows] == [f"clip {number}" for number in range(40)]
+    assert sorted(heard_clips(here)) == sorted(f"{number}.wav" for number in range(40))
     assert len(built(here / "notes")) == 2
     assert kept(here) == 40
-    assert ended(start(nodes.environment, here, *command(here, seconds=0.02))) == found
-    assert len(heard(here)) == 40
+    assert ended(start(nodes.environment, here, *command(here, seconds=0.02))) == rows
+    assert len(heard_clips(here)) == 40
 
 
 def test_the_pool_is_as_large_as_was_said(nodes: Nodes, here: Path) -> None:
     clips(here, *(f"clip {number}" for number in range(8)))
     ended(start(nodes.environment, here, *command(here, "--worker", "sound.pool=1", "--worker", "num_cpus=0.5")))
     assert len(built(here / "notes")) == 1
-    told = start(nodes.environment, here, *command(here, "--worker", "sound.pol=1"))
-    assert told.communicate()[1].startswith("cascade: unknown worker's number 'pol' (did you mean 'pool'?)")
+    process = start(nodes.environment, here, *command(here, "--worker", "sound.pol=1"))
+    assert process.communicate()[1].startswith("cascade: unknown worker's number 'pol' (did you mean 'pool'?)")
     assert cascade("caption", "--captions", "sound=fake", "--worker", "speech.pool=1").exit_code == 2
 
 
 def test_bad_clips_cost_a_failure_each_as_they_do_here(nodes: Nodes, here: Path) -> None:
     clips(here, "one", "bad", "three", "four", "bad too", "six")
-    found = ended(start(nodes.environment, here, *command(here, "--batch", "3")), 3)
+    rows = ended(start(nodes.environment, here, *command(here, "--batch", "3")), 3)
     local = ended(
         start(nodes.environment, here, *command(here, "--batch", "3", "--backend", "local", "--cache", "c2")), 3
     )
-    assert [row.get("error", row.get("text")) for row in found] == [
+    assert [row.get("error", row.get("text")) for row in rows] == [
         "one", {"kind": "audio", "message": "1.wav: no sound in it"}, "three",
         "four", {"kind": "audio", "message": "4.wav: no sound in it"}, "six",
     ]  # fmt: skip
-    assert local == found
+    assert local == rows
 
 
 def test_too_much_at_once_is_halved(nodes: Nodes, here: Path) -> None:
     clips(here, *(f"clip {number}" for number in range(32)))
-    found = ended(start(nodes.environment, here, *command(here, "--worker", "pool=1", "--batch", "16", most=3)))
-    assert len(found) == len(heard(here)) == 32
+    rows = ended(start(nodes.environment, here, *command(here, "--worker", "pool=1", "--batch", "16", most=3)))
+    assert len(rows) == len(heard_clips(here)) == 32
 
 
 def test_a_worker_that_is_killed_costs_a_retry(nodes: Nodes, here: Path) -> None:
@@ -121,20 +121,20 @@ def test_a_worker_that_is_killed_costs_a_retry(nodes: Nodes, here: Path) -> None
     os.kill(built(here / "notes")[0], signal.SIGKILL)
     assert [row["text"] for row in ended(job)] == [f"clip {number}" for number in range(40)]
     assert len(built(here / "notes")) == 3
-    assert 40 <= len(heard(here)) <= 40 + 2 * 2
+    assert 40 <= len(heard_clips(here)) <= 40 + 2 * 2
 
 
 def test_a_clip_that_takes_its_worker_down_is_a_failure_and_costs_no_other(nodes: Nodes, here: Path) -> None:
     clips(here, "one", "die", "three", "die once", "five", "six")
     job = start(nodes.environment, here, *command(here, "--batch", "3"))
     out, err = job.communicate(timeout=120)
-    found = [json.loads(line) for line in out.splitlines()]
-    assert [row["id"] for row in found if "error" in row] == ["q1"] and job.returncode == 3
-    said = err.splitlines()
-    assert said.pop() == "q1: sound: 1.wav: 3 workers were lost while they heard it"
-    assert said and all(line.startswith("sound=trying: a worker was lost (Worker ") for line in said), err
-    assert found[1]["error"]["message"] == "1.wav: 3 workers were lost while they heard it"
-    assert found[3]["text"] == "die once"
+    rows = [json.loads(line) for line in out.splitlines()]
+    assert [row["id"] for row in rows if "error" in row] == ["q1"] and job.returncode == 3
+    lines = err.splitlines()
+    assert lines.pop() == "q1: sound: 1.wav: 3 workers were lost while they captioned it"
+    assert lines and all(line.startswith("sound=trying: a worker was lost (Worker ") for line in lines), err
+    assert rows[1]["error"]["message"] == "1.wav: 3 workers were lost while they captioned it"
+    assert rows[3]["text"] == "die once"
 
 
 def test_a_node_that_is_killed_costs_a_retry_and_a_new_one_is_used(nodes: Nodes, here: Path) -> None:
@@ -146,7 +146,7 @@ def test_a_node_that_is_killed_costs_a_retry_and_a_new_one_is_used(nodes: Nodes,
     nodes.others.append(nodes.add())
     assert [row["text"] for row in ended(job)] == [f"clip {number}" for number in range(60)]
     assert len(built(here / "notes")) == 3
-    assert 60 <= len(heard(here)) <= 60 + 2 * 2
+    assert 60 <= len(heard_clips(here)) <= 60 + 2 * 2
 
 
 def test_a_driver_that_is_killed_goes_on_where_it_was(nodes: Nodes, here: Path) -> None:
@@ -160,7 +160,7 @@ def test_a_driver_that_is_killed_goes_on_where_it_was(nodes: Nodes, here: Path) 
         f"clip {number}" for number in range(40)
     ]
     assert 10 <= before < 40
-    assert 40 <= len(heard(here)) <= 40 + 2 * 2 * 2
+    assert 40 <= len(heard_clips(here)) <= 40 + 2 * 2 * 2
     assert cascade("cache", "verify", "--cache", here / "cache").exit_code == 0
 
 
@@ -184,30 +184,30 @@ def test_what_the_user_must_mend_is_one_line(nodes: Nodes, here: Path) -> None:
 BYTES = """
 import sys
 from pathlib import Path
-from cascade.captioning.backends.registry import ray
-from cascade.captioners.registry import specify
+from cascade.captioning.backends import ray
+from cascade.captioners.registry import Engine
 from cascade.types import Host
-spec, files = specify("sound", "trying", {"notes": sys.argv[1]})
+spec, files = Engine("trying").specify("sound", {"notes": sys.argv[1]})
 paths = [Path(f"/proc/self/cwd/{n}.wav") for n in range(6)] + [Path("/proc/self/cwd/gone.wav")]
-for path, found in list(ray.run(spec, Host(batch=2), paths)):
-    folder = getattr(found, "meta", {}).get("folder", "")
-    print(path.name, getattr(found, "text", None) or found.message, "cascade-" in folder)
+for path, result in list(ray.run(spec, Host(batch=2), paths)):
+    folder = getattr(result, "meta", {}).get("folder", "")
+    print(path.name, getattr(result, "text", None) or result.message, "cascade-" in folder)
 """
 
 
 def test_the_bytes_travel_where_a_worker_does_not_see_the_clips(nodes: Nodes, here: Path) -> None:
     """The driver's working folder has another name for every other process."""
     clips(here, *(f"clip {number}" for number in range(6)))
-    told = subprocess.run([sys.executable, "-c", BYTES, str(here / "notes")], env=nodes.environment,
+    process = subprocess.run([sys.executable, "-c", BYTES, str(here / "notes")], env=nodes.environment,
                           capture_output=True, text=True, check=False)  # fmt: skip
     lines = [f"{number}.wav clip {number} True" for number in range(6)]
-    assert sorted(told.stdout.splitlines()) == [*lines, "gone.wav gone.wav: No such file or directory False"]
+    assert sorted(process.stdout.splitlines()) == [*lines, "gone.wav gone.wav: No such file or directory False"]
 
 
-def same(found: list[dict[str, Any]], local: list[dict[str, Any]]) -> bool:
-    for row in (*found, *local):
+def same(rows: list[dict[str, Any]], local: list[dict[str, Any]]) -> bool:
+    for row in (*rows, *local):
         row["meta"].pop("seconds", None)
-    return found == local and len(found) > 0
+    return rows == local and len(rows) > 0
 
 
 def demo(nodes: Nodes, here: Path, captions: str, limit: str = "12") -> tuple[list[dict[str, Any]], ...]:
@@ -249,8 +249,8 @@ def test_clap_says_the_same(nodes: Nodes, here: Path, engine: str, clap: Path) -
 def test_without_an_address_a_cluster_of_its_own_ends_with_the_work(here: Path) -> None:
     clips(here, "one", "two")
     with short_folder() as folder:
-        found = ended(start(environment(folder), here, *command(here, "--worker", "num_cpus=1")))
-        assert [row["text"] for row in found] == ["one", "two"]
+        rows = ended(start(environment(folder), here, *command(here, "--worker", "num_cpus=1")))
+        assert [row["text"] for row in rows] == ["one", "two"]
         until(lambda: str(folder) not in running())
         gpu = start(environment_again(folder), here, *command(here, "--worker", "num_gpus=1", seconds=0.01))
         assert gpu.wait(60) == 2

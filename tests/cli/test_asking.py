@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.commands import cascade, log_of, only_run, rows, write
+from tests.support.commands import ROOT, cascade, log_of, only_run, rows, write
 from tests.support.stub_server import Reply, Script, Stub
 
 PLAIN = ["--captions", "speech=fake", "--llm", "gpt-x"]
@@ -298,3 +298,10 @@ def test_a_parameter_that_is_called_a_key_but_is_none_is_sent(mini: Path) -> Non
     with Stub() as stub:
         assert run(mini, stub, "--limit", "1", "--param", "prompt_cache_key=mine").exit_code == 0
     assert stub.asked[0]["prompt_cache_key"] == "mine"
+
+
+def test_the_page_and_the_code_classify_alike() -> None:
+    from cascade.llms import faults
+
+    table = [line for line in (faults.__doc__ or "").splitlines() if line.startswith("|")]
+    assert len(table) > 8 and "\n".join(table) in (ROOT / "docs/models-and-budget.md").read_text(encoding="utf-8")

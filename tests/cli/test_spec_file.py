@@ -141,7 +141,7 @@ def test_a_finished_run_needs_no_key(mini: Path, monkeypatch: pytest.MonkeyPatch
 
 
 def test_a_missing_package_is_found_before_the_first_engine_works(mini: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cascade.captioners.registry.find_spec", lambda name: None)
+    monkeypatch.setattr("cascade.plugins.find_spec", lambda name: None)
     heard: list[Any] = []
     monkeypatch.setattr("cascade.captioning.backends.local.run", lambda *_: heard.append("run"))
     result = cascade("caption", "--dataset", mini, "--captions", "sound=fake,speech=whisper")
@@ -158,7 +158,7 @@ def states(page: dict[str, Any]) -> dict[str, str]:
 
 
 def test_the_doctor_on_a_bare_machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in ("cascade.captioners.registry", "cascade.llms.connect", "cascade.cli.doctor", "cascade.datasets.hub"):
+    for module in ("cascade.plugins", "cascade.llms.connect", "cascade.cli.doctor", "cascade.datasets.hub"):
         monkeypatch.setattr(f"{module}.find_spec", lambda name: None)
     page = doctor()
     assert not page["ready"] and page["llm"] == "gpt-4o" and page["dataset"] == "mmar"

@@ -1,4 +1,4 @@
-"""MMAR and MMAU from a folder of the user's: both versions, joined on id, nothing leaving the folder."""
+"""MMAR and MMAU from a folder of the user's: both versions, joined on id, with paths inside the folder only."""
 
 from __future__ import annotations
 
@@ -40,28 +40,28 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_the_older_version_alone(folder: Path) -> None:
-    found = registry.load("mmar", folder)
-    assert (found.name, found.version, found.licence) == ("mmar", "2025-05", "CC BY-NC 4.0")
-    assert [(item.id, item.audio, item.answer) for item in found.items] == [
+    dataset = registry.load("mmar", folder)
+    assert (dataset.name, dataset.version, dataset.licence) == ("mmar", "2025-05", "CC BY-NC 4.0")
+    assert [(item.id, item.audio, item.answer) for item in dataset.items] == [
         ("b", "audio/b.wav", "z"),
         ("a", "audio/a.wav", "x"),
     ]
-    assert found.digest == digest_file(folder / "MMAR-meta.json")
-    assert found.root == folder
+    assert dataset.digest == digest_file(folder / "MMAR-meta.json")
+    assert dataset.root == folder
 
 
-def test_the_versions_are_joined_on_id_and_the_richer_one_speaks(folder: Path) -> None:
+def test_versions_are_joined_on_id_and_the_one_with_more_fields_is_used(folder: Path) -> None:
     newer = folder / "MMAR-meta.jsonl"
     newer.write_text("\n".join(map(json.dumps, NEW)))  # the published file has no last newline
-    found = registry.load("mmar", folder)
-    assert found.version == "2026-02"
-    assert [(item.id, item.answer) for item in found.items] == [("a", "x"), ("b", "y")]
-    assert dict(found.items[0].tags) == {"modality": "music"}
-    assert found.items[0].reference["cue"] == ["c"]
-    assert found.digest == digest(sorted([digest_file(newer), digest_file(folder / "MMAR-meta.json")]))
+    dataset = registry.load("mmar", folder)
+    assert dataset.version == "2026-02"
+    assert [(item.id, item.answer) for item in dataset.items] == [("a", "x"), ("b", "y")]
+    assert dict(dataset.items[0].tags) == {"modality": "music"}
+    assert dataset.items[0].reference["cue"] == ["c"]
+    assert dataset.digest == digest(sorted([digest_file(newer), digest_file(folder / "MMAR-meta.json")]))
 
 
-def test_mmau_names_its_clips_otherwise(tmp_path: Path) -> None:
+def test_mmau_has_another_field_for_clips(tmp_path: Path) -> None:
     row = {
         "id": "m",
         "audio_id": "./clips/m.wav",
@@ -71,13 +71,13 @@ def test_mmau_names_its_clips_otherwise(tmp_path: Path) -> None:
         "task": "sound",
     }
     (tmp_path / "mmau-test-mini.json").write_text(json.dumps([{**row, "difficulty": "hard"}]))
-    found = registry.load("mmau", tmp_path)
-    assert found.items[0].audio == "clips/m.wav"
-    assert dict(found.items[0].tags) == {"task": "sound", "difficulty": "hard"}
+    dataset = registry.load("mmau", tmp_path)
+    assert dataset.items[0].audio == "clips/m.wav"
+    assert dict(dataset.items[0].tags) == {"task": "sound", "difficulty": "hard"}
 
 
 @pytest.mark.parametrize("name", ["mmar", "mmau"])
-def test_without_its_files_it_says_what_to_download_and_where_to_put_it(
+def test_missing_files_are_an_error_that_says_what_to_download(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")

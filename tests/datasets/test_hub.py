@@ -67,21 +67,24 @@ def start(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[Hub], No
 def test_it_is_fetched_once(start: Any, capsys: pytest.CaptureFixture[str]) -> None:
     with Hub(files()) as server:
         start(server)
-        found = registry.load("mmar")
+        dataset = registry.load("mmar")
         asked = len(server.asked)
-        assert registry.load("mmar").items == found.items and len(server.asked) == asked
+        assert registry.load("mmar").items == dataset.items and len(server.asked) == asked
     folder = mmar.SOURCE.folder
-    assert found.root == folder.resolve() and [item.audio for item in found.items[:2]] == ["audio/0.wav", "audio/1.wav"]
-    assert all((folder / item.audio).read_bytes()[1:] == NOISE for item in found.items)
+    assert dataset.root == folder.resolve() and [item.audio for item in dataset.items[:2]] == [
+        "audio/0.wav",
+        "audio/1.wav",
+    ]
+    assert all((folder / item.audio).read_bytes()[1:] == NOISE for item in dataset.items)
     kept = {path.name for path in folder.iterdir()} - {".lock"}
     assert kept == {"MMAR-meta.json", "audio", "fetched.json"} and mmar.where() == folder
     assert json.loads((folder / "fetched.json").read_text())["clips"] == 5
-    said = capsys.readouterr()
-    assert said.out == "" and "3.0 GB from BoJack/MMAR" in said.err and "hf_canary" not in said.err
-    assert len(said.err.splitlines()) == 2
+    printed = capsys.readouterr()
+    assert printed.out == "" and "3.0 GB from BoJack/MMAR" in printed.err and "hf_canary" not in printed.err
+    assert len(printed.err.splitlines()) == 2
 
 
-def test_without_sound_only_the_metadata_are_fetched(start: Any) -> None:
+def test_without_audio_only_the_metadata_are_fetched(start: Any) -> None:
     with Hub(files()) as server:
         start(server)
         assert len(registry.load("mmar", audio=False).items) == 5
@@ -89,8 +92,8 @@ def test_without_sound_only_the_metadata_are_fetched(start: Any) -> None:
         blind = cascade("run", "--llm", "fake", "--captions", "none")
         assert blind.exit_code == 0 and "5 items: 5 answered" in blind.stdout
         assert {name for _, name, _ in server.asked} == {"MMAR-meta.json"}
-        heard = cascade("run", "--llm", "fake", "--captions", "sound=fake")
-        assert heard.exit_code == 0 and mmar.where()
+        captioned = cascade("run", "--llm", "fake", "--captions", "sound=fake")
+        assert captioned.exit_code == 0 and mmar.where()
 
 
 def test_a_broken_transfer_goes_on_where_it_broke(start: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -118,11 +121,11 @@ def test_a_killed_fetch_goes_on(start: Any, monkeypatch: pytest.MonkeyPatch) -> 
         dying = "import os; from cascade.datasets import hub; hub.Path.rename = lambda *_: os.kill(os.getpid(), 9); "
         killed = subprocess.run([sys.executable, "-c", dying + _FETCH], capture_output=True, text=True, check=False)
         assert killed.returncode == -9 and mmar.where() is None
-        assert list(mmar.SOURCE.folder.glob(".unpacking-*"))
+        assert list(mmar.SOURCE.folder.glob(".unpacking"))
         done = subprocess.run([sys.executable, "-c", _FETCH], capture_output=True, text=True, check=True)
         assert done.stdout == "5\n" and "Traceback" not in done.stderr
         assert server.sent == sum(map(len, whole.values()))  # what had arrived was not fetched again
-    assert not list(mmar.SOURCE.folder.glob(".unpacking-*"))
+    assert not list(mmar.SOURCE.folder.glob(".unpacking"))
 
 
 def test_damage_is_seen_and_fetched_again(start: Any) -> None:
@@ -141,6 +144,20 @@ def member(name: str, kind: bytes = tarfile.REGTYPE, link: str = "", size: int =
     made = tarfile.TarInfo(name)
     made.type, made.linkname, made.size = kind, link, size
     return made
+
+
+def test_clips_below_another_folder_of_the_archive_are_unpacked_to_audio(start: Any) -> None:
+    with Hub(
+        files((member("data/audio/x/5.wav", size=4), b"five"), (member("data/notes.txt", size=4), b"note"))
+    ) as server:
+        start(server)
+        registry.load("mmar")
+    assert (mmar.SOURCE.folder / "audio/x/5.wav").read_bytes() == b"five"
+    assert {path.name for path in mmar.SOURCE.folder.iterdir()} - {".lock"} == {
+        "MMAR-meta.json",
+        "audio",
+        "fetched.json",
+    }
 
 
 @pytest.mark.parametrize(
@@ -172,10 +189,10 @@ def test_an_archive_that_grows_without_end_is_refused(start: Any, monkeypatch: p
             hub.fetch(source, audio=True)
 
 
-def test_what_is_no_archive_is_deleted(start: Any) -> None:
+def test_a_download_that_is_no_archive_is_deleted(start: Any) -> None:
     with Hub({**files(), "mmar-audio.tar.gz": b"<html>sign in</html>"}) as server:
         start(server)
-        with pytest.raises(DatasetError, match="no whole archive"):
+        with pytest.raises(DatasetError, match="not a complete archive"):
             registry.load("mmar")
     assert not (mmar.SOURCE.folder / "mmar-audio.tar.gz").exists()
 
@@ -224,7 +241,7 @@ def test_without_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
         registry.load("mmar")
 
 
-def test_datasets_says_where_they_are(start: Any) -> None:
+def test_the_list_of_datasets_has_their_folders(start: Any) -> None:
     listed = {row["name"]: row for row in json.loads(cascade("datasets", "--format", "json").stdout)}
     assert listed["mmar"]["where"] is None and listed["mmar"]["size"] == "3.0 GB" and listed["mmar"]["items"] == 1000
     assert listed["demo"]["items"] == len(registry.load("demo").items) and Path(listed["demo"]["where"]).is_dir()

@@ -25,7 +25,7 @@ def test_every_item_is_in_one_shard_and_its_clips_other_questions_too() -> None:
     assert sorted(item.id for _, items in parts for item in items) == sorted(item.id for item in ITEMS)
     clips = [{item.audio for item in items} for _, items in parts]
     assert sum(map(len, clips)) == 700
-    assert all(80 < len(one) < 120 for one in clips)
+    assert all(80 < len(shard) < 120 for shard in clips)
     for part, items in parts:
         assert [ITEMS[place] for place in part.positions()] == list(items)
 
@@ -45,18 +45,18 @@ def test_a_shard_that_is_none_is_a_mistake(text: str) -> None:
 
 def test_an_empty_shard_text_is_not_the_whole(mini: Path) -> None:
     for command in (("run", *FAKE), ("caption", "--captions", "speech=fake")):
-        told = cascade(*command, "--dataset", "mini.jsonl", "--shard", "")
-        assert told.exit_code == 2 and "write i/n" in told.output
+        result = cascade(*command, "--dataset", "mini.jsonl", "--shard", "")
+        assert result.exit_code == 2 and "write i/n" in result.output
 
 
 def run(*args: str | Path, code: int = 0) -> None:
-    told = cascade("run", "--dataset", "mini.jsonl", *FAKE, *args)
-    assert told.exit_code == code, told.output
+    result = cascade("run", "--dataset", "mini.jsonl", *FAKE, *args)
+    assert result.exit_code == code, result.output
 
 
 def scored(path: str) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(cascade("score", path, "--format", "json").stdout)
-    return {name: value for name, value in found.items() if name != "run"}
+    summary: dict[str, Any] = json.loads(cascade("score", path, "--format", "json").stdout)
+    return {name: value for name, value in summary.items() if name != "run"}
 
 
 def contents(path: str, *names: str) -> dict[str, bytes]:
@@ -73,8 +73,8 @@ def test_merged_shards_are_one_run(mini: Path, order: tuple[int, ...]) -> None:
     assert [part.name.rpartition("-shard-")[2] for part in parts] == (
         ["1-of-3", "2-of-3", "3-of-3"] if order[0] == 1 else ["3-of-3", "2-of-3", "1-of-3"]
     )
-    told = cascade("merge", *parts, "--out", "merged")
-    assert told.stdout == "merged: 8 items of 3 runs\n" and told.exit_code == 0
+    result = cascade("merge", *parts, "--out", "merged")
+    assert result.stdout == "merged: 8 items of 3 runs\n" and result.exit_code == 0
     assert contents("merged", "items.jsonl", "captions.jsonl") == contents("whole", "items.jsonl", "captions.jsonl")
     assert scored("merged") == scored("whole")
     for path in ("merged", "whole"):
@@ -91,18 +91,18 @@ def test_judgements_that_are_not_merged_are_said_to_be(mini: Path) -> None:
     run("--out", "one")
     assert cascade("merge", "one", "--out", "unjudged").stderr == ""
     Path("one/judge.jsonl").write_text("{}\n")
-    told = cascade("merge", "one", "--out", "merged")
-    assert told.exit_code == 0 and not Path("merged/judge.jsonl").exists()
-    assert told.stderr == (
+    result = cascade("merge", "one", "--out", "merged")
+    assert result.exit_code == 0 and not Path("merged/judge.jsonl").exists()
+    assert result.stderr == (
         "1 of these runs were judged, and judge.jsonl is not merged: `cascade judge merged` asks anew\n"
     )
 
 
 def test_the_caches_of_shards_are_merged_too(mini: Path) -> None:
     for number in (1, 2):
-        told = cascade("caption", "--dataset", mini, "--captions", "speech=fake", "--shard", f"{number}/2",
+        result = cascade("caption", "--dataset", mini, "--captions", "speech=fake", "--shard", f"{number}/2",
                        "--cache", f"c{number}", "--format", "jsonl")  # fmt: skip
-        assert told.exit_code == 0
+        assert result.exit_code == 0
     assert cascade("cache", "merge", "c1", "c2", "--cache", "all").exit_code == 0
     assert json.loads(cascade("cache", "info", "--cache", "all", "--format", "json").stdout)["captions"] == 8
 
@@ -110,8 +110,8 @@ def test_the_caches_of_shards_are_merged_too(mini: Path) -> None:
 def test_a_shard_is_resumed_as_that_shard_only(mini: Path) -> None:
     run("--shard", "1/2", "--out", "a", "--limit", "4")
     run("--shard", "1/2", "--out", "a")
-    told = cascade("run", "--dataset", mini, *FAKE, "--shard", "2/2", "--out", "a")
-    assert told.exit_code == 2 and "a holds shard 1/2, and 2/2 is asked for" in told.stderr
+    result = cascade("run", "--dataset", mini, *FAKE, "--shard", "2/2", "--out", "a")
+    assert result.exit_code == 2 and "a holds shard 1/2, and 2/2 is asked for" in result.stderr
     assert cascade("run", "--dataset", mini, *FAKE, "--out", "a").exit_code == 2
     run("--shard", "2/2", "--out", "b")
     assert cascade("merge", "a", "b", "--out", "c").exit_code == 0
@@ -121,12 +121,12 @@ def test_a_shard_is_resumed_as_that_shard_only(mini: Path) -> None:
 def test_an_empty_shard_is_nothing_to_do(mini: Path) -> None:
     write(mini, list(rows(1)))
     empty = next(n for n in (1, 2) if not shards.split(f"{n}/2", runs_items(mini))[1])
-    told = cascade("run", "--dataset", mini, *FAKE, "--shard", f"{empty}/2")
-    assert told.exit_code == 0 and "nothing to do" in told.stderr and not Path("runs").exists()
+    result = cascade("run", "--dataset", mini, *FAKE, "--shard", f"{empty}/2")
+    assert result.exit_code == 0 and "nothing to do" in result.stderr and not Path("runs").exists()
     run("--shard", f"{3 - empty}/2", "--out", "a")
     assert cascade("merge", "a", "--out", "b").exit_code == 0
-    told = cascade("caption", "--dataset", mini, "--captions", "speech=fake", "--shard", f"{empty}/2")
-    assert told.exit_code == 0
+    result = cascade("caption", "--dataset", mini, "--captions", "speech=fake", "--shard", f"{empty}/2")
+    assert result.exit_code == 0
 
 
 def runs_items(file: Path) -> tuple[Item, ...]:
@@ -151,14 +151,14 @@ def test_a_merged_run_that_cannot_be_made_there_is_a_mistake(mini: Path) -> None
 def test_runs_of_other_things_are_refused(mini: Path) -> None:
     run("--shard", "1/2", "--out", "a")
     run("--shard", "2/2", "--out", "b", "--seed", "5")
-    told = cascade("merge", "a", "b", "--out", "m")
-    assert told.exit_code == 2 and "b holds another run (llm.params.seed is 5 there, 0 here)" in told.stderr
+    result = cascade("merge", "a", "b", "--out", "m")
+    assert result.exit_code == 2 and "b holds another run (llm.params.seed is 5 there, 0 here)" in result.stderr
     run("--shard", "2/2", "--out", "c")
     assert cascade("merge", "a", "c", "--out", "b").exit_code == 2
     log = Path("c/log.jsonl")
     log.write_text(log.read_text().replace("Answer: ", "Answer:  ", 1))
-    told = cascade("merge", "a", "c", "--out", "m")
-    assert told.exit_code == 2 and "c/log.jsonl: it was changed after it was written" in told.stderr
+    result = cascade("merge", "a", "c", "--out", "m")
+    assert result.exit_code == 2 and "c/log.jsonl: it was changed after it was written" in result.stderr
 
 
 def test_of_two_answers_that_of_the_run_with_more_stands_then_that_of_the_first(mini: Path) -> None:
@@ -168,12 +168,12 @@ def test_of_two_answers_that_of_the_run_with_more_stands_then_that_of_the_first(
     reseal(Path("short"), "rain")
     done = merge.merge([Path("short"), Path("long")], Path("m"))
     assert (done.items, done.shared, done.conflicts) == (8, 3, 3)
-    said = {line["item"]: line["result"]["text"] for line in log_of(Path("m"))}
-    assert said == {f"q{n}": f"Answer: {'rain' if n < 3 else 'a bell'}" for n in range(8)}
+    replies = {line["item"]: line["result"]["text"] for line in log_of(Path("m"))}
+    assert replies == {f"q{n}": f"Answer: {'rain' if n < 3 else 'a bell'}" for n in range(8)}
     reseal(Path("short"), None)
     merge.merge([Path("short"), Path("long")], Path("n"))
-    said = {line["item"]: line["result"]["text"] for line in log_of(Path("n"))}
-    assert set(said.values()) == {"Answer: a bell"} and len(said) == 8
+    replies = {line["item"]: line["result"]["text"] for line in log_of(Path("n"))}
+    assert set(replies.values()) == {"Answer: a bell"} and len(replies) == 8
     assert cascade("verify", "n").exit_code == 0
 
 
@@ -192,8 +192,8 @@ def test_what_failed_in_a_shard_is_left_to_ask_in_the_whole(mini: Path) -> None:
     run("--shard", "1/2", "--out", "a")
     run("--shard", "2/2", "--out", "b")
     reseal(Path("b"), None)
-    told = cascade("merge", "a", "b", "--out", "m")
-    assert told.exit_code == 3 and "failed (server)" in told.stderr
+    result = cascade("merge", "a", "b", "--out", "m")
+    assert result.exit_code == 3 and "failed (server)" in result.stderr
     run("--out", "m")
     assert cascade("verify", "m").exit_code == 0
 
@@ -208,14 +208,14 @@ def test_the_job_array_of_the_examples(mini: Path) -> None:
     given |= {"PATH": f"{bin_.resolve()}:{os.environ['PATH']}", "SLURM_ARRAY_TASK_COUNT": "2"}
 
     def submit(script: str, **more: str) -> str:
-        told = subprocess.run(
+        result = subprocess.run(
             ["bash", str(ROOT / "examples" / script)],
             env={**os.environ, **given, **more},
             capture_output=True,
             text=True,
         )
-        assert told.returncode == 0, told.stderr
-        return told.stdout
+        assert result.returncode == 0, result.stderr
+        return result.stdout
 
     for task in ("1", "2", "2"):
         submit("slurm-array.sh", SLURM_ARRAY_TASK_ID=task)

@@ -1,4 +1,4 @@
-"""Names of models, their parameters, the model `fake`, and what may never be shown."""
+"""Names of models, their parameters, the model `fake`, and secrets that are never shown."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_packages_that_are_missing_are_named_with_the_command(monkeypatch: pytes
     monkeypatch.setattr("cascade.llms.connect.find_spec", lambda name: None)
     with pytest.raises(MissingExtra, match=r"pip install 'audio-cascade\[llm\]'"):
         connect.check(LLMSpec(model="gpt-4o"), HOW)
-    monkeypatch.setattr("cascade.llms.connect.find_spec", find_spec)
+    monkeypatch.setattr("cascade.llms.connect.find_spec", lambda name: None if name == "xllamacpp" else find_spec(name))
     if find_spec("litellm"):
         with pytest.raises(MissingExtra, match=r"pip install 'audio-cascade\[local\]'"):
             connect.check(LLMSpec(model="local:x@b2:0"), HOW)
@@ -71,22 +71,22 @@ def test_default_parameters() -> None:
 
 
 def fake(question: str, seed: int, order: tuple[str, ...] = ("rain", "hail", "snow")) -> Completion:
-    async def one() -> Completion:
+    async def ask() -> Completion:
         async with connect.connect(LLMSpec(model="fake"), HOW) as llm:
             return await llm(Prompt(messages=({"role": "user", "content": question},), order=order), {"seed": seed})
 
-    return asyncio.run(one())
+    return asyncio.run(ask())
 
 
 def test_fake_answers_a_choice_by_prompt_and_seed() -> None:
     answers = [[fake(f"q{number}", seed).text for number in range(30)] for seed in (0, 0, 1)]
     assert answers[0] == answers[1] != answers[2]
     assert set(answers[0]) == {"Answer: rain", "Answer: hail", "Answer: snow"}
-    one = fake("q", 0)
-    assert (one.input_tokens, one.output_tokens, one.cost, one.finish) == (0, 0, 0.0, "stop")
+    reply = fake("q", 0)
+    assert (reply.input_tokens, reply.output_tokens, reply.cost, reply.finish) == (0, 0, 0.0, "stop")
 
 
-def test_the_door_imports_no_engine() -> None:
+def test_identifying_a_model_imports_no_engine() -> None:
     code = "import sys; from cascade.llms import connect; connect.identify('gpt-4o'); print(*sys.modules)"
     root = str(Path(connect.__file__).parents[2])
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=root)
@@ -97,16 +97,16 @@ def test_keys_are_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SOME_API_KEY", "plain.value+1")
     monkeypatch.setenv("SHORT_TOKEN", "the")
     monkeypatch.setenv("OTHER", "visible value")
-    said = "the plain.value+1, visible value, Bearer abc.def-12345, bearer xyz98765, sk-proj-0123456789abc, given-one"
-    shown = "the [hidden], visible value, [hidden], [hidden], [hidden], [hidden]"
-    assert redact(said, "given-one") == shown
-    assert redact(redact(said, "given-one")) == shown
+    text = "the plain.value+1, visible value, Bearer abc.def-12345, bearer xyz98765, sk-proj-0123456789abc"
+    shown = "the [hidden], visible value, [hidden], [hidden], [hidden]"
+    assert redact(text) == shown
+    assert redact(shown) == shown
     assert redact("http://me:my-password@host/v1?key=AIzaSyA0123456789") == "http://[hidden]@host/v1?key=[hidden]"
 
 
 def test_ordinary_words_stay() -> None:
-    said = "the task-oriented basics: ask-me, a risk-free mask, max_tokens, token=12, bearer of news"
-    assert redact(said) == said
+    text = "the task-oriented basics: ask-me, a risk-free mask, max_tokens, token=12, bearer of news"
+    assert redact(text) == text
 
 
 def test_one_line_is_short() -> None:

@@ -1,4 +1,4 @@
-"""The embedded model, for real: its server's birth, answers and death."""
+"""The embedded model, for real: its server's start, answers and end."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ needs_engine = pytest.mark.skipif(not find_spec("xllamacpp"), reason="llama.cpp 
 needs_processes = pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="reads /proc")
 ROOT = str(Path(connect.__file__).parents[2])
 
-HEARD = "Notes on the clip: someone says that the train leaves at nine; rain falls on a roof."
+NOTES = "Notes on the clip: someone says that the train leaves at nine; rain falls on a roof."
 CHOICES = "At six\nAt seven\nAt nine\nAt ten"
-SHORT = f"{HEARD}\nQuestion: When does the train leave?\nChoices:\n{CHOICES}\nAnswer:"
-QUESTIONS = (SHORT, SHORT.replace("train", "bus"), f"{HEARD}\nWhat is the weather like? Tell me about it at length.")
+SHORT = f"{NOTES}\nQuestion: When does the train leave?\nChoices:\n{CHOICES}\nAnswer:"
+QUESTIONS = (SHORT, SHORT.replace("train", "bus"), f"{NOTES}\nWhat is the weather like? Tell me about it at length.")
 
 
 def prompt(text: str) -> Prompt:
@@ -47,28 +47,28 @@ def ask(questions: Sequence[str], threads: int = 0) -> list[Completion | Cascade
     async def together() -> list[Completion | CascadeError]:
         async with connect.connect(LLMSpec(model=name, params=params), how) as llm:
 
-            async def one(question: str) -> Completion | CascadeError:
+            async def answer(question: str) -> Completion | CascadeError:
                 try:
                     return await llm(prompt(question), params)
                 except ReplyError as error:
                     return error
 
-            return await asyncio.gather(*map(one, questions))
+            return await asyncio.gather(*map(answer, questions))
 
     return asyncio.run(together())
 
 
 def servers(path: Path | str) -> list[int]:
     """The processes that serve a file."""
-    found = []
+    processes = []
     for folder in Path("/proc").glob("[0-9]*"):
         try:
             command = (folder / "cmdline").read_bytes().split(b"\0")
         except OSError:
             continue
         if b"cascade.llms.embedded_server" in command and os.fsencode(path) in command:
-            found.append(int(folder.name))
-    return found
+            processes.append(int(folder.name))
+    return processes
 
 
 def gone(path: Path | str, within: float = 10.0) -> bool:
@@ -81,9 +81,9 @@ def gone(path: Path | str, within: float = 10.0) -> bool:
 @pytest.fixture
 def weights(tmp_path: Path) -> Path:
     """The packaged weights under a name of this test's own."""
-    (found,) = connect.identify("local")[1].values()
+    (packaged,) = connect.identify("local")[1].values()
     link = tmp_path / "mine.gguf"
-    link.symlink_to(found)
+    link.symlink_to(packaged)
     return link
 
 
@@ -93,13 +93,13 @@ def test_a_reply_does_not_depend_on_what_else_was_asked(monkeypatch: pytest.Monk
     first = ask(QUESTIONS)
     second = ask([*reversed(QUESTIONS), "word " * 4000])
     assert second[:3] == first[::-1]
-    one, cut, too_long = first[0], first[2], second[3]
-    assert isinstance(one, Completion)
+    whole, cut, too_long = first[0], first[2], second[3]
+    assert isinstance(whole, Completion)
     assert isinstance(cut, Completion)
-    assert one.text.strip()
-    assert (one.model, one.cost, one.finish) == (connect.identify("local")[0], 0.0, "stop")
-    assert one.input_tokens
-    assert one.output_tokens
+    assert whole.text.strip()
+    assert (whole.model, whole.cost, whole.finish) == (connect.identify("local")[0], 0.0, "stop")
+    assert whole.input_tokens
+    assert whole.output_tokens
     assert (cut.finish, cut.output_tokens) == ("length", 24)
     assert isinstance(too_long, ReplyError)
     assert too_long.kind == "too_long"

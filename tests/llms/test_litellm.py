@@ -117,24 +117,24 @@ def test_a_model_that_is_no_name_is_left_out(name: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "text", "thought"),
+    ("sent", "text", "thought"),
     [("", "", ""), ("<think>It may be", "", "It may be"), ("Answer: ra", "Answer: ra", "")],
 )
-def test_a_truncation_is_a_completion(said: str, text: str, thought: str) -> None:
-    reply = outcome(Reply(text=said, finish="length"))
+def test_a_truncation_is_a_completion(sent: str, text: str, thought: str) -> None:
+    reply = outcome(Reply(text=sent, finish="length"))
     assert (reply.text, reply.reasoning, reply.finish) == (text, thought, "length")
 
 
 @pytest.mark.parametrize(
-    ("said", "text", "thought"),
+    ("sent", "text", "thought"),
     [
         ("<think>It drips.</think>\nAnswer: rain", "Answer: rain", "It drips."),
         ("It drips.\n</think>\n\nAnswer: rain", "Answer: rain", "It drips."),  # the opening stands in the prompt
         ("Answer: rain <think>", "Answer: rain <think>", ""),
     ],
 )
-def test_thoughts_in_the_text_are_kept_beside_it(said: str, text: str, thought: str) -> None:
-    reply = outcome(Reply(text=said))
+def test_thoughts_in_the_text_are_kept_beside_it(sent: str, text: str, thought: str) -> None:
+    reply = outcome(Reply(text=sent))
     assert (reply.text.strip(), reply.reasoning.strip()) == (text, thought)
 
 
@@ -304,8 +304,8 @@ def test_no_server_at_all() -> None:
 def test_no_key_is_repeated(status: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     monkeypatch.setenv("OTHER_TOKEN", "plain-looking-secret")
-    said = f"wrong {KEY} plain-looking-secret Bearer abcdef123456 sk-elsewhere-0123456789"
-    error = str(outcome(Reply(status=status, text=said)))
+    sent = f"wrong {KEY} plain-looking-secret Bearer abcdef123456 sk-elsewhere-0123456789"
+    error = str(outcome(Reply(status=status, text=sent)))
     assert error.endswith("wrong [hidden] [hidden] [hidden] [hidden]")
 
 

@@ -1,4 +1,4 @@
-"""How many calls are let through, and when: with a clock of the test's own, and over real HTTP."""
+"""How many calls are in flight, and when they start, by a clock of the test's own."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 
 from cascade.errors import ReplyError, Transient
 from cascade.llms import pacing
-from cascade.llms.pacing import ConcurrencyLimit, RateLimit, paced, through
+from cascade.llms.pacing import ConcurrencyLimit, RateLimit, call_within_limit, paced
 from cascade.types import Completion, Params, Prompt
 
 PROMPT = Prompt(messages=({"role": "user", "content": "u" * 400},), order=("a", "b"))
@@ -37,19 +37,19 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return Clock(monkeypatch)
 
 
-def rounds(gate: ConcurrencyLimit, clock: Clock, *replies_a_second: float) -> list[int]:
+def rounds(limit: ConcurrencyLimit, clock: Clock, *replies_a_second: float) -> list[int]:
     """The limit after rounds of replies that come so fast."""
     limits = []
     for rate in replies_a_second:
-        for _ in range(gate.limit):
+        for _ in range(limit.allowed):
             clock.now += 1 / rate
-            gate.replied(1.0)
-        limits.append(gate.limit)
+            limit.record_reply(1.0)
+        limits.append(limit.allowed)
     return limits
 
 
 def test_it_starts_with_sixteen_and_never_passes_the_most(clock: Clock) -> None:
-    assert [ConcurrencyLimit(most, clock).limit for most in (1, 16, 40)] == [1, 16, 16]
+    assert [ConcurrencyLimit(most, clock).allowed for most in (1, 16, 40)] == [1, 16, 16]
     assert rounds(ConcurrencyLimit(40, clock), clock, 10, 5, 20, 5, 40, 5, 80) == [32, 32, 40, 40, 40, 40, 40]
 
 
@@ -62,26 +62,26 @@ def test_what_did_not_help_once_is_tried_again_later(clock: Clock) -> None:
     assert limits[3] == 16 and max(limits[4:]) > 16
 
 
-def test_a_push_back_halves_once_for_all_that_were_in_flight(clock: Clock) -> None:
-    gate = ConcurrencyLimit(16, clock)
+def test_a_refusal_halves_once_for_all_that_were_in_flight(clock: Clock) -> None:
+    limit = ConcurrencyLimit(16, clock)
     for _ in range(5):
-        gate.pushed_back(clock() - 1, None)
-    assert gate.limit == 8
+        limit.slow_down(clock() - 1, None)
+    assert limit.allowed == 8
     clock.now += 1
-    gate.pushed_back(clock(), None)
-    assert gate.limit == 4
-    assert rounds(gate, clock, 5, 5, 5) == [5, 6, 7]
+    limit.slow_down(clock(), None)
+    assert limit.allowed == 4
+    assert rounds(limit, clock, 5, 5, 5) == [5, 6, 7]
     for _ in range(9):
         clock.now += 1
-        gate.pushed_back(clock(), None)
-    assert gate.limit == 1
+        limit.slow_down(clock(), None)
+    assert limit.allowed == 1
 
 
 def test_a_wait_that_was_asked_for_holds_every_call(clock: Clock) -> None:
     async def enter_after(wait: float) -> float:
-        gate = ConcurrencyLimit(4, clock)
-        gate.pushed_back(clock(), wait)
-        await gate.enter()
+        limit = ConcurrencyLimit(4, clock)
+        limit.slow_down(clock(), wait)
+        await limit.enter()
         return clock.now - 100
 
     assert asyncio.run(enter_after(7.0)) == pytest.approx(7.0)
@@ -92,41 +92,41 @@ def test_a_wait_that_was_asked_for_holds_every_call(clock: Clock) -> None:
 def test_starts_are_spread_over_the_time_that_a_reply_takes(clock: Clock) -> None:
     starts: list[float] = []
 
-    async def start(gate: ConcurrencyLimit, count: int) -> list[float]:
+    async def start(limit: ConcurrencyLimit, count: int) -> list[float]:
         starts.clear()
         for _ in range(count):
-            await gate.spread()
+            await limit.spread()
             starts.append(round(clock.now - 100, 3))
         return list(starts)
 
     async def all_of_them() -> None:
-        gate = ConcurrencyLimit(4, clock)
-        assert await start(gate, 3) == [0, 0, 0]  # nothing is known yet
+        limit = ConcurrencyLimit(4, clock)
+        assert await start(limit, 3) == [0, 0, 0]  # nothing is known yet
         for took in (8.0, 2.0, 4.0):
-            gate.replied(took)
-        assert await start(gate, 3) == [0, 0.25, 0.5]  # four in half of the shortest
+            limit.record_reply(took)
+        assert await start(limit, 3) == [0, 0.25, 0.5]  # four in half of the shortest
         clock.now += 10
-        gate.pushed_back(clock.now - 1, 3)
-        assert await start(gate, 2) == [13.5, 13.5]  # never in a wait that was asked for
+        limit.slow_down(clock.now - 1, 3)
+        assert await start(limit, 2) == [13.5, 13.5]  # never in a wait that was asked for
 
     asyncio.run(all_of_them())
 
 
-def test_only_what_the_provider_pushes_back_cuts() -> None:
+def test_only_refusals_of_the_provider_cut() -> None:
     async def after(error: Exception) -> int:
-        gate = ConcurrencyLimit(8)
+        limit = ConcurrencyLimit(8)
 
         async def call() -> Completion:
             raise error
 
         with pytest.raises(type(error)):
-            await through(gate, call)
-        assert gate._flying == 0
-        return gate.limit
+            await call_within_limit(limit, call)
+        assert limit._in_flight == 0
+        return limit.allowed
 
-    pushing = [Transient("rate_limit", "x"), Transient("timeout", "x"), Transient("server", "x", 0.01)]
+    refusals = [Transient("rate_limit", "x"), Transient("timeout", "x"), Transient("server", "x", 0.01)]
     others = [Transient("server", "x"), Transient("connection", "x"), ReplyError("empty", "x"), ValueError("bug")]
-    assert [asyncio.run(after(error)) for error in pushing] == [4, 4, 4]
+    assert [asyncio.run(after(error)) for error in refusals] == [4, 4, 4]
     assert [asyncio.run(after(error)) for error in others] == [8, 8, 8, 8]
 
 
@@ -135,19 +135,19 @@ def test_no_more_are_in_flight_than_the_limit_and_all_get_their_turn() -> None:
 
     async def all_of_them() -> None:
         nonlocal most, done
-        gate = ConcurrencyLimit(3)
+        limit = ConcurrencyLimit(3)
 
         async def call() -> None:
             nonlocal most
-            most = max(most, gate._flying)
+            most = max(most, limit._in_flight)
             await asyncio.sleep(0.001)
 
-        async def one() -> None:
+        async def send() -> None:
             nonlocal done
-            await through(gate, call)
+            await call_within_limit(limit, call)
             done += 1
 
-        await asyncio.gather(*(one() for _ in range(40)))
+        await asyncio.gather(*(send() for _ in range(40)))
 
     asyncio.run(all_of_them())
     assert (most, done) == (3, 40)

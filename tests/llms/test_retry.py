@@ -37,10 +37,10 @@ def run(model: LLM, retries: int) -> tuple[Callable[[], Completion], list[float]
         slept.append(seconds)
 
     llm = retrying(model, retries, sleep, random.Random(1))
-    return (lambda: asyncio.run(_one(llm))), slept
+    return (lambda: asyncio.run(_ask_once(llm))), slept
 
 
-async def _one(llm: LLM) -> Completion:
+async def _ask_once(llm: LLM) -> Completion:
     return await llm(PROMPT, {})
 
 

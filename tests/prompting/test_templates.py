@@ -16,7 +16,7 @@ from cascade.prompting.evidence import evidence_text, order_choices, render
 from cascade.types import Caption, Item
 
 CHOICES = ("rain", "a bell", "", "wind")
-HEARD = {"speech": Caption(text="Hello $question.\n"), "sound": Caption(text=""), "my_own-slot": Caption(text="x")}
+CAPTIONS = {"speech": Caption(text="Hello $question.\n"), "sound": Caption(text=""), "my_own-slot": Caption(text="x")}
 EVIDENCE = "[Speech (transcript)]\nHello $question.\n\n[Sound]\nNo sound event was recognised."
 GOLDEN = {
     "mmar": [
@@ -54,7 +54,7 @@ def test_every_shipped_prompt_has_its_golden_text() -> None:
 
 @pytest.mark.parametrize("name", GOLDEN)
 def test_a_shipped_prompt_word_for_word(name: str) -> None:
-    evidence = evidence_text(("speech", "sound"), HEARD)
+    evidence = evidence_text(("speech", "sound"), CAPTIONS)
     assert evidence == EVIDENCE
     prompt = render(templates.find_template(name), evidence, "What costs $5?", CHOICES)
     assert [(message["role"], message["content"]) for message in prompt.messages] == GOLDEN[name]
@@ -65,8 +65,8 @@ def test_a_shipped_prompt_word_for_word(name: str) -> None:
     ("slots", "captions", "wanted"),
     [
         ((), {}, "There are none: the clip was not listened to."),
-        (("sound", "my_own-slot"), HEARD, "[Sound]\nNo sound event was recognised.\n\n[My own slot]\nx"),
-        (("my_own-slot",), HEARD, "[My own slot]\nx"),
+        (("sound", "my_own-slot"), CAPTIONS, "[Sound]\nNo sound event was recognised.\n\n[My own slot]\nx"),
+        (("my_own-slot",), CAPTIONS, "[My own slot]\nx"),
         (("music",), {"music": Caption(text=" \n")}, "[Music]\nNo music was recognised."),
         (("speech",), {"speech": Caption(text="")}, "[Speech (transcript)]\nNo speech was recognised."),
         (("events",), {"events": Caption(text="")}, "[Events]\nNothing was recognised."),
@@ -86,14 +86,14 @@ def test_evidence(slots: tuple[str, ...], captions: dict[str, Caption], wanted: 
     ],
 )
 def test_several_windows_stand_with_their_times(windows: list[dict[str, object]], wanted: str) -> None:
-    heard = {"sound": Caption(text="whole", meta={"windows": windows})}
-    assert evidence_text(("sound",), heard) == f"[Sound]\n{wanted}"
+    captions = {"sound": Caption(text="whole", meta={"windows": windows})}
+    assert evidence_text(("sound",), captions) == f"[Sound]\n{wanted}"
 
 
-def test_a_slot_that_heard_nothing_in_all_its_windows_says_so() -> None:
+def test_a_slot_with_empty_windows_has_the_sentence_for_silence() -> None:
     windows = [{"start": 0, "end": 7, "text": ""}, {"start": 7, "end": 14, "text": ""}]
-    heard = {"speech": Caption(text="", meta={"windows": windows})}
-    assert evidence_text(("speech",), heard) == "[Speech (transcript)]\nNo speech was recognised."
+    captions = {"speech": Caption(text="", meta={"windows": windows})}
+    assert evidence_text(("speech",), captions) == "[Speech (transcript)]\nNo speech was recognised."
 
 
 def test_the_order_of_choices_is_seeded_and_each_items_own() -> None:

@@ -42,10 +42,12 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "runs" / "one"
 
 
-def make(path: Path, wanted: Manifest = MANIFEST, items: Sequence[Item] = ITEMS, said: Sequence[Answer] = ()) -> None:
+def make(
+    path: Path, wanted: Manifest = MANIFEST, items: Sequence[Item] = ITEMS, answers: Sequence[Answer] = ()
+) -> None:
     with directory.open_run(path, wanted, tuple(items)) as (_, log):
-        for one in said:
-            log.append(one)
+        for record in answers:
+            log.append(record)
 
 
 def files(path: Path) -> dict[str, bytes]:
@@ -53,7 +55,7 @@ def files(path: Path) -> dict[str, bytes]:
 
 
 def test_a_new_run_is_read_back(path: Path) -> None:
-    make(path, said=[answer("q0", "a")])
+    make(path, answers=[answer("q0", "a")])
     run = directory.read_run(path)
     assert (replace(run.manifest, items=""), run.items, run.spec) == (MANIFEST, ITEMS, SPEC)
     assert directory.last_answers(path)["q0", 0].result == Completion(text="a")
@@ -62,14 +64,14 @@ def test_a_new_run_is_read_back(path: Path) -> None:
 
 
 def test_resuming_changes_no_byte(path: Path) -> None:
-    make(path, said=[answer("q0", "a")])
+    make(path, answers=[answer("q0", "a")])
     before = files(path)
     make(path, replace(MANIFEST, created="later", sessions=(replace(SESSION, at="2027"),)))
     assert files(path) == before
 
 
-def test_a_sitting_with_something_else_is_noted(path: Path) -> None:
-    make(path, said=[answer("q0", "a")])
+def test_another_session_is_noted(path: Path) -> None:
+    make(path, answers=[answer("q0", "a")])
     other = replace(SESSION, at="2027", python="3.12")
     make(path, replace(MANIFEST, sessions=(other,)))
     make(path, replace(MANIFEST, sessions=(other,)), ITEMS[:1])
@@ -92,9 +94,9 @@ def test_items_may_stand_in_any_order_but_none_may_be_taken_out(path: Path) -> N
 
 
 def test_the_last_line_of_an_item_and_sample_wins(path: Path) -> None:
-    make(path, said=[answer("q0", "first"), answer("q0", "other", 1), answer("q1", "x"), answer("q0", "last")])
-    said = {at: one.result for at, one in directory.last_answers(path).items()}
-    assert said == {
+    make(path, answers=[answer("q0", "first"), answer("q0", "other", 1), answer("q1", "x"), answer("q0", "last")])
+    results = {at: record.result for at, record in directory.last_answers(path).items()}
+    assert results == {
         ("q0", 0): Completion(text="last"),
         ("q0", 1): Completion(text="other"),
         ("q1", 0): Completion(text="x"),
@@ -134,6 +136,21 @@ def test_another_run_is_refused_by_what_differs(path: Path, other: RunSpec, name
     assert "\n" not in str(caught.value)
     assert files(path) == before
     assert directory.identity(other) != directory.identity(SPEC)
+
+
+def test_runs_are_found_in_a_folder_but_not_in_hidden_ones_or_in_runs(tmp_path: Path) -> None:
+    for place in ("b", "a", "a/inner", "deep/c", ".hidden"):
+        (tmp_path / place).mkdir(parents=True)
+        if place != "deep/c":
+            (tmp_path / place / "run.json").touch()
+    (tmp_path / "file").touch()
+    runs = [tmp_path / "a", tmp_path / "b"]
+    assert directory.find_runs(tmp_path) == directory.find_runs(tmp_path, 4) == runs
+    (tmp_path / "deep" / "c" / "run.json").touch()
+    assert directory.find_runs(tmp_path) == runs
+    assert directory.find_runs(tmp_path, 2) == [*runs, tmp_path / "deep" / "c"]
+    assert directory.find_runs(tmp_path / "a") == [tmp_path / "a"]
+    assert directory.find_runs(tmp_path / "file") == directory.find_runs(tmp_path / "absent") == []
 
 
 def test_the_limit_is_no_part_of_the_identity() -> None:
@@ -223,11 +240,11 @@ def test_a_run_of_a_later_format_is_refused(path: Path) -> None:
 
 def test_a_run_that_nobody_made_or_that_asks_nothing_is_refused(path: Path) -> None:
     make(path)
-    told = json.loads((path / "run.json").read_text())
-    (path / "run.json").write_text(json.dumps({**told, "sessions": []}))
+    content = json.loads((path / "run.json").read_text())
+    (path / "run.json").write_text(json.dumps({**content, "sessions": []}))
     with pytest.raises(RunError, match="sessions must hold one or more"):
         directory.read_run(path)
-    (path / "run.json").write_text(json.dumps({**told, "items": ""}))
+    (path / "run.json").write_text(json.dumps({**content, "items": ""}))
     bare = [{**json.loads(line), "choices": []} for line in (path / "items.jsonl").read_text().splitlines()]
     (path / "items.jsonl").write_text("".join(json.dumps(row) + "\n" for row in bare))
     with pytest.raises(RunError, match="'q0' has no choices"):
@@ -256,14 +273,14 @@ def test_items_that_lost_their_last_newline_lose_no_item(path: Path) -> None:
 
 def test_what_was_heard_is_read_back(path: Path) -> None:
     make(path)
-    heard = [
+    captions = [
         CaptionRecord(item="q0", slot="speech", key="b2:1", text="", meta={"seconds": 1.5}),
         CaptionRecord(item="q1", slot="speech", key="", failure=Failure(kind="audio", message="1.wav: No such file")),
     ]
-    directory.write_captions(path, heard)
-    assert directory.read_captions(path) == heard
-    assert heard[0].caption is not None and heard[0].caption.text == ""
-    assert heard[1].caption is None
+    directory.write_captions(path, captions)
+    assert directory.read_captions(path) == captions
+    assert captions[0].caption is not None and captions[0].caption.text == ""
+    assert captions[1].caption is None
 
 
 def test_a_runs_own_directory_is_named_after_what_it_is(tmp_path: Path) -> None:

@@ -24,9 +24,9 @@ def words(text: str) -> set[str]:
 
 def officially_right(row: dict[str, Any], key: str) -> bool:
     """The published rule, read anew: every word of the answer, and no word that only other choices have."""
-    said, gold = words(row[key]), words(row["answer"])
+    predicted, gold = words(row[key]), words(row["answer"])
     others = set().union(*(words(choice) - gold for choice in row["choices"] if words(choice) != gold))
-    return bool(said) and gold <= said and not said & others
+    return bool(predicted) and gold <= predicted and not predicted & others
 
 
 @pytest.fixture
@@ -49,9 +49,9 @@ def test_the_file_scores_as_the_run_does(run: Path) -> None:
     replace(run, "q1", Failure(kind="timeout", message="no reply"))
     replace(run, "q2", Completion(text="I cannot tell."))
     replace(run, "q3", Completion(text="Answer: a bell", finish="length"))
-    told = cascade("export", run)
+    result = cascade("export", run)
     file = run / "predictions.jsonl"
-    assert told.stdout.strip() == str(file)
+    assert result.stdout.strip() == str(file)
     text = file.read_text(encoding="utf-8")
     assert text.endswith("}\n") and "\n\n" not in text
     lines = [json.loads(line) for line in text.splitlines()]
@@ -71,10 +71,10 @@ def test_the_file_scores_as_the_run_does(run: Path) -> None:
 
 
 def test_mmau_reads_an_array_with_its_own_names(run: Path) -> None:
-    told = cascade("export", run, "--benchmark", "mmau", "--out", "new/file.json")
-    assert told.stdout.strip() == "new/file.json"
-    found = json.loads(Path("new/file.json").read_text())
-    assert len(found) == 12 and all("audio_id" in row and row["model_output"] in row["choices"] for row in found)
+    result = cascade("export", run, "--benchmark", "mmau", "--out", "new/file.json")
+    assert result.stdout.strip() == "new/file.json"
+    exported = json.loads(Path("new/file.json").read_text())
+    assert len(exported) == 12 and all("audio_id" in row and row["model_output"] in row["choices"] for row in exported)
     assert score_run(Path("new/file.json")).n == 12
 
 
@@ -82,9 +82,9 @@ def test_mmau_reads_an_array_with_its_own_names(run: Path) -> None:
 def test_thinking_is_short_enough_and_ends_with_the_choice(length: int) -> None:
     long = "".join(chr(97 + at % 26) for at in range(length))
     answer = _answer(Completion(text="So it rains.", reasoning=long))
-    told = export.thinking(answer, "heavy rain")
-    assert len(told) < 10_000 and told.endswith("heavy rain") and told.startswith(long[:100])
-    assert "So it rains." in told and ("[…]" in told) == (length > 9_960)
+    result = export.thinking(answer, "heavy rain")
+    assert len(result) < 10_000 and result.endswith("heavy rain") and result.startswith(long[:100])
+    assert "So it rains." in result and ("[…]" in result) == (length > 9_960)
 
 
 def _answer(result: Any) -> Answer:
@@ -105,7 +105,7 @@ def test_half_a_surrogate_pair_does_no_harm(run: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("args", "said"),
+    ("args", "message"),
     [
         (["export", "nowhere"], "nowhere is no run directory"),
         (
@@ -115,6 +115,6 @@ def test_half_a_surrogate_pair_does_no_harm(run: Path) -> None:
         (["export", "RUN", "--benchmark", "mmaz"], "unknown benchmark 'mmaz' (did you mean 'mmau'?)"),
     ],
 )
-def test_a_mistake_is_one_line(run: Path, args: list[str], said: str) -> None:
+def test_a_mistake_is_one_line(run: Path, args: list[str], message: str) -> None:
     result = cascade(*[str(run) if arg == "RUN" else arg for arg in args])
-    assert result.exit_code == 2 and said in result.stderr and len(result.stderr.splitlines()) == 1
+    assert result.exit_code == 2 and message in result.stderr and len(result.stderr.splitlines()) == 1

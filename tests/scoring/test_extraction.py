@@ -274,8 +274,8 @@ def test_every_choice_said_in_any_usual_dress_is_itself(choices: tuple[str, ...]
     for place, choice in enumerate(choices):
         letter = "ABCD"[place]
         dresses = ("{}", "Answer: {}", "**Answer:** {}", "<answer>{}</answer>", "\\boxed{{{}}}", '{{"answer": "{}"}}')
-        for said in (dress.format(choice) for dress in dresses):
-            assert extract(said, choices).text == choice, said
+        for reply in (dress.format(choice) for dress in dresses):
+            assert extract(reply, choices).text == choice, reply
         assert extract(f"Answer: ({letter}) {choice}", choices).text == choice
         assert extract(f"{letter}. {choice}", choices).text == choice
 

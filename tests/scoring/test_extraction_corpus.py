@@ -20,9 +20,11 @@ UNREAD_AT_MOST = 236
 
 
 def outcome(row: dict[str, Any]) -> str:
-    """`right`, `unread` (a person would read it) or `wrong` (read as something else)."""
+    """Return `right`, `unread` (a person would read it) or `wrong` (read as another choice)."""
     text = extract(row["reply"], row["choices"]).text
-    return "right" if text == row["expected"] else "wrong" if text else "unread"
+    if text == row["expected"]:
+        return "right"
+    return "wrong" if text else "unread"
 
 
 def test_the_corpus_is_large_and_well_formed() -> None:

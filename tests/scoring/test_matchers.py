@@ -28,10 +28,16 @@ def test_it_agrees_with_the_rule_on_ten_thousand_pairs() -> None:
     for _ in range(10_000):
         choices = tuple(chance.sample(WORDS, chance.randint(2, 5)))
         answer = chance.choice([*choices, chance.choice(WORDS)])
-        said = chance.choice([answer, answer.upper(), " ".join(reversed(answer.split())), *chance.sample(WORDS, 3), ""])
-        said = chance.choice([said, f"{said} {chance.choice(WORDS)}", f"The answer is {said}."])
-        assert mmar.correct(item(choices, answer), said) is official(answer, said, choices), (choices, answer, said)
-        right += official(answer, said, choices)
+        prediction = chance.choice(
+            [answer, answer.upper(), " ".join(reversed(answer.split())), *chance.sample(WORDS, 3), ""]
+        )
+        prediction = chance.choice([prediction, f"{prediction} {chance.choice(WORDS)}", f"The answer is {prediction}."])
+        assert mmar.correct(item(choices, answer), prediction) is official(answer, prediction, choices), (
+            choices,
+            answer,
+            prediction,
+        )
+        right += official(answer, prediction, choices)
     assert 1_000 < right < 9_000
 
 
@@ -40,7 +46,7 @@ NEAR = ("From near to far", "From far to near")
 
 
 @pytest.mark.parametrize(
-    ("choices", "answer", "said", "by_mmar", "by_strict"),
+    ("choices", "answer", "prediction", "by_mmar", "by_strict"),
     [
         (PETS, "a cat", "a cat", True, True),
         (PETS, "a cat", " a cat\n", True, True),
@@ -74,9 +80,9 @@ NEAR = ("From near to far", "From far to near")
         (("dog", "cat"), "mouse", "mouse", True, True),
     ],
 )
-def test_what_each_says(choices: tuple[str, ...], answer: str, said: str, by_mmar: bool, by_strict: bool) -> None:
+def test_what_each_says(choices: tuple[str, ...], answer: str, prediction: str, by_mmar: bool, by_strict: bool) -> None:
     given = item(choices, answer)
-    assert {name: rule(given, said) for name, rule in SCORERS.items()} == {"mmar": by_mmar, "strict": by_strict}
+    assert {name: rule(given, prediction) for name, rule in SCORERS.items()} == {"mmar": by_mmar, "strict": by_strict}
 
 
 def test_the_names_are_those_of_the_report() -> None:

@@ -16,26 +16,26 @@ QUESTION = {"question": "?", "choices": ["a", "b"], "answer": "a", "modality": "
 ITEMS = tuple(Item(id=f"q{n}", audio="-", question="?", choices=("a", "b"), answer="a") for n in range(3))
 
 
-def write(rows: list[Any], name: str = "said.jsonl", prefix: bytes = b"") -> Path:
+def write(rows: list[Any], name: str = "theirs.jsonl", prefix: bytes = b"") -> Path:
     text = json.dumps(rows) if name.endswith(".json") else "\n".join(map(json.dumps, rows))
     Path(name).write_bytes(prefix + text.encode())
     return Path(name)
 
 
 @pytest.mark.parametrize("key", ["answer_prediction", "model_prediction", "model_output"])
-@pytest.mark.parametrize("name", ["said.json", "said.jsonl"])
+@pytest.mark.parametrize("name", ["theirs.json", "theirs.jsonl"])
 @pytest.mark.parametrize("prefix", [b"", b"\xef\xbb\xbf", b"\n \n"])
 def test_every_key_and_format(key: str, name: str, prefix: bytes) -> None:
     rows = [{"id": "q0", **QUESTION, key: "a"}, {"id": "q1", **QUESTION, key: ""}]
-    found = predictions.read(write(rows, name, prefix))
-    assert found.said == {"q0": "a", "q1": ""}
-    assert found.carried == {"q0", "q1"}
-    assert [item.id for item in found.items] == ["q0", "q1"]
-    assert dict(found.items[0].tags) == {"modality": "speech"}
+    file = predictions.read_predictions(write(rows, name, prefix))
+    assert file.texts == {"q0": "a", "q1": ""}
+    assert file.carried == {"q0", "q1"}
+    assert [item.id for item in file.items] == ["q0", "q1"]
+    assert dict(file.items[0].tags) == {"modality": "speech"}
 
 
 @pytest.mark.parametrize(
-    ("row", "said", "carried"),
+    ("row", "text", "carried"),
     [
         ({}, None, False),
         ({"answer_prediction": None}, None, True),
@@ -47,20 +47,20 @@ def test_every_key_and_format(key: str, name: str, prefix: bytes) -> None:
         ({"thinking_prediction": "a"}, None, False),
     ],
 )
-def test_what_counts_as_a_prediction(row: dict[str, Any], said: str | None, carried: bool) -> None:
-    found = predictions.read(write([{"id": "q0", **QUESTION, **row}]))
-    assert found.said == {"q0": said}
-    assert found.carried == ({"q0"} if carried else set())
+def test_what_counts_as_a_prediction(row: dict[str, Any], text: str | None, carried: bool) -> None:
+    file = predictions.read_predictions(write([{"id": "q0", **QUESTION, **row}]))
+    assert file.texts == {"q0": text}
+    assert file.carried == ({"q0"} if carried else set())
 
 
 def test_ids_alone_are_joined_with_their_questions() -> None:
-    found = predictions.read(write([{"id": "q2", "model_output": "b"}]), ITEMS)
-    assert (found.items, found.said) == (ITEMS, {"q2": "b"})
+    file = predictions.read_predictions(write([{"id": "q2", "model_output": "b"}]), ITEMS)
+    assert (file.items, file.texts) == (ITEMS, {"q2": "b"})
 
 
 def test_an_answer_that_is_no_choice_is_scored_as_it_stands() -> None:
-    found = predictions.read(write([{"id": "q0", **QUESTION, "answer": "elsewhere", "model_output": "a"}]))
-    assert found.items[0].answer == "elsewhere"
+    file = predictions.read_predictions(write([{"id": "q0", **QUESTION, "answer": "elsewhere", "model_output": "a"}]))
+    assert file.items[0].answer == "elsewhere"
 
 
 @pytest.mark.parametrize(
@@ -79,25 +79,25 @@ def test_an_answer_that_is_no_choice_is_scored_as_it_stands() -> None:
         ([], ITEMS, "holds no rows"),
     ],
 )
-@pytest.mark.parametrize("name", ["said.json", "said.jsonl"])
+@pytest.mark.parametrize("name", ["theirs.json", "theirs.jsonl"])
 def test_a_file_that_cannot_be_scored(
     name: str, rows: list[Any], items: tuple[Item, ...] | None, complaint: str
 ) -> None:
     with pytest.raises(DatasetError) as caught:
-        predictions.read(write(rows, name), items)
+        predictions.read_predictions(write(rows, name), items)
     assert complaint in str(caught.value) and name in str(caught.value) and "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
     ("content", "complaint"),
     [
-        (b'{"id": "q0"}\n{', r"said\.jsonl:2: not JSON"),
-        (b"[1,", r"said\.jsonl: not JSON"),
-        (b"[" * 100_000, r"said\.jsonl: not JSON"),
-        (b"\xff", r"said\.jsonl:1: not JSON .*; give a run directory or a file of predictions"),
+        (b'{"id": "q0"}\n{', r"theirs\.jsonl:2: not JSON"),
+        (b"[1,", r"theirs\.jsonl: not JSON"),
+        (b"[" * 100_000, r"theirs\.jsonl: not JSON"),
+        (b"\xff", r"theirs\.jsonl:1: not JSON .*; give a run directory or a file of predictions"),
     ],
 )
 def test_a_file_that_is_none(content: bytes, complaint: str) -> None:
-    Path("said.jsonl").write_bytes(content)
+    Path("theirs.jsonl").write_bytes(content)
     with pytest.raises(DatasetError, match=complaint):
-        predictions.read(Path("said.jsonl"), ITEMS)
+        predictions.read_predictions(Path("theirs.jsonl"), ITEMS)

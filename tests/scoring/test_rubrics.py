@@ -1,4 +1,4 @@
-"""A judge's replies read, matched and averaged, on criteria made here."""
+"""A judge's replies: their scores, matched to criteria by place, and the mean of an item's calls."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ PLAIN = rubric_reply.criteria([{"name": name, "scoring_point": "…", "choices":
 MIXED = (*PLAIN[:2], Criterion(name=NAMES[2], scoring_point="…", choices=(0.0, 1.0, 3.0)))
 
 
-def read(text: str, wanted: tuple[Criterion, ...] = PLAIN, finish: str = "stop") -> rubric_reply.Marks:
-    return rubric_reply.marks(Completion(text=text, finish=finish), wanted)
+def read(text: str, rubric: tuple[Criterion, ...] = PLAIN, finish: str = "stop") -> tuple[float, ...]:
+    return rubric_reply.read_scores(Completion(text=text, finish=finish), rubric)
 
 
 def scored(*scores: Any, names: list[str] = NAMES) -> list[dict[str, Any]]:
@@ -40,32 +40,29 @@ def scored(*scores: Any, names: list[str] = NAMES) -> list[dict[str, Any]]:
 )
 @pytest.mark.parametrize("around", ["{}", "```json\n{}\n```", "Let me see [1].\n{}\nThat is all."])
 def test_a_reply_is_read_however_it_is_wrapped(reply: Any, around: str) -> None:
-    marks = read(around.replace("{}", json.dumps(reply)))
-    assert (marks.scores, marks.how) == ((1.0, 0.0, 1.0), "name") and marks.share == pytest.approx(2 / 3)
+    scores = read(around.replace("{}", json.dumps(reply)))
+    assert scores == (1.0, 0.0, 1.0) and rubric_reply.share(scores, PLAIN) == pytest.approx(2 / 3)
 
 
-def test_names_settle_whose_a_score_is_and_a_place_only_where_they_say_nothing() -> None:
-    swapped = read(json.dumps(scored(1, 0, 0, names=[NAMES[2], NAMES[0], NAMES[1]])))
-    assert (swapped.scores, swapped.how) == ((0.0, 0.0, 1.0), "name")
-    written = read(
-        json.dumps(scored(1, 0, 0, names=["3. **counts to THREE**", " hears  the rain", "`Hears the bell`"]))
-    )
-    assert (written.scores, written.how) == ((0.0, 0.0, 1.0), "name")
-    assert read("[1, 0, 0]").how == "place" and read("[1, 0, 0]").scores == (1.0, 0.0, 0.0)
-    partly = read(json.dumps(scored(1, 0, 1, names=["Other", NAMES[0], "Another"])))
-    assert (partly.scores, partly.how) == ((0.0, 1.0, 1.0), "name and place")
+def test_a_score_goes_to_the_criterion_in_its_place_whatever_it_is_called() -> None:
+    for names in ([NAMES[2], NAMES[0], NAMES[1]], ["Other", NAMES[0], "Another"], [NAMES[0], NAMES[0], NAMES[2]]):
+        assert read(json.dumps(scored(1, 0, 0, names=names))) == (1.0, 0.0, 0.0)
+    assert read("[1, 0, 0]") == (1.0, 0.0, 0.0)
 
 
-def test_place_and_name_differ_only_where_criteria_allow_different_scores() -> None:
-    turned = json.dumps(scored(3, 0, 1, names=[NAMES[2], NAMES[0], NAMES[1]]))
-    assert read(turned, MIXED) == rubric_reply.Marks(scores=(0.0, 1.0, 3.0), how="name", share=0.8, by_place=None)
-    assert read(json.dumps(scored(0, 1, 3)), MIXED).by_place == 0.8
+def test_the_order_of_a_reply_changes_no_sum_where_criteria_allow_the_same_scores() -> None:
     draw = random.Random(3)
     for _ in range(50):
         given = scored(*(draw.randint(0, 1) for _ in NAMES))
-        straight = read(json.dumps(given))
+        straight = rubric_reply.share(read(json.dumps(given)), PLAIN)
         draw.shuffle(given)
-        assert read(json.dumps(given)) == straight and straight.by_place == straight.share
+        assert rubric_reply.share(read(json.dumps(given)), PLAIN) == straight
+
+
+def test_the_order_of_a_reply_counts_where_criteria_allow_different_scores() -> None:
+    assert rubric_reply.share(read(json.dumps(scored(0, 1, 3)), MIXED), MIXED) == 0.8
+    with pytest.raises(ValueError, match="3 is no score that 'Hears the rain' allows"):
+        read(json.dumps(scored(3, 0, 1, names=[NAMES[2], NAMES[0], NAMES[1]])), MIXED)
 
 
 @pytest.mark.parametrize(
@@ -80,7 +77,8 @@ def test_place_and_name_differ_only_where_criteria_allow_different_scores() -> N
         (json.dumps(scored(1, 0, None)), "null is no score"),
         ('{"scores": [1, 0, NaN]}', "NaN is no score"),
         (json.dumps(scored(1, 0, "yes")), '"yes" is no score'),
-        (json.dumps(scored(1, 0, 1, names=[NAMES[0], NAMES[0], NAMES[2]])), "'Hears the rain' is scored twice"),
+        (json.dumps([{"name": name} for name in NAMES]), "is no score"),
+        (json.dumps(scored(1, 0, {"score": 1})), "is no score"),
         ("[" * 5000, "no JSON in the reply"),
         ("9" * 400 + json.dumps({"scores": [1, 0, "1e999"]}), "is no score"),
     ],
@@ -93,7 +91,7 @@ def test_what_does_not_settle_on_one_score_for_each_is_no_judgement(reply: str, 
 def test_a_reply_that_was_cut_is_none_and_the_last_of_several_counts() -> None:
     with pytest.raises(ValueError, match="cut at the token limit"):
         read(json.dumps(scored(1, 1, 1)), finish="length")
-    assert read(f"{json.dumps(scored(1, 1, 1))} No: {json.dumps(scored(0, 0, 1))}").scores == (0.0, 0.0, 1.0)
+    assert read(f"{json.dumps(scored(1, 1, 1))} No: {json.dumps(scored(0, 0, 1))}") == (0.0, 0.0, 1.0)
 
 
 @pytest.mark.parametrize(

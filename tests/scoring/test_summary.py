@@ -37,7 +37,7 @@ SPEC = RunSpec(
     prompt=PromptSpec(template="default", template_digest="b2:t", slots=("speech",)),
     llm=LLMSpec(model="fake"),
 )
-SAID: Mapping[str, Completion | Failure] = {
+RESULTS: Mapping[str, Completion | Failure] = {
     "q0": Completion(text="Answer: near to far", input_tokens=10, output_tokens=2, reasoning_tokens=1, cost=0.5),
     "q1": Completion(text="Answer: near to far", input_tokens=5, cost=0.25),  # right by mmar, for order is lost
     "q2": Completion(text="Answer: steady", finish="length", cost=0.0),
@@ -48,11 +48,11 @@ SAID: Mapping[str, Completion | Failure] = {
 }
 
 
-def log(path: Path, said: Mapping[str, Completion | Failure], sample: int = 0) -> None:
+def log(path: Path, results: Mapping[str, Completion | Failure], sample: int = 0) -> None:
     with open(path / "log.jsonl", "a", encoding="utf-8") as file:
-        for item, result in said.items():
-            one = Answer(item=item, sample=sample, prompt="b2:p", captions={}, result=result, seconds=0, at="2026")
-            file.write(json.dumps(to_json(one)) + "\n")
+        for item, result in results.items():
+            answer = Answer(item=item, sample=sample, prompt="b2:p", captions={}, result=result, seconds=0, at="2026")
+            file.write(json.dumps(to_json(answer)) + "\n")
 
 
 @pytest.fixture
@@ -64,7 +64,7 @@ def run(tmp_path: Path) -> Path:
         json.dumps(to_json(directory.new_manifest(SPEC, "# user\n$question $choices", session())))
     )
     (path / "items.jsonl").write_text("".join(json.dumps(to_json(item)) + "\n" for item in ITEMS))
-    log(path, SAID)
+    log(path, RESULTS)
     return path
 
 
@@ -83,9 +83,9 @@ def test_a_run_in_figures(run: Path) -> None:
 def test_only_tags_that_are_present_are_broken_down(run: Path) -> None:
     by = score_run(run).scores["mmar"].by
     assert set(by) == {"modality", "task"}
-    found = {value: (rate.n, rate.accuracy) for value, rate in by["modality"].items()}
-    assert found == {"music": (3, 1 / 3), "speech": (3, 2 / 3), "sound": (2, 0.0)}
-    assert list(found) == ["music", "speech", "sound"]
+    rates = {value: (rate.n, rate.accuracy) for value, rate in by["modality"].items()}
+    assert rates == {"music": (3, 1 / 3), "speech": (3, 2 / 3), "sound": (2, 0.0)}
+    assert list(rates) == ["music", "speech", "sound"]
     assert {value: rate.n for value, rate in by["task"].items()} == {"x": 2}
     assert score_run(run, by=["split"]).scores["strict"].by["split"]["dev"].n == 8
     with pytest.raises(UserError, match=r"--by colour: no item has that tag \(there is: modality, split, task\)"):
@@ -144,12 +144,12 @@ def test_a_folder_that_is_no_run(tmp_path: Path) -> None:
 # Files of predictions
 
 
-def row(item: Item, **said: Any) -> dict[str, Any]:
-    return {"id": item.id, "question": "?", "choices": item.choices, "answer": item.answer, **item.tags, **said}
+def row(item: Item, **fields: Any) -> dict[str, Any]:
+    return {"id": item.id, "question": "?", "choices": item.choices, "answer": item.answer, **item.tags, **fields}
 
 
 def write(rows: Sequence[dict[str, Any]]) -> Path:
-    file = Path("said.jsonl")
+    file = Path("predictions.jsonl")
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return file
 

@@ -36,16 +36,16 @@ def test_the_vote(texts: list[str], text: str, how: str) -> None:
 
 def test_pass_at_k_is_the_share_of_draws_with_a_right_one() -> None:
     counts, samples = [0, 1, 2, 4], 4
-    found = voting.pass_at(counts, samples)
+    rates = voting.pass_at(counts, samples)
     for k in range(1, samples + 1):
         drawn = [
             sum(any(place < count for place in draw) for draw in combinations(range(samples), k))
             / len(list(combinations(range(samples), k)))
             for count in counts
         ]
-        assert found[str(k)].accuracy == pytest.approx(sum(drawn) / 4)
-    assert found["1"].accuracy == pytest.approx(7 / 16)
-    assert found["4"].accuracy == 0.75
+        assert rates[str(k)].accuracy == pytest.approx(sum(drawn) / 4)
+    assert rates["1"].accuracy == pytest.approx(7 / 16)
+    assert rates["4"].accuracy == 0.75
 
 
 def test_intervals_are_over_items_however_often_they_are_asked() -> None:

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from cascade.captioners.clap.model import FILES, _class, _quietly
+from cascade.captioners.clap.model import FILES, quietly, wrapper_class
 
 WORDS = ["Ġa", "Ġth", "in", "er", "Ġs", "Ġthe", "Ġsound", "Ġof", "Ġmusic", "Ġdog", "Ġrain", "<|endoftext|>"]
 
@@ -57,7 +57,7 @@ def _untrained(kind: str, gpt2: Path) -> Any:
 
     empty = gpt2.parent / "empty.pth"
     torch.save({"model": {}}, empty)
-    with _quietly():
-        wrapper = _class(gpt2)(model_fp=empty, version=kind, use_cuda=False)
+    with quietly():
+        wrapper = wrapper_class(gpt2)(model_fp=empty, version=kind, use_cuda=False)
     empty.unlink()
     return wrapper.clapcap if kind == "clapcap" else wrapper.clap

@@ -1,7 +1,8 @@
-"""Arrays that were computed once, kept in a folder, and believed only as they were written: a digest is in the name."""
+"""Arrays that were computed before, kept in a folder. A file's name ends in the digest of its content."""
 
 from __future__ import annotations
 
+import io
 import os
 import tempfile
 from pathlib import Path
@@ -13,27 +14,33 @@ from cascade.io.digests import digest_bytes
 
 
 def load(folder: Path, name: str, count: int) -> Any:
-    """The array under that name, of `count` rows; None where there is none, or it was altered or cut short."""
+    """Return the array of `count` rows under that name; None where there is none, or it was altered or cut short."""
     for file in folder.glob(f"{name}-*.npy"):
         try:
-            content = file.read_bytes()
-            if digest_bytes(content).removeprefix("b2:") == file.stem.rpartition("-")[2]:
-                found = np.load(file, allow_pickle=False)
-                if len(found) == count:
-                    return np.asarray(found)
+            if file.name != _file_name(name, file.read_bytes()):
+                continue
+            array = np.load(file, allow_pickle=False)
         except (OSError, ValueError, EOFError):
             continue
+        if len(array) == count:
+            return np.asarray(array)
     return None
 
 
-def save(folder: Path, name: str, found: Any) -> None:
-    """Keep an array. A folder that cannot be written costs time at the next start, and nothing else."""
+def save(folder: Path, name: str, array: Any) -> None:
+    """Keep an array. Where the folder cannot be written, the next start computes it again."""
+    buffer = io.BytesIO()
+    np.save(buffer, array, allow_pickle=False)
+    content = buffer.getvalue()
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        handle, made = tempfile.mkstemp(dir=folder, suffix=".tmp")
+        handle, path = tempfile.mkstemp(dir=folder, suffix=".tmp")
         with open(handle, "wb") as file:
-            np.save(file, found, allow_pickle=False)
-        content = Path(made).read_bytes()
-        os.replace(made, folder / f"{name}-{digest_bytes(content).removeprefix('b2:')}.npy")
+            file.write(content)
+        os.replace(path, folder / _file_name(name, content))
     except OSError:
         return
+
+
+def _file_name(name: str, content: bytes) -> str:
+    return f"{name}-{digest_bytes(content).removeprefix('b2:')}.npy"

@@ -1,6 +1,6 @@
-"""What music in a clip is most like, by CLAP: genre, instruments, mood, vocals, tempo and texture, each by itself.
+"""What music in a clip is most like, by CLAP: genre, instruments, mood, vocals, tempo and texture, a group each.
 
-The shares within a group are of one another, not probabilities: where there is no music, something is still likeliest.
+The shares of a group's tags are relative to one another, not probabilities: without music something is still likeliest.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from cascade.types import Captioner, Host
 VERSION = "1"
 SLOT = "music"
 NEEDS = model.NEEDS
-_VOCABULARY = Path(__file__).parent / "vocabulary" / "music.txt"
-FILES = {"weights": None, "vocabulary": _VOCABULARY}
-lanes, absent = torch_device.lanes, partial(model.absent, "2023")
+VOCABULARY = Path(__file__).parent / "vocabulary" / "music.txt"
+FILES = {"weights": None, "vocabulary": VOCABULARY}
+lanes, absent = torch_device.workers, partial(model.absent, "2023")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Params(model.Tagging):
-    """What may change the tags, beside what both taggers have.
+class Params(model.TaggingParams):
+    """What may change the tags, beside the parameters of both taggers.
 
-    `top`: tags a group. `floor`: the share (0 to 1) under which only a group's likeliest is told.
+    `top`: tags a group. `floor`: the share (0 to 1) under which only a group's likeliest tag is in the text.
     """
 
     top: int = 3
@@ -35,14 +35,14 @@ class Params(model.Tagging):
 
 
 def make(params: Params, host: Host) -> Captioner:
-    """The tagger, with its model loaded and its vocabulary embedded. Raises UserError where one cannot be had."""
+    """Return the tagger, with its model loaded and its vocabulary embedded; raises as `make_tagger` does."""
     from cascade.captioners.clap import tags
 
-    return tags.maker(params, host, SLOT, _VOCABULARY, _worded)
+    return tags.make_tagger(params, host, SLOT, VOCABULARY, describe)
 
 
-def _worded(params: Params, whole: Mapping[str, Any], windows: Sequence[Mapping[str, Any]]) -> str:
-    """The likeliest tags of each group."""
+def describe(params: Params, groups: Mapping[str, Any], windows: Sequence[Mapping[str, Any]]) -> str:
+    """Return the likeliest tags of each group in words."""
     from cascade.captioners.clap import tags
 
-    return " ".join(f"{name.capitalize()}: {tags.listed(found, params.floor)}." for name, found in whole.items())
+    return " ".join(f"{name.capitalize()}: {tags.list_tags(group, params.floor)}." for name, group in groups.items())

@@ -1,6 +1,6 @@
 """Which of AudioSet's 527 kinds of sound a clip is most like, by CLAP: the likeliest with their shares, over time.
 
-The shares are of one another, not probabilities that a sound is there: something is always likeliest, in silence too.
+The shares are relative to one another, not probabilities that a sound is there: something is always likeliest.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from cascade.types import Captioner, Host
 VERSION = "1"
 SLOT = "sound"
 NEEDS = model.NEEDS
-_VOCABULARY = Path(__file__).parent / "vocabulary" / "audioset.txt"
-FILES = {"weights": None, "vocabulary": _VOCABULARY}
-lanes, absent = torch_device.lanes, partial(model.absent, "2023")
+VOCABULARY = Path(__file__).parent / "vocabulary" / "audioset.txt"
+FILES = {"weights": None, "vocabulary": VOCABULARY}
+lanes, absent = torch_device.workers, partial(model.absent, "2023")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Params(model.Tagging):
-    """What may change the tags, beside what both taggers have.
+class Params(model.TaggingParams):
+    """What may change the tags, beside the parameters of both taggers.
 
-    `top`: tags a window and clip. `floor`: the share (0 to 1) under which only the likeliest is told.
+    `top`: tags a window and clip. `floor`: the share (0 to 1) under which only the likeliest tag is in the text.
     """
 
     top: int = 5
@@ -35,19 +35,23 @@ class Params(model.Tagging):
 
 
 def make(params: Params, host: Host) -> Captioner:
-    """The tagger, with its model loaded and its vocabulary embedded. Raises UserError where one cannot be had."""
+    """Return the tagger, with its model loaded and its vocabulary embedded; raises as `make_tagger` does."""
     from cascade.captioners.clap import tags
 
-    return tags.maker(params, host, SLOT, _VOCABULARY, _worded)
+    return tags.make_tagger(params, host, SLOT, VOCABULARY, describe)
 
 
-def _worded(params: Params, whole: Mapping[str, Any], windows: Sequence[Mapping[str, Any]]) -> str:
-    """The clip's tags, then each window's likeliest where they change."""
+def describe(params: Params, groups: Mapping[str, Any], windows: Sequence[Mapping[str, Any]]) -> str:
+    """Return the clip's tags in words, then each window's likeliest where they change."""
     from cascade.captioners.clap import tags
 
-    told = "; ".join(tags.listed(found, params.floor) for found in whole.values())
-    leading = [" and ".join(found[0][0] for found in window["tags"].values()) for window in windows]
-    if len(set(leading)) < 2:
-        return f"Likeliest sounds: {told}."
-    times = [f"{one['start']:.0f}-{one['end']:.0f} s {name}" for one, name in zip(windows, leading, strict=True)]
-    return f"Likeliest sounds: {told}. In time: {'; '.join(times)}."
+    listed = "; ".join(tags.list_tags(group, params.floor) for group in groups.values())
+    text = f"Likeliest sounds: {listed}."
+    likeliest, times = set(), []
+    for window in windows:
+        name = " and ".join(group[0][0] for group in window["tags"].values())
+        likeliest.add(name)
+        times.append(f"{window['start']:.0f}-{window['end']:.0f} s {name}")
+    if len(likeliest) < 2:
+        return text
+    return f"{text} In time: {'; '.join(times)}."

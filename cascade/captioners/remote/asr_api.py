@@ -1,7 +1,7 @@
-"""What is said in a clip, by a transcription endpoint: OpenAI's, or any that speaks its protocol, through litellm.
+"""Transcripts by a transcription endpoint, OpenAI's or any that speaks its protocol, through litellm.
 
-A clip goes out as a mono WAV file under a name that says nothing; one longer than `window` in parts, cut at quiet
-moments. Where the endpoint tells of segments, what is no speech is decided as `faster-whisper` does.
+A clip is sent as a mono WAV file without its name; a clip longer than `window` in parts, cut at quiet moments. Where
+the endpoint returns segments, the rules for what is no speech are those of `faster-whisper`.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -27,14 +28,14 @@ FORMATS = ("verbose_json", "json")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Params:
-    """What may change a transcript; `api_base=URL` beside them says who serves the model, and is no part of the key.
+    """What may change a transcript; `api_base=URL` beside them is the model's address, and not part of the key.
 
     `model`: litellm's name of a transcription model.
-    `format`: verbose_json tells segments, which the gate needs; json is for models that refuse it.
-    `language`: a code such as "fr"; "" is for the endpoint to find.
-    `hint`: a text that the endpoint may lean on for names and style (its `prompt`).
+    `format`: verbose_json has segments, which the thresholds need; json is for models that refuse it.
+    `language`: a code such as "fr"; "" is for the endpoint to detect.
+    `hint`: a text that the endpoint may take names and style from (its `prompt`).
     `rate` (Hz) and `window` (seconds): of what is sent.
-    `times` and the gate's bounds are `faster-whisper`'s, and say the same.
+    `times` and the thresholds mean what they mean for `faster-whisper`.
     """
 
     model: str = "whisper-1"
@@ -52,43 +53,38 @@ class Params:
 
 
 def make(params: Params, host: Host) -> Captioner:
-    """The transcriber. Raises UserError for a format, rate or window that cannot be, ProviderStop for a model."""
-    client.check(SLOT, params.rate, params.window)
-    client.affordable(params.model, host)
+    """Return the transcriber. Raises UserError for parameters that cannot be, ProviderStop for an unknown model."""
+    client.check(SLOT, params, host)
     if params.format not in FORMATS:
         raise UserError(f"{SLOT}.format={params.format}: {' or '.join(FORMATS)}")
-    opened = litellm.transcriber(
+    connection = litellm.transcription_model(
         params.model, host.endpoints.get(params.model), host.timeout, f"speech.model={params.model}"
     )
-
-    def caption(transcribe: Callable[..., dict[str, Any]], clip: Path) -> Caption:
-        return _caption(params, transcribe, clip)
-
-    return client.Remote(opened, host, caption, lambda reply: reply["cost"])
+    return client.RemoteCaptioner(connection, host, partial(_caption, params), lambda reply: reply["cost"])
 
 
 def _caption(params: Params, transcribe: Callable[..., dict[str, Any]], clip: Path) -> Caption:
     began, windows, segments, costs = time.perf_counter(), [], [], []
-    asked = {"response_format": params.format, "temperature": 0, "language": params.language, "prompt": params.hint}
-    for start, end, wav in client.windows(clip, params.rate, params.window):
-        said = transcribe(wav, {key: value for key, value in asked.items() if value != ""})
-        windows.append(speech.window(start, end, str(said.get("language") or params.language), None))
-        segments += [speech.segment(params, start, end, one) for one in _segments(said, end - start)]
-        costs.append(said["cost"])
+    given = {"response_format": params.format, "temperature": 0, "language": params.language, "prompt": params.hint}
+    options = {name: value for name, value in given.items() if value != ""}
+    for start, end, wav in client.wav_windows(clip, params.rate, params.window):
+        reply = transcribe(wav, options)
+        windows.append(speech.describe_window(start, end, str(reply.get("language") or params.language)))
+        segments += [speech.describe_segment(params, start, end, segment) for segment in _segments(reply, end - start)]
+        costs.append(reply["cost"])
     about = {"model": params.model, "cost": None if None in costs else sum(costs)}
-    return speech.caption(params, windows, segments, time.perf_counter() - began, about)
+    return speech.make_caption(params, windows, segments, time.perf_counter() - began, about)
 
 
-def _segments(said: dict[str, Any], length: float) -> list[Any]:
-    """The segments of a reply under Whisper's names; where it tells of none, its text as one."""
-    sure = {"avg_logprob": 0.0, "no_speech_prob": 0.0, "compression_ratio": 0.0}
-    whole = {"start": 0.0, "end": length, "text": said["text"]}
+def _segments(reply: dict[str, Any], length: float) -> list[Any]:
+    """Return the segments of a reply under Whisper's names; the whole text as one segment where it has none."""
+    numbers = {"start": 0.0, "end": length, "avg_logprob": 0.0, "no_speech_prob": 0.0, "compression_ratio": 0.0}
+    segments = []
     try:
-        return [_segment({**sure, **whole, **one}) for one in said.get("segments") or [whole]]
+        for segment in reply.get("segments") or [{}]:
+            fields = {**numbers, "text": reply["text"], **segment}
+            values = {name: float(fields[name] or 0.0) for name in numbers}
+            segments.append(SimpleNamespace(text=str(fields["text"]), **values))
     except (TypeError, ValueError) as error:
         raise Transient("unreadable", f"the segments of the reply cannot be read ({error})") from None
-
-
-def _segment(one: dict[str, Any]) -> Any:
-    numbers = ("start", "end", "avg_logprob", "no_speech_prob", "compression_ratio")
-    return SimpleNamespace(text=str(one["text"]), **{name: float(one[name] or 0.0) for name in numbers})
+    return segments

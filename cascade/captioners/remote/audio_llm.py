@@ -1,7 +1,7 @@
-"""What is heard in a clip, by any chat model that takes audio, through litellm.
+"""Captions by any chat model that takes audio, through litellm.
 
-A clip goes out as a mono WAV file inside the message, after the captioning prompt, or alone for models that are made to
-caption. One longer than `window` goes out in parts, cut at quiet moments, and is told with times.
+A clip is sent as a mono WAV file in the message, after the captioning prompt, or alone for models that are made to
+caption. A clip longer than `window` is sent in parts, cut at quiet moments, and its caption has times.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import base64
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ VERSION = "1"
 SLOT = "any"
 NEEDS, lanes, lacks = client.NEEDS, client.lanes, client.lacks
 
-# What `preset=NAME` stands for. The first two are served by oneself (vLLM): give api_base=URL beside the preset.
+# What `preset=NAME` stands for. Users serve the first two themselves (vLLM): they give api_base=URL beside the preset.
 PRESETS: Mapping[str, Mapping[str, str]] = {
     "qwen3-omni-captioner": {
         "model": "hosted_vllm/Qwen/Qwen3-Omni-30B-A3B-Captioner",
@@ -41,9 +42,9 @@ PRESETS: Mapping[str, Mapping[str, str]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Params:
-    """What may change a caption; `preset=NAME` and `api_base=URL` beside them fill it in, and say who serves the model.
+    """What may change a caption. `preset=NAME` beside them stands for several, `api_base=URL` is the model's address.
 
-    `model`: litellm's name of a chat model that hears.
+    `model`: litellm's name of a chat model that takes audio.
     `prompt`: the text of the captioning prompt. Give "caption" (the shipped one), a file, or the text itself; "none"
     for models that take audio alone.
     `temperature`: "none" leaves it out, for models that refuse it. `max_tokens`: of one reply.
@@ -59,7 +60,7 @@ class Params:
 
 
 def spelled(given: Mapping[str, Any]) -> dict[str, Any]:
-    """The parameters with a preset filled in and the prompt's text in the place of its name."""
+    """Return the parameters with a preset filled in and the prompt's name replaced by its text."""
     params = dict(given)
     preset = params.pop("preset", None)
     if preset is not None and preset not in PRESETS:
@@ -69,52 +70,50 @@ def spelled(given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def make(params: Params, host: Host) -> Captioner:
-    """The captioner. Raises UserError for parameters that cannot be, ProviderStop for a model that nobody knows."""
-    client.check("audio-llm", params.rate, params.window)
-    client.affordable(params.model, host)
-    sent = {"temperature": _number(params.temperature), "max_tokens": params.max_tokens}
-    asked = {name: value for name, value in sent.items() if value is not None}
-    opened = litellm.client(
+    """Return the captioner. Raises UserError for parameters that cannot be, ProviderStop for an unknown model."""
+    client.check("audio-llm", params, host)
+    options: dict[str, Any] = {"max_tokens": params.max_tokens}
+    if params.temperature != "none":
+        try:
+            options = {"temperature": float(params.temperature), **options}
+        except ValueError:
+            raise UserError(f"audio-llm's temperature={params.temperature}: a number, or none") from None
+    connection = litellm.chat_model(
         params.model, host.endpoints.get(params.model), None, host.timeout, f"audio-llm's model={params.model}"
     )
-
-    def caption(complete: Callable[..., Completion], clip: Path) -> Caption:
-        return _caption(params, asked, complete, clip)
-
-    return client.Remote(opened, host, caption, lambda reply: reply.cost)
+    return client.RemoteCaptioner(connection, host, partial(_caption, params, options), lambda reply: reply.cost)
 
 
-def _number(temperature: str) -> float | None:
-    try:
-        return None if temperature == "none" else float(temperature)
-    except ValueError:
-        raise UserError(f"audio-llm's temperature={temperature}: a number, or none") from None
-
-
-def _caption(params: Params, asked: Mapping[str, Any], complete: Callable[..., Completion], clip: Path) -> Caption:
-    began, parts, replies = time.perf_counter(), [], []
-    for start, end, wav in client.windows(clip, params.rate, params.window):
-        replies.append(complete(Prompt(messages=messages(params.prompt, wav)), asked))
-        parts.append((start, end, without_thoughts(replies[-1].text).strip()))
-    costs = [one.cost for one in replies]
+def _caption(params: Params, options: Mapping[str, Any], complete: Callable[..., Completion], clip: Path) -> Caption:
+    began, windows, replies = time.perf_counter(), [], []
+    for start, end, wav in client.wav_windows(clip, params.rate, params.window):
+        reply = complete(Prompt(messages=messages(params.prompt, wav)), options)
+        replies.append(reply)
+        windows.append((start, end, without_thoughts(reply.text).strip()))
+    costs = [reply.cost for reply in replies if reply.cost is not None]
     meta = {
-        "duration_s": round(parts[-1][1], 3),
-        "windows": [{"start": round(start, 3), "end": round(end, 3), "text": text} for start, end, text in parts],
-        "finish": [one.finish for one in replies],
+        "duration_s": round(windows[-1][1], 3),
+        "windows": [{"start": round(start, 3), "end": round(end, 3), "text": text} for start, end, text in windows],
+        "finish": [reply.finish for reply in replies],
         "model": replies[-1].model,
-        "input_tokens": sum(one.input_tokens or 0 for one in replies),
-        "output_tokens": sum(one.output_tokens or 0 for one in replies),
-        "cost": None if None in costs else sum(cost for cost in costs if cost is not None),
+        "input_tokens": sum(reply.input_tokens or 0 for reply in replies),
+        "output_tokens": sum(reply.output_tokens or 0 for reply in replies),
+        "cost": sum(costs) if len(costs) == len(replies) else None,
         "seconds": round(time.perf_counter() - began, 3),
         "litellm": version("litellm"),
     }
-    return Caption(text=speech.clip_line(parts), meta=meta)
+    return Caption(text=speech.join_windows(windows), meta=meta)
 
 
 def messages(prompt: str, wav: bytes) -> tuple[dict[str, Any], ...]:
-    """The chat messages that carry a clip: the prompt's parts, the clip at the end of the user's."""
-    sound = {"type": "input_audio", "input_audio": {"data": base64.b64encode(wav).decode(), "format": "wav"}}
-    said = dict(templates.parts(templates.Template(name="", text=prompt))) or {"user": prompt}
-    words = [{"type": "text", "text": said["user"]}] if said["user"].strip() else []
-    system = [{"role": "system", "content": said["system"]}] if "system" in said else []
-    return (*system, {"role": "user", "content": [*words, sound]})
+    """Return the chat messages that carry a clip: the prompt's parts, with the clip at the end of the user's."""
+    parts = dict(templates.parts(templates.Template(name="", text=prompt))) or {"user": prompt}
+    content: list[dict[str, Any]] = []
+    if parts["user"].strip():
+        content.append({"type": "text", "text": parts["user"]})
+    data = base64.b64encode(wav).decode()
+    content.append({"type": "input_audio", "input_audio": {"data": data, "format": "wav"}})
+    user = {"role": "user", "content": content}
+    if "system" not in parts:
+        return (user,)
+    return {"role": "system", "content": parts["system"]}, user

@@ -1,4 +1,4 @@
-"""OpenAI's Whisper models, loaded, checked and put into an arithmetic. A checkpoint is data: no code in it is run."""
+"""OpenAI's Whisper models, loaded, checked and converted to an arithmetic. A checkpoint is data: no code in it runs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from cascade.types import Host
 
 
 def load_checkpoint(name: str, host: Host, device: str, compute: str) -> Any:
-    """The model of that name, or of the checkpoint that the host has for it.
+    """Return the model of that name, or of the checkpoint that the host has for it.
 
     Raises UnknownName for a size that does not exist, UserError for what cannot be fetched or is no checkpoint.
     """
@@ -28,50 +28,36 @@ def load_checkpoint(name: str, host: Host, device: str, compute: str) -> Any:
     try:
         with quietly():
             model = whisper.load_model(str(path or name), device="cpu")
-            decoder.tokenizer(model)
-    except OSError as error:
-        raise UserError(_unreachable(name, error)) from None
+            decoder.load_tokenizer(model)
     except torch_device.DAMAGED as error:
-        if path is None:
-            raise UserError(_unreachable(name, error)) from None
-        reason = " ".join(str(error).split())[:120]
-        raise UserError(f"speech.model={path}: no Whisper checkpoint ({type(error).__name__}: {reason})") from None
+        reason = f"({type(error).__name__}: {' '.join(str(error).split())[:120]})"
+        if path is None or isinstance(error, OSError):
+            raise UserError(
+                f"whisper's {name!r} cannot be fetched {reason}; give a checkpoint: "
+                "--caption-param speech.model=/path/to/model.pt, or use --captions speech=faster-whisper"
+            ) from None
+        raise UserError(f"speech.model={path}: no Whisper checkpoint {reason}") from None
     # A sparse buffer, which some devices cannot hold; only word times would need it.
     model.register_buffer("alignment_heads", model.alignment_heads.to_dense(), persistent=False)
-    return computing(compute, model).to(device).eval()
+    return convert(compute, model).to(device).eval()
 
 
-def computing(compute: str, model: Any) -> Any:
-    """The model with its weights in that arithmetic; the norms stay in float32, as Whisper computes them."""
+def convert(compute: str, model: Any) -> Any:
+    """Return the model with its weights in that arithmetic; the norms stay in float32, as Whisper computes them."""
     import torch
 
     if compute == "float16":
         model.half()
-        for part in model.modules():
-            if isinstance(part, torch.nn.LayerNorm):
-                part.float()
+        for module in model.modules():
+            if isinstance(module, torch.nn.LayerNorm):
+                module.float()
     return model
 
 
 @contextmanager
 def quietly() -> Iterator[None]:
-    """Without whisper's bar where nobody watches, and without warnings of files that it leaves open."""
-    with warnings.catch_warnings(), nullcontext() if sys.stderr.isatty() else redirect_stderr(io.StringIO()):
+    """Hide whisper's progress bar where stderr is no terminal, and warnings of files that it leaves open."""
+    hidden = nullcontext() if sys.stderr.isatty() else redirect_stderr(io.StringIO())
+    with warnings.catch_warnings(), hidden:
         warnings.simplefilter("ignore")
         yield
-
-
-def _unreachable(name: str, error: Exception) -> str:
-    return (
-        f"whisper's {name!r} cannot be fetched ({type(error).__name__}: {' '.join(str(error).split())[:120]}); "
-        "give a checkpoint: --caption-param speech.model=/path/to/model.pt, or use --captions speech=faster-whisper"
-    )
-
-
-def check_language(language: str, name: str, model: Any) -> None:
-    """Raise UnknownName for a language that the model does not hear."""
-    from whisper.tokenizer import LANGUAGES
-
-    known = LANGUAGES if model.is_multilingual else ["en"]
-    if language and language not in known:
-        raise UnknownName("language", language, known, f"for the model {name!r}")

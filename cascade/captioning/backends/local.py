@@ -1,17 +1,17 @@
-"""Captioners in this process: a batch at a time, or clip by clip in lanes, each a thread of its own.
+"""Captioners in this process: batch after batch, or clip by clip in several threads.
 
-A batch that fails is halved and tried again, down to single clips: a bad clip costs one failure, and what was too much
-for the memory at once is not too much in parts.
+A batch that fails is halved and tried again, down to single clips: a bad clip costs one failure, and a batch that needs
+too much memory succeeds in smaller parts.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from queue import SimpleQueue
 from threading import Event, Thread
 
-from cascade.captioners import registry
+from cascade.captioners.registry import Engine
 from cascade.errors import ItemError, UserError
 from cascade.io.digests import canonical
 from cascade.io.jsonl import to_json
@@ -21,85 +21,81 @@ _Result = tuple[Path, Caption | Failure]
 
 
 def run(spec: CaptionerSpec, host: Host, clips: Sequence[Path]) -> Iterator[_Result]:
-    """Each clip with its caption, or with what went wrong with it."""
-    captioner = registry.build(spec, host)
+    """Yield each clip with its caption or failure."""
+    engine = Engine(spec.name)
+    captioner = engine.build(spec, host)
     try:
-        yield from caption_clips(captioner, clips, host.batch, registry.lanes(spec, host))
+        yield from caption_clips(captioner, clips, host.batch, engine.workers(spec, host))
     finally:
         getattr(captioner, "close", lambda: None)()
 
 
-def caption_clips(captioner: Captioner, clips: Sequence[Path], batch: int, lanes: int) -> Iterator[_Result]:
-    """Each clip with its caption, or with what went wrong: a batch at a time, or with `lanes` so many side by side."""
-    if lanes:
-        yield from _side_by_side(captioner, clips, lanes)
+def caption_clips(captioner: Captioner, clips: Sequence[Path], batch: int, threads: int) -> Iterator[_Result]:
+    """Yield each clip with its caption or failure: `batch` clips a call, or with `threads` one clip a call in each."""
+    if threads:
+        yield from caption_in_threads(captioner, clips, threads)
     else:
         for start in range(0, len(clips), batch):
-            yield from _batch(captioner, clips[start : start + batch])
+            yield from _caption_batch(captioner, clips[start : start + batch])
 
 
-def _side_by_side(captioner: Captioner, clips: Sequence[Path], lanes: int) -> Iterator[_Result]:
-    """Each clip by a call of its own, as it is done; what is in flight when the caller leaves is left behind."""
-    coming, done, left = iter(clips), SimpleQueue[_Result | BaseException](), Event()
+def caption_in_threads(captioner: Captioner, clips: Sequence[Path], threads: int) -> Iterator[_Result]:
+    """Yield each clip with its caption or failure as it is done; abandon calls in flight when the caller stops."""
+    remaining, results, stopped = iter(clips), SimpleQueue[_Result | BaseException](), Event()
 
-    def lane() -> None:
+    def work() -> None:
         try:
-            for clip in coming:  # a list's iterator hands each clip to one thread
-                if left.is_set():
+            for clip in remaining:  # a list's iterator gives each clip to one thread
+                if stopped.is_set():
                     return
-                for result in _batch(captioner, [clip]):
-                    done.put(result)
-        except BaseException as error:  # noqa: BLE001 - whoever waits for this lane's clips would wait for ever
-            done.put(error)
+                for result in _caption_batch(captioner, [clip]):
+                    results.put(result)
+        except BaseException as error:  # noqa: BLE001 - without it the caller would wait for this clip for ever
+            results.put(error)
 
-    # Daemons: a call that waits for a server must not hold the process when its user wants to leave.
-    for number in range(min(lanes, len(clips))):
-        Thread(target=lane, name=f"lane-{number}", daemon=True).start()
+    # Daemon threads: a call that waits for a server must not keep the process from exiting.
+    for number in range(min(threads, len(clips))):
+        Thread(target=work, name=f"captioner-{number}", daemon=True).start()
     try:
         for _ in clips:
-            result = done.get()
+            result = results.get()
             if isinstance(result, BaseException):
                 raise result
             yield result
     finally:
-        left.set()
+        stopped.set()
 
 
-def _batch(captioner: Captioner, clips: Sequence[Path]) -> Iterator[_Result]:
+def _caption_batch(captioner: Captioner, clips: Sequence[Path]) -> Iterator[_Result]:
+    """Yield each clip with its caption or failure; clips that fail together are halved and tried again."""
     captions = _attempt(captioner, clips)
     if captions is not None:
         yield from zip(clips, captions, strict=True)
         return
-    # Not where the error is caught: until that is left, it holds whatever the batch had on the GPU.
+    # The retry is outside the except block: while an error is handled, its traceback keeps the batch's GPU memory.
     half = len(clips) // 2
     for part in (clips[:half], clips[half:]):
-        yield from _batch(captioner, part)
+        yield from _caption_batch(captioner, part)
 
 
 def _attempt(captioner: Captioner, clips: Sequence[Path]) -> Sequence[Caption | Failure] | None:
-    """The clips' captions; None where several failed together, of which none need be to blame."""
+    """Return a result for each clip, fit to be stored; None where several clips failed together."""
     try:
-        return _whole(captioner(clips), len(clips))
+        captions: list[Caption | Failure] = []
+        for caption in captioner(clips):
+            has_text = isinstance(caption, Caption) and isinstance(caption.text, str)
+            if not has_text and not isinstance(caption, Failure):
+                raise TypeError(f"a caption with a text is needed, not {str(caption)[:60]!r}")
+            canonical(to_json(caption))  # raises TypeError or ValueError for what is not JSON
+            captions.append(caption)
+        if len(captions) != len(clips):
+            raise ValueError(f"{len(captions)} captions for {len(clips)} clip{'s' * (len(clips) > 1)}")
+        return captions
     except UserError:
         raise
     except Exception as error:  # noqa: BLE001 - an engine may raise anything; a bad clip costs one failure, not the run
-        return [_failure(error, clips[0])] if len(clips) == 1 else None
-
-
-def _whole(captions: Iterable[object], count: int) -> list[Caption | Failure]:
-    """One caption a clip, each fit to be kept. Raises ValueError or TypeError where an engine gave anything else."""
-    found: list[Caption | Failure] = []
-    for one in captions:
-        if not isinstance(one, Failure) and not (isinstance(one, Caption) and isinstance(one.text, str)):
-            raise TypeError(f"a caption with a text is needed, not {str(one)[:60]!r}")
-        canonical(to_json(one))
-        found.append(one)
-    if len(found) != count:
-        raise ValueError(f"{len(found)} captions for {count} clip{'s' * (count > 1)}")
-    return found
-
-
-def _failure(error: Exception, clip: Path) -> Failure:
-    if isinstance(error, ItemError):
-        return error.failure()
-    return Failure(kind="engine", message=f"{clip.name}: {type(error).__name__}: {error}")
+        if len(clips) > 1:
+            return None
+        if isinstance(error, ItemError):
+            return [error.failure()]
+        return [Failure(kind="engine", message=f"{clips[0].name}: {type(error).__name__}: {error}")]

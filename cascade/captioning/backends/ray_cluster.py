@@ -1,4 +1,4 @@
-"""Being connected to a Ray cluster: the one that RAY_ADDRESS names, or a local one that ends with the work."""
+"""The connection to a Ray cluster: the one that RAY_ADDRESS names, or a local one that ends with the work."""
 
 from __future__ import annotations
 
@@ -15,25 +15,31 @@ from typing import Any
 
 from cascade.errors import MissingExtra, UserError
 
-# A cluster of our own talks to this machine only, and tells nobody that it is there.
-_OWN: dict[str, Any] = {"include_dashboard": False, "_node_ip_address": "127.0.0.1", "object_store_memory": 1 << 28}
-# At a port that is open but no Ray's, Ray itself tries for a quarter of an hour, with a warning every few seconds.
-_BRIEF = {"RAY_NUM_REDIS_GET_RETRIES": "3", "RAY_py_gcs_connect_timeout_s": "10"}
+# A local cluster is reachable from this machine only.
+_LOCAL: dict[str, Any] = {
+    "address": "local",
+    "include_dashboard": False,
+    "_node_ip_address": "127.0.0.1",
+    "object_store_memory": 1 << 28,
+}
+# At an open port of another service Ray retries for a quarter of an hour, with a warning every few seconds.
+_FEW_RETRIES = {"RAY_NUM_REDIS_GET_RETRIES": "3", "RAY_py_gcs_connect_timeout_s": "10"}
 
 
-def is_ours() -> bool:
-    """Whether the cluster is a local one that ends with the work, to which no node will ever come."""
+def is_local() -> bool:
+    """Return whether the cluster is a local one that ends with the work; no node is ever added to it."""
     return os.environ.get("RAY_ADDRESS", "") in ("", "local")
 
 
 @contextmanager
 def connected() -> Iterator[None]:
-    """Be connected: to the cluster that this process has already, to RAY_ADDRESS's, or to one of our own.
+    """Connect to the cluster that this process uses already, to RAY_ADDRESS's, or to a local one.
 
-    Raises MissingExtra where Ray is not installed, UserError where there is no such cluster.
+    Raises MissingExtra where Ray is not installed, UserError where the cluster cannot be reached.
     """
-    for name, value in () if is_ours() else _BRIEF.items():  # read when Ray is imported
-        os.environ.setdefault(name, value)
+    if not is_local():
+        for name, value in _FEW_RETRIES.items():  # Ray reads them when it is imported
+            os.environ.setdefault(name, value)
     try:
         import ray
     except ImportError:
@@ -42,40 +48,42 @@ def connected() -> Iterator[None]:
         yield
         return
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
-    with redirect_stdout(_WithoutRay()):
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    with redirect_stdout(_StdoutWithoutRay()):
         _connect(ray)
         try:
-            _on(signal.SIGTERM, _leave)
+            _set_handler(signal.SIGTERM, _exit)
             yield
         finally:
-            _on(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C would cut Ray's end short, by a crash
-            with redirect_stdout(io.StringIO()):  # it says again what it has said
+            _set_handler(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C during the shutdown would crash Ray
+            with redirect_stdout(io.StringIO()):  # Ray prints its earlier messages again
                 ray.shutdown()
-            for number, handler in before.items():
-                _on(number, handler)
+            for number, handler in handlers.items():
+                _set_handler(number, handler)
 
 
 def _connect(ray: Any) -> None:
-    given: dict[str, Any] = {"address": "local", **_OWN}
-    if not is_ours():
-        given = {"address": os.environ["RAY_ADDRESS"]}
-        _knock(given["address"])
+    """Start a local cluster or connect to RAY_ADDRESS's. Raises UserError where that fails."""
+    address = os.environ.get("RAY_ADDRESS", "")
+    options = _LOCAL
+    if not is_local():
+        options = {"address": address}
+        _check_listening(address)
     try:
-        ray.init(**given, log_to_driver=False, logging_level=logging.ERROR)
+        ray.init(**options, log_to_driver=False, logging_level=logging.ERROR)
     except (OSError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
         reason = " ".join(str(error).split())[:200]
-        if is_ours():
-            told = f"a local Ray cannot be used ({reason}); RAY_TMPDIR=DIR, a short one, says where its files go"
-            raise UserError(f"--backend ray: {told}") from error
-        raise UserError(
-            f"--backend ray: RAY_ADDRESS={given['address']} cannot be used ({reason}); give the address that "
-            "`ray start --head` printed, and RAY_AUTH_MODE=token if that spoke of a token, or unset it for a local Ray"
-        ) from error
+        message = f"a local Ray cannot be used ({reason}); RAY_TMPDIR=DIR, a short one, says where its files go"
+        if not is_local():
+            message = (
+                f"RAY_ADDRESS={address} cannot be used ({reason}); give the address that `ray start --head` printed, "
+                "and RAY_AUTH_MODE=token if that spoke of a token, or unset it for a local Ray"
+            )
+        raise UserError(f"--backend ray: {message}") from error
 
 
-def _knock(address: str) -> None:
-    """Whether anyone is at a HOST:PORT; Ray itself tries for minutes. Raises UserError."""
+def _check_listening(address: str) -> None:
+    """Raise UserError where nothing listens at a HOST:PORT; Ray itself would retry for minutes."""
     host, _, port = address.rpartition(":")
     if host and "/" not in host and port.isdigit():
         try:
@@ -87,26 +95,26 @@ def _knock(address: str) -> None:
             ) from error
 
 
-class _WithoutRay(io.TextIOBase):
-    """stdout without what Ray's threads print of its workers, long and in colour: results go there, and the pool says
-    what matters.
-    """
+class _StdoutWithoutRay(io.TextIOBase):
+    """stdout, which carries results, without the lines that Ray's own threads print about its workers."""
 
     def __init__(self) -> None:
-        self._out = sys.stdout
+        self._stdout = sys.stdout
 
     def write(self, text: str) -> int:
-        return len(text) if current_thread().name.startswith("ray_") else self._out.write(text)
+        if current_thread().name.startswith("ray_"):
+            return len(text)
+        return self._stdout.write(text)
 
     def flush(self) -> None:
-        self._out.flush()
+        self._stdout.flush()
 
 
-def _leave(number: int, _: Any) -> None:
-    """End the workers and go; Ray's own way is a page of addresses, and the exit code 15."""
+def _exit(number: int, _: Any) -> None:
+    """Exit in order, so that the workers end; Ray's own handler prints a stack of addresses and exits with 15."""
     raise SystemExit(128 + number)
 
 
-def _on(number: int, handler: Any) -> None:
-    if current_thread() is main_thread():  # the only one that may
+def _set_handler(number: int, handler: Any) -> None:
+    if current_thread() is main_thread():  # signal.signal works in no other thread
         signal.signal(number, handler)

@@ -1,6 +1,7 @@
-"""An engine in a process of its own, on whichever node: what a worker of the `ray` backend does.
+"""An engine in a process of its own, on any node: what a worker of the `ray` backend does.
 
-Nothing here knows of Ray. What the user must mend comes back as text, so that no class need exist on the other side.
+Nothing here imports Ray. A fault that the user must mend is returned as text, so that the driver need not have the
+exception's class.
 """
 
 from __future__ import annotations
@@ -11,8 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cascade
-from cascade import plugins
-from cascade.captioners import registry
+from cascade.captioners.registry import Engine
 from cascade.captioning.backends import local
 from cascade.errors import UserError
 from cascade.io.digests import digest_path
@@ -21,20 +21,20 @@ from cascade.types import Caption, Captioner, CaptionerSpec, Failure, Host
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Clip:
-    """A clip as it travels: where it is on the driver's disk and what it looks like there, or its bytes."""
+    """A clip as it is sent to a worker: its path, size and modification time on the driver's disk, or its bytes too."""
 
     path: Path
     size: int
-    changed: int
+    modified_ns: int
     content: bytes | None = None
 
-    def here(self) -> bool:
-        """Whether this machine has the driver's file."""
+    def is_here(self) -> bool:
+        """Return whether the driver's file is on this machine's disk, too."""
         try:
-            found = self.path.stat()
+            status = self.path.stat()
         except OSError:
             return False
-        return (found.st_size, found.st_mtime_ns) == (self.size, self.changed)
+        return (status.st_size, status.st_mtime_ns) == (self.size, self.modified_ns)
 
 
 class Worker:
@@ -43,49 +43,53 @@ class Worker:
     _captioner: Captioner
 
     def build(self, spec: CaptionerSpec, host: Host, version: str) -> str:
-        """Build the engine; returns what is in the way, or `""`."""
+        """Build the engine; return what prevents it, or `""`."""
         if cascade.__version__ != version:
             return f"has cascade {cascade.__version__}, and {version} is asking: install the same there"
         try:
-            host = replace(host, files=_located(spec, host))
-            self._captioner = registry.build(spec, host)
-            self._lanes, self._batch = registry.lanes(spec, host), host.batch
+            host = replace(host, files=_locate_files(spec, host))
+            engine = Engine(spec.name)
+            self._captioner = engine.build(spec, host)
+            self._threads, self._batch = engine.workers(spec, host), host.batch
         except UserError as error:
             return str(error)
         return ""
 
-    def hear(self, clips: Sequence[Clip]) -> Sequence[Caption | Failure] | str | None:
-        """What was heard of each clip; what is in the way; or None where the clips' bytes are needed."""
-        if not all(clip.content is not None or clip.here() for clip in clips):
+    def caption(self, clips: Sequence[Clip]) -> Sequence[Caption | Failure] | str | None:
+        """Return a result for each clip, the user's mistake as text, or None where the clips' bytes are needed."""
+        if not all(clip.content is not None or clip.is_here() for clip in clips):
             return None
         with tempfile.TemporaryDirectory(prefix="cascade-") as folder:
-            paths = [_unpacked(clip, Path(folder, str(number))) for number, clip in enumerate(clips)]
+            paths: list[Path] = []
+            for number, clip in enumerate(clips):
+                path = clip.path
+                if clip.content is not None:
+                    path = Path(folder, str(number), clip.path.name)
+                    path.parent.mkdir()
+                    path.write_bytes(clip.content)
+                paths.append(path)
             try:
-                found = dict(local.caption_clips(self._captioner, paths, self._batch, self._lanes))
+                results = dict(local.caption_clips(self._captioner, paths, self._batch, self._threads))
             except UserError as error:
                 return str(error)
-        return [found[path] for path in paths]
+        return [results[path] for path in paths]
 
 
-def _unpacked(clip: Clip, folder: Path) -> Path:
-    if clip.content is None:
-        return clip.path
-    folder.mkdir()
-    path = folder / clip.path.name
-    path.write_bytes(clip.content)
-    return path
+def _locate_files(spec: CaptionerSpec, host: Host) -> dict[str, Path]:
+    """Return where the files that a spec names are on this machine, by digest.
 
-
-def _located(spec: CaptionerSpec, host: Host) -> dict[str, Path]:
-    """The files that a spec names, found on this machine. Raises UserError for one that is not here, or is another."""
-    shipped = getattr(plugins.find("captioners", spec.name), "FILES", {})
+    Raises UserError for a file that is not on this machine, or has another digest.
+    """
+    shipped = Engine(spec.name).files
     files: dict[str, Path] = {}
     for key in shipped:
-        named = str(spec.params.get(key))
-        if named in host.files:
-            ways = [path for path in (host.files[named], shipped[key]) if path and path.exists()]
-            right = next((path for path in ways if digest_path(path) == named), None)
-            if right is None:
-                raise UserError(f"{spec.slot}.{key}: {host.files[named]} is not there, or is another file")
-            files[named] = right
+        digest = str(spec.params.get(key))
+        if digest not in host.files:
+            continue
+        for path in (host.files[digest], shipped[key]):
+            if path and path.exists() and digest_path(path) == digest:
+                files[digest] = path
+                break
+        else:
+            raise UserError(f"{spec.slot}.{key}: {host.files[digest]} is not there, or is another file")
     return files

@@ -1,1 +1,1 @@
-"""A reply → the choice that it names."""
+"""Reading the choice from a reply."""

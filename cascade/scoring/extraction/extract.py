@@ -1,22 +1,22 @@
-"""Reading a reply: raw text → one of the choices verbatim, or none, and by which rule. Never a guess.
+"""Reading a reply: raw text → one of the choices verbatim, or none, and by which rule. It never guesses.
 
 The order of the rules:
 
 1. Thoughts (`<think>…</think>`, also an unfinished one) are set aside.
 2. The last marker wins: an answer line (`Answer: …`, "the answer is …", in several languages), `<answer>…</answer>`,
-   `\\boxed{…}`, a JSON field, a second thought ("Wait, actually …"). What follows it on its line is read; if that is
-   empty, the next line. A second thought that does not name its choice plainly takes back what stood before.
-3. Without a marker, a last paragraph that is a choice or a letter and nothing else is read.
-4. Otherwise the whole reply is read. A choice in its first line or sentence, and nothing else there, counts if the rest
-   takes nothing back; in prose a choice must stand in the last sentence, and the reply must not be a plan or be cut.
-5. A reply that goes on with another question counts only if its first part does not say otherwise.
+   `\\boxed{…}`, a JSON field, a second thought ("Wait, actually …"). The rest of its line is read; if that is empty,
+   the next line. A second thought that does not name its choice plainly cancels the answers before it.
+3. Without a marker, a last paragraph that is only a choice or a letter is read.
+4. Otherwise the whole reply is read. A choice alone in its first line or sentence counts if the rest does not cancel
+   it; in prose a choice must stand in the last sentence, and the reply must not be a plan or be cut.
+5. A reply that continues with another question counts only if its first part names no other choice.
 
-What is read names a choice by its text, by its label (A, B, … or 1, 2, …, in the order shown), or by both. Choices
-that are denied beside another one ("a cello, not a violin") or stand in an explanation ("because …") are set aside, and
-what is weighed in turn ("Korea: no evidence", "option B suggests …") is not named. It is no answer if it names two
-different choices, if a label and a text disagree, if the choice is negated or refused, or if a label could also be the
-beginning or a word of another choice. Precision comes before recall: an unread reply is counted, an invented answer is
-a lie.
+A segment names a choice by its text, by its label (A, B, … or 1, 2, …, in the order shown), or by both. Choices that
+are denied beside another one ("a cello, not a violin") or stand in an explanation ("because …") are ignored, and a
+choice that is weighed ("Korea: no evidence", "option B suggests …") is not named. A segment is no answer if it names
+two different choices, if a label and a text disagree, if the choice is negated or refused, or if a label could also be
+the beginning or a word of another choice. Precision comes before recall: an unread reply is counted as such, but a
+wrongly read one corrupts the score.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ from cascade.scoring.extraction.negation import denied_part, explained, helpless
 from cascade.scoring.extraction.words import core, nearly, same, spans, tokens, without
 from cascade.types import Choice
 
-_LONGEST = 20_000  # characters of a reply without a marker: what is longer is no answer
+_LONGEST = 20_000  # characters of a reply without a marker: a longer one is no answer
 _LATEX_TEXT = re.compile(r"\\(?:text|textbf|textit|mathrm|mathbf|boxed)\s*\{([^{}]*)\}")
 _EMPHASIS = re.compile(r"[*_`~\"“”\[\]$✅✔☑👉\ufe0f\u200b]+")
 _PAIRED_FIELD = re.compile(r'"(?:\w+_)?(?:letter|label|text)"\s*:\s*"([^"\n]{1,300})"')
 _COLON = re.compile(r"\W*\w{1,2}\W{0,2}:")
 _ROUGH = re.compile(r"[~<>≤≥±≈]\s*\d[^<>]*$")
-# "Choice B, that …, is contradicted", "Korea, a country that …, has …": what begins the sentence is weighed in it.
+# "Choice B, that …, is contradicted", "Korea, a country that …, has …": the sentence weighs the choice at its start.
 _WEIGHED = re.compile(
     r"^[^.!?\n]{0,300}?[,)][\"'”*_]{0,3}\s+(?:\w+ly\s+)?(?!(?:as|this|its|his|thus|yes|perhaps|always|unless|sounds)\b)"
     r"(?:is|was|are|were|has|\w{4,}(?<!s)s)\s",
@@ -60,41 +60,43 @@ _FILLER = re.compile(
 
 
 def extract(reply: str, choices: Sequence[str]) -> Choice:
-    """The choice that a reply settles on, verbatim; `text == ""` where it settles on none.
+    """Return the choice that a reply settles on, verbatim; `text == ""` where it settles on none.
 
-    `choices` stand in the order in which the model saw them, as letters and numbers refer to that order. `how` is the
-    rule that found the choice (`"answer line: text"`, `"whole: label"`, …) or the reason why there is none.
+    `choices` must be in the order that the model saw, because letters and numbers refer to it. `how` is the rule that
+    found the choice (`"answer line: text"`, `"whole: label"`, …) or the reason why there is none.
     """
-    said = _once(without_thoughts(reply).strip())
-    chosen = _settled(said, choices)
-    if (turn := _NEXT_TURN.search(said)) and turn.start():
-        own = _settled(said[: turn.start()].strip(), choices)
+    text = _once(without_thoughts(reply).strip())
+    chosen = _settled(text, choices)
+    if (turn := _NEXT_TURN.search(text)) and turn.start():
+        own = _settled(text[: turn.start()].strip(), choices)
         if own.text not in ("", chosen.text):
             return Choice(text="", how="another question")
     return chosen
 
 
-def _once(said: str) -> str:
-    """The reply, or its line if it says nothing but the same line again and again."""
-    lines = {line.strip() for line in said.splitlines()} - {""}
-    return lines.pop() if len(lines) == 1 else said
+def _once(reply: str) -> str:
+    """Return the reply, or its line where the reply only repeats the same line."""
+    lines = {line.strip() for line in reply.splitlines()} - {""}
+    return lines.pop() if len(lines) == 1 else reply
 
 
-def _settled(said: str, choices: Sequence[str]) -> Choice:
-    if not said:
+def _settled(reply: str, choices: Sequence[str]) -> Choice:
+    if not reply:
         return Choice(text="", how="empty")
-    if (found := same(said, choices)) is not None:
-        return _choice(Reading(named=found, how="text"), "whole", choices)
-    for stretch in marked_spans(said):
-        reading = _marked(stretch, choices)
-        if stretch.decisive or reading.named or reading.refused:
-            clash = reading.named and not reading.refused and _contradicted(said, reading.named, choices)
-            return _choice(replace(reading, refused="label against text") if clash else reading, stretch.where, choices)
-    if last := _last_paragraph(said, choices):
+    if (indexes := same(reply, choices)) is not None:
+        return _choice(Reading(named=indexes, how="text"), "whole", choices)
+    for span in marked_spans(reply):
+        reading = _marked(span, choices)
+        if span.final or reading.named or reading.refused:
+            clash = reading.named and not reading.refused and _contradicted(reply, reading.named, choices)
+            if clash:
+                reading = replace(reading, refused="label against text")
+            return _choice(reading, span.where, choices)
+    if last := _last_paragraph(reply, choices):
         return _choice(last, "last paragraph", choices)
-    if len(said) > _LONGEST:
+    if len(reply) > _LONGEST:
         return Choice(text="", how="whole: too long")
-    return _choice(_read(said, choices, free=True), "whole", choices)
+    return _choice(_read(reply, choices, free=True), "whole", choices)
 
 
 def _choice(reading: Reading, where: str, choices: Sequence[str]) -> Choice:
@@ -105,9 +107,9 @@ def _choice(reading: Reading, where: str, choices: Sequence[str]) -> Choice:
     return Choice(text=texts.pop(), how=f"{where}: {reading.how}")
 
 
-def _contradicted(said: str, named: frozenset[int], choices: Sequence[str]) -> bool:
-    """Whether the reply pairs a letter with another text than the choices do, as one does that saw another order."""
-    for line in said.splitlines()[:100]:
+def _contradicted(reply: str, named: frozenset[int], choices: Sequence[str]) -> bool:
+    """Return whether the reply pairs a letter with another text than the choices do."""
+    for line in reply.splitlines()[:100]:
         label, rest = leading(_bare(line[:SHORT]))
         paired = same(rest, choices) if label else None
         if (
@@ -116,28 +118,28 @@ def _contradicted(said: str, named: frozenset[int], choices: Sequence[str]) -> b
             and choices[index] not in {choices[i] for i in paired}
         ):
             return bool(named & (paired | {index}))
-    last = _plain(said.rsplit("\n", 1)[-1][:SHORT], choices)
+    last = _plain(reply.rsplit("\n", 1)[-1][:SHORT], choices)
     if last and not last.named & named:
         return True
-    fields = (_plain(field, choices) for field in islice(_PAIRED_FIELD.findall(said), 50))
+    fields = (_plain(field, choices) for field in islice(_PAIRED_FIELD.findall(reply), 50))
     return any(field and not field.named & named for field in fields)
 
 
-def _marked(stretch: MarkedSpan, choices: Sequence[str]) -> Reading:
-    if stretch.tainted:
+def _marked(span: MarkedSpan, choices: Sequence[str]) -> Reading:
+    if span.negated:
         return Reading(refused="negated")
-    if stretch.where != "second thought":
-        return _read(stretch.text, choices, free=False)
-    return _plain(stretch.text, choices) or Reading(refused="taken back")
+    if span.where != "second thought":
+        return _read(span.text, choices, free=False)
+    return _plain(span.text, choices) or Reading(refused="taken back")
 
 
 def _read(segment: str, choices: Sequence[str], *, free: bool) -> Reading:
-    """What the segment names. `free` is a whole reply without a marker, in which common words name nothing."""
+    """Read what the segment names. `free` is a whole reply without a marker, in which common words name nothing."""
     segment = _LATEX_TEXT.sub(r"\1", segment.replace("~", " ") if "\\" in segment else segment)
     segment = segment.lstrip(": \t\r\n").rstrip()
-    if (found := same(segment, choices)) is not None:
+    if (indexes := same(segment, choices)) is not None:
         rough = _ROUGH.match(segment) and segment not in choices
-        return Reading(named=found, how="text", refused="not exactly" if rough else "")
+        return Reading(named=indexes, how="text", refused="not exactly" if rough else "")
     if plain := _before_explanation(segment, choices) or _opening(segment, choices):
         return plain
     bare = _bare(segment)
@@ -159,7 +161,7 @@ def _read(segment: str, choices: Sequence[str], *, free: bool) -> Reading:
 
 
 def _before_explanation(segment: str, choices: Sequence[str]) -> Reading | None:
-    """The choice alone that a "because" follows; choices may begin with one themselves."""
+    """Read a choice alone before a "because", unless a choice has one itself."""
     head, explanation = explained(segment)
     if not explanation or undone(explanation) or lists(explanation) or any(explained(choice)[1] for choice in choices):
         return None
@@ -167,27 +169,27 @@ def _before_explanation(segment: str, choices: Sequence[str]) -> Reading | None:
 
 
 def _opening(segment: str, choices: Sequence[str]) -> Reading | None:
-    """The choice alone in the first line or sentence, if the rest only explains it: nothing there takes it back."""
+    """Read a choice alone in the first line or sentence, if the rest does not cancel it."""
     for form in (_FIRST_LINE, _FIRST_SENTENCE):
         first, *rest = form.split(segment.strip(), maxsplit=1)
-        found = _worded(first, choices) if rest else frozenset()
-        if found and all(tells(tokens(choices[index]), free=True) for index in found) and not helpless(rest[0]):
-            return Reading(found, "opening", refused="taken back" if _takes_back(rest[0], found, choices) else "")
+        named = _worded(first, choices) if rest else frozenset()
+        if named and all(tells(tokens(choices[index]), free=True) for index in named) and not helpless(rest[0]):
+            return Reading(named, "opening", refused="taken back" if _takes_back(rest[0], named, choices) else "")
     return None
 
 
 def _worded(text: str, choices: Sequence[str]) -> frozenset[int]:
-    """The choice whose words the text is, after its own label or none."""
+    """Return the choice whose words are the text, after its own label or none."""
     label, rest = leading(_bare(text))
-    found = same(rest, choices) or frozenset() if label else frozenset()
-    if found and labelled(label, choices) in found:
-        return found
+    named = same(rest, choices) or frozenset() if label else frozenset()
+    if named and labelled(label, choices) in named:
+        return named
     plain = _plain(text, choices)
     return plain.named if plain and plain.how == "text" else frozenset()
 
 
 def _takes_back(rest: str, named: frozenset[int], choices: Sequence[str]) -> bool:
-    """Whether what follows a choice asks, lists, doubts, denies it, is cut, or speaks of another as if that were so."""
+    """Return whether the rest cancels a choice: it asks, lists, denies, is cut, or names another choice."""
     last = rest.rstrip().rsplit("\n", 1)[-1].rstrip("*_`)\"'” ")
     if len(last.split()) > 4 and not last.endswith((".", "!", "。")):
         return True
@@ -203,29 +205,29 @@ def _takes_back(rest: str, named: frozenset[int], choices: Sequence[str]) -> boo
 
 
 def _plain(text: str, choices: Sequence[str]) -> Reading | None:
-    """The choice that the text is, with at most articles and the like around it; None where it says anything else."""
-    if (found := same(text, choices)) is not None:
-        return Reading(named=found, how="text")
+    """Read a text that is a choice with at most articles and the like around it; None for any other text."""
+    if (indexes := same(text, choices)) is not None:
+        return Reading(named=indexes, how="text")
     label, rest = leading(_bare(text))
     if label and not core(rest):
         index = labelled(label, choices)
         if index is None or stands_for_other(label, index, choices):
             return None
         return Reading(frozenset({index}), "label")
-    found_spans = spans(text, choices)
-    named = frozenset(index for index, _, _ in found_spans)
-    left = without(text, [(start, end) for _, start, end in found_spans])
+    mentions = spans(text, choices)
+    named = frozenset(index for index, _, _ in mentions)
+    left = without(text, [(start, end) for _, start, end in mentions])
     plain = len(named) == 1 and _FILLER.fullmatch(left) and not negates(left)
-    return Reading(named, "text") if plain and not stray_label(text, found_spans, named, choices) else None
+    return Reading(named, "text") if plain and not stray_label(text, mentions, named, choices) else None
 
 
 def _bare(text: str) -> str:
     return unicodedata.normalize("NFKC", _EMPHASIS.sub("", text)).strip()
 
 
-def _last_paragraph(said: str, choices: Sequence[str]) -> Reading | None:
-    """The last paragraph, if it is a choice or a letter alone, after prose or after a list of all the choices."""
-    *before, last = said.rsplit("\n\n", 1)
+def _last_paragraph(reply: str, choices: Sequence[str]) -> Reading | None:
+    """Read a last paragraph that is a choice or a letter alone, after prose or after a list of all the choices."""
+    *before, last = reply.rsplit("\n\n", 1)
     lines = [line for line in "".join(before).splitlines() if line.strip()]
     if not lines or lines[-1].rstrip("*_ ").endswith(":") or "\n" in last.strip():
         return None
@@ -246,7 +248,7 @@ def _line_of_list(line: str, choices: Sequence[str]) -> Reading | None:
 
 
 def _with_label(index: int, rest: str, label: str, choices: Sequence[str], *, free: bool) -> Reading:
-    """A label and what follows it: the same choice in words, another one, more labels, or an explanation."""
+    """Read a label and the rest after it: the same choice in words, another one, more labels, or an explanation."""
     rest = without_denied(rest, label)
     exact = same(rest, choices)
     text = exact or (led(rest, choices) | mentioned(rest, choices, free=True, prose=False).named)
@@ -255,7 +257,7 @@ def _with_label(index: int, rest: str, label: str, choices: Sequence[str], *, fr
         doubt = "" if exact else _doubt(rest, choices, index)
         return Reading(named=text, how="label and text", refused=doubt if agrees else "label against text")
     if free and "\n" in rest.strip() and not rest.startswith("\n"):
-        return Reading(refused="no choice named")  # The first line of a list or a story.
+        return Reading(refused="no choice named")  # This is the first line of a list or a story.
     if doubt := _doubt(rest, choices, index):
         return Reading(refused=doubt)
     if stands_for_other(label, index, choices):
@@ -264,7 +266,7 @@ def _with_label(index: int, rest: str, label: str, choices: Sequence[str], *, fr
 
 
 def _doubt(rest: str, choices: Sequence[str], index: int) -> str:
-    """Why what follows a label takes it back, or `""`."""
+    """Return why the rest after a label cancels it, or `""`."""
     if lone(rest, choices) - {index} or lists(rest):
         return "several choices"
     if refuses(rest):

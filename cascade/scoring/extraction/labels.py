@@ -39,23 +39,27 @@ _LIST_LINE = re.compile(r"^\W*(?:[A-Za-z]|\d{1,2})[).:、]\s", re.MULTILINE)
 
 
 def leading(text: str) -> tuple[str, str]:
-    """The label with which the text begins, or `""`, and what follows it."""
-    found = _LEADING.match(text)
-    return (found[1] or found[2], text[found.end() :]) if found else ("", text)
+    """Return the label at the start of the text, or `""`, and the rest of the text."""
+    match = _LEADING.match(text)
+    if match is None:
+        return "", text
+    return match[1] or match[2], text[match.end() :]
 
 
 def labelled(label: str, choices: Sequence[str]) -> int | None:
-    """The index that a label stands for; None where there is no such choice, or choices hold the like themselves."""
+    """Return the index that a label stands for; None where there is no such choice, or choices hold such labels."""
     if label.isdigit() and any(is_number(word) for choice in choices for word in tokens(choice)):
         return None
     if label.isalpha() and any(_LETTER.fullmatch(core(choice)) for choice in choices):
         return None
-    index = int(label) - 1 if label.isdigit() else ord(label.upper()) - ord("A") if label else -1
+    if not label:
+        return None
+    index = int(label) - 1 if label.isdigit() else ord(label.upper()) - ord("A")
     return index if 0 <= index < len(choices) else None
 
 
 def stands_for_other(label: str, index: int, choices: Sequence[str]) -> bool:
-    """Whether another choice begins with the letter, or holds it as a word, and may be what it is short for."""
+    """Return whether the label may abbreviate another choice, which begins with it or holds it as a word."""
     word = re.compile(rf"(?<![^\W_]){label.upper()}(?![^\W\d_])")
     return any(
         other != index and (tokens(choice)[:1] == [label.lower()] or (label.isalpha() and word.search(choice)))
@@ -64,28 +68,28 @@ def stands_for_other(label: str, index: int, choices: Sequence[str]) -> bool:
 
 
 def inner(segment: str, choices: Sequence[str], *, free: bool) -> frozenset[int]:
-    """The choices whose labels stand inside the text as labels do: `(B)`, `option 2`, "B is correct"."""
-    said = [next(filter(None, match.groups())) for match in _INNER.finditer(segment)]
-    said += [] if free else [_ORDER[match[1].lower()] for match in _ORDINAL.finditer(segment)]
-    found = ((label, labelled(label, choices)) for label in said)
-    return frozenset(i for label, i in found if i is not None and not stands_for_other(label, i, choices))
+    """Return the choices whose labels are used as labels inside the text: `(B)`, `option 2`, "B is correct"."""
+    labels = [next(filter(None, match.groups())) for match in _INNER.finditer(segment)]
+    labels += [] if free else [_ORDER[match[1].lower()] for match in _ORDINAL.finditer(segment)]
+    pairs = ((label, labelled(label, choices)) for label in labels)
+    return frozenset(i for label, i in pairs if i is not None and not stands_for_other(label, i, choices))
 
 
 def weighed(text: str) -> bool:
-    """Whether the text tells what an option would mean, as it does of each in turn: "option A suggests a bathroom"."""
+    """Return whether the text weighs an option: "option A suggests a bathroom"."""
     return bool(_WEIGHED.search(text))
 
 
 def lone(text: str, choices: Sequence[str]) -> frozenset[int | None]:
-    """What the capitals that stand alone in the text stand for; None among it if one is no label here."""
+    """Return the indexes that lone capitals in the text stand for, with None for a capital that is no label."""
     return frozenset(labelled(letter, choices) for letter in _LONE.findall(text))
 
 
 def without_denied(text: str, label: str) -> str:
-    """The text without the letters that it sets against `label`: "not A", "lower than A"."""
+    """Return the text without the letters that it contrasts with `label`: "not A", "lower than A"."""
     return _DENIED.sub(lambda other: other[0] if other[1] == label.upper() else "", text)
 
 
 def lists(text: str) -> bool:
-    """Whether a line of the text begins like one of a list."""
+    """Return whether a line of the text begins like an entry of a list."""
     return bool(_LIST_LINE.search(text))

@@ -1,6 +1,6 @@
-"""Where a reply says its answer, or takes it back: answer lines, tags, `\\boxed{…}`, JSON fields, second thoughts.
+"""Markers of an answer or of its retraction: answer lines, tags, `\\boxed{…}`, JSON fields, second thoughts.
 
-The last one wins.
+The last marker of a reply wins.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 
-_LONGEST = 2000  # characters of a marked stretch: what is longer is no answer
-_MOST = 50  # markers that are looked at, from the last: a reply that has more says nothing
+_LONGEST = 2000  # characters of a marked span: a longer one is no answer
+_MOST = 50  # markers that are looked at, from the last one
 
 
 _CLOSING = r"""[ \t"'“”‘’«»「」*_`~)\]】\u200b]*"""
@@ -22,7 +22,7 @@ _LATIN = (
     r"|lösung|risposta|resposta|ответ|antwoord|svar|odpowiedź|cevap|jawaban|الإجابة|الاجابة|إجابة|الجواب)(?![^\W_])"
 )
 _NOUN = rf"(?:{_LATIN}|答案|答え|回答|正解|정답|답|उत्तर|选择)"
-# The default prompt's own words, which small models say again.
+# The default prompt's own words, which small models repeat.
 _AFTER_NOUN = (
     r"(?: text| copied word for word)?"
     r"(?: (?:correct[ae]?|corretta|final[e]?|exacte|الصحيحة|الصحيح)(?![^\W_]))?(?:是|为)?"
@@ -54,7 +54,7 @@ _JSON = re.compile(
 )
 _JSON_STRING = re.compile(r'\s*"((?:[^"\\\n]|\\.)*)"\s*(?=[,}\]\n]|\Z)')
 _JSON_BARE = re.compile(r"\s*([^\s,{}\[\]\"]+)\s*[,}\n]")
-# What was said before is taken back, and what follows may take its place.
+# The answer before is retracted, and the text after may replace it.
 _AGAIN = re.compile(
     r"(?:(?<=[.!?…—\n(])|(?<=[.!?…—] ))[ \t*_\"]*(?:(?:hmm+|no|oh|oops|sorry|but|and|ah)[,.…! ]{1,4}){0,3}"
     r"(?:wait(?=\s*[,.:;!—…-]|\s*$|\s(?:actually|no|that|the|it|I)\b)|actually|hold on|(?:scratch|strike) (?:that|it)"
@@ -72,7 +72,7 @@ _AGAIN = re.compile(
     r"(?:(?:it|that|this|the answer)(?: (?:is|was|should be|must be|has to be)|['’]s)\b\s*)?",
     re.IGNORECASE | re.MULTILINE,
 )
-# Before a marker, in its clause: what follows is not the answer, or may not be.
+# In the clause before a marker, these words say that the marked text is not the answer, or may not be.
 _TAINT = re.compile(
     r"\b(?:not|never|nobody|no one|cannot|hardly|rule|ruled|doubt|doubtful|wrong|incorrect|alternative|alternate|other"
     r"|another|some|others|many|people|someone|everyone|everybody|told|thought|each|every|evaluat\w+|consider\w*|second|third|next|worst|unlikely|least|why|first|initial|initially|originally|previous|tempting|common"
@@ -89,30 +89,28 @@ _CLAUSE = re.compile(r"[.,;:!?\n。，；：！？|{]")
 
 @dataclass(frozen=True, slots=True)
 class MarkedSpan:
-    """A marked part of a reply. A `decisive` one settles it even if it cannot be read; a `tainted` one is denied."""
+    """A marked part of a reply. A `final` span decides the reply even if it is unread; a `negated` span is denied."""
 
     text: str
     where: str
-    decisive: bool
-    tainted: bool
+    final: bool
+    negated: bool
 
 
-def marked_spans(said: str) -> Iterator[MarkedSpan]:
-    """Every marked stretch, the last first."""
-    found = [
-        (match.end(), match.start(), where, decisive)
-        for form, where, decisive in _FORMS
-        for match in form.finditer(said)
+def marked_spans(reply: str) -> Iterator[MarkedSpan]:
+    """Yield every marked span, the last one first."""
+    matches = [
+        (match.end(), match.start(), where, final) for form, where, final in _FORMS for match in form.finditer(reply)
     ]
     # A field of JSON is also an answer line; its string is the better reading.
-    found.sort(key=lambda one: (one[0], one[2] == "field"), reverse=True)
-    for end, start, where, decisive in islice(found, _MOST):
-        before = said[max(0, start - 200) : start]
+    matches.sort(key=lambda entry: (entry[0], entry[2] == "field"), reverse=True)
+    for end, start, where, final in islice(matches, _MOST):
+        before = reply[max(0, start - 200) : start]
         yield MarkedSpan(
-            text=_CONTENT[where](said, end)[:_LONGEST],
+            text=_CONTENT[where](reply, end)[:_LONGEST],
             where=where,
-            decisive=decisive,
-            tainted=bool(_TAINT.search(_CLAUSE.split(before)[-1]) or _SUPPOSED.search(_SENTENCE.split(before)[-1])),
+            final=final,
+            negated=bool(_TAINT.search(_CLAUSE.split(before)[-1]) or _SUPPOSED.search(_SENTENCE.split(before)[-1])),
         )
 
 
@@ -128,30 +126,30 @@ _FORMS = (
 )
 
 
-def _line(said: str, start: int) -> str:
-    """The rest of the line, or the next line that says anything."""
-    while start < len(said):
-        end = said.find("\n", start) % (len(said) + 1)
-        line = said[start : min(end, start + _LONGEST)]
+def _line(reply: str, start: int) -> str:
+    """Return the rest of the line, or the next line with content."""
+    while start < len(reply):
+        end = reply.find("\n", start) % (len(reply) + 1)
+        line = reply[start : min(end, start + _LONGEST)]
         if any(char.isalnum() for char in line) or line.strip(" \t\r\"'*_`~:"):
             return line
         start = end + 1
     return ""
 
 
-def _rest(said: str, start: int) -> str:
-    """What stands on the line of a second thought itself."""
-    return said[start : start + _LONGEST].split("\n", 1)[0]
+def _rest(reply: str, start: int) -> str:
+    """Return the rest of the line of a second thought."""
+    return reply[start : start + _LONGEST].split("\n", 1)[0]
 
 
-def _tagged(said: str, start: int) -> str:
+def _tagged(reply: str, start: int) -> str:
     return re.split(
-        r"[<\[]/(?:final_)?(?:answer|choice)[>\]]", said[start : start + _LONGEST], maxsplit=1, flags=re.IGNORECASE
+        r"[<\[]/(?:final_)?(?:answer|choice)[>\]]", reply[start : start + _LONGEST], maxsplit=1, flags=re.IGNORECASE
     )[0]
 
 
-def _braced(said: str, start: int) -> str:
-    depth, part = 1, said[start : start + _LONGEST]
+def _braced(reply: str, start: int) -> str:
+    depth, part = 1, reply[start : start + _LONGEST]
     for place, char in enumerate(part):
         depth += {"{": 1, "}": -1}.get(char, 0)
         if not depth:
@@ -159,13 +157,13 @@ def _braced(said: str, start: int) -> str:
     return part
 
 
-def _field(said: str, start: int) -> str:
-    if string := _JSON_STRING.match(said, start, start + _LONGEST):
+def _field(reply: str, start: int) -> str:
+    if string := _JSON_STRING.match(reply, start, start + _LONGEST):
         with suppress(ValueError):  # A backslash that is none of JSON's, as in LaTeX.
             return str(json.loads(f'"{string[1]}"'))
         return string[1]
-    bare = _JSON_BARE.match(said, start, start + _LONGEST)
-    return bare[1] if bare else _line(said, start)
+    bare = _JSON_BARE.match(reply, start, start + _LONGEST)
+    return bare[1] if bare else _line(reply, start)
 
 
 _CONTENT = {"answer line": _line, "answer tag": _tagged, "boxed": _braced, "field": _field, "second thought": _rest}

@@ -1,4 +1,4 @@
-"""What a stretch of text names by mention: choices whose words stand in it, and labels inside it."""
+"""Mentions: choices whose words stand in a segment of text, and labels inside it."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from cascade.scoring.extraction.negation import (
 )
 from cascade.scoring.extraction.words import Span, core, is_number, spans, tokens, without
 
-# Words that stand in any sentence: they name a choice only as a clause of their own ("No, he does not.").
+# Words of any sentence, which name a choice only as a clause of their own ("No, he does not.").
 _COMMON = frozenset(
     {"yes", "no", "true", "false", "none", "unknown", "one", "two", "both", "all", "not", "and", "or"}
     | {"a", "an", "the", "i", "he", "she", "it", "they", "we", "you"}
 )
-SHORT = 300  # characters of prose in which a mention is an answer: what is longer weighs, tells or is cut
+SHORT = 300  # characters of prose in which a mention is an answer: longer prose weighs choices, or is cut
 _NUMBERED = re.compile(r"no\.?\s*\d", re.IGNORECASE)
 _LISTING = re.compile(r"(?::|(?<!\w)\w[.)])\s*$")
 _SENTENCES = re.compile(r"(?<=[.!?])\s+|\n+|(?<=[。！？])")
@@ -36,7 +36,7 @@ _SENTENCES = re.compile(r"(?<=[.!?])\s+|\n+|(?<=[。！？])")
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What a stretch of text names: indexes of choices, and why that is no answer where it is none."""
+    """The indexes of the choices that a segment names, by which rule (`how`), and why it is no answer (`refused`)."""
 
     named: frozenset[int] = frozenset()
     how: str = ""
@@ -44,16 +44,16 @@ class Reading:
 
 
 def led(segment: str, choices: Sequence[str]) -> frozenset[int]:
-    """The choice that begins the segment as a clause of its own: "No, he does not."; before a colon it is weighed."""
+    """Return the choice that is the first clause of the segment ("No, he does not."), unless a colon follows."""
     head = CLAUSE_END.split(segment[:500], maxsplit=1)[0]
     first = "" if segment[len(head) :].startswith(":") else core(head)
     return frozenset(index for index, choice in enumerate(choices) if first and core(choice) == first)
 
 
 def mentioned(segment: str, choices: Sequence[str], *, free: bool, prose: bool = True) -> Reading:
-    """The choices whose words stand in the segment in their order, and the labels in it (`(B)`, `option 2`).
+    """Read the choices whose words stand in the segment in order, and the labels in it (`(B)`, `option 2`).
 
-    A word that could stand in any sentence names no choice, but it speaks against another one.
+    A word of any sentence names no choice, but it counts as another choice beside a named one.
     """
     segment = _kept(segment, choices)
     everything = spans(segment, choices)
@@ -65,8 +65,8 @@ def mentioned(segment: str, choices: Sequence[str], *, free: bool, prose: bool =
         return Reading(refused="only in passing")
     if not texts | labels:
         return Reading(refused="refused" if refuses(segment) else "")
-    said = {index for index, _, _ in everything} | texts | labels
-    if len({choices[index] for index in said | _longer(segment, texts, choices)}) > 1:
+    named = {index for index, _, _ in everything} | texts | labels
+    if len({choices[index] for index in named | _longer(segment, texts, choices)}) > 1:
         clash = len(texts) == 1 and len(labels) == 1
         return Reading(named=texts | labels, refused="label against text" if clash else "several choices")
     if doubt := _denial(segment, telling, choices, free=free and not labels, led=bool(first)):
@@ -81,12 +81,12 @@ def mentioned(segment: str, choices: Sequence[str], *, free: bool, prose: bool =
 
 
 def _kept(segment: str, choices: Sequence[str]) -> str:
-    """The segment without the choices that it denies beside another one."""
-    found = spans(segment, choices)
-    if len({choices[index] for index, _, _ in found}) < 2 or not_only(segment):
+    """Return the segment without the choices that it denies beside another one."""
+    mentions = spans(segment, choices)
+    if len({choices[index] for index, _, _ in mentions}) < 2 or not_only(segment):
         return segment
     return without(
-        segment, [part for _, start, end in found if (part := denied_part(segment, start, end, number=False))]
+        segment, [part for _, start, end in mentions if (part := denied_part(segment, start, end, number=False))]
     )
 
 
@@ -96,45 +96,45 @@ def _denied(segment: str, span: Span, choices: Sequence[str]) -> tuple[int, int]
 
 
 def _longer(segment: str, texts: frozenset[int], choices: Sequence[str]) -> frozenset[int]:
-    """Choices that say more than the one that is named, all of whose words are there: "the horn of a car"."""
+    """Return choices whose words are all there and include those of a named choice: "the horn of a car"."""
     bags = [frozenset(tokens(choice)) for choice in choices]
     if not any(bags[index] < bag for index in texts for bag in bags):
         return frozenset()
-    said = frozenset(tokens(segment))
-    return frozenset(i for i, bag in enumerate(bags) if bag <= said and any(bags[index] < bag for index in texts))
+    words = frozenset(tokens(segment))
+    return frozenset(i for i, bag in enumerate(bags) if bag <= words and any(bags[index] < bag for index in texts))
 
 
-def _denial(segment: str, found: Sequence[Span], choices: Sequence[str], *, free: bool, led: bool) -> str:
-    """Whether the segment refuses to answer or denies what it mentions; in an answer line any no is one."""
-    left = without(segment, [(start, end) for _, start, end in found])
-    if led and not found:
+def _denial(segment: str, mentions: Sequence[Span], choices: Sequence[str], *, free: bool, led: bool) -> str:
+    """Return why the segment refuses to answer or denies its mentions, or `""`; an answer line denies by any "no"."""
+    left = without(segment, [(start, end) for _, start, end in mentions])
+    if led and not mentions:
         return "refused" if helpless(left) or "?" in left or _NUMBERED.match(left) else ""
-    if any(open_ended(segment[end : end + 20]) for _, _, end in found):
+    if any(open_ended(segment[end : end + 20]) for _, _, end in mentions):
         return "several choices"
     if refuses(left):
         return "refused"
     if negates_elsewhere(left) or (negates(left) and not (free or not negates(explained(left)[0]))):
         return "negated"
-    return "negated" if any(_denied(segment, span, choices) for span in found) else ""
+    return "negated" if any(_denied(segment, span, choices) for span in mentions) else ""
 
 
-def _loose(segment: str, found: Sequence[Span], labels: frozenset[int]) -> str:
-    """Why a mention in prose is no answer: a long story, a plan, a cut, not the last sentence, a part of a phrase."""
+def _loose(segment: str, mentions: Sequence[Span], labels: frozenset[int]) -> str:
+    """Return why a mention in prose is no answer, or `""`: too long, a plan, cut, or not in the last sentence."""
     if len(segment) > SHORT or unfinished(segment):
         return "unfinished"
     last = [part for part in _SENTENCES.split(segment) if any(char.isalnum() for char in part)][-1:]
     at = segment.rfind(last[0]) if last else 0
     if not labels and _LISTING.search(segment[max(0, at - 10) : at]):
         return "unfinished"
-    said = any(
+    presents = any(
         start >= at and stands_alone(segment[end : end + 40]) and presented(segment[at:start], segment[end : end + 40])
-        for _, start, end in found
+        for _, start, end in mentions
     )
-    return "" if labels or said else "only in passing"
+    return "" if labels or presents else "only in passing"
 
 
 def _in_phrase(segment: str, span: Span, choices: Sequence[str]) -> bool:
-    """Whether a mention may be a part of another thing: "a car alarm", "dog, bell, then dog"."""
+    """Return whether a mention may be part of a longer phrase: "a car alarm", "dog, bell, then dog"."""
     index, start, end = span
     words = frozenset[str]().union(*map(tokens, choices)) - _COMMON - {"in", "on", "at", "to", "of", "from", "is"}
     before = tokens(segment[max(0, start - 80) : start])
@@ -142,14 +142,14 @@ def _in_phrase(segment: str, span: Span, choices: Sequence[str]) -> bool:
     return not alone or any(word in words for word in before if not is_number(word) or len(choices[index]) > 3)
 
 
-def stray_label(segment: str, found: Sequence[Span], texts: frozenset[int], choices: Sequence[str]) -> bool:
-    """Whether a letter stands in the segment that labels another choice than its text: "the cello, so A"."""
-    left = without(segment, [(start, end) for _, start, end in found], " x ")  # "A x" is no label.
+def stray_label(segment: str, mentions: Sequence[Span], texts: frozenset[int], choices: Sequence[str]) -> bool:
+    """Return whether a letter in the segment labels another choice than the text names: "the cello, so A"."""
+    left = without(segment, [(start, end) for _, start, end in mentions], " x ")  # "A x" is no label.
     return bool(lone(left, choices) - texts - {None})
 
 
 def tells(words: Sequence[str], *, free: bool) -> bool:
-    """Whether these words can name a choice inside a sentence: not a lone common word, in a whole reply no number."""
+    """Return whether these words can name a choice in a sentence: no lone common word, in a whole reply no number."""
     word = words[0]
     if len(words) > 1:
         return True

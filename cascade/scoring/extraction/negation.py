@@ -1,13 +1,13 @@
-"""How a reply takes back what it mentions: negations, refusals, comparisons, plans, in the languages models write.
+"""Negations, refusals, comparisons and plans, in the languages that models write.
 
-Everything here errs on one side: a reply that may deny a choice is not read as naming it.
+Every rule here is cautious: a reply that may deny a choice is not read as naming it.
 """
 
 from __future__ import annotations
 
 import re
 
-# A comma before "or" goes on with what the clause denies: "not a, or b".
+# A comma before "or" continues the denial of its clause: "not a, or b".
 CLAUSE_END = re.compile(
     r"[.,:](?!\d)(?!\s*n?or\b)|[;!?\n。，；：！？]|(?<!\ball )(?<!thing )(?<!\bany )\bbut\b", re.IGNORECASE
 )
@@ -20,7 +20,7 @@ _ENGLISH = (
     r"|collapses|conflict\w*|alternative|competing|superseded|doubtful|disputed|either|less|questionable|invalid|unrelated|irrelevant"
     r"|mistake|far from|opposite)\b|n['’]t\b|[❌✗✘✖🚫👎]"
 )
-# Not in English a denial may stand far from what it denies, and after it.
+# In other languages than English a denial may stand far from what it denies, or after it.
 _FOREIGN = (
     r"\b(?:nicht|kein(?:e[nmrs]?)?|weder|nie(?:mals)?|ohne|außer|falsch|ausgeschlossen"  # German
     r"|pas|jamais|aucune?|ni|sans|sauf|faux|exclue?|plutôt que|presque|quasi"  # French
@@ -44,7 +44,7 @@ _DENIED_AFTER = re.compile(
     r"|can(?:no|['’])t|fails?\b|lacks?\b|never\b|[❌✗✘✖🚫👎])",
     re.IGNORECASE,
 )
-# What a sentence lacks goes on over commas until it turns: "no bells, organ or hymns that would suggest a church".
+# A list of missing things continues over commas: "no bells, organ or hymns that would suggest a church".
 _LACKING = re.compile(
     r"\b(?:no\s+\w|without|absence|neither|lacks?\b)(?!.*(?:[;:—]|\b(?:but|so)\b"
     r"|,\s*(?:thus|hence|therefore|which|and|it|this|that|i|making|suggesting)\b))",
@@ -61,7 +61,7 @@ _BOUND = re.compile(
     r"|[<>≤≥~+*/×±]\s*)$",
     re.IGNORECASE,
 )
-# What follows a mention adds to it: "or more", "or something", a sum, a range.
+# These words after a mention extend it: "or more", "or something", a sum, a range.
 _OPEN = re.compile(
     r"^\s*(?:(?:or|oder|ou|o|u|или|أو)\s|\+|plus\b|(?:and|y|et|und)\s+(?:more|up|over|above)\b)|^\s*[-–+*/×]\s*\d",
     re.IGNORECASE,
@@ -88,7 +88,7 @@ _HELPLESS = re.compile(
     r"|\b(?:cannot|can['’]t) be (?:determined|answered|told)\b|\bno lo sé\b|\bno sé\b|\bnon lo so\b",
     re.IGNORECASE,
 )
-# Who plans what to look at has not answered yet.
+# A reply that plans its reasoning has not answered yet.
 _PLANNING = re.compile(
     r"\b(?:evaluat|consider|examin|analy[sz]|assess|compar|interpret)\w*"
     r"|\bclaims?\b|\bwhile\b|\balthough\b|\bin contrast\b|\bif\b|\bwere (?:it|this)\b"
@@ -103,7 +103,7 @@ _CUT = re.compile(
     r"|while|its|their|this|these|so)|[,:(–—-])\s*$",
     re.IGNORECASE,
 )
-# What stands before the choice where prose presents it: "the instrument is a …", "we hear a …".
+# The words before a choice where prose presents it: "the instrument is a …", "we hear a …".
 _PRESENTED = re.compile(
     r"(?:\b(?:is|are|was|were|it['’]s|that['’]s|this|(?:must|should|has to|likely) be"
     r"|(?:I|we|you|one)(?: can)?(?: clearly)? hear|heard"
@@ -131,7 +131,7 @@ _ALONE = re.compile(
     r"|and|or|but|so|than|rather|instead|due|times|zu|hier)(?![^\W_])|\s+[-–—(=])",
     re.IGNORECASE,
 )
-# An explanation may deny what it likes.
+# A denial inside an explanation does not concern the answer.
 _EXPLANATION = re.compile(
     r"[,;:.(–—-]?\s*\b(?:because|since|due to|given that|as (?:there|it|the)|weil|denn|porque|ya que|parce que|perché"
     r"|poiché|потому что|так как|لأن)\b|[,，;；。]?\s*(?:因为|由于|から|ので)"
@@ -144,70 +144,74 @@ _UNDONE = re.compile(
 
 
 def negates(text: str) -> bool:
-    """Whether any word of the text denies."""
+    """Return whether any word of the text denies."""
     return bool(_NEGATION.search(text))
 
 
 def negates_elsewhere(text: str) -> bool:
-    """Whether a word of another language than English denies."""
+    """Return whether a word of another language than English denies."""
     return bool(_ELSEWHERE.search(text))
 
 
 def refuses(text: str) -> bool:
-    """Whether the text says that it has no answer."""
+    """Return whether the text says that it has no answer."""
     return bool(_REFUSAL.search(text))
 
 
 def helpless(text: str) -> bool:
-    """Whether the speaker says so of itself, or is about to begin."""
+    """Return whether the model says that it cannot answer, or announces that it will begin."""
     return bool(_HELPLESS.search(text))
 
 
 def unfinished(text: str) -> bool:
-    """Whether the text plans what to look at, or stops in the middle."""
+    """Return whether the text is a plan, or stops in the middle."""
     broken = text.lstrip("` \n").removeprefix("json").lstrip().startswith("{") and "}" not in text
     return broken or bool(_PLANNING.search(text) or _CUT.search(text))
 
 
 def explained(text: str) -> tuple[str, str]:
-    """What stands before an explanation, and the explanation."""
-    found = _EXPLANATION.search(text)
-    return (text[: found.start()], text[found.start() :]) if found else (text, "")
+    """Return the text before an explanation, and the explanation."""
+    match = _EXPLANATION.search(text)
+    if match is None:
+        return text, ""
+    return text[: match.start()], text[match.start() :]
 
 
 def undone(explanation: str) -> bool:
-    """Whether an explanation may end elsewhere than where it began."""
+    """Return whether an explanation may end with another conclusion than it began with."""
     return bool(_UNDONE.search(explanation))
 
 
 def denied_part(segment: str, start: int, end: int, *, number: bool) -> tuple[int, int] | None:
-    """From where to where the segment denies the mention at start:end, in its own clause; None where it does not."""
+    """Return the range in which the clause denies the mention at start:end; None where it does not."""
     before, after = segment[max(0, start - 200) : start], segment[end : end + 100]
     for form in (_COMPARED, *([_BOUND] if number else ())):
-        if found := form.search(before):
-            return start - len(before) + found.start(), end
+        if match := form.search(before):
+            return start - len(before) + match.start(), end
     for part, form in ((CLAUSE_END.split(before)[-1], _NEGATION), (_SENTENCE_END.split(before)[-1], _LACKING)):
-        if found := form.search(part):
-            return start - len(part) + found.start(), end
-    found = _DENIED_AFTER.match(after) or _FREE_OF.match(after)
-    return (start, end + found.end()) if found else None
+        if match := form.search(part):
+            return start - len(part) + match.start(), end
+    match = _DENIED_AFTER.match(after) or _FREE_OF.match(after)
+    if match is None:
+        return None
+    return start, end + match.end()
 
 
 def not_only(text: str) -> bool:
-    """Whether a "not" of the text adds instead of denying."""
+    """Return whether the text has a "not only", which adds instead of denying."""
     return bool(_NOT_ONLY.search(text))
 
 
 def open_ended(after: str) -> bool:
-    """Whether what follows a mention adds to it: "or more", "or something else", "+1"."""
+    """Return whether the text after a mention extends it: "or more", "or something else", "+1"."""
     return bool(_OPEN.match(after))
 
 
 def presented(before: str, after: str) -> bool:
-    """Whether prose presents the mention between these two as what it is about, by a frame that is known."""
+    """Return whether prose presents the mention between these two texts as its answer, by a known phrase."""
     return bool(_PRESENTED.search(before) or (_OPENS.match(before) and _CONFIRMED.match(after)))
 
 
 def stands_alone(after: str) -> bool:
-    """Whether what follows a mention lets it be a thing of its own, and no part of a longer phrase."""
+    """Return whether the text after a mention ends its phrase, so that the mention is no part of a longer one."""
     return bool(_ALONE.match(after))

@@ -1,4 +1,4 @@
-"""Words of replies and choices: how two texts are compared, and where one stands inside another."""
+"""Words of replies and choices: comparing two texts, and locating one inside another."""
 
 from __future__ import annotations
 
@@ -29,46 +29,46 @@ Span = tuple[int, int, int]  # index of a choice, where its mention starts, wher
 
 
 def fold(text: str) -> str:
-    """The text without differences of case, width, composition and white space."""
+    """Return the text without differences of case, width, composition and white space."""
     return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
 
 
 def core(text: str) -> str:
-    """The folded text without quotes, brackets, emphasis and full stops around it."""
+    """Return the folded text without quotes, brackets, emphasis and full stops around it."""
     return fold(text).strip(_OUTER)
 
 
 def tokens(text: str) -> list[str]:
-    """Its folded words and numbers, in order."""
+    """Return the folded words and numbers of the text, in order."""
     return [fold(word) for word in _TOKEN.findall(text)]
 
 
 def is_number(word: str) -> bool:
-    """Whether a token is a number, in digits or spelled out."""
+    """Return whether a token is a number, in digits or in words."""
     return word[:1].isdigit() or word in _NUMBERS
 
 
 def same(segment: str, choices: Sequence[str]) -> frozenset[int] | None:
-    """The choices that the segment is, by the strictest comparison that any of them meets."""
+    """Return the choices that equal the segment, by the strictest comparison that any of them meets."""
     for form in (str, str.strip, fold):
-        said = form(segment)
-        if said and (found := frozenset(i for i, choice in enumerate(choices) if form(choice) == said)):
-            return found
-    said = core(segment)
-    found = frozenset(i for i, choice in enumerate(choices) if said and core(choice) == said)
-    if not found:  # Not the other way about: "3" may be the third of "Two", "Three", "Four".
-        said = _NUMBER_WORD.sub(lambda word: _DIGITS[word[0]], said)
-        found = frozenset(i for i, choice in enumerate(choices) if said and core(choice) == said)
-    # Without its punctuation it may be any of the choices that differ in nothing else.
-    alike = {i for i, choice in enumerate(choices) if found and tokens(choice) == tokens(said) != []}
-    return found | alike or None
+        text = form(segment)
+        if text and (indexes := frozenset(i for i, choice in enumerate(choices) if form(choice) == text)):
+            return indexes
+    text = core(segment)
+    indexes = frozenset(i for i, choice in enumerate(choices) if text and core(choice) == text)
+    if not indexes:  # Digits are not turned into words: "3" may be the third of "Two", "Three", "Four".
+        text = _NUMBER_WORD.sub(lambda word: _DIGITS[word[0]], text)
+        indexes = frozenset(i for i, choice in enumerate(choices) if text and core(choice) == text)
+    # Choices that differ only in punctuation cannot be told apart here.
+    alike = {i for i, choice in enumerate(choices) if indexes and tokens(choice) == tokens(text) != []}
+    return indexes | alike or None
 
 
 def nearly(segment: str, choices: Sequence[str]) -> frozenset[int] | None:
-    """The one choice that the segment is but for articles and "in", "on", "at" before it."""
-    said = _body(tokens(segment[:500]))
-    inside = frozenset(i for i, choice in enumerate(choices) if said and _stands_in(said, tokens(choice)))
-    return inside if len(inside) == 1 and all(_body(tokens(choices[i])) == said for i in inside) else None
+    """Return the only choice that equals the segment without leading articles and "in", "on", "at"."""
+    words = _body(tokens(segment[:500]))
+    inside = frozenset(i for i, choice in enumerate(choices) if words and _stands_in(words, tokens(choice)))
+    return inside if len(inside) == 1 and all(_body(tokens(choices[i])) == words for i in inside) else None
 
 
 def _body(words: list[str]) -> list[str]:
@@ -81,18 +81,18 @@ def _stands_in(part: list[str], whole: list[str]) -> bool:
 
 
 def spans(segment: str, choices: Sequence[str]) -> list[Span]:
-    """Each mention of a choice; words inside a longer choice's mention do not name a shorter choice."""
+    """Return each mention of a choice; words inside a longer choice's mention do not name a shorter choice."""
     words = [(match.start(), match.end()) for match in _TOKEN.finditer(segment)]
-    said = [fold(segment[start:end]) for start, end in words]
-    found: list[Span] = []
+    folded = [fold(segment[start:end]) for start, end in words]
+    mentions: list[Span] = []
     taken: dict[int, int] = {}
     for index, wanted in sorted(enumerate(map(tokens, choices)), key=lambda pair: -len(pair[1])):
         size = len(wanted)
-        for at in range(len(said) - size + 1) if size else ():
-            if said[at] == wanted[0] and said[at : at + size] == wanted and _untaken(taken, at, size):
-                found.append((index, words[at][0], words[at + size - 1][1]))
+        for at in range(len(folded) - size + 1) if size else ():
+            if folded[at] == wanted[0] and folded[at : at + size] == wanted and _untaken(taken, at, size):
+                mentions.append((index, words[at][0], words[at + size - 1][1]))
                 taken.update(dict.fromkeys(range(at, at + size), size))
-    return found
+    return mentions
 
 
 def _untaken(taken: dict[int, int], at: int, size: int) -> bool:
@@ -100,7 +100,7 @@ def _untaken(taken: dict[int, int], at: int, size: int) -> bool:
 
 
 def without(segment: str, cuts: Sequence[tuple[int, int]], mark: str = " ") -> str:
-    """The segment with `mark` in place of the given parts, which may overlap."""
+    """Return the segment with `mark` in place of the given parts, which may overlap."""
     kept: list[str] = []
     at = 0
     for start, end in sorted(cuts):

@@ -1,4 +1,4 @@
-"""Rules that say whether a prediction answers an item: `(item, prediction) → bool`, one a file.
+"""The scorers by name: `(item, prediction) → bool`, one a file.
 
 `mmar` is the official matcher of MMAR and MMAU, under that name for every dataset; `strict` is equality.
 """
