@@ -21,8 +21,10 @@ Anything else that escapes is a bug and keeps its traceback.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
-from cascade.types import Failure
+if TYPE_CHECKING:
+    from cascade.types import Failure
 
 
 class CascadeError(Exception):
@@ -84,6 +86,8 @@ class ItemError(CascadeError):
 
     def failure(self) -> Failure:
         """This error as the record that stands in captions and logs."""
+        from cascade.types import Failure  # The command line's help needs no record.
+
         return Failure(kind=self.kind, message=str(self), cost=self.cost)
 
 

@@ -14,7 +14,6 @@ from cascade.errors import UserError
 from cascade.io.figures import p_value, percent, signed
 from cascade.io.tables import format_table, format_words
 from cascade.io.terminal import plain, prose
-from cascade.pipeline import specs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -162,7 +161,7 @@ def compare(
         raise UserError(f"compare {sources[0]}: give another run or prediction file to compare it with")
     if len(sources) > 2 and (flips or by):
         raise UserError(f"compare: --flips and --by are for two, and {len(sources)} are given")
-    joined = specs.joined_dataset(dataset, data)
+    joined = o.load_questions(dataset, data)
     judged = [outcomes.score_source(source, joined, read_replies=extract) for source in sources]
     if len(judged) > 2:
         show_matrix(matrix(judged, scorer=scorer), form)

@@ -1,4 +1,4 @@
-"""The commands that read: `score`, `compare`, `export`, `verify`."""
+"""The command `score`."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ import typer
 
 from cascade.cli import options as o
 from cascade.cli import output
-from cascade.errors import UserError
+from cascade.cli._scores import show
 from cascade.io.terminal import note
-from cascade.pipeline import specs
+from cascade.scoring import outcomes
+from cascade.scoring.predictions import KEYS
+from cascade.scoring.summary import summarize
 
 
 def score(
@@ -29,21 +31,14 @@ def score(
 
     By the official matcher and by equality, with 95 % intervals and chance.
     """
-    from cascade.cli._scores import show
-    from cascade.scoring import outcomes
-    from cascade.scoring.summary import summarize
-
     output.check_format(form)
-    if explain and form not in ("table", "json"):
-        raise UserError(f"--explain goes with --format table or json, not with {form}")
-    joined = specs.joined_dataset(dataset, data)
+    output.check_explain(explain, form)
+    questions = o.load_questions(dataset, data)
     for place, source in enumerate(sources):
         if place and form not in ("json", "csv"):
             typer.echo()
-        judged = outcomes.score_source(source, joined, read_replies=extract)
-        summary = summarize(judged, by or ())
-        show(summary, form, first=not place, unread=outcomes.unread_items(judged) if explain else None)
+        scored = outcomes.score_source(source, questions, read_replies=extract)
+        summary = summarize(scored, by or ())
+        show(summary, form, first=not place, unread=outcomes.unread_items(scored) if explain else None)
         if not summary.llm and summary.official_denominator is None:
-            from cascade.scoring.predictions import KEYS
-
             note(f"{source}: no row carries a prediction; the field must be one of {', '.join(KEYS)}")
