@@ -1,6 +1,6 @@
 """Audio question answering without an audio model: caption, ask, score.
 
-The verbs of the commands are functions here (`cascade.api`); they are loaded when they are first asked for.
+The verbs of the commands are functions here (`cascade.api`), loaded when they are first used.
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 from cascade.version import __version__
 
 if TYPE_CHECKING:
-    from cascade.api import ask, caption, compare, load, run, score
+    from cascade.api import ablate, ask, caption, compare, judge, load, report, run, score, verify
 
-__all__ = ["__version__", "ask", "caption", "compare", "load", "run", "score"]
+__all__ = ["__version__", "ablate", "ask", "caption", "compare", "judge", "load", "report", "run", "score", "verify"]
 
 
 def __getattr__(name: str) -> Any:
-    if name.startswith("_") or name not in __all__:
+    if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from cascade import api
 

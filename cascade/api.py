@@ -4,28 +4,67 @@
     run = cascade.run("gpt-4o", "demo", captions="speech=faster-whisper", limit=10)
     print(cascade.score(run.path).scores["mmar"].accuracy)
 
-A verb raises what its command would print in one line (`cascade.errors.UserError`); notes and progress go to stderr.
+A parameter is the flag of that name with underscores for dashes; where a flag is repeatable, a text or a sequence of
+texts. A result has `to_rows()`: a list of dicts, which `pandas.DataFrame` takes as it is. A verb raises what its
+command would print in one line (`cascade.errors.UserError`); notes and progress go to stderr.
 """
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial, wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec
 
+import cascade
+from cascade.analysis import ablation
 from cascade.analysis import compare as comparisons
+from cascade.analysis import verify as verification
+from cascade.analysis.ablation import Family
 from cascade.analysis.compare import Comparison
+from cascade.analysis.verify import Verdict
 from cascade.datasets import registry
-from cascade.errors import UserError
-from cascade.pipeline import jobs
-from cascade.pipeline.request import Request, request
+from cascade.errors import UnknownName, UserError
+from cascade.io.files import write_text
+from cascade.pipeline import ablation_plan, jobs, judging
+from cascade.pipeline.request import Request, check_request
+from cascade.report.markdown import markdown_report
+from cascade.report.page import html_report
+from cascade.runs import judge_log
 from cascade.runs.directory import Run
-from cascade.scoring import outcomes, summary
-from cascade.scoring.extraction.extract import extract
+from cascade.scoring import outcomes, rubric_score, summary
+from cascade.scoring.extraction.extract import extract as extract_choice
+from cascade.scoring.matchers.registry import SCORERS
+from cascade.scoring.rubric_score import Rating
 from cascade.scoring.summary import Summary
 from cascade.types import CaptionRecord, Choice, Completion, Dataset, Failure
+
+P = ParamSpec("P")
+REPORT_FORMATS = ("html", "md")
+
+
+class Captions(list[CaptionRecord]):
+    """Captions in the order of items and slots."""
+
+    def __repr__(self) -> str:
+        failed = sum(caption.failure is not None for caption in self)
+        return f"Captions({len(self)} captions of {len({caption.item for caption in self})} items, {failed} failed)"
+
+    def to_rows(self) -> list[dict[str, Any]]:
+        """Return a row an item and slot."""
+        return [
+            {
+                "item": caption.item,
+                "slot": caption.slot,
+                "text": caption.text,
+                "failure": caption.failure and caption.failure.message,
+                "key": caption.key,
+                "meta": caption.meta,
+            }
+            for caption in self
+        ]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,10 +75,24 @@ class ClipAnswer:
     captions: tuple[CaptionRecord, ...]
     result: Completion | Failure
 
+    def __repr__(self) -> str:
+        return f"ClipAnswer({self.choice.text!r})"
+
     @property
     def reply(self) -> str:
         """The reply's text without outer white space; `""` where there is none."""
         return self.result.text.strip() if isinstance(self.result, Completion) else ""
+
+    def to_rows(self) -> list[dict[str, Any]]:
+        """Return one row, with each caption's text under its slot."""
+        row = {
+            "answer": self.choice.text,
+            "how": self.choice.how,
+            "reply": self.reply,
+            "failure": self.result.message if isinstance(self.result, Failure) else None,
+            "cost": self.result.cost,
+        }
+        return [row | {caption.slot: caption.text for caption in self.captions}]
 
 
 def load(name: str | Path, data: str | Path | None = None, *, audio: bool = True) -> Dataset:
@@ -50,59 +103,281 @@ def load(name: str | Path, data: str | Path | None = None, *, audio: bool = True
     return registry.load(str(name), Path(data) if data else None, audio=audio)
 
 
-def caption(dataset: str | Path = "mmar", captions: str | None = None, **flags: Any) -> list[CaptionRecord]:
-    """Return the captions of each item, an item and slot a record, from the cache or made now.
+def caption(
+    dataset: str | Path = "mmar",
+    captions: str | None = None,
+    *,
+    data: str | Path | None = None,
+    caption_param: str | Sequence[str] | None = None,
+    limit: int | None = None,
+    only: str | Sequence[str] | None = None,
+    shard: str | None = None,
+    cache: str | Path | None = None,
+    concurrency: int = 16,
+    retries: int = 6,
+    timeout: float = 600.0,
+    backend: str = "local",
+    worker: str | Sequence[str] | None = None,
+    device: str = "auto",
+    batch: int = 32,
+    threads: int = 0,
+) -> Captions:
+    """Return the captions of each item, from the cache or made now.
 
     `captions` is `slot=engine,…`. A clip that cannot be decoded is a failure in its record.
     """
-    return jobs.make_captions(jobs.prepare(request(llm="fake", dataset=str(dataset), captions=captions, **flags)))
+    request = check_request({**locals(), "llm": "fake"})  # No model is asked.
+    return Captions(jobs.make_captions(jobs.prepare(request)))
 
 
-def run(llm: str = "local", dataset: str | Path = "mmar", **flags: Any) -> Run:
-    """Caption and ask whatever the run's directory lacks, as `cascade run` does, and return the run.
+def run(
+    llm: str = "local",
+    dataset: str | Path = "mmar",
+    *,
+    data: str | Path | None = None,
+    captions: str | None = None,
+    caption_param: str | Sequence[str] | None = None,
+    prompt: str | Path = "default",
+    param: str | Sequence[str] | None = None,
+    reasoning_effort: str | None = None,
+    max_tokens: int | None = None,
+    thinking_budget: int | None = None,
+    samples: int = 1,
+    limit: int | None = None,
+    only: str | Sequence[str] | None = None,
+    shard: str | None = None,
+    seed: int = 0,
+    shuffle_choices: bool = False,
+    budget: float | None = None,
+    price: str | None = None,
+    out: str | Path | None = None,
+    cache: str | Path | None = None,
+    api_base: str | None = None,
+    concurrency: int = 16,
+    retries: int = 6,
+    timeout: float = 600.0,
+    rpm: float | None = None,
+    tpm: float | None = None,
+    backend: str = "local",
+    worker: str | Sequence[str] | None = None,
+    device: str = "auto",
+    batch: int = 32,
+    threads: int = 0,
+) -> Run:
+    """Caption and ask whatever the run's directory lacks, and return the run.
 
     What failed is in the run's log; `score` counts it.
     """
-    return jobs.carry_out(jobs.prepare(request(llm=llm, dataset=str(dataset), **flags)))
+    return jobs.carry_out(jobs.prepare(check_request(locals())))
 
 
-def ask(clip: str | Path, question: str, choices: Sequence[str] = (), **flags: Any) -> Any:
-    """Ask one question about one clip, and return the answer, as `cascade ask` does.
+def _or_run(ask: Callable[P, ClipAnswer]) -> Callable[P, ClipAnswer]:
+    """Return `ask` so that the first version's `ask(llm, dataset, …)`, which is now `run`, works until the next one."""
 
-    Raises UserError for a clip that is no file, or fewer than two choices.
-    """
-    if not choices:
+    @wraps(ask)
+    def ask_or_run(*args: P.args, **kwargs: P.kwargs) -> Any:
+        if len(args) > 2 or kwargs.keys() & {"clip", "question", "choices"}:
+            return ask(*args, **kwargs)
         warnings.warn("ask(llm, dataset) is now run(llm, dataset)", DeprecationWarning, stacklevel=2)
-        return run(str(clip), question, **flags)
-    if len(choices) < 2:
-        raise UserError(f"choices={list(choices)!r}: give two or more")
-    return answer_of(Path(clip), question, choices, request(**flags))
+        former: Callable[..., Run] = run
+        return former(*args, **kwargs)
+
+    return ask_or_run
 
 
-def answer_of(clip: Path, question: str, choices: Sequence[str], wanted: Request) -> ClipAnswer:
+@_or_run
+def ask(
+    clip: str | Path,
+    question: str,
+    choices: Sequence[str],
+    *,
+    llm: str = "local",
+    captions: str | None = None,
+    caption_param: str | Sequence[str] | None = None,
+    prompt: str | Path = "default",
+    param: str | Sequence[str] | None = None,
+    seed: int = 0,
+    cache: str | Path | None = None,
+    api_base: str | None = None,
+    retries: int = 6,
+    timeout: float = 600.0,
+    device: str = "auto",
+    threads: int = 0,
+) -> ClipAnswer:
+    """Ask one question about one clip, and return the answer.
+
+    Raises UserError for a clip that is no file, or fewer than two choices. A failed caption or reply is in the answer.
+    """
+    request = check_request(locals())
+    if isinstance(choices, str) or len(choices) < 2:
+        raise UserError(f"choices={choices!r}: give two or more")
+    return answer_of(Path(clip), question, choices, request)
+
+
+def answer_of(clip: Path, question: str, choices: Sequence[str], request: Request) -> ClipAnswer:
     """Return the answer to a question about a clip, as a request's model and captioners give it."""
-    item, captions, answer = jobs.ask_clip(clip, question, choices, wanted)
+    item, captions, answer = jobs.ask_clip(clip, question, choices, request)
     choice = Choice(text="", how="no reply")
     if isinstance(answer.result, Completion) and answer.result.text:
-        choice = extract(answer.result.text, item.choices)
+        choice = extract_choice(answer.result.text, item.choices)
     return ClipAnswer(choice=choice, captions=tuple(captions), result=answer.result)
 
 
+def ablate(
+    llm: str = "local",
+    dataset: str | Path = "mmar",
+    *,
+    variants: str | Sequence[str] = ablation_plan.KINDS,
+    scorer: str = "mmar",
+    data: str | Path | None = None,
+    captions: str | None = None,
+    caption_param: str | Sequence[str] | None = None,
+    prompt: str | Path = "default",
+    param: str | Sequence[str] | None = None,
+    reasoning_effort: str | None = None,
+    max_tokens: int | None = None,
+    thinking_budget: int | None = None,
+    samples: int = 1,
+    limit: int | None = None,
+    only: str | Sequence[str] | None = None,
+    seed: int = 0,
+    budget: float | None = None,
+    price: str | None = None,
+    out: str | Path | None = None,
+    cache: str | Path | None = None,
+    api_base: str | None = None,
+    concurrency: int = 16,
+    retries: int = 6,
+    timeout: float = 600.0,
+    rpm: float | None = None,
+    tpm: float | None = None,
+    backend: str = "local",
+    worker: str | Sequence[str] | None = None,
+    device: str = "auto",
+    batch: int = 32,
+    threads: int = 0,
+) -> Family:
+    """Run the sources alone, left out, and the controls, and return them beside the full set.
+
+    `variants` are kinds of runs (`alone`, `leave-one-out`, `blind`, `mismatched`, `oracle`, `shuffled`), as a sequence
+    or joined by commas. `out` is the folder of all runs.
+    """
+    request = check_request(locals())
+    if scorer not in SCORERS:
+        raise UnknownName("scorer", scorer, SCORERS)
+    family = ablation_plan.variant_jobs(jobs.prepare(request), variants, seed, request.out)
+    runs = ablation_plan.carry_out_family(family)
+    return ablation.read_family([outcomes.score_source(run.path) for run in runs], scorer=scorer, seed=seed)
+
+
 def score(
-    source: str | Path, dataset: Dataset | None = None, *, extract: bool = False, by: str | Sequence[str] = ()
+    source: str | Path,
+    dataset: Dataset | str | Path | None = None,
+    data: str | Path | None = None,
+    *,
+    extract: bool = False,
+    by: str | Sequence[str] = (),
 ) -> Summary:
     """Return the scores of a run directory or an official prediction file; `dataset` has the questions of ids alone.
 
     `extract` reads a file's replies first, `by` names further tags. Shares are in [0, 1].
     """
-    return summary.score_run(
-        Path(source), dataset, read_replies=extract, by=(by,) if isinstance(by, str) else tuple(by)
-    )
+    return summary.score_run(Path(source), _questions(dataset, data), read_replies=extract, by=_tags(by))
 
 
 def compare(
-    a: str | Path, b: str | Path, dataset: Dataset | None = None, *, scorer: str = "mmar", seed: int = 0
+    a: str | Path,
+    b: str | Path,
+    dataset: Dataset | str | Path | None = None,
+    data: str | Path | None = None,
+    *,
+    scorer: str = "mmar",
+    by: str | Sequence[str] = (),
+    extract: bool = False,
+    seed: int = 0,
 ) -> Comparison:
     """Return the paired difference of two runs or prediction files, `a` − `b`, with its interval, tests and flips."""
-    sides = [outcomes.score_source(Path(source), dataset) for source in (a, b)]
-    return comparisons.compare(*sides, scorer=scorer, seed=seed)
+    questions = _questions(dataset, data)
+    sides = [outcomes.score_source(Path(source), questions, read_replies=extract) for source in (a, b)]
+    return comparisons.compare(*sides, scorer=scorer, by=_tags(by), seed=seed)
+
+
+def _questions(dataset: Dataset | str | Path | None, data: str | Path | None) -> Dataset | None:
+    """Return the dataset that a prediction file of ids alone is joined with; no clip is needed."""
+    if dataset is None or isinstance(dataset, Dataset):
+        return dataset
+    return load(dataset, data, audio=False)
+
+
+def _tags(by: str | Sequence[str]) -> tuple[str, ...]:
+    return (by,) if isinstance(by, str) else tuple(by)
+
+
+def report(
+    sources: str | Path | Sequence[str | Path],
+    out: str | Path | None = None,
+    *,
+    embed_audio: bool = False,
+    format: str = "html",
+) -> Path:
+    """Write one page of runs and return its path: `out`, else `report.html` (or `.md`) in the first run.
+
+    `format` is `html`, with each clip to listen to, or `md`, tables alone. Raises UserError where it cannot be written.
+    """
+    if format not in REPORT_FORMATS:
+        raise UnknownName("format", format, REPORT_FORMATS)
+    if format == "md" and embed_audio:
+        raise UserError("--embed-audio is for the page: Markdown has no clips; leave out --format md")
+    runs = [Path(source) for source in ([sources] if isinstance(sources, str | Path) else sources)]
+    page = Path(out) if out else runs[0] / f"report.{format}"
+    if page.is_dir():
+        raise UserError(f"--out {page} is a folder; name a file: --out {page / f'report.{format}'}")
+    if out and not page.parent.is_dir():
+        raise UserError(f"--out {page}: there is no folder {page.parent}; make it first: mkdir -p {page.parent}")
+    write_text(page, html_report(runs, page, embed_audio=embed_audio) if format == "html" else markdown_report(runs))
+    return page
+
+
+def judge(
+    source: str | Path,
+    judge: str | None = None,
+    dataset: Dataset | str | Path | None = None,
+    data: str | Path | None = None,
+    *,
+    judge_prompt: str | Path = "judge",
+    param: str | Sequence[str] | None = None,
+    max_tokens: int | None = None,
+    seed: int = judging.PROTOCOL_SEED,
+    by: str | Sequence[str] = (),
+    budget: float | None = None,
+    price: str | None = None,
+    out: str | Path | None = None,
+    api_base: str | None = None,
+    concurrency: int = 16,
+    retries: int = 6,
+    timeout: float = 600.0,
+    rpm: float | None = None,
+    tpm: float | None = None,
+) -> Rating:
+    """Return the ratings of the reasoning of right answers, by MMAR-Rubrics.
+
+    `judge` is the model that is asked for what the log lacks; without it the log is only read. `out` is the log's
+    folder. A judgement that failed counts as 0.
+    """
+    flags = {**locals(), "llm": judge, "prompt": judge_prompt}
+    del flags["dataset"]  # It joins a file of ids, and may be a Dataset.
+    cases = rubric_score.judge_cases(Path(source), _questions(dataset, data))
+    folder = judging.judge_folder(Path(source), Path(out) if out else None)
+    if judge is not None:
+        calls_left = partial(rubric_score.calls_left, cases)
+        judging.ask_judge(folder, calls_left, *judging.prepare_judge(check_request(flags)))
+    return rubric_score.rate_run(cases, *judge_log.read_judge_log(folder), _tags(by))
+
+
+def verify(run: str | Path) -> Verdict:
+    """Return what could be derived again from a run directory, and what in it does not match."""
+    return verification.verify(Path(run))
+
+
+# Importing the folder `cascade.report` has bound that attribute of the package to the module: the verb takes its place.
+vars(cascade)["report"] = report

@@ -86,7 +86,7 @@ class ItemError(CascadeError):
 
     def failure(self) -> Failure:
         """Return this error as the record that stands in captions and logs."""
-        from cascade.types import Failure  # --help needs no record, and msgspec takes time to load
+        from cascade.types import Failure  # The command line's help needs no record.
 
         return Failure(kind=self.kind, message=str(self), cost=self.cost)
 

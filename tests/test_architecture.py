@@ -24,7 +24,7 @@ LAYERS = (
     {"pipeline", "analysis"},
     {"report"},
     {"api", "audio", "extracting"},
-    {"cli"},
+    {"cli", "interface"},
     {"__init__", "__main__"},
 )
 LAYER = {room: number for number, rooms in enumerate(LAYERS) for room in rooms}

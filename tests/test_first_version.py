@@ -406,6 +406,7 @@ def test_the_verbs_give_what_the_commands_print(here: Path) -> None:
     keys = [line["key"] for line in lines(EXPECTED / "captions.jsonl") if line["slot"] == "speech"]
     assert [record.key for record in captions] == keys[:2]
     assert load("mini.jsonl").items[3].answer == "from near to far"
+    former: Any = ask  # Its name is `run` now.
     with pytest.warns(DeprecationWarning, match="is now run"):
-        run = ask("fake", "mini.jsonl", captions="speech=fake,sound=fake(text=Rain on a roof.)")
+        run = former("fake", "mini.jsonl", captions="speech=fake,sound=fake(text=Rain on a roof.)")
     assert run.path == Path(f"runs/{FAKE_RUN}") and len(run.items) == 12

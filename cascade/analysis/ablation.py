@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from cascade.analysis import compare
 from cascade.analysis.compare import PairedDifference
@@ -65,6 +66,23 @@ class Family:
     members: tuple[Member, ...]
     adds: Mapping[str, Mapping[str, PairedDifference]]
     diagnosis: Diagnosis | None = None
+
+    def __repr__(self) -> str:
+        return f"Family({self.dataset!r}, {len(self.members)} runs, {self.n} items)"
+
+    def to_rows(self) -> list[dict[str, Any]]:
+        """Return a row a variant; the full set has no difference to itself."""
+        rows: list[dict[str, Any]] = []
+        for member in self.members:
+            names = ("name", "run", "n", "accuracy", "strict", "failed", "unread", "cost")
+            row = {name: getattr(member, name) for name in names}
+            row |= {"low": member.ci95[0], "high": member.ci95[1]}
+            row |= dict.fromkeys(("difference", "difference_low", "difference_high", "p", "p_holm"))
+            if pair := member.to_full:
+                row |= {"difference": pair.difference, "p": pair.mcnemar.p, "p_holm": pair.mcnemar.p_holm}
+                row |= {"difference_low": pair.ci95[0], "difference_high": pair.ci95[1]}
+            rows.append(row)
+        return rows
 
 
 def read_family(sources: Sequence[ScoredRun], *, scorer: str = "mmar", seed: int = 0) -> Family:

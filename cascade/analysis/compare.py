@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from cascade.errors import UnknownName, UserError
 from cascade.scoring.matchers.registry import SCORERS
@@ -57,6 +57,13 @@ class PairedDifference:
     ci95: tuple[float, float]
     mcnemar: McNemar
 
+    def to_row(self) -> dict[str, Any]:
+        """Return the figures as one flat row."""
+        shares = {"n": self.n, "a": self.a, "b": self.b, "difference": self.difference}
+        test = self.mcnemar
+        counts = {"only_a": test.only_a, "only_b": test.only_b, "p": test.p, "p_holm": test.p_holm}
+        return {**shares, "low": self.ci95[0], "high": self.ci95[1], **counts}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Flip:
@@ -87,6 +94,20 @@ class Comparison:
     detectable: float
     by: Mapping[str, Mapping[str, PairedDifference]]
     flipped: tuple[Flip, ...]
+
+    def __repr__(self) -> str:
+        low, high = self.ci95
+        return (
+            f"Comparison({self.a.run!r}, {self.b.run!r}, {self.n} items, "
+            f"difference {self.difference:+.4f} [{low:+.4f}, {high:+.4f}])"
+        )
+
+    def to_rows(self) -> list[dict[str, Any]]:
+        """Return a row a value of a tag; tag and value are `""` for all items."""
+        groups = [("", "", overall(self))]
+        for tag, values in self.by.items():
+            groups += [(tag, value, pair) for value, pair in values.items()]
+        return [{"tag": tag, "value": value, **pair.to_row()} for tag, value, pair in groups]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

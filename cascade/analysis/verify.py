@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from cascade.errors import RunError, UserError
 from cascade.io import jsonl
@@ -31,6 +32,15 @@ class Verdict:
     checked: dict[str, str] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
     unchecked: list[str] = field(default_factory=list)
+
+    def __repr__(self) -> str:
+        return f"Verdict({len(self.checked)} files checked, {len(self.problems)} problems)"
+
+    def to_rows(self) -> list[dict[str, Any]]:
+        """Return a row a file that was checked, a thing that could not be, and a problem."""
+        rows = [{"state": "checked", "file": file, "detail": text} for file, text in self.checked.items()]
+        rows += [{"state": "unchecked", "file": "", "detail": text} for text in self.unchecked]
+        return rows + [{"state": "problem", "file": "", "detail": text} for text in self.problems]
 
     @contextmanager
     def recording(self) -> Iterator[None]:

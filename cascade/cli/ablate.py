@@ -1,27 +1,25 @@
-"""`cascade ablate`: a family of runs from one request, its captions made once, and what each source adds."""
+"""The command `ablate`: a family of runs from one request, and what each source adds."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
+from cascade.analysis import ablation
+from cascade.analysis.ablation import Diagnosis, Family
+from cascade.analysis.compare import PairedDifference
 from cascade.cli import options as o
 from cascade.cli import output
 from cascade.cli.options import takes_request
-from cascade.errors import UserError
 from cascade.io.figures import percent
-from cascade.io.tables import Interval, Points, PointsInterval, PValue, Share, format_table
+from cascade.io.tables import Cell, Interval, Points, PointsInterval, PValue, Row, Share, format_table
 from cascade.io.terminal import note, prose
+from cascade.pipeline import ablation_plan, planning
+from cascade.pipeline.jobs import Job, prepare, report_failures
 from cascade.pipeline.request import Request
-
-if TYPE_CHECKING:
-    from cascade.analysis.ablation import Diagnosis, Family
-    from cascade.analysis.compare import PairedDifference
-    from cascade.io.tables import Cell, Row
-    from cascade.pipeline.jobs import Job
+from cascade.scoring import outcomes
 
 _LEGEND = """
 vs all: the paired difference to the full set, with a bootstrap interval; p: McNemar's exact test, Holm's correction.
@@ -30,7 +28,7 @@ perception: right with the benchmark's cues; reasoning: wrong with them, too."""
 _KINDS = "alone,leave-one-out,blind,mismatched,oracle,shuffled"
 
 
-@takes_request("shard", "shuffle_choices")  # mismatched captions come from the other items
+@takes_request(without=("shard", "shuffle_choices"))  # mismatched captions come from the other items
 def ablate(
     request: Request,
     *,
@@ -45,79 +43,28 @@ def ablate(
     Controls are blind, mismatched captions, the benchmark's own cues and shuffled choices. The runs share one folder;
     the same command again resumes all of them.
     """
-    from cascade.analysis import ablation
-    from cascade.pipeline.jobs import carry_out, count_spent, prepare, report_failures
-    from cascade.runs import directory
-    from cascade.scoring import outcomes
-
     output.check_format(form)
     output.check_scorer(scorer)
-    jobs = _jobs(prepare(request), request, variants)
+    jobs = ablation_plan.variant_jobs(prepare(request), variants, request.seed, request.out)
     if request.dry_run:
-        _say_plans(jobs)
+        _print_plans(jobs)
         return
-    for job in jobs:
-        if (there := _asked_before(job)) != job.path:
-            directory.copy_run(there, job.path)
-    count_spent(jobs)
-    done = {job.path.name: carry_out(job) for job in jobs}
-    failed = [report_failures(run) for run in done.values()]
-    show(
-        ablation.read_family([outcomes.score_source(job.path) for job in jobs], scorer=scorer, seed=request.seed), form
-    )
+    runs = ablation_plan.carry_out_family(jobs)
+    failed = [report_failures(run) for run in runs]
+    sources = [outcomes.score_source(run.path) for run in runs]
+    show(ablation.read_family(sources, scorer=scorer, seed=request.seed), form)
     if any(failed):
         raise typer.Exit(3)
 
 
-def _jobs(whole: Job, request: Request, variants: str) -> list[Job]:
-    """The family's runs, in one folder; each is carried out as the whole one would be."""
-    from cascade.captioners.registry import Engine
-    from cascade.pipeline import ablation_plan
-    from cascade.runs import directory
-
-    kinds = [kind.strip() for kind in variants.split(",") if kind.strip()]
-    cues = any(item.reference.get("cue") for item in whole.items)
-    engine = Engine("oracle")
-    oracle = engine.specify(engine.module.SLOT, {})[0] if cues else None
-    found = ablation_plan.variants(whole.spec, request.seed, oracle, kinds)
-    if "oracle" in kinds and not cues:
-        note(f"{whole.spec.dataset} has no cues: no oracle run, and no telling ears from brain")
-    if len({item.audio for item in whole.items}) < 2 and any(one.name == "mismatched" for one in found):
-        raise UserError("mismatched captions need two different clips; raise --limit, or leave them out of --variants")
-    usual = directory.default_directory(whole.how.runs, whole.spec)
-    folder = request.out or usual.with_name(f"ablate-{usual.name}")
-    return [replace(whole, path=folder / one.name, spec=one.spec) for one in found]
-
-
-def _asked_before(job: Job) -> Path:
-    """Where a run is: in the family or, before it is begun there, where `cascade run` keeps the same one."""
-    from cascade.runs import directory
-
-    usual = directory.default_directory(job.how.runs, job.spec)
-    if job.path.exists() or not usual.exists():
-        return job.path
-    try:
-        there = directory.read_run(usual)
-    except UserError:
-        return job.path
-    same = directory.identity(there.spec) == directory.identity(job.spec) and there.manifest.part is None
-    return usual if same and {item.id for item in there.items} <= {item.id for item in job.items} else job.path
-
-
-def _say_plans(jobs: list[Job]) -> None:
-    """What each run would take, and all of them together."""
-    from cascade.pipeline import planning
-
-    plans = [
-        planning.plan(_asked_before(job), job.items, job.loaded.root, job.spec, job.template, job.how) for job in jobs
-    ]
-    rows: list[Row] = []
-    for job, plan in zip(jobs, plans, strict=True):
-        rows.append([job.path.name, plan.unmade, plan.calls, plan.input_tokens])
+def _print_plans(jobs: list[Job]) -> None:
+    """Print what each run would take, and all of them together."""
+    plans = {job.path.name: planning.plan(replace(job, path=ablation_plan.existing_directory(job))) for job in jobs}
+    rows: list[Row] = [[name, plan.unmade, plan.calls, plan.input_tokens] for name, plan in plans.items()]
     typer.echo(f"{len(jobs)} runs in {jobs[0].path.parent}\n")
     typer.echo(format_table(["run", "captions to make", "calls", "tokens in"], rows))
-    typer.echo("\n".join(planning.plan_lines(planning.combine(plans))))
-    note("dry run: nothing was heard, asked or written")
+    typer.echo("\n".join(planning.plan_lines(planning.combine(list(plans.values())))))
+    note(output.DRY_RUN)
 
 
 def show(family: Family, form: str) -> None:
@@ -167,8 +114,6 @@ def _adds(family: Family) -> list[Row]:
 
 def _diagnosis(diagnosis: Diagnosis) -> list[Row]:
     """Return a row for each modality: how many wrong items are wrong by perception, and by reasoning."""
-    from cascade.analysis import ablation
-
     kinds = [kind for kind in (ablation.PERCEPTION, ablation.REASONING, ablation.UNKNOWN) if diagnosis.counts.get(kind)]
     rows: list[Row] = [["wrong in all", "n", *kinds]]
     for name, counts in {"all": diagnosis.counts, **diagnosis.by}.items():

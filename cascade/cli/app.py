@@ -1,4 +1,4 @@
-"""The commands. Each imports its work inside the function, so that `--help` costs no more than typer does.
+"""The command line: its commands, each imported when it is used, and how their mistakes come out.
 
 Results go to stdout, notes and progress to stderr. Exit codes: 0 all asked, 1 a bug (traceback), 2 the user's mistake
 (one line), 3 finished with failures, 130 interrupted.
@@ -10,32 +10,40 @@ import errno
 import gc
 import os
 import sys
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from functools import cache
+from importlib import import_module
 from typing import Annotated, Any
 
 import typer
 
-from cascade.cli import (
-    ablate,
-    ask,
-    cache,
-    caption,
-    compare,
-    doctor,
-    export,
-    judge,
-    leaderboard,
-    list,
-    merge,
-    report,
-    reproduce,
-    run,
-    score,
-    verify,
-)
 from cascade.errors import CascadeError
 from cascade.io.terminal import note
 from cascade.version import __version__
+
+# The first line of each command's help, which `cascade --help` prints without importing the command.
+HELP = {
+    "run": "Caption the clips, ask the model, score the answers.",
+    "caption": "Caption the clips, and print the captions.",
+    "ask": "Ask one question about one clip.",
+    "merge": "Make one run of the runs of shards.",
+    "ablate": "Ablate the sources: each alone, each left out, controls.",
+    "reproduce": "Run the published cascade rows, and print ours beside theirs.",
+    "judge": "Judge the reasoning of right answers, by MMAR-Rubrics.",
+    "score": "Score runs and official prediction files.",
+    "compare": "Compare two runs item by item; more than two as a matrix.",
+    "export": "Write the official prediction file of a run.",
+    "verify": "Derive a run's digests, keys and prompts again.",
+    "report": "Make one page of runs: scores, differences, every item.",
+    "leaderboard": "Show many runs as one table.",
+    "datasets": "List the datasets.",
+    "captioners": "List the captioners, and what each needs to work here.",
+    "doctor": "Say what a run lacks here, and the command for each.",
+    "prompts": "List the prompts, or show what one sends.",
+    "cache": "What is in the cache: counted, checked, shared.",
+}
+_MODULES = {"datasets": "list", "captioners": "list", "prompts": "list"}  # The others' are named as the command is.
 
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _NO_ACCESS = {
@@ -53,8 +61,44 @@ _NO_ACCESS = {
 _Misused: Any = typer.BadParameter.__mro__[1]  # click's UsageError, wherever this typer has it from
 
 
+class _LazyCommands(Mapping[str, Any]):
+    """The commands by name. Each is imported when it is looked up, so that `--help` costs no more than typer does."""
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in HELP:
+            raise KeyError(name)
+        return _load(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(HELP)
+
+    def __len__(self) -> int:
+        return len(HELP)
+
+
+@cache
+def _load(name: str) -> Any:
+    """Return the command of that name, a group where its module has an app of its own."""
+    command = getattr(import_module(f"cascade.cli.{_MODULES.get(name, name)}"), name)
+    if not isinstance(command, typer.Typer):
+        alone = typer.Typer(rich_markup_mode=None, add_completion=False)
+        alone.command(name)(command)
+        command = alone
+    made = typer.main.get_command(command)
+    made.name = name
+    return made
+
+
 class _Commands(typer.core.TyperGroup):
     """Commands whose mistakes come out as one line and an exit code, however they are called."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.commands: Any = _LazyCommands()
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(HELP.items()))
 
     def invoke(self, ctx: Any) -> Any:  # typer carries its own copy of click
         try:
@@ -64,7 +108,8 @@ class _Commands(typer.core.TyperGroup):
         except _Misused as error:
             if "NoArgs" in type(error).__name__:  # `cascade cache` alone: its help is what is wanted
                 raise
-            _stop(_told(error), 2)
+            words = error.ctx.command_path.split()[1:] if error.ctx else []
+            _stop(f"{error.format_message().rstrip('.')}; see: {' '.join(['cascade', *words])} --help", 2)
         except KeyboardInterrupt:
             _stop("interrupted; the same command goes on from here", 130)
         except BrokenPipeError:
@@ -77,12 +122,6 @@ class _Commands(typer.core.TyperGroup):
             where = f"{error.filename}: " if error.filename else ""
             room = "; make room: the same command goes on from here" if error.errno in _NO_ROOM else ""
             _stop(f"{where}{error.strerror}{room}", 2)
-
-
-def _told(error: Any) -> str:
-    """A flag or argument that cannot be, and whose help says what can."""
-    command = " ".join(["cascade", *error.ctx.command_path.split()[1:]] if error.ctx else ["cascade"])
-    return f"{error.format_message().rstrip('.')}; see: {command} --help"
 
 
 def _stop(message: str, code: int) -> None:
@@ -115,44 +154,24 @@ def _root(
     """Audio question answering without an audio model: captions of a clip, a text model that answers, a score."""
 
 
-for _command in (
-    run.run,
-    caption.caption,
-    ask.ask,
-    merge.merge,
-    ablate.ablate,
-    reproduce.reproduce,
-    judge.judge,
-    score.score,
-    compare.compare,
-    export.export,
-    verify.verify,
-    report.report,
-    leaderboard.leaderboard,
-    list.datasets,
-    list.captioners,
-    doctor.doctor,
-):
-    app.command()(_command)
-app.add_typer(list.prompts, name="prompts")
-app.add_typer(cache.cache, name="cache")
-
-
 def main() -> None:
-    """The `cascade` command."""
+    """Run the `cascade` command."""
     gc.set_threshold(100_000)  # Records are many and hold no cycles; looking through them often only takes time.
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
     try:
-        app()
-    except SystemExit as left:
-        _leave(left.code)
+        app(prog_name="cascade")
+    except SystemExit as exit:
+        _end_workers(exit.code)
         raise
 
 
-def _leave(code: Any) -> None:
-    """Leave at once where a lane is still at work: native code that comes back into a Python that ends aborts it."""
+def _end_workers(code: Any) -> None:
+    """Exit without cleanup while a worker thread runs.
+
+    Native code that returns into a finalising interpreter aborts the process.
+    """
     from threading import enumerate as running
 
     if any(thread.name.startswith("captioner-") for thread in running()):

@@ -8,24 +8,20 @@ from typing import Annotated
 
 import typer
 
+from cascade.api import answer_of
+from cascade.cli import options as o
 from cascade.cli import output
 from cascade.cli.caption import caption_table
 from cascade.cli.options import takes_request
 from cascade.errors import UserError
 from cascade.io.terminal import note, plain
-from cascade.pipeline.request import Request
-from cascade.pipeline.specs import EMBEDDED_CAPTIONS
+from cascade.pipeline.request import EMBEDDED_CAPTIONS, Request
 from cascade.types import Failure
 
-# The flags of `run` that have no meaning for one question; --captions has another default.
-_ABOUT_RUNS = (
-    *("dataset", "spec", "data", "captions", "reasoning_effort", "max_tokens", "thinking_budget", "samples", "limit"),
-    *("only", "shard", "shuffle_choices", "dry_run", "budget", "price", "out", "concurrency", "rpm", "tpm"),
-    *("backend", "worker", "batch"),
+
+@takes_request(
+    *("llm", "caption_param", "prompt", "param", "seed", "cache", "api_base", "retries", "timeout", "device", "threads")
 )
-
-
-@takes_request(*_ABOUT_RUNS)
 def ask(
     request: Request,
     clip: Annotated[Path, typer.Argument(metavar="CLIP", help="An audio file.")],
@@ -33,28 +29,23 @@ def ask(
     *,
     choice: Annotated[list[str], typer.Option("--choice", metavar="TEXT", help="One of the choices. Repeat it.")],
     captions: Annotated[
-        str, typer.Option("--captions", metavar="SLOT=ENGINE,…", help="Who listens for what; `none` asks blind.")
+        str, typer.Option("--captions", metavar="SLOT=ENGINE,…", help="The engine of each slot; `none`: no captions.")
     ] = EMBEDDED_CAPTIONS,
-    form: Annotated[str, typer.Option("--format", metavar="table|json", help="How to print the answer.")] = "table",
+    form: o.TableOrJson = "table",
 ) -> None:
     """Ask one question about one clip."""
-    from cascade.api import answer_of
-
     output.check_format(form, ("table", "json"))
     if len(choice) < 2:
         raise UserError(f"--choice {choice[0]}: give two or more, each as --choice TEXT")
     answer = answer_of(clip, question, choice, replace(request, captions=captions))
     if form == "json":
-        output.echo_json(
-            {
-                "answer": answer.choice.text,
-                "how": answer.choice.how,
-                "captions": {caption.slot: caption.text for caption in answer.captions},
-                "result": answer.result,
-            }
-        )
+        captions_by_slot = {caption.slot: caption.text for caption in answer.captions}
+        about = {"answer": answer.choice.text, "how": answer.choice.how, "captions": captions_by_slot}
+        output.echo_json({**about, "result": answer.result})
     else:
-        typer.echo(caption_table(answer.captions) + (f"\nReply: {plain(answer.reply)}\n" if answer.reply else ""))
+        typer.echo(caption_table(answer.captions))
+        if answer.reply:
+            typer.echo(f"Reply: {plain(answer.reply)}\n")
         typer.echo(f"Answer: {plain(answer.choice.text) or '(none)'}   [{answer.choice.how}]")
     if isinstance(answer.result, Failure):
         note(f"failed ({answer.result.kind}): {answer.result.message}")

@@ -3,40 +3,43 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
+from cascade.captioners.registry import Engine
+from cascade.captioning import bundles
+from cascade.captioning.bundles import ImportReport
+from cascade.captioning.cache import CacheEntry, CaptionCache
 from cascade.cli import options as o
-from cascade.cli.list import Form
+from cascade.datasets import registry
 from cascade.errors import CacheError, UserError
+from cascade.io.digests import caption_key, digest_file
 from cascade.io.terminal import note, plain
 from cascade.pipeline.specs import cache_folder, caption_sources, select_captioners, tag_filter
+from cascade.types import CaptionerSpec, Dataset, Item
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+_TEXT_WIDTH = 60  # characters of a caption that is in conflict
+# Suffixes of other compressions, which a bundle's name must not claim.
+_OTHER_COMPRESSIONS = frozenset({".gz", ".bz2", ".xz", ".zip", ".lz4", ".br", ".7z", ".zstd"})
 
-    from cascade.captioning.bundles import ImportReport
-    from cascade.captioning.cache import CacheEntry, CaptionCache
-    from cascade.types import CaptionerSpec, Dataset, Item
-
-_SHOWN = 60  # characters of a caption that is in conflict
-# What a bundle's name must not claim.
-_PACKED = frozenset({".gz", ".bz2", ".xz", ".zip", ".lz4", ".br", ".7z", ".zstd"})
-
-cache = typer.Typer(help="What is in the cache: counted, checked, shared.", no_args_is_help=True, rich_markup_mode=None)
+cache = typer.Typer(
+    help="What is in the cache: counted, checked, shared.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    add_completion=False,
+)
 
 
 @cache.command("info")
-def cache_info(cache: o.Cache = None, form: Form = "table") -> None:
+def cache_info(cache: o.Cache = None, form: o.TableOrJson = "table") -> None:
     """Print the cache's folder, captions and size."""
-    from cascade.captioning.cache import CaptionCache
-
-    with closing(CaptionCache.existing(cache_folder(cache))) as kept:
-        info = kept.info()
+    with closing(CaptionCache.existing(cache_folder(cache))) as captions:
+        info = captions.info()
     if form == "json":
         typer.echo(json.dumps(info))
         return
@@ -49,18 +52,13 @@ def cache_info(cache: o.Cache = None, form: Form = "table") -> None:
 @cache.command("verify")
 def cache_verify(cache: o.Cache = None) -> None:
     """Derive every key again, and name each entry that does not match."""
-    from cascade.captioning.cache import CaptionCache
-
-    with closing(CaptionCache.existing(cache_folder(cache))) as kept:
-        problems, count = list(kept.verify()), len(kept)
+    with closing(CaptionCache.existing(cache_folder(cache))) as captions:
+        problems, count = list(captions.verify()), len(captions)
     for problem in problems:
         typer.echo(problem)
     if problems:
-        raise CacheError(f"{len(problems)} of {count} captions do not match; delete {kept.folder} or restore it")
+        raise CacheError(f"{len(problems)} of {count} captions do not match; delete {captions.folder} or restore it")
     typer.echo(f"{count} captions, every key derived again and equal")
-
-
-# Bundles
 
 
 @cache.command("export")
@@ -81,27 +79,26 @@ def cache_export(
     All of them, or those of a dataset's clips by the captioners that --captions names. A clip without a caption is
     named, and the exit code is 3.
     """
-    from cascade.captioning import bundles
-    from cascade.captioning.cache import CaptionCache
-    from cascade.datasets import registry
-
     if not dataset and (only or limit or data):
         raise UserError("--only, --limit and --data are about a dataset's clips: give --dataset NAME|FILE")
-    heard_by = (
-        select_captioners(caption_sources(captions, dataset or ""), caption_param) if dataset or captions else None
-    )
+    specs: tuple[CaptionerSpec, ...] = ()
+    if dataset or captions:
+        specs = select_captioners(caption_sources(captions, dataset or ""), caption_param).specs
     loaded = registry.load(dataset, data) if dataset else None
+    about: dict[str, str] = {}
     lacking: list[str] = []
     with closing(CaptionCache.existing(cache_folder(cache))) as kept:
-        _make_place(file)
-        if loaded and heard_by:
-            chosen = _of_clips(
-                kept, heard_by.specs, loaded, [one.audio for one in _items(loaded, only, limit)], lacking
-            )
-        else:
-            chosen = (one for one in kept.entries() if heard_by is None or one.spec in heard_by.specs)
-        done = bundles.export_bundle(file, chosen, _about(loaded), heard_by.specs if heard_by else ())
-    typer.echo(f"{done.captions} captions by {len(done.captioners)} captioners in {file}; checksum {done.checksum}")
+        _check_place(file)
+        entries: Iterable[CacheEntry] = kept.entries()
+        if loaded:
+            about = {name: getattr(loaded, name) for name in ("name", "digest", "version", "licence")}
+            entries = _entries_of_clips(kept, specs, loaded, registry.select(loaded, tag_filter(only), limit), lacking)
+        elif captions:
+            entries = (entry for entry in entries if entry.spec in specs)
+        bundle = bundles.export_bundle(file, entries, about, specs)
+    typer.echo(
+        f"{bundle.captions} captions by {len(bundle.captioners)} captioners in {file}; checksum {bundle.checksum}"
+    )
     for line in lacking[:10]:
         note(line)
     if lacking:
@@ -109,11 +106,9 @@ def cache_export(
         raise typer.Exit(3)
 
 
-def _make_place(file: Path) -> None:
-    """Make the folder. A bundle takes the place of an earlier one, never of a device or of a file of another kind."""
-    from cascade.captioning import bundles
-
-    if file.suffix in _PACKED:
+def _check_place(file: Path) -> None:
+    """Make the folder of a bundle. A bundle replaces an earlier one, never a device or a file of another kind."""
+    if file.suffix in _OTHER_COMPRESSIONS:
         raise UserError(
             f"{file}: a bundle is plain or Zstandard's; name it {file.stem}, or {file.stem}.zst to compress it"
         )
@@ -132,35 +127,21 @@ def _make_place(file: Path) -> None:
             raise UserError(f"{file} is there already and no bundle; name another file, or remove it") from error
 
 
-def _items(loaded: Dataset, only: list[str] | None, limit: int | None) -> Sequence[Item]:
-    from cascade.datasets import registry
-
-    return registry.select(loaded, tag_filter(only), limit)
-
-
-def _about(loaded: Dataset | None) -> dict[str, str]:
-    if loaded is None:
-        return {}
-    return {"name": loaded.name, "digest": loaded.digest, "version": loaded.version, "licence": loaded.licence}
-
-
-def _of_clips(
-    kept: CaptionCache, specs: Sequence[CaptionerSpec], loaded: Dataset, clips: Sequence[str], lacking: list[str]
+def _entries_of_clips(
+    kept: CaptionCache, specs: Sequence[CaptionerSpec], dataset: Dataset, items: Sequence[Item], lacking: list[str]
 ) -> Iterator[CacheEntry]:
-    """The captions of these clips, sorted by key; what is not there is told in `lacking`."""
-    from cascade.captioners.registry import Engine
-    from cascade.io.digests import caption_key, digest_file
-
+    """Yield the captions of the items' clips, sorted by key, and append what is not there to `lacking`."""
     wanted: dict[str, str] = {}
-    for clip in dict.fromkeys(clips):
+    for clip in dict.fromkeys(item.audio for item in items):
         try:
-            heard = digest_file(loaded.root / clip)
+            digest = digest_file(dataset.root / clip)
         except OSError as error:
             lacking.append(f"{clip}: {error.strerror}")
             continue
-        for spec in filter(lambda spec: Engine(spec.name).makes_captions, specs):
-            key = caption_key(spec.slot, spec.name, spec.version, spec.params, heard)
-            wanted.setdefault(key, f"{clip}: no {spec.slot} caption by {spec.name}")
+        for spec in specs:
+            if Engine(spec.name).makes_captions:
+                key = caption_key(spec.slot, spec.name, spec.version, spec.params, digest)
+                wanted.setdefault(key, f"{clip}: no {spec.slot} caption by {spec.name}")
     for key in sorted(wanted):
         if entry := kept.entry(key):
             yield entry
@@ -182,9 +163,7 @@ def cache_import(
     Nothing is taken of a bundle that does not verify: it is named, the others are taken, and the exit code is 2. Where
     a caption is there already and says something else, it stays, both are shown, and the exit code is 3.
     """
-    from cascade.captioning import bundles
-
-    _take(files, cache, lambda kept, file: bundles.import_file(kept, file, replace=replace), replace)
+    _import(files, cache, bundles.import_file, replace)
 
 
 @cache.command("merge")
@@ -194,41 +173,33 @@ def cache_merge(
     cache: o.Cache = None,
 ) -> None:
     """Take the captions of other caches into the cache."""
-    from cascade.captioning import bundles
-
-    _take(folders, cache, lambda kept, folder: bundles.import_folder(kept, folder, replace=replace), replace)
+    _import(folders, cache, bundles.import_folder, replace)
 
 
-def _take(
-    sources: Sequence[Path], cache: Path | None, take: Callable[[CaptionCache, Path], ImportReport], replace: bool
-) -> None:
-    """Take what is good of the sources, each whole or not at all; raise, for what is not, at the end."""
-    from cascade.captioning.cache import CaptionCache
-
-    conflicts, bad = 0, list[str]()
+def _import(sources: Sequence[Path], cache: Path | None, take: Callable[..., ImportReport], replace: bool) -> None:
+    """Import each source, whole or not at all, and print what came of it; at the end raise for those that are bad."""
+    conflicts = 0
+    problems: list[str] = []
     with closing(CaptionCache(cache_folder(cache))) as kept:
         for source in sources:
             try:
-                report = take(kept, source)
+                report = take(kept, source, replace=replace)
             except UserError as error:
-                bad.append(str(error))
+                problems.append(str(error))
                 continue
             conflicts += len(report.conflicts)
-            _say(source, report, replace)
+            typer.echo(f"{source}: {report.new} new, {report.same} there already, {len(report.conflicts)} in conflict")
+            outcome = "replaced" if replace else "kept"
+            for key, here, there in report.conflicts:
+                texts = [json.dumps(caption.text[:_TEXT_WIDTH], ensure_ascii=False) for caption in (here, there)]
+                typer.echo(plain(f"{key}: here {texts[0]}, there {texts[1]}: {outcome}"))
     if conflicts and not replace:
         note(f"{conflicts} captions here were kept; --replace takes the others")
-    if len(sources) > 1 and bad:
-        for line in bad:
-            note(line)
-        bad = [f"{len(bad)} of {len(sources)} were not taken, as named above; the others were"]
-    if bad:
-        raise UserError(bad[0])
+    if len(sources) > 1 and problems:
+        for problem in problems:
+            note(problem)
+        raise UserError(f"{len(problems)} of {len(sources)} were not taken, as named above; the others were")
+    if problems:
+        raise UserError(problems[0])
     if conflicts and not replace:
         raise typer.Exit(3)
-
-
-def _say(source: Path, report: ImportReport, replace: bool) -> None:
-    typer.echo(f"{source}: {report.new} new, {report.same} there already, {len(report.conflicts)} in conflict")
-    for key, here, there in report.conflicts:
-        texts = [json.dumps(one.text[:_SHOWN], ensure_ascii=False) for one in (here, there)]
-        typer.echo(plain(f"{key}: here {texts[0]}, there {texts[1]}: {'replaced' if replace else 'kept'}"))

@@ -2,74 +2,62 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, Any
 
 import typer
 
 from cascade.cli import output
 from cascade.cli.options import takes_request
 from cascade.io.terminal import note, plain
+from cascade.pipeline.jobs import make_captions, prepare
 from cascade.pipeline.request import Request
+from cascade.types import CaptionRecord
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
-    from cascade.types import CaptionRecord
-
-# The flags that say nothing where no model is asked.
-_ABOUT_ASKING = (
-    *("llm", "prompt", "param", "reasoning_effort", "max_tokens", "thinking_budget", "samples", "seed", "dry_run"),
-    *("spec", "budget", "price", "out", "api_base", "rpm", "tpm", "shuffle_choices"),
+@takes_request(
+    *("dataset", "data", "captions", "caption_param", "limit", "only", "shard", "cache"),
+    *("concurrency", "retries", "timeout", "backend", "worker", "device", "batch", "threads"),
 )
-
-
-@takes_request(*_ABOUT_ASKING)
 def caption(
     request: Request,
     *,
     form: Annotated[str, typer.Option("--format", metavar="table|jsonl", help="How to print the captions.")] = "table",
 ) -> None:
-    """Caption the clips, and print what was heard."""
-    from cascade.pipeline.jobs import make_captions, prepare
-
+    """Caption the clips, and print the captions."""
     output.check_format(form, ("table", "jsonl"))
-    job = prepare(replace(request, llm="fake"))  # no model is asked
-    heard = make_captions(job)
-    engines = {spec.slot: spec.name for spec in job.spec.captioners}
-    typer.echo(_jsonl(heard, engines) if form == "jsonl" else caption_table(heard), nl=False)
-    _tell_cost(heard)
-    failed = [one for one in heard if one.failure]
-    for one in failed:
-        note(f"{one.item}: {one.slot}: {one.failure.message if one.failure else ''}")
-    if failed:
-        raise typer.Exit(3)
-
-
-def _tell_cost(heard: Sequence[CaptionRecord]) -> None:
-    """What the captions cost when they were made, where an engine asked a provider."""
-    costs = {one.key: one.meta["cost"] for one in heard if "cost" in one.meta}
+    job = prepare(replace(request, llm="fake"))  # No model is asked.
+    captions = make_captions(job)
+    if form == "jsonl":
+        engines = {spec.slot: spec.name for spec in job.spec.captioners}
+        for caption in captions:
+            output.echo_json(_json_line(caption, engines[caption.slot]))
+    else:
+        typer.echo(caption_table(captions), nl=False)
+    # Where an engine asked a provider, its captions have a cost; None is an unknown price.
+    costs = {caption.key: caption.meta["cost"] for caption in captions if "cost" in caption.meta}
     known = [cost for cost in costs.values() if cost is not None]
     if known:
         note(f"{len(known)} captions by providers cost ${sum(known):.4f} when they were made")
     if len(known) < len(costs):
         note(f"{len(costs) - len(known)} captions by providers are of unknown price")
+    failures = [(caption, caption.failure) for caption in captions if caption.failure]
+    for caption, failure in failures:
+        note(f"{caption.item}: {caption.slot}: {failure.message}")
+    if failures:
+        raise typer.Exit(3)
 
 
-def _jsonl(heard: Sequence[CaptionRecord], engines: dict[str, str]) -> str:
-    from cascade.io.jsonl import dumps, to_json
-
-    def line(one: CaptionRecord) -> str:
-        start = {"id": one.item, "slot": one.slot, "engine": engines[one.slot]}
-        if one.failure:
-            return dumps({**start, "error": {"kind": one.failure.kind, "message": one.failure.message}}) + "\n"
-        return dumps({**start, "key": one.key, "text": one.text, "meta": to_json(one.meta)}) + "\n"
-
-    return "".join(map(line, heard))
+def _json_line(caption: CaptionRecord, engine: str) -> dict[str, Any]:
+    start = {"id": caption.item, "slot": caption.slot, "engine": engine}
+    if caption.failure:
+        return {**start, "error": {"kind": caption.failure.kind, "message": caption.failure.message}}
+    return {**start, "key": caption.key, "text": caption.text, "meta": caption.meta}
 
 
-def caption_table(heard: Sequence[CaptionRecord]) -> str:
-    """A row an item and slot: the seconds are those the caption took when it was made; texts are folded."""
+def caption_table(captions: Sequence[CaptionRecord]) -> str:
+    """Return a row an item and slot: the seconds are those the caption took when it was made; texts are folded."""
     from io import StringIO
     from shutil import get_terminal_size
 
@@ -79,14 +67,20 @@ def caption_table(heard: Sequence[CaptionRecord]) -> str:
 
     columns = max(40, min(160, get_terminal_size().columns))
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="")
-    for name, widest in (("clip", columns // 4), ("slot", columns // 6), ("seconds", None), ("text", None)):
-        table.add_column(name, overflow="fold", max_width=widest, justify="right" if name == "seconds" else "left")
-    for before, one in zip([None, *heard], heard, strict=False):
-        new = before is None or before.item != one.item
-        text = f"({one.failure.kind}: {one.failure.message})" if one.failure else one.text or "(nothing)"
-        took = one.meta.get("seconds")
-        cells = (one.item if new else "", one.slot, f"{took:.1f}" if isinstance(took, int | float) else "-", text)
-        table.add_row(*(Text(plain(cell)) for cell in cells))
+    table.add_column("clip", overflow="fold", max_width=columns // 4)
+    table.add_column("slot", overflow="fold", max_width=columns // 6)
+    table.add_column("seconds", overflow="fold", justify="right")
+    table.add_column("text", overflow="fold")
+    item = None
+    for caption in captions:
+        text = caption.text or "(nothing)"
+        if caption.failure:
+            text = f"({caption.failure.kind}: {caption.failure.message})"
+        seconds = caption.meta.get("seconds")
+        time = f"{seconds:.1f}" if isinstance(seconds, int | float) else "-"
+        name = "" if caption.item == item else caption.item
+        item = caption.item
+        table.add_row(*(Text(plain(cell)) for cell in (name, caption.slot, time, text)))
     out = StringIO()
     Console(file=out, width=columns, color_system=None).print(table)
     return "".join(line.rstrip() + "\n" for line in out.getvalue().splitlines())

@@ -1,12 +1,14 @@
-"""`cascade compare`: the paired differences of two runs, or of several as a matrix."""
+"""The command `compare`: the paired differences of two runs, or of several as a matrix."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
+from cascade.analysis import compare as paired
+from cascade.analysis.compare import Comparison, Flip, Matrix, PairedDifference, overall
 from cascade.cli import options as o
 from cascade.cli import output
 from cascade.errors import UserError
@@ -16,17 +18,14 @@ from cascade.io.tables import (
     Points,
     PointsInterval,
     PValue,
+    Row,
     Share,
     format_columns,
     format_table,
     format_words,
 )
 from cascade.io.terminal import plain, prose
-from cascade.pipeline import specs
-
-if TYPE_CHECKING:
-    from cascade.analysis.compare import Comparison, Flip, Matrix, PairedDifference
-    from cascade.io.tables import Row
+from cascade.scoring import outcomes
 
 _COLUMNS = [
     Column(None, ("a", "b")),
@@ -60,26 +59,21 @@ def compare(
 
     Exact McNemar tests, bootstrap intervals of the difference, Holm's correction within each tag.
     """
-    from cascade.analysis.compare import compare, matrix
-    from cascade.scoring import outcomes
-
     output.check_format(form)
     if len(sources) < 2:
         raise UserError(f"compare {sources[0]}: give another run or prediction file to compare it with")
     if len(sources) > 2 and (flips or by):
         raise UserError(f"compare: --flips and --by are for two, and {len(sources)} are given")
-    joined = specs.joined_dataset(dataset, data)
+    joined = o.load_questions(dataset, data)
     scored = [outcomes.score_source(source, joined, read_replies=extract) for source in sources]
     if len(scored) > 2:
-        show_matrix(matrix(scored, scorer=scorer), form)
+        show_matrix(paired.matrix(scored, scorer=scorer), form)
     else:
-        show(compare(*scored, scorer=scorer, by=by or (), seed=seed), form, flips=flips)
+        show(paired.compare(*scored, scorer=scorer, by=by or (), seed=seed), form, flips=flips)
 
 
 def show(comparison: Comparison, form: str, *, flips: bool = False) -> None:
     """Print a comparison to stdout; JSON has the flipped items always, the others where `flips` are wanted."""
-    from cascade.analysis.compare import overall
-
     if form == "json":
         output.echo_json(comparison)
         return

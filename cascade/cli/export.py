@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from cascade.scoring import export as predictions
+
 
 def export(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.")],
@@ -21,6 +23,4 @@ def export(
 
     Every item is in it, with its choice verbatim or nothing.
     """
-    from cascade.scoring.export import export
-
-    typer.echo(export(run, benchmark, out))
+    typer.echo(predictions.export(run, benchmark, out))

@@ -1,29 +1,32 @@
-"""The commands that say what there is: `prompts`, `datasets`, `captioners`."""
+"""The commands that say what there is: `datasets`, `captioners`, `prompts`."""
 
 from __future__ import annotations
 
 import json
-import re
 import sys
-from collections.abc import Iterable
 from typing import Annotated, Any
 
 import typer
 
 from cascade import plugins
+from cascade.captioners.registry import Engine
+from cascade.captioning import generate
 from cascade.cli import options as o
 from cascade.cli import output
+from cascade.datasets import registry
 from cascade.errors import UnknownName, UserError
 from cascade.io.tables import format_words
 from cascade.io.terminal import note, plain, prose
-from cascade.pipeline import specs
-from cascade.types import Item, PromptSpec
-
-Form = Annotated[str, typer.Option("--format", metavar="table|json", help="How to print it.")]
+from cascade.pipeline import asking
+from cascade.pipeline.request import Request
+from cascade.pipeline.specs import CaptionerSelection, build_execution, caption_sources, select_captioners
+from cascade.prompting import templates
+from cascade.prompting.evidence import captions_by_item
+from cascade.types import PromptSpec
 
 
 def _print(header: list[str], rows: list[dict[str, Any]], form: str) -> None:
-    """Rows as a table of these fields, or whole as JSON."""
+    """Print rows as a table of these fields, or whole as JSON."""
     output.check_format(form, ("table", "json"))
     if form == "json":
         typer.echo(json.dumps(rows, ensure_ascii=False))
@@ -32,91 +35,77 @@ def _print(header: list[str], rows: list[dict[str, Any]], form: str) -> None:
     typer.echo(format_words(header, cells), nl=False)
 
 
-def datasets(form: Form = "table") -> None:
+def datasets(form: o.TableOrJson = "table") -> None:
     """List the datasets."""
-    rows = [_dataset(name) for name in plugins.names("datasets")]
+    rows = []
+    for name in plugins.names("datasets"):
+        module = plugins.find("datasets", name)
+        folder = module.where()
+        rows.append({"name": name, **module.ABOUT, "where": str(folder) if folder else None})
     _print(["name", "items", "size", "version", "licence", "where"], rows, form)
     if form == "table":
         typer.echo(prose("Where there is no folder: --data DIR, or, for mmar, fetched when it is first asked for."))
 
 
-def _dataset(name: str) -> dict[str, Any]:
-    module = plugins.find("datasets", name)
-    found = module.where()
-    return {"name": name, **module.ABOUT, "where": str(found) if found else None}
-
-
-def captioners(form: Form = "table") -> None:
+def captioners(form: o.TableOrJson = "table") -> None:
     """List the captioners, and what each needs to work here."""
-    rows = [_row(name) for name in plugins.names("captioners")]
-    if form == "table":
-        shown = [{**row, "slots": ", ".join(row["slots"]), "ready": "yes" if row["ready"] else "no"} for row in rows]
-        _print(
-            ["name", "slots", "ready", "needs"],
-            [{**row, "needs": row["needs"] or row["note"]} for row in shown],
-            form,
-        )
-        if command := all_at_once(row["needs"] for row in rows):
-            typer.echo(f"All of them: {command}")
+    rows: list[dict[str, Any]] = []
+    for name in plugins.names("captioners"):
+        try:
+            rows.append(_captioner(name))
+        except UserError as error:  # A broken package: the others are listed all the same.
+            unready = {"slots": [], "ready": False, "needs": str(error), "note": "", "params": {}}
+            rows.append({"name": name, **unready})
+    if form != "table":
+        _print([], rows, form)
         return
-    _print([], rows, form)
-
-
-def _row(name: str) -> dict[str, Any]:
-    """A row of the list, or what is wrong with the package: the others are listed all the same."""
-    try:
-        return _captioner(name)
-    except UserError as error:
-        return {"name": name, "slots": [], "ready": False, "needs": str(error), "note": "", "params": {}}
+    cells = []
+    for row in rows:
+        ready = "yes" if row["ready"] else "no"
+        cells.append({**row, "slots": ", ".join(row["slots"]), "ready": ready, "needs": row["needs"] or row["note"]})
+    _print(["name", "slots", "ready", "needs"], cells, form)
+    if command := output.joint_install(row["needs"] for row in rows):
+        typer.echo(f"All of them: {command}")
 
 
 def _captioner(name: str) -> dict[str, Any]:
-    """A row of the list. With its default parameters an engine may have weights to fetch, or lack a key."""
-    from cascade.captioners.registry import Engine
-
+    """Return a row of the list. With its default parameters an engine may have weights to fetch, or lack a key."""
     engine = Engine(name)
-    needs, note = " && ".join(engine.install_commands), ""
     params = engine.defaults
-    given = [key for key, value in params.items() if value is None]
-    if given:
-        note = f"give {', '.join(given)}: {name}({given[0]}=…)"
+    needs, note = " && ".join(engine.install_commands), ""
+    required = [key for key, value in params.items() if value is None]
+    if required:
+        note = f"give {', '.join(required)}: {name}({required[0]}=…)"
     elif not needs:
         spec, files = engine.specify(name, {})
-        heard_by = specs.CaptionerSelection(specs=(spec,), files=files, endpoints={})
-        host = specs.build_execution(None, heard_by).host
-        lacking = engine.missing_access(spec, host)
-        needs = lacking.rpartition(": ")[2]
-        absent = engine.pending_download(spec, host)
-        note = f"fetches {absent[0].partition(';')[0]} when first used" if absent else ""
+        host = build_execution(Request(), CaptionerSelection(specs=(spec,), files=files)).host
+        needs = engine.missing_access(spec, host).rpartition(": ")[2]
+        if pending := engine.pending_download(spec, host):
+            note = f"fetches {pending[0].partition(';')[0]} when first used"
     row = {"name": name, "slots": [engine.module.SLOT], "ready": not needs, "needs": needs, "note": note}
     return {**row, "params": params}
 
 
-def all_at_once(needs: Iterable[str]) -> str:
-    """The one command that installs all packages that these commands would, or `""`."""
-    extras = sorted({extra for text in needs for extra in re.findall(r"audio-cascade\[(\w+)\]", text)})
-    return f"pip install 'audio-cascade[{','.join(extras)}]'" if extras else ""
-
-
 prompts = typer.Typer(
-    help="List the prompts, or show what one sends.", invoke_without_command=True, rich_markup_mode=None
+    help="List the prompts, or show what one sends.",
+    invoke_without_command=True,
+    rich_markup_mode=None,
+    add_completion=False,
 )
 
 
 @prompts.callback()
-def prompts_list(ctx: typer.Context, form: Form = "table") -> None:
+def prompts_list(ctx: typer.Context, form: o.TableOrJson = "table") -> None:
     """List the prompts, or show what one sends."""
     if ctx.invoked_subcommand:
         return
-    from cascade.prompting import templates
-
-    found = [templates.find_template(name) for name in templates.prompt_names()]
-    rows = [
-        {"name": one.name, "digest": one.digest, "begins": " ".join(templates.parts(one)[0][1].split())}
-        for one in found
-    ]
-    shown = [{**row, "begins": row["begins"][:60]} for row in rows] if form == "table" else rows
-    _print(["name", "digest", "begins"], shown, form)
+    rows = []
+    for name in templates.prompt_names():
+        template = templates.find_template(name)
+        text = " ".join(templates.parts(template)[0][1].split())
+        begins = text[:60] if form == "table" else text
+        rows.append({"name": template.name, "digest": template.digest, "begins": begins})
+    _print(["name", "digest", "begins"], rows, form)
 
 
 @prompts.command("show")
@@ -130,34 +119,24 @@ def prompts_show(
     cache: o.Cache = None,
 ) -> None:
     """Print a template, or with --item exactly what would be sent."""
-    from cascade.captioning import generate
-    from cascade.datasets.registry import load
-    from cascade.pipeline import asking
-    from cascade.prompting import evidence, templates
-
     template = templates.find_template(name)
     if item is None:
         typer.echo(template.text, nl=False)
         return
-    heard_by = specs.select_captioners(specs.caption_sources(captions, dataset), caption_param)
-    loaded = load(dataset, data, audio=heard_by.audio)
-    one = _item(loaded.items, item)
-    how = specs.build_execution(cache, heard_by)
-    heard = generate.caption([one], loaded.root, heard_by.specs, how)
-    slots = tuple(spec.slot for spec in heard_by.specs)
-    shape = PromptSpec(template=template.name, template_digest=template.digest, slots=slots)
-    question = asking.build_question(one, 0, shape, template, evidence.captions_by_item(heard).get(one.id, {}))
+    selection = select_captioners(caption_sources(captions, dataset), caption_param)
+    loaded = registry.load(dataset, data, audio=selection.audio)
+    by_id = {loaded_item.id: loaded_item for loaded_item in loaded.items}
+    if item not in by_id:
+        raise UnknownName("item", item, list(by_id)[:20])
+    how = build_execution(Request(cache=cache), selection)
+    records = generate.caption([by_id[item]], loaded.root, selection.specs, how)
+    slots = tuple(spec.slot for spec in selection.specs)
+    spec = PromptSpec(template=template.name, template_digest=template.digest, slots=slots)
+    question = asking.build_question(by_id[item], 0, spec, template, captions_by_item(records).get(item, {}))
     for message in question.prompt.messages:
         text = f"--- {message['role']}\n{message['content']}"
-        # To a file or pipe exactly what would be sent; a terminal is not to be driven by what stands in a dataset.
+        # To a file or pipe exactly what would be sent; text of a dataset must not drive a terminal.
         typer.echo(plain(text) if sys.stdout.isatty() else text, color=True)
     if question.failure:
         note(f"failed ({question.failure.kind}): {question.failure.message}; a run would not ask this item")
         raise typer.Exit(3)
-
-
-def _item(items: tuple[Item, ...], name: str) -> Item:
-    by_id = {one.id: one for one in items}
-    if name not in by_id:
-        raise UnknownName("item", name, list(by_id)[:20])
-    return by_id[name]

@@ -1,4 +1,4 @@
-"""`cascade merge`: the runs of shards as one."""
+"""The command `merge`."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ from typing import Annotated
 import typer
 
 from cascade.io.terminal import note
+from cascade.pipeline.jobs import report_failures
+from cascade.runs import judge_log
+from cascade.runs import merge as merging
 
 
 def merge(
@@ -19,15 +22,11 @@ def merge(
     Items stand in the dataset's order. One that is in several runs is taken from the run that answered most of its
     samples; of equals, from the one named first.
     """
-    from cascade.pipeline.jobs import report_failures
-    from cascade.runs import judge_log
-    from cascade.runs.merge import merge
-
-    done = merge(runs, out)
-    typer.echo(f"{out}: {done.items} items of {len(runs)} runs")
-    if done.shared:
-        note(f"{done.shared} items were in several runs, {done.conflicts} of them with different answers")
+    merged = merging.merge(runs, out)
+    typer.echo(f"{out}: {merged.items} items of {len(runs)} runs")
+    if merged.shared:
+        note(f"{merged.shared} items were in several runs, {merged.conflicts} of them with different answers")
     if judged := sum((run / judge_log.FILE).exists() for run in runs):
         note(f"{judged} of these runs were judged, and {judge_log.FILE} is not merged: `cascade judge {out}` asks anew")
-    if report_failures(done.run):
+    if report_failures(merged.run):
         raise typer.Exit(3)

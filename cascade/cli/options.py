@@ -2,29 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import fields
 from functools import wraps
 from inspect import Parameter, Signature, signature
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from cascade.cli.output import FORMATS
-from cascade.pipeline.request import LEAST, Request
-from cascade.pipeline.specs import DEFAULT_CAPTIONS, EMBEDDED_CAPTIONS
+from cascade.pipeline.request import DEFAULT_CAPTIONS, EMBEDDED_CAPTIONS, LEAST, Request
+
+if TYPE_CHECKING:
+    from cascade.types import Dataset
 
 
 def _from_file(ctx: typer.Context, path: Path | None) -> Path | None:
-    """Let the file say what the flags say, before they are read."""
+    """Make the values in the file the defaults of the flags, before these are read."""
     if path:
-        from cascade.cli import specfile
+        from cascade.cli.specfile import read_spec
 
-        names = {param.opts[0].lstrip("-"): param for param in ctx.command.params if param.name != "spec"}
-        flags = {name: bool(getattr(param, "multiple", False)) for name, param in names.items() if name != "help"}
-        said = specfile.read_spec(path, flags)
-        ctx.default_map = {str(names[name].name): value for name, value in said.items()}
+        params = {param.opts[0].lstrip("-"): param for param in ctx.command.params if param.name != "spec"}
+        flags = {name: bool(getattr(param, "multiple", False)) for name, param in params.items() if name != "help"}
+        ctx.default_map = {str(params[name].name): value for name, value in read_spec(path, flags).items()}
     return path
 
 
@@ -149,11 +150,20 @@ Threads = Annotated[
 ]
 By = Annotated[list[str] | None, typer.Option("--by", metavar="TAG", help="Break down by this tag too. Repeatable.")]
 Form = Annotated[str, typer.Option("--format", metavar="|".join(FORMATS), help="How to print it.")]
+TableOrJson = Annotated[str, typer.Option("--format", metavar="table|json", help="How to print it.")]
 ScorerName = Annotated[str, typer.Option("--scorer", metavar="mmar|strict", help="Official matcher, or equality.")]
 Extract = Annotated[bool, typer.Option("--extract", help="Extract the choices from a file's raw replies first.")]
 Joined = Annotated[
     str | None, typer.Option("--dataset", metavar="NAME|FILE", help="The questions, for a file that has ids alone.")
 ]
+
+
+def load_questions(name: str | None, data: Path | None) -> Dataset | None:
+    """Return the dataset that prediction files of ids alone are joined with, where one is named; no clip is needed."""
+    from cascade.datasets import registry
+
+    return registry.load(name, data, audio=False) if name else None
+
 
 # The option of each field of a request; `--spec` stands beside them and fills in the others.
 _OPTIONS: dict[str, Any] = {
@@ -193,13 +203,14 @@ _OPTIONS: dict[str, Any] = {
 }
 
 
-def takes_request(*left_out: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+def takes_request(*wanted: str, without: Sequence[str] = ()) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Return a decorator for a command whose first parameter is a `Request`: its fields become the command's flags.
 
-    The fields in `left_out` keep their defaults and are no flags.
+    `wanted` are the fields that become flags, all unless given; those in `without` do not. The others keep their
+    defaults.
     """
     defaults = {field.name: field.default for field in fields(Request)}
-    names = [name for name in _OPTIONS if name not in left_out]
+    names = [name for name in _OPTIONS if name in (wanted or _OPTIONS) and name not in without]
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
         @wraps(command)

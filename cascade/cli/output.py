@@ -2,32 +2,38 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import re
+from collections.abc import Iterable
+from typing import Any
 
 import typer
 
-from cascade.errors import UnknownName
-
-if TYPE_CHECKING:
-    pass
-
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    pass
-
+from cascade.errors import UnknownName, UserError
 
 FORMATS = ("table", "json", "md", "csv", "latex")
+DRY_RUN = "dry run: nothing was captioned, asked or written"
 
 
 def check_format(form: str, known: tuple[str, ...] = FORMATS) -> None:
-    """Raise UnknownName for a `--format` that there is not."""
+    """Raise UnknownName for an unknown `--format`."""
     if form not in known:
         raise UnknownName("format", form, known)
 
 
+def joint_install(commands: Iterable[str]) -> str:
+    """Return the one command that installs all packages that these commands would, or `""`."""
+    extras = sorted({extra for command in commands for extra in re.findall(r"audio-cascade\[(\w+)\]", command)})
+    return f"pip install 'audio-cascade[{','.join(extras)}]'" if extras else ""
+
+
+def check_explain(explain: bool, form: str) -> None:
+    """Raise UserError for `--explain` with a format that has no place for it."""
+    if explain and form not in ("table", "json"):
+        raise UserError(f"--explain goes with --format table or json, not with {form}")
+
+
 def check_scorer(name: str) -> None:
-    """Raise UnknownName for a `--scorer` that there is not."""
+    """Raise UnknownName for an unknown `--scorer`."""
     from cascade.scoring.matchers.registry import SCORERS
 
     if name not in SCORERS:
@@ -35,7 +41,7 @@ def check_scorer(name: str) -> None:
 
 
 def echo_json(value: Any) -> None:
-    """A record, or plain values, on stdout as one line of JSON."""
+    """Print a record, or plain values, on stdout as one line of JSON."""
     from cascade.io.jsonl import dumps, to_json
 
     typer.echo(dumps(to_json(value)))

@@ -1,4 +1,4 @@
-"""`cascade report`: runs as one page that people want to look at."""
+"""The command `report`."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
+from cascade import api
 from cascade.cli import output
-from cascade.errors import UserError
+from cascade.report.markdown import markdown_report
 
 
 def report(
@@ -29,26 +30,8 @@ def report(
     One HTML file that opens anywhere, with each clip to listen to; or tables in Markdown. With the run of the
     benchmark's cues among them it tells perception from reasoning; an ablation shows what each source adds.
     """
-    from cascade.io.files import write_text
-
-    output.check_format(form, ("html", "md"))
-    if form == "md" and embed_audio:
-        raise UserError("--embed-audio is for the page: Markdown has no clips; leave out --format md")
-    page = out or sources[0] / "report.html"
-    if page.is_dir():
-        raise UserError(f"--out {page} is a folder; name a file: --out {page / 'report.html'}")
-    if out and not out.parent.is_dir():
-        raise UserError(f"--out {out}: there is no folder {out.parent}; make it first: mkdir -p {out.parent}")
-    if form == "md":
-        from cascade.report.markdown import markdown_report
-
-        text = markdown_report(sources)
-    else:
-        from cascade.report.page import html_report
-
-        text = html_report(sources, page, embed_audio=embed_audio)
-    if form == "md" and not out:
-        typer.echo(text, nl=False)
+    output.check_format(form, api.REPORT_FORMATS)
+    if form == "md" and not out and not embed_audio:
+        typer.echo(markdown_report(sources), nl=False)
         return
-    write_text(page, text)
-    typer.echo(page)
+    typer.echo(api.report(sources, out, embed_audio=embed_audio, format=form))

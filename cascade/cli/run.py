@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import typer
 
+from cascade.cli import output
 from cascade.cli.options import takes_request
+from cascade.cli.score import show
 from cascade.io.terminal import note
+from cascade.pipeline import planning
+from cascade.pipeline.jobs import carry_out, prepare, report_failures
 from cascade.pipeline.request import Request
+from cascade.scoring.summary import score_run
 
 
 @takes_request()
@@ -15,16 +20,10 @@ def run(request: Request) -> None:
 
     The same command again resumes; a larger --limit extends.
     """
-    from cascade.cli.score import show
-    from cascade.pipeline import planning
-    from cascade.pipeline.jobs import carry_out, prepare, report_failures
-    from cascade.scoring.summary import score_run
-
     job = prepare(request)
     if request.dry_run:
-        plan = planning.plan(job.path, job.items, job.loaded.root, job.spec, job.template, job.how)
-        typer.echo("\n".join(planning.plan_lines(plan)))
-        note("dry run: nothing was heard, asked or written")
+        typer.echo("\n".join(planning.plan_lines(planning.plan(job))))
+        note(output.DRY_RUN)
         return
     llm = job.spec.llm
     if llm.samples > 1 and not request.shuffle_choices and llm.params.get("temperature") == 0:

@@ -1,27 +1,24 @@
-"""`cascade score`: the accuracy of runs and of prediction files."""
+"""The command `score`."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from cascade.cli import options as o
 from cascade.cli import output
-from cascade.errors import UserError
 from cascade.io.figures import percent
-from cascade.io.tables import Column, Interval, Label, Share, format_columns, format_words
+from cascade.io.jsonl import to_json
+from cascade.io.tables import Cell, Column, Interval, Label, Row, Share, format_columns, format_words
 from cascade.io.terminal import note, prose
-from cascade.pipeline import specs
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
-    from cascade.io.tables import Cell, Row
-    from cascade.scoring.outcomes import UnreadItem
-    from cascade.scoring.statistics import Rate
-    from cascade.scoring.summary import ScorerResult, Summary
+from cascade.scoring import outcomes
+from cascade.scoring.outcomes import UnreadItem
+from cascade.scoring.predictions import KEYS
+from cascade.scoring.statistics import Rate
+from cascade.scoring.summary import ScorerResult, Summary, summarize
 
 
 def score(
@@ -39,22 +36,16 @@ def score(
 
     By the official matcher and by equality, with 95 % intervals and chance.
     """
-    from cascade.scoring import outcomes
-    from cascade.scoring.summary import summarize
-
     output.check_format(form)
-    if explain and form not in ("table", "json"):
-        raise UserError(f"--explain goes with --format table or json, not with {form}")
-    joined = specs.joined_dataset(dataset, data)
+    output.check_explain(explain, form)
+    questions = o.load_questions(dataset, data)
     for place, source in enumerate(sources):
         if place and form not in ("json", "csv"):
             typer.echo()
-        scored = outcomes.score_source(source, joined, read_replies=extract)
+        scored = outcomes.score_source(source, questions, read_replies=extract)
         summary = summarize(scored, by or ())
         show(summary, form, first=not place, unread=outcomes.unread_items(scored) if explain else None)
         if not summary.llm and summary.official_denominator is None:
-            from cascade.scoring.predictions import KEYS
-
             note(f"{source}: no row carries a prediction; the field must be one of {', '.join(KEYS)}")
 
 
@@ -64,8 +55,6 @@ def show(summary: Summary, form: str, *, first: bool = True, unread: Sequence[Un
     `unread`, where given, are listed after it.
     """
     if form == "json":
-        from cascade.io.jsonl import to_json
-
         listed = {} if unread is None else {"unread": unread}
         output.echo_json({**to_json(summary), **listed})
         return

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from cascade.analysis import verify as verification
 from cascade.io.tables import format_words
 from cascade.io.terminal import note, plain
 
@@ -16,9 +17,7 @@ def verify(run: Annotated[Path, typer.Argument(metavar="RUN", help="A run direct
 
     What does not match is named, and the exit code is 2.
     """
-    from cascade.analysis.verify import verify
-
-    verdict = verify(run)
+    verdict = verification.verify(run)
     if verdict.checked:
         typer.echo(format_words(["file", "checked"], list(verdict.checked.items())))
     for line in verdict.unchecked:
@@ -27,7 +26,7 @@ def verify(run: Annotated[Path, typer.Argument(metavar="RUN", help="A run direct
         typer.echo(plain(line))
     if verdict.problems:
         count = len(verdict.problems)
-        told = f"{count} things do not match" if count > 1 else "one thing does not match"
-        note(f"{run}: {told}; the command that made the run mends what it can")
+        problems = "one thing does not match" if count == 1 else f"{count} things do not match"
+        note(f"{run}: {problems}; the command that made the run mends what it can")
         raise typer.Exit(2)
     typer.echo(f"{run}: everything that was derived again matches")

@@ -1,9 +1,9 @@
-"""The questions put to a model: a bounded fan-out, one writer, and only what the log does not have yet."""
+"""The questions of a run put to a model: at most so many at once, one writer, only what the log lacks."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,15 +41,14 @@ Done = TypeVar("Done")
 
 
 class Result(Protocol):
-    """A record of a call: what came of it."""
+    """A record of a call: the reply, or why there is none."""
 
     @property
-    def result(self) -> Completion | Failure:
-        """The reply, or why there is none."""
+    def result(self) -> Completion | Failure: ...
 
 
 Asked = TypeVar("Asked")
-Told = TypeVar("Told", bound=Result)
+Reply = TypeVar("Reply", bound=Result)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +62,9 @@ class Question:
     failure: Failure | None = None
 
 
-def ask(run: Run, heard: Sequence[CaptionRecord], log: RecordLog, execution: Execution, track: Track = silent) -> None:
+def ask(
+    run: Run, captions: Sequence[CaptionRecord], log: RecordLog, execution: Execution, track: Track = silent
+) -> None:
     """Ask whatever the run's log has no completion for, and append each answer as it comes.
 
     Raises ProviderStop where the provider refuses every call; what was answered by then is in the log.
@@ -73,78 +74,74 @@ def ask(run: Run, heard: Sequence[CaptionRecord], log: RecordLog, execution: Exe
         return
     if execution.budget:
         execution.budget.count(run.path, directory.total_cost(run.path))
-    template = Template(name=run.spec.prompt.template, text=run.manifest.template)
-    shown = evidence.captions_shown({item.id: item.audio for item in run.items}, heard, run.spec.prompt)
-    questions = (
-        build_question(item, sample, run.spec.prompt, template, shown.get(item.id, {})) for item, sample in missing
-    )
+    spec, params = run.spec.prompt, run.spec.llm.params
+    template = Template(name=spec.template, text=run.manifest.template)
+    shown = evidence.captions_shown({item.id: item.audio for item in run.items}, captions, spec)
     with track("asking", len(missing)) as tick:
 
         def write(answer: Answer) -> None:
             log.append(answer)
             tick()
 
-        params = run.spec.llm.params
-        each = _without_failures(questions, write)
-        run_coroutine(fan_out(each, run.spec.llm, execution, lambda one, llm: ask_one(one, llm, params), write))
+        def questions() -> Iterator[Question]:
+            for item, sample in missing:
+                question = build_question(item, sample, spec, template, shown.get(item.id, {}))
+                if question.failure:
+                    write(_answer(question, question.failure, 0.0))
+                else:
+                    yield question
+
+        def call(question: Question, llm: LLM) -> Awaitable[Answer]:
+            return ask_question(question, llm, params)
+
+        run_coroutine(fan_out(questions(), run.spec.llm, execution, call, write))
 
 
-def check_clips(run: Run, heard: Sequence[CaptionRecord]) -> None:
+def check_clips(run: Run, captions: Sequence[CaptionRecord]) -> None:
     """Raise RunError where a clip is no longer the one that an answer in the log is about: the two would be mixed."""
-    shown = evidence.captions_shown({item.id: item.audio for item in run.items}, heard, run.spec.prompt)
+    shown = evidence.captions_shown({item.id: item.audio for item in run.items}, captions, run.spec.prompt)
     for (item, _), answer in directory.last_answers(run.path).items():
-        keys = {slot: one.key for slot, one in shown.get(item, {}).items()}
-        other = [slot for slot, key in answer.captions.items() if key and keys.get(slot) and keys[slot] != key]
-        if other and isinstance(answer.result, Completion):
-            raise RunError(
-                f"{run.path}: {item!r} was answered from another clip than is there now ({other[0]}); "
-                "restore the clip, or give --out another directory"
-            )
+        if not isinstance(answer.result, Completion):
+            continue
+        keys = {slot: caption.key for slot, caption in shown.get(item, {}).items()}
+        for slot, key in answer.captions.items():
+            if key and keys.get(slot) and keys[slot] != key:
+                raise RunError(
+                    f"{run.path}: {item!r} was answered from another clip than is there now ({slot}); "
+                    "restore the clip, or give --out another directory"
+                )
 
 
 def remaining(path: Path, items: Sequence[Item], samples: int) -> list[tuple[Item, int]]:
-    """Each item and sample that a run directory, which need not be there yet, has no completion for."""
+    """Return each item and sample that a run directory, which need not be there yet, has no completion for."""
     done = directory.answered_samples(path) if (path / "log.jsonl").exists() else set()
     return [(item, sample) for item in items for sample in range(samples) if (item.id, sample) not in done]
 
 
 def build_question(
-    item: Item, sample: int, spec: PromptSpec, template: Template, heard: Mapping[str, CaptionRecord]
+    item: Item, sample: int, spec: PromptSpec, template: Template, captions: Mapping[str, CaptionRecord]
 ) -> Question:
-    """The prompt of one sample of an item, made from its question, its choices and its captions only."""
-    captions = {slot: heard[slot].caption or Caption(text="") for slot in spec.slots}
+    """Return one sample of an item, its prompt made from its question, choices and captions (by slot) only."""
+    texts = {slot: captions[slot].caption or Caption(text="") for slot in spec.slots}
+    problems = [f"{caption.slot}: {caption.failure.message}" for caption in captions.values() if caption.failure]
     return Question(
         item=item.id,
         sample=sample,
-        prompt=evidence.build_prompt(spec, template, item.id, item.question, item.choices, captions, sample),
-        captions={slot: heard[slot].key for slot in spec.slots},
-        failure=_caption_failure(heard.values()),
+        prompt=evidence.build_prompt(spec, template, item.id, item.question, item.choices, texts, sample),
+        captions={slot: captions[slot].key for slot in spec.slots},
+        failure=Failure(kind="caption", message="; ".join(problems)) if problems else None,
     )
-
-
-def _caption_failure(heard: Iterable[CaptionRecord]) -> Failure | None:
-    problems = [f"{one.slot}: {one.failure.message}" for one in heard if one.failure]
-    return Failure(kind="caption", message="; ".join(problems)) if problems else None
-
-
-def _without_failures(questions: Iterable[Question], write: Callable[[Answer], None]) -> Iterator[Question]:
-    """The questions that can be asked; the others are written down as failures on the way."""
-    for one in questions:
-        if one.failure:
-            write(_answer(one, one.failure, 0.0))
-        else:
-            yield one
 
 
 async def fan_out(
     questions: Iterator[Asked],
     spec: LLMSpec,
     execution: Execution,
-    call: Callable[[Asked, LLM], Awaitable[Told]],
-    write: Callable[[Told], None],
+    call: Callable[[Asked, LLM], Awaitable[Reply]],
+    write: Callable[[Reply], None],
     option: str = "--llm",
 ) -> None:
-    """Put each question to the model, so many at once as `execution` says, and write what comes, by one writer.
+    """Put each question to the model, with `execution.concurrency` calls at once, and write each reply as it comes.
 
     `option` is the flag that named the model. Raises ProviderStop where nothing is answered any more.
     """
@@ -152,59 +149,58 @@ async def fan_out(
     if first is None:
         return  # Nothing to ask: no model is started.
     async with connect.connect(spec, execution, option) as llm:
-        dead = _SilenceLimit(max(_SILENT, execution.concurrency), f"{option} {spec.model}")
+        silence = _SilenceLimit(max(_SILENT, execution.concurrency), f"{option} {spec.model}")
         stops: list[ProviderStop] = []
 
-        async def worker(one: Asked | None) -> None:
-            while one is not None and not stops:
+        async def worker(question: Asked | None) -> None:
+            while question is not None and not stops:
                 try:
-                    answer = await call(one, llm)
+                    reply = await call(question, llm)
                 except ProviderStop as stop:
-                    if not dead.answered:
-                        raise  # every call is refused alike: there is nothing to wait for
-                    stops.append(stop)  # the money is gone, say: what is in flight is paid for, and waited for
+                    if not silence.answered:
+                        raise  # Every call is refused alike: there is nothing to wait for.
+                    stops.append(stop)  # Calls in flight are paid for: the other workers wait for theirs.
                     return
-                write(answer)
-                dead.heard(answer.result)
-                one = next(questions, None)
+                write(reply)
+                silence.count(reply.result)
+                question = next(questions, None)
 
-        await _together([worker(first), *(worker(next(questions, None)) for _ in range(execution.concurrency - 1))])
+        others = [worker(next(questions, None)) for _ in range(execution.concurrency - 1)]
+        tasks = [asyncio.create_task(work) for work in (worker(first), *others)]
+        try:
+            await asyncio.gather(*tasks)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
         if stops:
             raise stops[0]
 
 
 class _SilenceLimit:
-    """Ends a run whose questions go unanswered one after the other: the network is gone, or the endpoint."""
+    """The number of questions in a row that may go unanswered: more, and the network is gone, or the endpoint."""
 
     def __init__(self, most: int, model: str) -> None:
         self._most, self._model, self._count = most, model, 0
         self.answered = False  # once at least
 
-    def heard(self, result: Completion | Failure) -> None:
-        """Count what came. Raises ProviderStop when too many in a row were not answered, whatever was tried."""
-        self.answered = self.answered or isinstance(result, Completion)
-        passing = isinstance(result, Failure) and result.kind in _PASSING
-        self._count = self._count + 1 if passing else 0
-        if isinstance(result, Failure) and self._count >= self._most:
+    def count(self, result: Completion | Failure) -> None:
+        """Count a result. Raises ProviderStop when too many in a row had no answer, whatever was tried."""
+        if isinstance(result, Completion):
+            self.answered = True
+        if isinstance(result, Completion) or result.kind not in _PASSING:
+            self._count = 0
+            return
+        self._count += 1
+        if self._count >= self._most:
             raise ProviderStop(
                 f"{self._model}: {self._count} questions in a row had no answer "
                 f"({result.kind}: {result.message}); when it answers again, the same command goes on"
             )
 
 
-async def _together(jobs: Iterable[Coroutine[Any, Any, None]]) -> None:
-    """Run coroutines side by side; the first error ends the others and is raised."""
-    tasks = [asyncio.create_task(job) for job in jobs]
-    try:
-        await asyncio.gather(*tasks)
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-
-
 def run_coroutine(work: Coroutine[Any, Any, Done]) -> Done:
-    """What comes of a coroutine; where a loop is running already, as in a notebook, by a loop in another thread."""
+    """Return the result of a coroutine; where a loop runs already, as in a notebook, use one in another thread."""
     if not _in_a_loop():
         return asyncio.run(work)
     begun: list[tuple[asyncio.AbstractEventLoop, asyncio.Future[Done]]] = []
@@ -225,7 +221,7 @@ def run_coroutine(work: Coroutine[Any, Any, Done]) -> Done:
 
 
 def _in_a_loop() -> bool:
-    """Apart from what is run then: errors raised while this one is handled would carry it as their context."""
+    # A function of its own: an error raised while a RuntimeError is handled would carry it as its context.
     try:
         asyncio.get_running_loop()
     except RuntimeError:
@@ -233,28 +229,30 @@ def _in_a_loop() -> bool:
     return True
 
 
-def ask_single(one: Question, spec: LLMSpec, execution: Execution) -> Answer:
-    """One question's answer, without a run."""
+def ask_single(question: Question, spec: LLMSpec, execution: Execution) -> Answer:
+    """Return one question's answer, without a run."""
 
     async def answer() -> Answer:
         async with connect.connect(spec, execution) as llm:
-            return await ask_one(one, llm, spec.params)
+            return await ask_question(question, llm, spec.params)
 
-    return _answer(one, one.failure, 0.0) if one.failure else run_coroutine(answer())
+    if question.failure:
+        return _answer(question, question.failure, 0.0)
+    return run_coroutine(answer())
 
 
-async def ask_one(one: Question, llm: LLM, params: Params) -> Answer:
-    """One question's answer; a reply that could not be had is a Failure in it.
+async def ask_question(question: Question, llm: LLM, params: Params) -> Answer:
+    """Return one question's answer; a reply that could not be had is a Failure in it.
 
-    Samples after the first have seeds of their own, where there is a seed: the same one would say the same again.
+    Samples after the first have seeds of their own, where there is a seed: with the same one the reply would repeat.
     """
-    if one.sample and isinstance(params.get("seed"), int):
-        params = {**params, "seed": params["seed"] + one.sample}
-    return _answer(one, *await timed_call(llm, one.prompt, params), params)
+    if question.sample and isinstance(params.get("seed"), int):
+        params = {**params, "seed": params["seed"] + question.sample}
+    return _answer(question, *await timed_call(llm, question.prompt, params), params)
 
 
 async def timed_call(llm: LLM, prompt: Prompt, params: Params) -> tuple[Completion | Failure, float]:
-    """What came of a call, a reply or why there is none, and the seconds that it took."""
+    """Return the result of a call, a reply or why there is none, and the seconds that it took."""
     started = perf_counter()
     try:
         result: Completion | Failure = await llm(prompt, params)
@@ -263,12 +261,12 @@ async def timed_call(llm: LLM, prompt: Prompt, params: Params) -> tuple[Completi
     return result, round(perf_counter() - started, 3)
 
 
-def _answer(one: Question, result: Completion | Failure, seconds: float, params: Params | None = None) -> Answer:
+def _answer(question: Question, result: Completion | Failure, seconds: float, params: Params | None = None) -> Answer:
     return Answer(
-        item=one.item,
-        sample=one.sample,
-        prompt=evidence.prompt_digest(one.prompt),
-        captions=one.captions,
+        item=question.item,
+        sample=question.sample,
+        prompt=evidence.prompt_digest(question.prompt),
+        captions=question.captions,
         result=result,
         seconds=seconds,
         at=now(),

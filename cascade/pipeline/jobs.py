@@ -15,16 +15,16 @@ from cascade.datasets import shards
 from cascade.errors import UserError
 from cascade.io.progress import bars
 from cascade.io.terminal import note
-from cascade.llms import connect, prices
+from cascade.llms import connect
 from cascade.llms.redaction import redact
-from cascade.pipeline import asking, specs
+from cascade.pipeline import asking
 from cascade.pipeline.request import Request
-from cascade.pipeline.specs import CaptionerSelection
+from cascade.pipeline.specs import caption_sources, model_and_execution, select_captioners, tag_filter
 from cascade.prompting.evidence import captions_by_item
 from cascade.prompting.templates import Template, find_template
 from cascade.runs import directory, provenance
 from cascade.runs.directory import Run
-from cascade.types import Answer, CaptionRecord, Dataset, Execution, Failure, Item, LLMSpec, PromptSpec, RunSpec, Shard
+from cascade.types import Answer, CaptionRecord, Dataset, Execution, Failure, Item, PromptSpec, RunSpec, Shard
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,14 +43,12 @@ class Job:
 
 def prepare(request: Request) -> Job:
     """Return the job of a request, checked as far as it can be before anything takes time."""
-    captioners = specs.select_captioners(
-        specs.caption_sources(request.captions, request.dataset), request.caption_param
-    )
+    captioners = select_captioners(caption_sources(request.captions, request.dataset), request.caption_param)
     template = find_template(request.prompt)
     llm, how = model_and_execution(request, captioners)
     connect.check(llm, how)
     loaded = datasets.load(request.dataset, request.data, audio=False)
-    only = specs.tag_filter(request.only)
+    only = tag_filter(request.only)
     items = datasets.select(loaded, only, request.limit)
     spec = RunSpec(
         dataset=loaded.name,
@@ -75,47 +73,6 @@ def prepare(request: Request) -> Job:
     part, items = shards.split(request.shard, items)
     suffix = "" if request.out else f"-shard-{part.shard.replace('/', '-of-')}"
     return replace(job, path=path.with_name(path.name + suffix), items=items, part=part)
-
-
-def model_and_execution(request: Request, captioners: CaptionerSelection) -> tuple[LLMSpec, Execution]:
-    """Return the model that is asked, and how a request is carried out.
-
-    Raises for an unknown backend or a malformed price, even where nothing is left to caption or ask.
-    """
-    generate.find_backend(request.backend)
-    prices.find("", request.price)
-    llm, files = specs.llm_spec(
-        request.llm,
-        request.param,
-        request.seed,
-        request.samples,
-        effort=request.reasoning_effort,
-        max_tokens=request.max_tokens,
-        thinking=request.thinking_budget,
-    )
-    return llm, execution(request, captioners, files)
-
-
-def execution(request: Request, captioners: CaptionerSelection, files: dict[str, Path] | None = None) -> Execution:
-    """Return how a request is carried out; `files` are a local model's, by digest."""
-    return specs.build_execution(
-        request.cache,
-        captioners,
-        request.device,
-        request.batch,
-        request.threads,
-        files,
-        request.worker,
-        backend=request.backend,
-        api_base=request.api_base,
-        concurrency=request.concurrency,
-        retries=request.retries,
-        timeout=request.timeout,
-        budget=request.budget,
-        price=request.price,
-        rpm=request.rpm,
-        tpm=request.tpm,
-    )
 
 
 def count_spent(jobs: Iterable[Job]) -> None:
@@ -191,9 +148,10 @@ def ask_clip(
 
     Raises UserError where the clip is needed and is no file. A failed caption or reply is in the answer.
     """
-    captioners = specs.select_captioners(specs.caption_sources(request.captions, "demo"), request.caption_param)
+    captioners = select_captioners(caption_sources(request.captions, "demo"), request.caption_param)
     if captioners.audio and not clip.is_file():
-        raise UserError(f"{clip}: {'a folder' if clip.is_dir() else 'no such file'}; CLIP is one audio file")
+        problem = "a folder" if clip.is_dir() else "no such file"
+        raise UserError(f"{clip}: {problem}; CLIP is one audio file")
     template = find_template(request.prompt)
     llm, how = model_and_execution(request, captioners)
     connect.check(llm, how)

@@ -1,51 +1,106 @@
-"""`--captions` and `key=value` texts, parsed."""
+"""Texts of the command line parsed, and flags from a file written as they would be typed."""
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from cascade import plugins
-from cascade.errors import UserError
+from cascade.errors import UnknownName, UserError
 
 _ENTRY = re.compile(r"\s*(?:([^=(),\s]+)\s*=\s*)?([^=(),\s]+)\s*(?:\(([^()]*)\))?\s*(?:,|\Z)")
 
 
 def parse_captions(text: str) -> list[tuple[str, str, dict[str, str]]]:
-    """(slot, engine, parameters) of each entry of `slot=engine(param=value,…),…`; `none` is an empty list.
+    """Return (slot, engine, parameters) of each entry of `slot=engine(param=value,…),…`; `none` is an empty list.
 
     An engine without a slot fills its usual one. Raises UserError where the text cannot be read, or names a slot twice.
     """
     if text.strip() == "none":
         return []
-    found: list[tuple[str, str, dict[str, str]]] = []
+    entries: list[tuple[str, str, dict[str, str]]] = []
     at = 0
-    while at < len(text) or not found:
+    while at < len(text) or not entries:
         entry = _ENTRY.match(text, at)
         if not entry:
             raise UserError(
                 f"--captions {text}: cannot be read at {text[at:]!r}; write it as speech=ENGINE,sound=ENGINE"
             )
-        slot = entry[1] or _usual_slot(entry[2])
-        if slot in [slot for slot, _, _ in found]:
+        slot, engine = entry[1], entry[2]
+        if not slot:
+            usual: str = plugins.find("captioners", engine).SLOT
+            slot = engine if usual == "any" else usual
+        if slot in [earlier for earlier, _, _ in entries]:
             raise UserError(f"--captions {text}: the slot {slot!r} is filled twice; give one of them another name")
-        found.append((slot, entry[2], parse_pairs((entry[3] or "").split(","), f"--captions {entry[0].strip()}")))
+        entries.append((slot, engine, parse_pairs((entry[3] or "").split(","), f"--captions {entry[0].strip()}")))
         at = entry.end()
-    return found
-
-
-def _usual_slot(name: str) -> str:
-    slot: str = plugins.find("captioners", name).SLOT
-    return name if slot == "any" else slot
+    return entries
 
 
 def parse_pairs(texts: Iterable[str], place: str) -> dict[str, str]:
-    """`key=value` texts as a dict; blank ones are left out. Raises UserError, naming the place, for anything else."""
-    found: dict[str, str] = {}
+    """Return `key=value` texts as a dict; blank ones are left out. Raises UserError, naming the place, for others."""
+    pairs: dict[str, str] = {}
     for text in filter(str.strip, texts):
         key, equals, value = text.partition("=")
         if not (equals and key.strip()):
             raise UserError(f"{place}: {text!r} must be key=value")
-        if found.setdefault(key.strip(), value.strip()) != value.strip():
-            raise UserError(f"{place}: {key.strip()} is given twice, as {found[key.strip()]!r} and {value.strip()!r}")
-    return found
+        if pairs.setdefault(key.strip(), value.strip()) != value.strip():
+            raise UserError(f"{place}: {key.strip()} is given twice, as {pairs[key.strip()]!r} and {value.strip()!r}")
+    return pairs
+
+
+def typed_flags(content: Mapping[Any, Any], flags: Mapping[str, bool], place: str) -> dict[str, str | list[str]]:
+    """Return each flag of a YAML or TOML mapping as it would be typed: a text, or a list of them if repeatable.
+
+    `flags` says of each flag, by its name without dashes, whether it may be repeated. Raises UserError, naming the
+    place, for an unknown flag and for a value that no flag takes.
+    """
+    typed: dict[str, str | list[str]] = {}
+    for key, value in content.items():
+        name = str(key).replace("_", "-")
+        if name not in flags:
+            raise UnknownName("flag", name, flags, f"in {place}")
+        if value is None:
+            continue
+        where = f"{place}: {name}"
+        if flags[name]:
+            typed[name] = _repeated(name, value, where)
+        elif isinstance(value, dict):
+            typed[name] = ",".join(f"{slot}={_plain(engine, where)}" for slot, engine in value.items())
+        else:
+            typed[name] = ",".join(_plain(entry, where) for entry in _as_list(value))
+    return typed
+
+
+def _repeated(name: str, value: Any, place: str) -> list[str]:
+    """Return `{key: value}` or `[key=value, …]` as `key=value` texts."""
+    if not isinstance(value, dict):
+        return [_plain(entry, place) for entry in _as_list(value)]
+    pairs: list[tuple[str, Any]] = []
+    for key, inner in value.items():
+        if name == "only":  # `{tag: [a, b]}` wants either, as the flag given twice does.
+            pairs.extend((key, wanted) for wanted in _as_list(inner))
+        elif name == "caption-param" and isinstance(inner, dict):  # TOML reads `speech.model = …` as nested tables.
+            pairs.extend((f"{key}.{param}", setting) for param, setting in inner.items())
+        else:
+            pairs.append((key, inner))
+    return [f"{key}={_json(setting)}" for key, setting in pairs]
+
+
+def _as_list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+def _json(value: Any) -> str:
+    """Return a parameter's value as it would be typed: JSON for what is not text, `none` for null, which unsets it."""
+    if value is None:
+        return "none"
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _plain(value: Any, place: str) -> str:
+    if isinstance(value, str | int | float) and not isinstance(value, bool):
+        return str(value)
+    raise UserError(f"{place}: {json.dumps(value, default=str)} is no value of that flag")

@@ -1,19 +1,17 @@
-"""What a run would take before anything is heard, asked or written: captions to make, calls, tokens, cost."""
+"""What a run would take, computed before anything is captioned, asked or written: captions, calls, tokens, cost."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from cascade.captioning import generate
 from cascade.llms import connect
 from cascade.llms.prices import Price, reply_limit
 from cascade.pipeline import asking
+from cascade.pipeline.jobs import Job
 from cascade.prompting import evidence
-from cascade.prompting.templates import Template
 from cascade.runs import directory
-from cascade.types import Execution, Item, RunSpec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,36 +34,35 @@ class Plan:
     price: Price | None
 
 
-def plan(
-    path: Path, items: Sequence[Item], root: Path, spec: RunSpec, template: Template, execution: Execution
-) -> Plan:
-    """The plan of a run whose directory, which need not be there, is `path`. Raises what reading a cache raises."""
-    missing = asking.remaining(path, items, spec.llm.samples)
-    heard = generate.existing_captions(items, root, spec.captioners, execution)
-    shown = evidence.captions_shown({item.id: item.audio for item in items}, heard, spec.prompt)
+def plan(job: Job) -> Plan:
+    """Return the plan of a job, whose run directory need not be there."""
+    spec = job.spec
+    missing = asking.remaining(job.path, job.items, spec.llm.samples)
+    captions = generate.existing_captions(job.items, job.loaded.root, spec.captioners, job.how)
+    shown = evidence.captions_shown({item.id: item.audio for item in job.items}, captions, spec.prompt)
     count, tokenizer = connect.counter(spec.llm.model)
-    total = sum(
-        count(asking.build_question(item, sample, spec.prompt, template, shown.get(item.id, {})).prompt)
+    questions = (
+        asking.build_question(item, sample, spec.prompt, job.template, shown.get(item.id, {}))
         for item, sample in missing
     )
-    price = connect.price(spec.llm, execution)
-    answers = directory.last_answers(path).values() if (path / "log.jsonl").exists() else ()
+    price = connect.price(spec.llm, job.how)
+    answers = directory.last_answers(job.path).values() if (job.path / "log.jsonl").exists() else ()
     return Plan(
-        questions=len(items),
+        questions=len(job.items),
         samples=spec.llm.samples,
         calls=len(missing),
-        captions=len(heard),
-        unmade=sum(one.failure is not None for one in heard),
-        input_tokens=total,
+        captions=len(captions),
+        unmade=sum(caption.failure is not None for caption in captions),
+        input_tokens=sum(count(question.prompt) for question in questions),
         tokenizer=tokenizer,
-        reply_tokens=directory.mean_reply_tokens(one.result for one in answers),
+        reply_tokens=directory.mean_reply_tokens(answer.result for answer in answers),
         most_tokens=reply_limit(spec.llm.params) or (price.most if price else None),
         price=price,
     )
 
 
 def combine(plans: Sequence[Plan]) -> Plan:
-    """Several runs of one model over one dataset as one plan: captions that they share are made once."""
+    """Return several runs of one model over one dataset as one plan: captions that they share are made once."""
     replies = [plan.reply_tokens for plan in plans if plan.reply_tokens is not None]
     return replace(
         plans[0],
@@ -79,27 +76,27 @@ def combine(plans: Sequence[Plan]) -> Plan:
 
 
 def plan_lines(plan: Plan) -> list[str]:
-    """The plan for people, a line a subject."""
-    told = [
-        f"captions  {plan.captions}, of which {plan.unmade} are to be made"
-        + ("; their words are not in the tokens below (cascade caption makes them)" if plan.unmade else ""),
-        f"calls     {plan.calls} ({plan.questions} questions, {plan.samples} sample{'s' * (plan.samples > 1)} each; "
-        f"{plan.questions * plan.samples - plan.calls} answered already)",
-        f"tokens    {plan.input_tokens} in, by {plan.tokenizer}; out {_replies(plan)}",
-    ]
-    return [*told, *_money(plan)]
-
-
-def _replies(plan: Plan) -> str:
-    parts = []
+    """Return the plan for people, a line a subject."""
+    captions = f"captions  {plan.captions}, of which {plan.unmade} are to be made"
+    if plan.unmade:
+        captions += "; their words are not in the tokens below (cascade caption makes them)"
+    samples = "1 sample" if plan.samples == 1 else f"{plan.samples} samples"
+    answered = plan.questions * plan.samples - plan.calls
+    replies = []
     if plan.reply_tokens is not None:
-        parts.append(f"{plan.reply_tokens:.0f} a reply so far in this run")
+        replies.append(f"{plan.reply_tokens:.0f} a reply so far in this run")
     if plan.most_tokens:
-        parts.append(f"at most {plan.most_tokens} a reply")
-    return ", ".join(parts) or "unknown: nothing bounds a reply (--max-tokens would)"
+        replies.append(f"at most {plan.most_tokens} a reply")
+    out = ", ".join(replies) or "unknown: nothing bounds a reply (--max-tokens would)"
+    return [
+        captions,
+        f"calls     {plan.calls} ({plan.questions} questions, {samples} each; {answered} answered already)",
+        f"tokens    {plan.input_tokens} in, by {plan.tokenizer}; out {out}",
+        *_cost_lines(plan),
+    ]
 
 
-def _money(plan: Plan) -> list[str]:
+def _cost_lines(plan: Plan) -> list[str]:
     price = plan.price
     if price is None:
         return ["cost      unknown: the model is in no price list (--price INPUT,OUTPUT says it)"]

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from types import NoneType
 from typing import Any, get_args, get_origin, get_type_hints
 
-from cascade.errors import UnknownName, UserError
+from cascade.errors import UserError
+
+DEFAULT_CAPTIONS = "speech=whisper,sound=clapcap,music=clap-music"
+EMBEDDED_CAPTIONS = "speech=faster-whisper,sound=events,music=signal"  # These need no hub.
 
 # The least value of each flag that has one. The command line and the Python interface both enforce it.
 LEAST: dict[str, float] = {
@@ -65,29 +68,29 @@ class Request:
     threads: int = 0
 
 
-def request(**flags: Any) -> Request:
-    """Return the request that these flags make, as a Python caller gives them.
+def check_request(flags: Mapping[str, Any]) -> Request:
+    """Return the request that flags make, as a Python caller gives them; names of no flag are passed over.
 
-    A path may be text, and the only value of a repeatable flag may stand alone. Raises UnknownName for a name that is
-    no flag, UserError for a value of another type or below the least.
+    A path may be text, text may be a path, and the only value of a repeatable flag may stand alone. Raises UserError
+    for a value of another type or below the least.
     """
     hints = get_type_hints(Request)
-    for name in flags:
-        if name not in hints:
-            raise UnknownName("flag", name, (field.name for field in fields(Request)))
-    return Request(**{name: _flag_value(name, value, hints[name]) for name, value in flags.items()})
+    given = [field.name for field in fields(Request) if field.name in flags]
+    return Request(**{name: _flag_value(name, flags[name], hints[name]) for name in given})
 
 
 def _flag_value(name: str, value: Any, hint: Any) -> Any:
     kinds = [get_origin(kind) or kind for kind in get_args(hint) or (hint,)]
     if isinstance(value, str) and Path in kinds:
         return Path(value)
+    if isinstance(value, Path) and str in kinds:
+        return str(value)
     if isinstance(value, str) and Sequence in kinds:
         return [value]
-    accepted = tuple(kinds) + ((int,) if float in kinds else ())
+    accepted = (*kinds, int) if float in kinds else tuple(kinds)
     if not isinstance(value, accepted) or (isinstance(value, bool) and bool not in kinds):
-        names = " or ".join("None" if kind is NoneType else kind.__name__ for kind in kinds)
-        raise UserError(f"{name}={value!r}: this flag takes {names}")
+        names = ["None" if kind is NoneType else kind.__name__ for kind in kinds]
+        raise UserError(f"{name}={value!r}: this flag takes {' or '.join(names)}")
     if name in LEAST and value is not None and value < LEAST[name]:
         raise UserError(f"{name}={value!r}: the least is {LEAST[name]:g}")
     return value

@@ -1,151 +1,147 @@
-"""Flags turned into specs: captioners, model, execution."""
+"""A request's flags turned into specs: captioners, model, execution."""
 
 from __future__ import annotations
 
 import json
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from cascade.captioners.registry import Engine
+from cascade.captioning import generate
+from cascade.captioning.bundles import read_manifest
 from cascade.errors import UnknownName, UserError
-from cascade.types import CaptionerSpec, Dataset, Execution, Host, LLMSpec
+from cascade.llms import connect, credentials, prices
+from cascade.llms.budget import Budget
+from cascade.pipeline.parsing import parse_captions, parse_pairs
+from cascade.pipeline.request import DEFAULT_CAPTIONS, EMBEDDED_CAPTIONS, Request
+from cascade.types import CaptionerSpec, Execution, Host, LLMSpec
 
-DEFAULT_CAPTIONS = "speech=whisper,sound=clapcap,music=clap-music"
-
-
-EMBEDDED_CAPTIONS = "speech=faster-whisper,sound=events,music=signal"  # need no hub
+_EFFORTS = ("low", "medium", "high")
+_WORKER_NUMBERS = ("pool", "num_gpus", "num_cpus")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CaptionerSelection:
-    """The captioners that were asked for, where the local files are that they name, and who serves which model.
+    """The captioners of a request, in the order of their slots.
 
-    `bundles` maps each slot that is filled from a file of captions to that file.
+    `files` maps the digest that a spec names to the local file, `endpoints` a model to the address that serves it, and
+    `bundles` a slot that is filled from a file of captions to that file.
     """
 
-    specs: tuple[CaptionerSpec, ...]
-    files: dict[str, Path]
-    endpoints: dict[str, str]
-    bundles: dict[str, Path] = field(default_factory=dict)
+    specs: tuple[CaptionerSpec, ...] = ()
+    files: Mapping[str, Path] = field(default_factory=dict)
+    endpoints: Mapping[str, str] = field(default_factory=dict)
+    bundles: Mapping[str, Path] = field(default_factory=dict)
 
     @property
     def audio(self) -> bool:
         """Whether the clips are needed: blind runs and lookups go without."""
-        from cascade.captioners.registry import Engine
-
         return any(Engine(spec.name).makes_captions for spec in self.specs)
 
 
-def caption_sources(given: str | None, dataset: str) -> str:
-    """`--captions`, else what suits the dataset: the demo set is for machines that reach no hub."""
-    return given or (EMBEDDED_CAPTIONS if dataset == "demo" else DEFAULT_CAPTIONS)
+def caption_sources(captions: str | None, dataset: str) -> str:
+    """Return `--captions`, else what suits the dataset: the demo set is for machines that reach no hub."""
+    return captions or (EMBEDDED_CAPTIONS if dataset == "demo" else DEFAULT_CAPTIONS)
 
 
-def select_captioners(captions: str, params: Sequence[str] | None) -> CaptionerSelection:
-    """`--captions` and `--caption-param` as specs. Raises UserError for what cannot be read."""
-    from cascade.captioners.registry import Engine
-    from cascade.llms import credentials
-    from cascade.pipeline import parsing
-
+def select_captioners(captions: str, params: Sequence[str] | None = None) -> CaptionerSelection:
+    """Return the captioners that `--captions` and `--caption-param` name. Raises UserError for what cannot be read."""
     if captions.endswith((".jsonl", ".zst")) and "=" not in captions:
-        captions = _whole_bundle(captions)
-    entries = parsing.parse_captions(captions)
-    extra: dict[str, dict[str, str]] = {slot: {} for slot, _, _ in entries}
-    for key, value in parsing.parse_pairs(params or (), "--caption-param").items():
+        slots = dict.fromkeys(spec.slot for spec in read_manifest(Path(captions).expanduser()).captioners)
+        captions = ",".join(f"{slot}=bundle(path={captions})" for slot in slots) or "none"
+    entries = parse_captions(captions)
+    extra = _captioner_params([slot for slot, _, _ in entries], params)
+    specs: list[CaptionerSpec] = []
+    files: dict[str, Path] = {}
+    endpoints: dict[str, str] = {}
+    bundles: dict[str, Path] = {}
+    for slot, name, inline in entries:
+        given = inline | extra[slot]
+        if name == "bundle":
+            spec, bundles[slot] = _bundled_captioner(slot, given)
+            specs.append(spec)
+            continue
+        engine = Engine(name)
+        address = given.pop("api_base", None) if engine.asks_remotely else None
+        spec, local = engine.specify(slot, given)
+        specs.append(spec)
+        files |= local
+        credentials.check_address(address, f"{slot}.api_base")
+        if address:
+            # The key of a caption has the model and no address, so a model has one address.
+            model = str(spec.params["model"])
+            if endpoints.setdefault(model, address) != address:
+                raise UserError(
+                    f"{slot}.api_base={address}: {model} is at {endpoints[model]} already; give one address a model"
+                )
+    return CaptionerSelection(specs=tuple(specs), files=files, endpoints=endpoints, bundles=bundles)
+
+
+def _captioner_params(slots: Sequence[str], params: Sequence[str] | None) -> dict[str, dict[str, str]]:
+    """Return the parameters of `--caption-param` by slot."""
+    by_slot: dict[str, dict[str, str]] = {slot: {} for slot in slots}
+    for key, value in parse_pairs(params or (), "--caption-param").items():
         slot, _, name = key.partition(".")
-        if slot not in extra:
-            raise UnknownName("slot", slot, extra, f"in --caption-param {key}={value}; write it as SLOT.KEY=VALUE")
-        extra[slot][name] = value
-    asked = [(slot, name, {**given, **extra[slot]}) for slot, name, given in entries]
-    bundled = {slot: _bundled(slot, given) for slot, name, given in asked if name == "bundle"}
-    merged = [entry for entry in asked if entry[1] != "bundle"]
-    addresses = [given.pop("api_base", None) if Engine(name).asks_remotely else None for _, name, given in merged]
-    made = [Engine(name).specify(slot, given) for slot, name, given in merged]
-    for (slot, _, _), at in zip(merged, addresses, strict=True):
-        credentials.check_address(at, f"{slot}.api_base")
-    heard = [spec for spec, _ in made]
-    specs = {spec.slot: spec for spec in (*heard, *(spec for spec, _ in bundled.values()))}
-    return CaptionerSelection(
-        specs=tuple(specs[slot] for slot, _, _ in entries),
-        bundles={slot: path for slot, (_, path) in bundled.items()},
-        files={key: at for _, files in made for key, at in files.items()},
-        endpoints=_endpoints([(spec, at) for spec, at in zip(heard, addresses, strict=True) if at]),
-    )
+        if slot not in by_slot:
+            raise UnknownName("slot", slot, slots, f"in --caption-param {key}={value}; write it as SLOT.KEY=VALUE")
+        by_slot[slot][name] = value
+    return by_slot
 
 
-def _whole_bundle(path: str) -> str:
-    """What `--captions FILE` stands for: each slot of the bundle, filled from it."""
-    from cascade.captioning.bundles import read_manifest
+def _bundled_captioner(slot: str, given: Mapping[str, str]) -> tuple[CaptionerSpec, Path]:
+    """Return the captioner of a bundle that filled a slot, and the bundle's path.
 
-    slots = dict.fromkeys(spec.slot for spec in read_manifest(Path(path).expanduser()).captioners)
-    return ",".join(f"{slot}=bundle(path={path})" for slot in slots) or "none"
-
-
-def _bundled(slot: str, given: dict[str, str]) -> tuple[CaptionerSpec, Path]:
-    """The captioner of a bundle that filled a slot, and the bundle. Raises UserError where it has none, or several."""
-    from cascade.captioning.bundles import read_manifest
-
+    Raises UserError where the bundle has none that fits, or several.
+    """
     if "path" not in given:
         raise UserError(f"--captions {slot}=bundle: give the file: {slot}=bundle(path=FILE)")
     path = Path(given["path"]).expanduser()
-    there = [spec for spec in read_manifest(path).captioners if spec.slot == slot]
-    known = [{"engine": spec.name, "version": spec.version, **spec.params} for spec in there]
     wanted = {key: value for key, value in given.items() if key != "path"}
-    fits = [all(str(one.get(key)) == value for key, value in wanted.items()) for one in known]
-    if sum(fits) != 1:
+    fits: list[CaptionerSpec] = []
+    known: list[str] = []
+    for spec in read_manifest(path).captioners:
+        if spec.slot == slot:
+            about = {"engine": spec.name, "version": spec.version, **spec.params}
+            known.append(_spell(about))
+            if all(str(about.get(key)) == value for key, value in wanted.items()):
+                fits.append(spec)
+    if len(fits) != 1:
+        verb = "is" if len(known) == 1 else "are"
         raise UserError(
-            f"{path} has {sum(fits)} captioners for --captions {slot}=bundle({_spelled(given)}); "
-            f"there {'is' if len(known) == 1 else 'are'}: {'; '.join(map(_spelled, known)) or 'none for this slot'}"
+            f"{path} has {len(fits)} captioners for --captions {slot}=bundle({_spell(given)}); "
+            f"there {verb}: {'; '.join(known) or 'none for this slot'}"
         )
-    return there[fits.index(True)], path
+    return fits[0], path
 
 
-def _spelled(params: dict[str, Any]) -> str:
+def _spell(params: Mapping[str, Any]) -> str:
     return ",".join(f"{key}={value}" for key, value in params.items())
 
 
-def _endpoints(served: Sequence[tuple[CaptionerSpec, str]]) -> dict[str, str]:
-    """Who serves which model: a caption's key has the model and no address, so a model has one."""
-    found: dict[str, str] = {}
-    for spec, at in served:
-        if found.setdefault(model := str(spec.params["model"]), at) != at:
-            raise UserError(
-                f"{spec.slot}.api_base={at}: {model} is at {found[model]} already; give one address a model"
-            )
-    return found
+def llm_spec(request: Request) -> tuple[LLMSpec, dict[str, Path]]:
+    """Return the model of a request with its parameters, and where a local model's file is, by digest."""
+    if request.reasoning_effort not in (None, *_EFFORTS):
+        advice = "others go as --param reasoning_effort=…"
+        raise UnknownName("reasoning effort", str(request.reasoning_effort), _EFFORTS, advice)
+    params = connect.default_params(request.llm, request.seed)
+    if request.reasoning_effort:
+        params["reasoning_effort"] = request.reasoning_effort
+    if request.max_tokens:
+        params["max_tokens"] = request.max_tokens
+    if request.thinking_budget:
+        params["thinking"] = {"type": "enabled", "budget_tokens": request.thinking_budget}
+    params |= {key: _param_value(text) for key, text in parse_pairs(request.param or (), "--param").items()}
+    name, files = connect.identify(request.llm)
+    sent = {key: value for key, value in params.items() if value is not None}
+    return LLMSpec(model=name, params=sent, samples=request.samples), files
 
 
-def llm_spec(
-    llm: str, params: Sequence[str] | None, seed: int, samples: int = 1, **flags: Any
-) -> tuple[LLMSpec, dict[str, Path]]:
-    """`--llm`, `--param` and the `flags` that are parameters as a spec, and where a local model's file is."""
-    from cascade.llms import connect
-    from cascade.pipeline import parsing
-
-    name, files = connect.identify(llm)
-    given = {key: _value(text) for key, text in parsing.parse_pairs(params or (), "--param").items()}
-    merged = {**connect.default_params(llm, seed), **_flagged(**flags), **given}
-    sent = {key: value for key, value in merged.items() if value is not None}
-    return LLMSpec(model=name, params=sent, samples=samples), files
-
-
-_EFFORTS = ("low", "medium", "high")
-
-
-def _flagged(effort: str | None = None, max_tokens: int | None = None, thinking: int | None = None) -> dict[str, Any]:
-    """The parameters that flags of their own say; none where they are not given."""
-    if effort not in (None, *_EFFORTS):
-        raise UnknownName("reasoning effort", str(effort), _EFFORTS, "others go as --param reasoning_effort=…")
-    given = {"reasoning_effort": effort, "max_tokens": max_tokens}
-    budget = {"thinking": {"type": "enabled", "budget_tokens": thinking}} if thinking else {}
-    return {**{name: value for name, value in given.items() if value is not None}, **budget}
-
-
-def _value(text: str) -> Any:
-    """A parameter's value: JSON where it is JSON, `none` for unset, otherwise text."""
+def _param_value(text: str) -> Any:
+    """Return a parameter's value: JSON where it is JSON, None for `none`, otherwise text."""
     if text.lower() == "none":
         return None
     try:
@@ -154,65 +150,77 @@ def _value(text: str) -> Any:
         return text
 
 
-def tag_filter(given: Sequence[str] | None) -> dict[str, tuple[str, ...]]:
-    """`--only` as tag → wanted values; the same tag given twice wants either."""
-    from cascade.pipeline import parsing
-
+def tag_filter(only: Sequence[str] | None) -> dict[str, tuple[str, ...]]:
+    """Return `--only` as tag → wanted values; the same tag given twice wants either."""
     wanted: dict[str, tuple[str, ...]] = {}
-    for text in given or ():
-        for tag, value in parsing.parse_pairs([text], "--only").items():
+    for text in only or ():
+        for tag, value in parse_pairs([text], "--only").items():
             wanted[tag] = tuple(sorted({*wanted.get(tag, ()), value}))
     return wanted
 
 
-def cache_folder(given: Path | None) -> Path:
-    """`--cache`, else `CASCADE_CACHE`, else `cache/`."""
-    return given or Path(os.environ.get("CASCADE_CACHE") or "cache")
+def cache_folder(folder: Path | None) -> Path:
+    """Return `--cache`, else `CASCADE_CACHE`, else `cache/`."""
+    return folder or Path(os.environ.get("CASCADE_CACHE") or "cache")
+
+
+def model_and_execution(request: Request, captioners: CaptionerSelection) -> tuple[LLMSpec, Execution]:
+    """Return the model of a request, and how the request is carried out.
+
+    Raises for an unknown backend or a malformed price, even where nothing is left to caption or ask.
+    """
+    generate.find_backend(request.backend)
+    prices.find("", request.price)
+    llm, files = llm_spec(request)
+    return llm, build_execution(request, captioners, files)
 
 
 def build_execution(
-    given: Path | None,
-    heard_by: CaptionerSelection,
-    device: str = "auto",
-    batch: int = 1,
-    threads: int = 0,
-    files: dict[str, Path] | None = None,
-    worker: Sequence[str] | None = None,
-    **how: Any,
+    request: Request, captioners: CaptionerSelection, files: Mapping[str, Path] | None = None
 ) -> Execution:
-    """How a command is carried out; `files` are a local model's, `worker` is --worker, `how` fields of Execution."""
-    from cascade.llms import credentials
-    from cascade.llms.budget import Budget
-
-    kept = cache_folder(given)
-    if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", device):
-        raise UserError(f"--device {device}: give auto, cpu, cuda, cuda:1 or mps")
-    credentials.check_address(how.get("api_base"), "--api-base")
-    if how.get("budget") is not None:
-        how["budget"] = Budget(how["budget"])
-    calls = {name: how[name] for name in ("concurrency", "retries", "timeout", "budget") if name in how}
+    """Return how a request is carried out; `files` are a local model's, by digest."""
+    if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", request.device):
+        raise UserError(f"--device {request.device}: give auto, cpu, cuda, cuda:1 or mps")
+    credentials.check_address(request.api_base, "--api-base")
+    cache = cache_folder(request.cache)
+    budget = None if request.budget is None else Budget(request.budget)
     host = Host(
-        device=device,
-        batch=batch,
-        threads=threads,
-        files={**heard_by.files, **(files or {})},
-        scratch=kept / "scratch",
-        endpoints=heard_by.endpoints,
-        workers=_workers(worker, {spec.slot for spec in heard_by.specs}),
-        **calls,
+        device=request.device,
+        batch=request.batch,
+        threads=request.threads,
+        files={**captioners.files, **(files or {})},
+        scratch=cache / "scratch",
+        endpoints=captioners.endpoints,
+        concurrency=request.concurrency,
+        retries=request.retries,
+        timeout=request.timeout,
+        budget=budget,
+        workers=_worker_numbers(request.worker, {spec.slot for spec in captioners.specs}),
     )
-    return Execution(cache=kept, runs=Path("runs"), host=host, bundles=heard_by.bundles, **how)
+    return Execution(
+        cache=cache,
+        runs=Path("runs"),
+        backend=request.backend,
+        host=host,
+        api_base=request.api_base,
+        concurrency=request.concurrency,
+        retries=request.retries,
+        timeout=request.timeout,
+        budget=budget,
+        price=request.price,
+        rpm=request.rpm,
+        tpm=request.tpm,
+        bundles=captioners.bundles,
+    )
 
 
-def _workers(given: Sequence[str] | None, slots: set[str]) -> dict[str, float]:
-    """`--worker` as numbers. Raises UserError for a key, a slot or a number that is none."""
-    from cascade.pipeline import parsing
-
-    found: dict[str, float] = {}
-    for key, value in parsing.parse_pairs(given or (), "--worker").items():
+def _worker_numbers(worker: Sequence[str] | None, slots: Collection[str]) -> dict[str, float]:
+    """Return `--worker` as numbers. Raises UserError for an unknown key or slot, or a value that is no number."""
+    numbers: dict[str, float] = {}
+    for key, value in parse_pairs(worker or (), "--worker").items():
         slot, _, name = key.rpartition(".")
-        if name not in ("pool", "num_gpus", "num_cpus"):
-            raise UnknownName("worker's number", name, ("pool", "num_gpus", "num_cpus"), f"in --worker {key}={value}")
+        if name not in _WORKER_NUMBERS:
+            raise UnknownName("worker's number", name, _WORKER_NUMBERS, f"in --worker {key}={value}")
         if slot and slot not in slots:
             raise UnknownName("slot", slot, slots, f"in --worker {key}={value}")
         if not re.fullmatch(r"\d+" if name == "pool" else r"\d+(\.\d+)?", value):
@@ -221,12 +229,5 @@ def _workers(given: Sequence[str] | None, slots: set[str]) -> dict[str, float]:
             raise UserError(
                 f"--worker {key}={value}: Ray gives parts of one, or whole ones: write {key}={value.partition('.')[0]}"
             )
-        found[key] = float(value)
-    return found
-
-
-def joined_dataset(name: str | None, data: Path | None) -> Dataset | None:
-    """The dataset that prediction files of ids alone are joined with, where one is named; no clip is needed."""
-    from cascade.datasets import registry
-
-    return registry.load(name, data, audio=False) if name else None
+        numbers[key] = float(value)
+    return numbers

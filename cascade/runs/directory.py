@@ -69,10 +69,27 @@ class Run:
     manifest: Manifest
     items: tuple[Item, ...]
 
+    def __repr__(self) -> str:
+        return f"Run({str(self.path)!r}, {len(self.items)} items)"
+
     @property
     def spec(self) -> RunSpec:
         """The spec of the run."""
         return self.manifest.spec
+
+    def to_rows(self) -> list[dict[str, Any]]:
+        """Return a row an item and sample that was asked; cost in US dollars."""
+        rows: list[dict[str, Any]] = []
+        for answer in last_answers(self.path).values():
+            row = {"item": answer.item, "sample": answer.sample, "reply": None, "failure": None}
+            tokens = {"input_tokens": None, "output_tokens": None}
+            if isinstance(answer.result, Failure):
+                row["failure"] = f"{answer.result.kind}: {answer.result.message}"
+            else:
+                row["reply"] = answer.result.text
+                tokens = {name: getattr(answer.result, name) for name in tokens}
+            rows.append({**row, **tokens, "cost": answer.result.cost})
+        return rows
 
 
 def identity(spec: RunSpec) -> str:

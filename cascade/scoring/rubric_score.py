@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from cascade.errors import UserError
 from cascade.prompting import evidence
@@ -81,6 +81,24 @@ class Rating:
     tokens: Mapping[str, int]
     cost: float | None
     failures: Mapping[str, str]
+
+    def __repr__(self) -> str:
+        score = self.ours.whole.accuracy
+        return f"Rating({self.run!r}, {self.judged} judged of {self.n} items, rubrics {score:.4f})"
+
+    def to_rows(self) -> list[dict[str, Any]]:
+        """Return a row a way of counting and value of a tag; tag and value are `""` for all items."""
+        rows: list[dict[str, Any]] = []
+        for name, scale in {"mmar": self.accuracy, "rubrics": self.ours, "official": self.official}.items():
+            if scale is None:
+                continue
+            groups = [("", "", scale.whole)]
+            for tag, values in scale.by.items():
+                groups += [(tag, value, share) for value, share in values.items()]
+            for tag, value, share in groups:
+                row = {"scale": name, "tag": tag, "value": value, "n": share.n, "score": share.accuracy}
+                rows.append({**row, "low": share.ci95[0], "high": share.ci95[1]})
+        return rows
 
 
 def judge_cases(source: Path, dataset: Dataset | None = None) -> Cases:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from cascade.errors import UserError
 from cascade.scoring import outcomes, voting
@@ -66,6 +67,22 @@ class Summary:
     samples: int = 1
     ties: int = 0
     shuffled: bool = False
+
+    def __repr__(self) -> str:
+        shares = ", ".join(f"{name} {result.accuracy:.4f}" for name, result in self.scores.items())
+        return f"Summary({self.run!r}, {self.n} items, {shares})"
+
+    def to_rows(self) -> list[dict[str, Any]]:
+        """Return a row a scorer and value of a tag; tag and value are `""` for all items."""
+        rows: list[dict[str, Any]] = []
+        for scorer, result in self.scores.items():
+            groups = [("", "", Rate(n=self.n, accuracy=result.accuracy, ci95=result.ci95))]
+            for tag, values in result.by.items():
+                groups += [(tag, value, share) for value, share in values.items()]
+            for tag, value, share in groups:
+                row = {"run": self.run, "scorer": scorer, "tag": tag, "value": value, "n": share.n}
+                rows.append({**row, "accuracy": share.accuracy, "low": share.ci95[0], "high": share.ci95[1]})
+        return rows
 
 
 def score_run(

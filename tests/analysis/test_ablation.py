@@ -256,7 +256,7 @@ def test_the_budget_is_the_familys_however_often_it_is_resumed(dataset: Path) ->
 
 
 def test_the_cues_are_no_start() -> None:
-    with pytest.raises(UserError, match="cue=oracle: an ablation starts from what was heard"):
+    with pytest.raises(UserError, match="cue=oracle: an ablation starts from captions of the clips"):
         ablation_plan.variants(replace(SPEC, captioners=(*ENGINES, ORACLE)))
 
 

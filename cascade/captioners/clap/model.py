@@ -21,15 +21,13 @@ from importlib.machinery import ModuleSpec
 from importlib.metadata import version
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from cascade.captioners import torch_device
 from cascade.errors import UserError
+from cascade.io import audio
 from cascade.io.digests import digest
 from cascade.types import Host
-
-if TYPE_CHECKING:
-    from cascade.io.audio import Samples
 
 NEEDS = dict.fromkeys(
     ("msclap", "transformers", "huggingface_hub", "soundfile", "av", "soxr"), "pip install 'audio-cascade[clap]'"
@@ -86,7 +84,7 @@ class Clap:
         """Whether the shape of what is computed together stays the same, however many windows there are."""
         return self.device != "cpu"
 
-    def embed_audio(self, samples: Samples) -> Any:
+    def embed_audio(self, samples: audio.Samples) -> Any:
         """Return the audio embeddings, shape (windows, width), of windows of 7 s at 44.1 kHz, (windows, samples)."""
         import torch
 
@@ -94,7 +92,7 @@ class Clap:
         with torch.no_grad():
             return encoder(torch.from_numpy(samples).to(self.device))[0]
 
-    def likeness(self, samples: Samples, texts: Any) -> Samples:
+    def likeness(self, samples: audio.Samples, texts: Any) -> audio.Samples:
         """Return the scaled cosine similarity of each window to each text embedding, shape (windows, texts)."""
         import numpy as np
         import torch
@@ -104,20 +102,20 @@ class Clap:
             scaled = self.model.logit_scale.exp() * audio @ torch.from_numpy(texts).to(self.device).T
         return np.asarray(scaled.float().cpu().numpy())
 
-    def embed_texts(self, texts: Sequence[str], scratch: Path | None) -> Samples:
-        """Return the normalised embedding of each text, shape (texts, width); they are kept in `scratch`, if given."""
+    def embed_texts(self, texts: Sequence[str], folder: Path | None) -> audio.Samples:
+        """Return the normalised embedding of each text, shape (texts, width); they are kept in `folder`, if given."""
         from cascade.captioners.clap import embedding_cache
 
-        if scratch is None:
+        if folder is None:
             return self._embed_texts(texts)
         name = digest([*self.identity, version("msclap"), list(texts)]).removeprefix("b2:")
-        embeddings: Samples | None = embedding_cache.load(scratch, name, len(texts))
+        embeddings: audio.Samples | None = embedding_cache.load(folder, name, len(texts))
         if embeddings is None:
             embeddings = self._embed_texts(texts)
-            embedding_cache.save(scratch, name, embeddings)
+            embedding_cache.save(folder, name, embeddings)
         return embeddings
 
-    def _embed_texts(self, texts: Sequence[str]) -> Samples:
+    def _embed_texts(self, texts: Sequence[str]) -> audio.Samples:
         import numpy as np
         import torch
 

@@ -11,17 +11,15 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from cascade.captioners.clap import model
 from cascade.captioners.clap.windows import ClipResult, run_windows
 from cascade.errors import UserError
+from cascade.io import audio
 from cascade.types import Caption, Captioner, Failure, Host
-
-if TYPE_CHECKING:
-    from cascade.io.audio import Samples
 
 # From an engine's parameters, the clip's tags and the windows' records, the text of the caption.
 Describe = Callable[[Any, Mapping[str, Any], Sequence[Mapping[str, Any]]], str]
@@ -68,20 +66,20 @@ def read_vocabulary(path: Path) -> list[Group]:
 class Tagger:
     """A vocabulary's groups, embedded, and the model that embeds windows."""
 
-    def __init__(self, clap: model.Clap, groups: Sequence[Group], scratch: Path | None) -> None:
+    def __init__(self, clap: model.Clap, groups: Sequence[Group], folder: Path | None) -> None:
         self.clap = clap
         self.groups = groups
         texts: list[str] = []
         for group in groups:
             texts.extend(group.sentence.replace("{}", phrase) for phrase in group.phrases)
-        self._texts = clap.embed_texts(texts, scratch)
+        self._texts = clap.embed_texts(texts, folder)
 
-    def shares(self, samples: Samples) -> list[list[Samples]]:
+    def shares(self, samples: audio.Samples) -> list[list[audio.Samples]]:
         """Return each window's shares, one array a group in the vocabulary's order; a group's sum to one."""
         ends = np.cumsum([len(group.phrases) for group in self.groups])[:-1]
         return [_shares(np.split(row, ends)) for row in self.clap.likeness(samples, self._texts)]
 
-    def top(self, shares: Sequence[Samples], count: int) -> dict[str, list[list[Any]]]:
+    def top(self, shares: Sequence[audio.Samples], count: int) -> dict[str, list[list[Any]]]:
         """Return the `count` likeliest phrases of each group with their shares, the likeliest first."""
         tags: dict[str, list[list[Any]]] = {}
         for group, values in zip(self.groups, shares, strict=True):
@@ -90,7 +88,7 @@ class Tagger:
         return tags
 
 
-def _shares(groups: Sequence[Samples]) -> list[Samples]:
+def _shares(groups: Sequence[audio.Samples]) -> list[audio.Samples]:
     """Return the softmax of each group's likenesses."""
     shares = []
     for likeness in groups:

@@ -225,7 +225,7 @@ def tempo(spectra: Spectra, times: list[float]) -> tuple[float, float] | None:
     rough = librosa.feature.tempo(tg=correlation[:, None], sr=RATE, hop_length=HOP, start_bpm=130, max_tempo=240)
     about = float(rough[0])
     regularity = float(correlation[round(60 * FPS / about)])
-    # Lags are whole frames; the onsets tell the rest.
+    # Lags are whole frames; the onsets give the fraction.
     coherence, beats = max((_coherence(times, beats), beats) for beats in about * np.linspace(0.96, 1.04, 161))
     # With enough onsets, some may lie between the beats.
     least = 0.6 if len(times) >= 8 else 0.95

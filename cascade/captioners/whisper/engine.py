@@ -197,9 +197,7 @@ def _rows(model: Any) -> int:
 
 
 def _decode(params: Params, model: Any, windows: Iterator[tuple[Window, Any]]) -> Iterator[decoder.DecodedWindow]:
-    language = params.language
-    if not language and not model.is_multilingual:
-        language = "en"
+    language = params.language or ("" if model.is_multilingual else "en")
     if params.beam_size > 1:
         return decoder.beam_search(model, windows, language, params.beam_size)
 
