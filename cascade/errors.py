@@ -10,7 +10,7 @@
     │   ├── ProviderStop     the provider refuses every call alike: wrong key, unknown model, refused parameter
     │   └── BudgetSpent      the next call might pass what may be spent
     └── ItemError            one item has no result: recorded as a `Failure`, and the run goes on
-        ├── ClipError        a clip that cannot be heard
+        ├── ClipError        a clip that cannot be decoded
         ├── CaptionMissing   an item that a lookup has no caption for
         └── ReplyError       a reply that cannot be had: content filter, empty
             └── Transient    the same, but trying again may help: rate limit, server fault, time-out
@@ -92,7 +92,7 @@ class ItemError(CascadeError):
 
 
 class ClipError(ItemError):
-    """A clip that cannot be heard: missing, empty, corrupt."""
+    """A clip that cannot be decoded: missing, empty, corrupt."""
 
     def __init__(self, message: str) -> None:
         super().__init__("audio", message)

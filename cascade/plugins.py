@@ -47,7 +47,7 @@ def names(group: str) -> list[str]:
 
 
 def find(group: str, name: str) -> ModuleType:
-    """The module behind a name. Raises UnknownName on a miss, UserError for a plug-in that is unusable."""
+    """Return the module of a name. Raises UnknownName on a miss, UserError for a plug-in that is unusable."""
     if name in _BUILT_IN[group]:
         return import_module(_BUILT_IN[group][name])
     installed = _installed(group)

@@ -64,7 +64,7 @@ class CaptionerSpec(Record, frozen=True, kw_only=True):
 
 
 class Caption(Record, frozen=True, kw_only=True):
-    """What was heard, in words. `""` is a finding (silence, no speech), not a failure.
+    """The text of one clip. `""` is a finding (silence, no speech), not a failure.
 
     `meta` is JSON: segment times in seconds, language, probabilities, the device, whatever a later filter may want.
     """
@@ -113,7 +113,7 @@ class Host:
     `scratch` is a folder for what an engine computes once and may find again (text embeddings); None keeps nothing.
     For engines that ask a model elsewhere: `endpoints` maps the model that a spec names to the address that serves it,
     `concurrency` is calls in flight at most, `retries` and `timeout` (seconds) are a call's, `budget` is what may be
-    spent (a `budget.Purse`, or None). For backends that have workers: `workers` has `pool` (how many), `num_gpus` and
+    spent (a `budget.Budget`, or None). For backends that have workers: `workers` has `pool` (how many), `num_gpus` and
     `num_cpus` (what one takes), for every engine or, as `speech.pool`, for one slot's.
     """
 
@@ -134,9 +134,9 @@ class Host:
 class Execution:
     """How a run is done; nothing here may change a result. `timeout` is in seconds a call.
 
-    `budget` is what may be spent (a `budget.Purse`, or None), `price` the user's word for what tokens cost; `rpm` and
+    `budget` is what may be spent (a `budget.Budget`, or None), `price` the user's word for what tokens cost; `rpm` and
     `tpm` are the requests and tokens that the provider allows a minute. `bundles` maps a slot to the file of captions
-    that fills it: there nothing is heard.
+    that fills it: there no engine runs.
     """
 
     cache: Path

@@ -13,8 +13,7 @@ from cascade.analysis.compare import PairedDifference
 from cascade.cli import options as o
 from cascade.cli import output
 from cascade.cli.options import takes_request
-from cascade.io.figures import percent
-from cascade.io.tables import Cell, Interval, Points, PointsInterval, PValue, Row, Share, format_table
+from cascade.io.tables import Cell, Interval, Points, PointsInterval, PValue, Row, Share, format_table, percent
 from cascade.io.terminal import note, prose
 from cascade.pipeline import ablation_plan, planning
 from cascade.pipeline.jobs import Job, prepare, report_failures

@@ -18,8 +18,7 @@ from cascade.cli import options as o
 from cascade.cli import output
 from cascade.cli.options import takes_request
 from cascade.errors import MissingExtra, ProviderStop, UnknownName, UserError
-from cascade.io.figures import percent
-from cascade.io.tables import Interval, Row, Share, format_table, format_words
+from cascade.io.tables import Interval, Row, Share, format_table, format_words, percent
 from cascade.io.terminal import note, prose
 from cascade.pipeline import planning
 from cascade.pipeline.jobs import count_spent, report_failures

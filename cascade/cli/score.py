@@ -10,9 +10,8 @@ import typer
 
 from cascade.cli import options as o
 from cascade.cli import output
-from cascade.io.figures import percent
 from cascade.io.jsonl import to_json
-from cascade.io.tables import Cell, Column, Interval, Label, Row, Share, format_columns, format_words
+from cascade.io.tables import Cell, Column, Interval, Label, Row, Share, format_columns, format_words, percent
 from cascade.io.terminal import note, prose
 from cascade.scoring import outcomes
 from cascade.scoring.outcomes import UnreadItem

@@ -3,7 +3,7 @@
 soundfile decodes what it can, PyAV the rest (m4a, mp4, webm, …) and MPEG audio, of which soundfile's decoder would
 write notes to stderr. What is decided here:
 
-* A file that ends early is heard as far as it goes; damage that its decoder reports makes it a bad clip.
+* A file that ends early is read as far as it goes; damage that its decoder reports makes it a bad clip.
 * A sample that is not a number (NaN or infinite, in float files) makes it a bad clip: nothing is invented in its place.
 * Samples beyond ±1, which float files may hold, stay as they are.
 * A clip too short to leave one sample at the rate asked for is one sample of silence.
@@ -62,9 +62,9 @@ def probe(path: Path) -> Clip:
 
 
 def read(path: Path, rate: int | None, *, mono: bool = True) -> Samples:
-    """The whole clip at `rate` Hz (None: its own), float32, nominally in [-1, 1]: shape (samples,), at least one.
+    """Return the whole clip at `rate` Hz (None: its own), float32, nominally in [-1, 1].
 
-    With `mono=False` the channels stay apart: shape (samples, channels). Raises ClipError for a clip that cannot be
+    The shape is (samples,), with one sample or more. With `mono=False` the channels stay apart: shape (samples, channels). Raises ClipError for a clip that cannot be
     heard. Holds the clip in memory; `blocks` does not.
     """
     import numpy as np
@@ -73,9 +73,9 @@ def read(path: Path, rate: int | None, *, mono: bool = True) -> Samples:
 
 
 def blocks(path: Path, rate: int | None, seconds: float, *, mono: bool = True) -> Iterator[Samples]:
-    """The same samples as `read`, as consecutive blocks of `seconds`, the last one shorter; holds one block at a time.
+    """Yield the same samples as `read`, in blocks of `seconds`, the last one shorter.
 
-    Raises ClipError where it meets damage, which may be after some blocks.
+    One block is in memory at a time. Raises ClipError where it meets damage, which may be after some blocks.
     """
     with _opened(path) as source:
         chunks: Iterable[Samples] = (_checked(path, chunk) for chunk in source.chunks)
@@ -103,7 +103,7 @@ def _opened(path: Path) -> Iterator[_Source]:
 
 
 def _head(path: Path) -> bytes:
-    """The first bytes of a file, or a ClipError that says why there are none."""
+    """Return the first bytes of a file. Raises ClipError, with the reason, where there are none."""
     if path.is_dir():
         raise ClipError(f"{path.name}: is a folder, not a clip")
     if path.exists() and not path.is_file():
@@ -221,7 +221,7 @@ def _resampled(chunks: Iterable[Samples], source: int, target: int, channels: in
 
 
 def _regrouped(chunks: Iterable[Samples], size: int) -> Iterator[Samples]:
-    """The same samples in arrays of `size`, the last one shorter."""
+    """Yield the same samples in arrays of `size`, the last one shorter."""
     import numpy as np
 
     held: list[Samples] = []
@@ -238,7 +238,7 @@ def _regrouped(chunks: Iterable[Samples], size: int) -> Iterator[Samples]:
 
 
 def opus(path: Path, bitrate: int = 24_000) -> bytes:
-    """A small mono copy of the clip, Opus in WebM, which every browser of today plays. Raises ClipError."""
+    """Return a small mono copy of the clip, Opus in WebM, which every browser of today plays. Raises ClipError."""
     from io import BytesIO
 
     import av

@@ -12,13 +12,13 @@ Track = Callable[[str, int], AbstractContextManager[Tick]]
 
 @contextmanager
 def silent(what: str, total: int) -> Iterator[Tick]:
-    """A stage that says nothing."""
+    """Yield a tick that shows nothing."""
     yield lambda: None
 
 
 @contextmanager
 def bars(what: str, total: int) -> Iterator[Tick]:
-    """A stage of `total` steps under the name `what`; the tick that it yields is called once a step."""
+    """Show a stage of `total` steps under the name `what`; yields the tick that is called once a step."""
     if not sys.stderr.isatty() or not total:
         yield lambda: None
         return

@@ -12,7 +12,6 @@ import io
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-from cascade.io.figures import p_value, percent, signed
 from cascade.io.terminal import plain, terminal, width
 
 FORMATS = ("text", "md", "csv", "latex")
@@ -25,6 +24,17 @@ _LATEX = str.maketrans(
     }
 )
 _FLOOR = 12  # to which a column of words may be squeezed before columns are moved below
+
+
+def percent(share: float) -> str:
+    """Return a share in per cent, with two decimals."""
+    return f"{100 * share:.2f}"
+
+
+def _signed(share: float, digits: int) -> str:
+    """Return a difference of shares in points, with its sign; a zero has none."""
+    text = f"{100 * share:+.{digits}f}"
+    return text.lstrip("+-") if float(text) == 0 else text
 
 
 class Share(NamedTuple):
@@ -52,7 +62,7 @@ class Points(NamedTuple):
     difference: float
 
     def __str__(self) -> str:
-        return signed(self.difference)
+        return _signed(self.difference, 2)
 
 
 class PointsInterval(NamedTuple):
@@ -62,7 +72,7 @@ class PointsInterval(NamedTuple):
     high: float
 
     def __str__(self) -> str:
-        return f"{signed(self.low, 1)} to {signed(self.high, 1)}"
+        return f"{_signed(self.low, 1)} to {_signed(self.high, 1)}"
 
 
 class PValue(NamedTuple):
@@ -71,7 +81,7 @@ class PValue(NamedTuple):
     p: float
 
     def __str__(self) -> str:
-        return p_value(self.p)
+        return "<0.0001" if self.p < 0.0001 else f"{self.p:.4f}"
 
 
 class Dollars(NamedTuple):
