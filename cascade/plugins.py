@@ -1,4 +1,4 @@
-"""Names → objects: built-ins by `"module:attr"` first, entry points second; nothing is imported before it is asked for.
+"""Names → modules: built-ins first, entry points of installed packages second; nothing is imported before it is used.
 
 Two groups are open to other packages: `cascade.captioners` and `cascade.datasets`. An entry point names a module.
 """
@@ -42,12 +42,12 @@ _UNFIT = (ImportError, SyntaxError, NameError, AttributeError, TypeError, ValueE
 
 
 def names(group: str) -> list[str]:
-    """Every name of a group (`"captioners"`, `"datasets"`), built-in or installed, sorted."""
+    """Return every name of a group (`"captioners"`, `"datasets"`), built-in or installed, sorted."""
     return sorted({*_BUILT_IN[group], *_installed(group)})
 
 
 def find(group: str, name: str) -> ModuleType:
-    """Return the module of a name. Raises UnknownName on a miss, UserError for a plug-in that is unusable."""
+    """Return the module behind a name. Raises UnknownName where there is none, UserError for an unusable plug-in."""
     if name in _BUILT_IN[group]:
         return import_module(_BUILT_IN[group][name])
     installed = _installed(group)
@@ -62,7 +62,7 @@ def is_installed(module: str) -> bool:
 
 
 def _installed(group: str) -> dict[str, EntryPoint]:
-    from importlib.metadata import entry_points  # 15 ms, and most commands never get here
+    from importlib.metadata import entry_points  # The import takes 15 ms, and most commands do not need it.
 
     return {point.name: point for point in entry_points(group=f"cascade.{group}")}
 

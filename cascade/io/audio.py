@@ -1,12 +1,12 @@
-"""Clips as samples: decoded once, by us, mixed to the mean of their channels, resampled.
+"""Clips as samples: decoded once, mixed to the mean of their channels, resampled.
 
-soundfile decodes what it can, PyAV the rest (m4a, mp4, webm, …) and MPEG audio, of which soundfile's decoder would
-write notes to stderr. What is decided here:
+soundfile decodes what it can. PyAV decodes the rest (m4a, mp4, webm, …) and MPEG audio, for which soundfile's decoder
+writes notes to stderr. The rules for unusual files are:
 
-* A file that ends early is read as far as it goes; damage that its decoder reports makes it a bad clip.
-* A sample that is not a number (NaN or infinite, in float files) makes it a bad clip: nothing is invented in its place.
-* Samples beyond ±1, which float files may hold, stay as they are.
-* A clip too short to leave one sample at the rate asked for is one sample of silence.
+* A file that ends early is decoded up to its end; damage that its decoder reports makes it a bad clip.
+* A sample that is not a number (NaN or infinite, in float files) makes it a bad clip: no value is invented for it.
+* Samples beyond ±1, which float files may hold, are kept.
+* A clip too short to leave one sample at the wanted rate is one sample of silence.
 
 numpy, soundfile, soxr and PyAV are imported on first use.
 """
@@ -32,12 +32,12 @@ _FRAMES = 65536  # decoded at a time
 _UNKNOWN = 1 << 40  # frames; a streamed FLAC file claims more, and soundfile cannot read it to its end
 _MPEG = {".mp1", ".mp2", ".mp3", ".mpa", ".mpga"}
 _RATES = range(1_000, 1_000_001)  # Hz; a header outside it is damage, and would make a resampler as large as it says
-_OPUS_RATE = 48_000  # Hz, what Opus hears
+_OPUS_RATE = 48_000  # Hz, the rate of Opus
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Clip:
-    """What a file says of itself: `duration_s` in seconds, `sample_rate` in Hz, `channels` as stored (1 is mono)."""
+    """The properties of a file: `duration_s` in seconds, `sample_rate` in Hz, `channels` as stored (1 is mono)."""
 
     duration_s: float
     sample_rate: int
@@ -46,7 +46,7 @@ class Clip:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Source:
-    """An opened file: `chunks` of shape (frames, channels), and the header's count of `frames`, None if unsaid."""
+    """An opened file: `chunks` of shape (frames, channels), and the header's count of `frames`, None if unknown."""
 
     rate: int
     channels: int
@@ -55,17 +55,19 @@ class _Source:
 
 
 def probe(path: Path) -> Clip:
-    """Length, rate and channels, from the header where it says them all, else by decoding. Raises ClipError."""
+    """Return length, rate and channels, from the header where it has them, else by decoding. Raises ClipError."""
     with _opened(path) as source:
-        frames = sum(len(chunk) for chunk in source.chunks) if source.frames is None else source.frames
+        frames = source.frames
+        if frames is None:
+            frames = sum(len(chunk) for chunk in source.chunks)
         return Clip(duration_s=frames / source.rate, sample_rate=source.rate, channels=source.channels)
 
 
 def read(path: Path, rate: int | None, *, mono: bool = True) -> Samples:
-    """Return the whole clip at `rate` Hz (None: its own), float32, nominally in [-1, 1].
+    """Return the whole clip at `rate` Hz (None: its own), float32, nominally in [-1, 1], of shape (samples,).
 
-    The shape is (samples,), with one sample or more. With `mono=False` the channels stay apart: shape (samples, channels). Raises ClipError for a clip that cannot be
-    heard. Holds the clip in memory; `blocks` does not.
+    With `mono=False` the channels stay apart: shape (samples, channels). Raises ClipError for a clip that cannot be
+    decoded. Holds the clip in memory; `blocks` does not.
     """
     import numpy as np
 
@@ -73,14 +75,12 @@ def read(path: Path, rate: int | None, *, mono: bool = True) -> Samples:
 
 
 def blocks(path: Path, rate: int | None, seconds: float, *, mono: bool = True) -> Iterator[Samples]:
-    """Yield the same samples as `read`, in blocks of `seconds`, the last one shorter.
+    """Yield the samples of `read` as consecutive blocks of `seconds`, the last one shorter; holds one block at a time.
 
-    One block is in memory at a time. Raises ClipError where it meets damage, which may be after some blocks.
+    Raises ClipError where it meets damage, which may be after some blocks.
     """
     with _opened(path) as source:
-        chunks: Iterable[Samples] = (_checked(path, chunk) for chunk in source.chunks)
-        if mono:
-            chunks = (_mixed(chunk) for chunk in chunks)
+        chunks: Iterable[Samples] = _finite(path, source.chunks, mono)
         target = rate or source.rate
         if target != source.rate:
             chunks = _resampled(chunks, source.rate, target, 1 if mono else source.channels)
@@ -89,21 +89,7 @@ def blocks(path: Path, rate: int | None, seconds: float, *, mono: bool = True) -
 
 @contextmanager
 def _opened(path: Path) -> Iterator[_Source]:
-    head = _head(path)
-    opened = _with_av(path) if _is_mpeg(path, head) else _with_soundfile(path)
-    try:
-        source = next(opened, None)
-        if source is None:
-            opened = _with_av(path)
-            source = next(opened)
-        _check(path, source)
-        yield source
-    finally:
-        opened.close()
-
-
-def _head(path: Path) -> bytes:
-    """Return the first bytes of a file. Raises ClipError, with the reason, where there are none."""
+    """Open a clip with the decoder that suits it. Raises ClipError, with the reason, for what is no clip."""
     if path.is_dir():
         raise ClipError(f"{path.name}: is a folder, not a clip")
     if path.exists() and not path.is_file():
@@ -117,22 +103,24 @@ def _head(path: Path) -> bytes:
         raise ClipError(f"{path.name}: cannot be opened ({error.strerror})") from None
     if not head:
         raise ClipError(f"{path.name}: empty file (0 bytes)")
-    return head
-
-
-def _is_mpeg(path: Path, head: bytes) -> bool:
-    return path.suffix.lower() in _MPEG or head[:3] == b"ID3" or (head[0] == 0xFF and head[1:2] >= b"\xe0")
-
-
-def _check(path: Path, source: _Source) -> None:
-    if source.rate not in _RATES or source.channels < 1:
-        raise ClipError(f"{path.name}: claims {source.rate} Hz and {source.channels} channels")
-    if source.frames == 0:
-        raise ClipError(f"{path.name}: holds no audio samples")
+    mpeg = path.suffix.lower() in _MPEG or head[:3] == b"ID3" or (head[0] == 0xFF and head[1:2] >= b"\xe0")
+    decoder = _with_av(path) if mpeg else _with_soundfile(path)
+    try:
+        source = next(decoder, None)
+        if source is None:
+            decoder = _with_av(path)
+            source = next(decoder)
+        if source.rate not in _RATES or source.channels < 1:
+            raise ClipError(f"{path.name}: claims {source.rate} Hz and {source.channels} channels")
+        if source.frames == 0:
+            raise ClipError(f"{path.name}: holds no audio samples")
+        yield source
+    finally:
+        decoder.close()
 
 
 def _with_soundfile(path: Path) -> Generator[_Source, None, None]:
-    """One source, or none where the file is not for soundfile."""
+    """Yield one source, or none where soundfile cannot decode the file."""
     import soundfile
 
     try:
@@ -157,7 +145,7 @@ def _from_soundfile(path: Path, file: Any) -> Iterator[Samples]:
 
 
 def _with_av(path: Path) -> Generator[_Source, None, None]:
-    """One source, whose rate and channels are its first frame's: a header may name half the true rate."""
+    """Yield one source; its rate and channels are those of its first frame: a header may name half the true rate."""
     import av
 
     try:
@@ -190,18 +178,19 @@ def _from_av(path: Path, container: Any) -> Iterator[tuple[int, Samples]]:
         raise ClipError(f"{path.name}: cannot be decoded (its format changes on the way)") from None
 
 
-def _checked(path: Path, chunk: Samples) -> Samples:
+def _finite(path: Path, chunks: Iterable[Samples], mono: bool) -> Iterator[Samples]:
+    """Yield the chunks, mixed down if `mono`. Raises ClipError for a sample that is not a number."""
     import numpy as np
 
-    if not np.isfinite(chunk).all():
-        raise ClipError(f"{path.name}: holds samples that are not numbers (NaN or infinite)")
-    return chunk
-
-
-def _mixed(chunk: Samples) -> Samples:
-    import numpy as np
-
-    return chunk[:, 0] if chunk.shape[1] == 1 else chunk.mean(axis=1, dtype=np.float32)
+    for chunk in chunks:
+        if not np.isfinite(chunk).all():
+            raise ClipError(f"{path.name}: holds samples that are not numbers (NaN or infinite)")
+        if not mono:
+            yield chunk
+        elif chunk.shape[1] == 1:
+            yield chunk[:, 0]
+        else:
+            yield chunk.mean(axis=1, dtype=np.float32)
 
 
 def _resampled(chunks: Iterable[Samples], source: int, target: int, channels: int) -> Iterator[Samples]:
@@ -224,27 +213,27 @@ def _regrouped(chunks: Iterable[Samples], size: int) -> Iterator[Samples]:
     """Yield the same samples in arrays of `size`, the last one shorter."""
     import numpy as np
 
-    held: list[Samples] = []
+    pending: list[Samples] = []
     count = 0
     for chunk in chunks:
         while count + len(chunk) >= size:
             cut = size - count
-            yield np.concatenate([*held, chunk[:cut]])
-            held, count, chunk = [], 0, chunk[cut:]
-        held.append(chunk)
+            yield np.concatenate([*pending, chunk[:cut]])
+            pending, count, chunk = [], 0, chunk[cut:]
+        pending.append(chunk)
         count += len(chunk)
     if count:
-        yield np.concatenate(held)
+        yield np.concatenate(pending)
 
 
 def opus(path: Path, bitrate: int = 24_000) -> bytes:
-    """Return a small mono copy of the clip, Opus in WebM, which every browser of today plays. Raises ClipError."""
+    """Return a small mono copy of the clip, Opus in WebM, which current browsers play. Raises ClipError."""
     from io import BytesIO
 
     import av
 
-    made = BytesIO()
-    with av.open(made, "w", format="webm") as container:
+    copy = BytesIO()
+    with av.open(copy, "w", format="webm") as container:
         stream = container.add_stream("libopus", rate=_OPUS_RATE, layout="mono", bit_rate=bitrate)
         start = 0
         for block in blocks(path, _OPUS_RATE, 10.0):
@@ -253,4 +242,4 @@ def opus(path: Path, bitrate: int = 24_000) -> bytes:
             start += len(block)
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
-    return made.getvalue()
+    return copy.getvalue()

@@ -17,7 +17,7 @@ _BLOCK = 1 << 20
 
 
 def canonical(value: Any) -> str:
-    """JSON text that is equal for equal values: sorted keys, no spaces, ASCII only.
+    """Return JSON text that is equal for equal values: sorted keys, no spaces, ASCII only.
 
     Raises TypeError for anything but plain JSON values (keys that are not text too), ValueError for NaN and infinities.
     """
@@ -26,7 +26,7 @@ def canonical(value: Any) -> str:
 
 
 def _refuse_odd_keys(value: Any) -> None:
-    """Raise TypeError for a key that is no text: 1 would become "1", and two different values equal."""
+    """Raise TypeError for a key that is not text: JSON would make 1 and "1" equal."""
     if isinstance(value, dict):
         if odd := [key for key in value if not isinstance(key, str)]:
             raise TypeError(f"a key must be text, not {odd[0]!r}")
@@ -42,7 +42,7 @@ def digest(value: Any) -> str:
 
 
 def digest_bytes(data: bytes) -> str:
-    """Return the digest of bytes as they are."""
+    """Return the digest of bytes."""
     return _TAG + blake2b(data, digest_size=16).hexdigest()
 
 
@@ -55,7 +55,7 @@ def digest_file(path: Path) -> str:
 
 
 def sha256_file(path: Path) -> str:
-    """Return the SHA-256 of a file's bytes, in hexadecimal, as others name files; raises OSError."""
+    """Return the SHA-256 of a file's bytes in hexadecimal; raises OSError where it cannot be read."""
     state = sha256()
     for block in _blocks(path):
         state.update(block)
@@ -77,7 +77,7 @@ def digest_path(path: Path) -> str:
 
 
 def caption_key(slot: str, name: str, version: str, params: Any, audio: str) -> str:
-    """Return the key of a caption: a digest of its slot, engine, parameters and the digest of the clip's bytes.
+    """Return the key of a caption: the engine with every parameter, in its slot, and the digest of the clip's bytes.
 
     Path, batch, device and backend are not in it.
     """

@@ -1,4 +1,4 @@
-"""How far a stage is: a bar on stderr with rate and time left, and nothing where stderr is no terminal."""
+"""The progress of a stage: a bar on stderr with rate and time left, and nothing where stderr is no terminal."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ Track = Callable[[str, int], AbstractContextManager[Tick]]
 
 @contextmanager
 def silent(what: str, total: int) -> Iterator[Tick]:
-    """Yield a tick that shows nothing."""
+    """Track a stage without printing."""
     yield lambda: None
 
 
 @contextmanager
 def bars(what: str, total: int) -> Iterator[Tick]:
-    """Show a stage of `total` steps under the name `what`; yields the tick that is called once a step."""
+    """Track a stage of `total` steps under the name `what`; the function that it yields is called once a step."""
     if not sys.stderr.isatty() or not total:
         yield lambda: None
         return
@@ -36,7 +36,9 @@ def bars(what: str, total: int) -> Iterator[Tick]:
         task = shown.add_task(what, total=total, rate="")
 
         def tick() -> None:
-            speed = shown.tasks[0].speed
-            shown.update(task, advance=1, rate=f"{speed:.1f}/s" if speed else "")
+            rate = ""
+            if speed := shown.tasks[0].speed:
+                rate = f"{speed:.1f}/s"
+            shown.update(task, advance=1, rate=rate)
 
         yield tick
