@@ -58,7 +58,7 @@ GREEDY = (
 
 
 def timed(command: Sequence[str], **environment: str) -> dict[str, Any]:
-    """A whole process: its output, `seconds`, and peak memory in `mb`."""
+    """Run a whole process and return its output, `seconds`, and peak memory in `mb`."""
     started = time.perf_counter()
     with tempfile.TemporaryFile() as said, tempfile.TemporaryFile() as complaints:
         child = subprocess.Popen(command, stdout=said, stderr=complaints, env={**os.environ, **environment})
@@ -119,7 +119,7 @@ def _cli(folder: Path, clips: list[Path], checkpoint: Path, device: str, setting
 
 
 def _ffmpeg(folder: Path) -> str:
-    """A folder with ffmpeg in it."""
+    """Return a folder with ffmpeg in it."""
     folder.mkdir(parents=True, exist_ok=True)
     if not shutil.which("ffmpeg"):
         if find_spec("imageio_ffmpeg") is None:

@@ -60,7 +60,7 @@ def make(params, host):
 
 
 def environment(**more: str) -> dict[str, str]:
-    """This checkout's code, and nothing that a machine's owner has set."""
+    """Return an environment with this checkout's code and without the user's settings."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("CASCADE_", "RAY_"))}
     path = os.pathsep.join(filter(None, [more.pop("also", ""), str(ROOT), os.environ.get("PYTHONPATH", "")]))
     return {**kept, "PYTHONPATH": path, **more}
@@ -90,7 +90,7 @@ class Cost(NamedTuple):
 
 
 def measure(command: list[str], folder: Path, env: dict[str, str]) -> Cost:
-    """What a command costs as a whole process."""
+    """Return what a command costs as a whole process."""
     started = time.perf_counter()
     job = subprocess.Popen(
         [sys.executable, "-m", "cascade", *command], cwd=folder, env=env, stdout=subprocess.DEVNULL,
@@ -129,7 +129,7 @@ def grow(sizes: tuple[int, ...]) -> dict[str, float]:
 
 @contextmanager
 def cluster(nodes: int) -> Iterator[dict[str, str]]:
-    """A Ray of so many nodes with one core each; yields the environment in which it is used."""
+    """Start a Ray cluster of so many nodes with one core each; yields the environment in which it is used."""
     from ray.cluster_utils import Cluster
 
     folder = Path(tempfile.mkdtemp(prefix="r", dir="/tmp"))
@@ -152,7 +152,7 @@ def cluster(nodes: int) -> Iterator[dict[str, str]]:
 
 
 def scale_out(clips: int, seconds: float) -> dict[str, float]:
-    """The same clips by one worker and by two: the rate over the ideal, and over each other."""
+    """Return the rates of one worker and of two on the same clips: over the ideal, and over each other."""
     figures: dict[str, float] = {}
     with cluster(2) as env, tempfile.TemporaryDirectory() as name:
         make_dataset(Path(name), clips)

@@ -61,28 +61,28 @@ _SHARES = tuple((float(at), str(at)) for at in range(0, 101, 25))
 
 
 def percent(share: float, digits: int = 1) -> str:
-    """A share in per cent."""
+    """Return a share in per cent."""
     return f"{100 * share:.{digits}f}"
 
 
 def signed(share: float, digits: int = 1) -> str:
-    """A difference in points with its sign, a minus that is one; a zero has none."""
+    """Return a difference in points with its sign, as a typographic minus; a zero has none."""
     text = f"{100 * share:+.{digits}f}"
     return text.lstrip("+-") if float(text) == 0 else text.replace("-", "−")
 
 
 def interval(ends: tuple[float, float]) -> str:
-    """The interval of a share."""
+    """Return the interval of a share."""
     return f"{percent(ends[0])}–{percent(ends[1])}"
 
 
 def signed_interval(ends: tuple[float, float]) -> str:
-    """The interval of a difference."""
+    """Return the interval of a difference."""
     return f"{signed(ends[0])} to {signed(ends[1])}"
 
 
 def p_value(p: float) -> str:
-    """A p value, as papers print it."""
+    """Return a p value, as papers print it."""
     return "< 0.0001" if p < 0.0001 else f"{p:.4f}"
 
 

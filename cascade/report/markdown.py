@@ -7,18 +7,18 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from cascade.analysis.compare import Comparison, PairedDifference, overall
+from cascade.analysis.compare import PairedDifference, overall
 from cascade.io.tables import render_table
 from cascade.io.terminal import plain
 from cascade.report.charts import Bar, diagnosis, interval, p_value, percent, signed, signed_interval
 from cascade.report.facts import facts
-from cascade.report.load import CAUSES, ReportData, ReportRun, load_report
+from cascade.report.load import CAUSES, ReportData, load_report
 from cascade.scoring.statistics import Rate
 from cascade.scoring.summary import ScorerResult
 
-_WIDEST = 3  # runs whose intervals have room beside one another
+_MOST_INTERVALS = 3  # runs whose intervals fit beside one another
 _TAGS = {"modality": "modality", "category": "layer"}
-_MARKS = re.compile(r"([\\`*_{}\[\]#~|@])")  # what Markdown, or a forge's mentions, would make something of
+_MARKS = re.compile(r"([\\`*_{}\[\]#~|@])")  # characters with a meaning in Markdown, or in the mentions of a forge
 
 
 def markdown_report(sources: Sequence[Path]) -> str:
@@ -40,14 +40,18 @@ _LEGEND = (
 )
 
 
-def escaped(said: str) -> str:
-    """Text that stays text in Markdown, on one line."""
-    return _MARKS.sub(r"\\\1", html.escape(" ".join(plain(said).split()), quote=False))
+def escaped(text: str) -> str:
+    """Return text that stays text in Markdown, on one line."""
+    return _MARKS.sub(r"\\\1", html.escape(" ".join(plain(text).split()), quote=False))
+
+
+def _cell(text: str) -> str:
+    # The table escapes the bars itself.
+    return escaped(text).replace(r"\|", "|")
 
 
 def _table(header: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
-    # The table escapes its own bars.
-    cells = [[cell.replace(r"\|", "|") for cell in map(escaped, row)] for row in rows]
+    cells = [list(map(_cell, row)) for row in rows]
     return render_table([*header], cells, "md").rstrip()
 
 
@@ -55,7 +59,7 @@ def _tables(report: ReportData) -> Iterator[str]:
     yield _scores(report)
     for tag, name in _TAGS.items():
         if tag in report.main.summary.scores["mmar"].by:
-            yield _by(report, tag, name)
+            yield _breakdown(report, tag, name)
     if report.others:
         yield _differences(report)
     if report.family and report.family.adds:
@@ -66,61 +70,66 @@ def _tables(report: ReportData) -> Iterator[str]:
 
 def _scores(report: ReportData) -> str:
     header = ["run", "n", "mmar", "95 %", "strict", "95 %", "coverage", "failed", "unread", "cost"]
-    by_chance = report.main.summary.chance
-    chance = ["chance", "", percent(by_chance["mmar"]), "", percent(by_chance["strict"]), *[""] * 5]
-    return _table(header, [*(_run(one) for one in report.runs), chance])
+    rows = []
+    for run in report.runs:
+        summary = run.summary
+        cost = "unknown" if summary.cost is None else f"${summary.cost:.2f}"
+        shares = [*_share(summary.scores["mmar"]), *_share(summary.scores["strict"])]
+        counts = [percent(summary.coverage), str(summary.failed), str(summary.unparsed), cost]
+        rows.append([run.name, str(summary.n), *shares, *counts])
+    chance = report.main.summary.chance
+    rows.append(["chance", "", percent(chance["mmar"]), "", percent(chance["strict"]), *[""] * 5])
+    return _table(header, rows)
 
 
-def _run(entry: ReportRun) -> list[str]:
-    summary = entry.summary
-    money = "unknown" if summary.cost is None else f"${summary.cost:.2f}"
-    shares = [cell for name in ("mmar", "strict") for cell in _share(summary.scores[name])]
-    rest = [percent(summary.coverage), str(summary.failed), str(summary.unparsed), money]
-    return [entry.name, str(summary.n), *shares, *rest]
+def _share(result: Rate | ScorerResult) -> list[str]:
+    return [percent(result.accuracy), interval(result.ci95)]
 
 
-def _share(found: Rate | ScorerResult) -> list[str]:
-    return [percent(found.accuracy), interval(found.ci95)]
-
-
-def _by(report: ReportData, tag: str, name: str) -> str:
-    found = [(one, one.summary.scores["mmar"].by.get(tag, {})) for one in report.runs]
-    wide = 2 if len(found) <= _WIDEST else 1  # cells of a run: of many runs, the shares alone
-    header = [name, "n", *(cell for one, _ in found for cell in [escaped(one.name), "95 %"][:wide])]
-    rows = [
-        [
-            value,
-            str(rate.n),
-            *(cell for _, by in found for cell in (_share(by[value]) if value in by else ["", ""])[:wide]),
-        ]
-        for value, rate in found[0][1].items()
-    ]
+def _breakdown(report: ReportData, tag: str, name: str) -> str:
+    """Return accuracy by a tag's values, a run a column; intervals are left out where there are many runs."""
+    columns = 2 if len(report.runs) <= _MOST_INTERVALS else 1
+    results = [run.summary.scores["mmar"].by.get(tag, {}) for run in report.runs]
+    header = [name, "n"]
+    for run in report.runs:
+        header += [escaped(run.name), "95 %"][:columns]
+    rows = []
+    for value, rate in results[0].items():
+        row = [value, str(rate.n)]
+        for by_value in results:
+            cells = _share(by_value[value]) if value in by_value else ["", ""]
+            row += cells[:columns]
+        rows.append(row)
     return _table(header, rows)
 
 
 def _differences(report: ReportData) -> str:
     header = [f"{escaped(report.main.name)} less", "n", "difference", "95 %", "only this", "only other", "p (Holm)"]
-    rows = zip(report.others, report.comparisons, report.p_holm, strict=True)
-    return _table(header, [_difference(one.name, found, p_holm) for one, found, p_holm in rows])
+    rows = []
+    for other, comparison, p_holm in zip(report.others, report.comparisons, report.p_holm, strict=True):
+        counts = [str(comparison.mcnemar.only_a), str(comparison.mcnemar.only_b)]
+        rows.append([other.name, str(comparison.n), *_points(overall(comparison)), *counts, p_value(p_holm)])
+    return _table(header, rows)
 
 
-def _difference(name: str, found: Comparison, p_holm: float) -> list[str]:
-    counts = [str(found.mcnemar.only_a), str(found.mcnemar.only_b)]
-    return [name, str(found.n), *_points(overall(found)), *counts, p_value(p_holm)]
+def _points(paired: PairedDifference) -> list[str]:
+    return [signed(paired.difference), signed_interval(paired.ci95)]
 
 
-def _points(found: PairedDifference) -> list[str]:
-    return [signed(found.difference), signed_interval(found.ci95)]
-
-
-def _adds(found: Mapping[str, Mapping[str, PairedDifference]]) -> str:
-    groups = list(dict.fromkeys(group for values in found.values() for group in values))
-    header = ["adds", "n", *(cell for slot in found for cell in (escaped(slot), "95 %"))]
-    first = next(iter(found.values()))
-    rows = [
-        [group or "all", str(first[group].n), *(cell for values in found.values() for cell in _points(values[group]))]
-        for group in groups
-    ]
+def _adds(adds: Mapping[str, Mapping[str, PairedDifference]]) -> str:
+    """Return what each source adds, in all (the group `""`) and by modality, a source a column."""
+    header = ["adds", "n"]
+    groups: dict[str, None] = {}
+    for slot, by_group in adds.items():
+        header += [escaped(slot), "95 %"]
+        groups |= dict.fromkeys(by_group)
+    first = next(iter(adds.values()))
+    rows = []
+    for group in groups:
+        row = [group or "all", str(first[group].n)]
+        for by_group in adds.values():
+            row += _points(by_group[group])
+        rows.append(row)
     return _table(header, rows)
 
 
