@@ -132,7 +132,7 @@ JOBS: dict[str, Callable[[str, int], None]] = {"cascade": ours, "litellm": litel
 
 
 def measured(job: str, url: str, n: int, python: str = sys.executable) -> dict[str, float]:
-    """Run a job in a process of its own and return wall seconds from the first request on, CPU seconds a call, peak MB."""
+    """Run a job in a process of its own; return wall seconds from the first request, CPU seconds a call, peak MB."""
     from urllib.request import urlopen
 
     command = [python, __file__, "--worker", job, url, str(n)]

@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from math import comb
 
-from cascade.prompting import evidence
 from cascade.scoring.statistics import Rate, clustered, rate
 from cascade.types import Choice, Item, Scorer
 
@@ -58,6 +57,8 @@ def by_position(
 
     `seed` is the run's seed of the choices' order.
     """
+    from cascade.prompting import evidence  # A file of predictions has no order of choices, and is scored without it.
+
     positions: dict[int, list[bool]] = {}
     for item in items:
         read = choices.get(item.id, {})
