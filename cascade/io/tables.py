@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -24,6 +25,10 @@ _LATEX = str.maketrans(
     }
 )
 _FLOOR = 12  # to which a column of words may be squeezed before columns are moved below
+# rich breaks a text at white space. This character is white space of no width, and is taken out again: it lets a long
+# name break at its punctuation.
+_BREAK = "\x1f"
+_BREAKS = re.compile(r"(?<=[-/_|])(?=[^\W\d])")
 
 
 def percent(share: float) -> str:
@@ -235,11 +240,14 @@ def _folded(lines: list[list[str]], left: Collection[int], room: int) -> str:
         )
     for line in lines[1:]:
         # The lines that a cell is wrapped into are indented as the cell is.
-        cells = [Padding(Text(cell.lstrip()), (0, 0, 0, len(cell) - len(cell.lstrip()))) for cell in line]
+        cells = []
+        for cell in line:
+            text = _BREAKS.sub(_BREAK, cell.lstrip())
+            cells.append(Padding(Text(text), (0, 0, 0, len(cell) - len(cell.lstrip()))))
         table.add_row(*cells)
     out = io.StringIO()
     Console(file=out, width=room, color_system=None, legacy_windows=False).print(table, crop=False)
-    return "".join(line.rstrip() + "\n" for line in out.getvalue().splitlines())
+    return "".join(line.rstrip() + "\n" for line in out.getvalue().replace(_BREAK, "").split("\n")[:-1])
 
 
 def _markdown(lines: list[list[str]], left: Collection[int]) -> str:

@@ -146,8 +146,8 @@ def test_a_narrow_terminal_gets_the_columns_in_parts_each_interval_with_its_figu
         "                   n    mmar        95 %\n"
         "all               38   15.79    7.4-30.4\n"
         "modality\n"
-        "  mix-sound-musi   5  100.00  20.7-100.0\n"
-        "  c-speech\n"
+        "  mix-sound-       5  100.00  20.7-100.0\n"
+        "  music-speech\n"
         "  Environmental    3    0.00    0.0-56.1\n"
         "  Perception and\n"
         "  Reasoning\n"
@@ -155,8 +155,8 @@ def test_a_narrow_terminal_gets_the_columns_in_parts_each_interval_with_its_figu
         "                        strict      95 %\n"
         "all                      15.79  7.4-30.4\n"
         "modality\n"
-        "  mix-sound-music-spee    0.00  0.0-43.4\n"
-        "  ch\n"
+        "  mix-sound-music-        0.00  0.0-43.4\n"
+        "  speech\n"
         "  Environmental           0.00  0.0-56.1\n"
         "  Perception and\n"
         "  Reasoning\n"
@@ -178,9 +178,14 @@ def test_no_number_is_ever_cut() -> None:
 def test_rows_that_their_first_column_does_not_tell_apart_are_numbered() -> None:
     rows = [["qwen", "speech=faster-whisper", "11.11", "one"], ["qwen", "sound=events", "22.22", "two"]]
     assert render_table(["model", "captions", "mmar", "run"], rows, "text", (0, 1, 3), room=26) == (
-        "#  model  captions\n1  qwen   speech=faster-wh\n          isper\n2  qwen   sound=events\n"
+        "#  model  captions\n"
+        "1  qwen   speech=faster-\n"
+        "          whisper\n"
+        "2  qwen   sound=events\n"
         "\n"
-        "#   mmar  run\n1  11.11  one\n2  22.22  two\n"
+        "#   mmar  run\n"
+        "1  11.11  one\n"
+        "2  22.22  two\n"
     )
 
 
