@@ -11,6 +11,7 @@ command would print in one line (`cascade.errors.UserError`); notes and progress
 
 from __future__ import annotations
 
+import sys
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -18,7 +19,6 @@ from functools import partial, wraps
 from pathlib import Path
 from typing import Any, ParamSpec
 
-import cascade
 from cascade.analysis import ablation
 from cascade.analysis import compare as comparisons
 from cascade.analysis import verify as verification
@@ -380,4 +380,4 @@ def verify(run: str | Path) -> Verdict:
 
 
 # Importing the folder `cascade.report` has bound that attribute of the package to the module: the verb takes its place.
-vars(cascade)["report"] = report
+vars(sys.modules["cascade"])["report"] = report

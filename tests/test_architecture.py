@@ -99,7 +99,10 @@ def functions(file: Path) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
 def rooms_of(file: Path) -> set[str]:
     """The rooms that a file imports, wherever the import stands, its own left out."""
     dotted = {name for name, _ in imported(file)}
-    return {name.split(".")[1] for name in dotted if name.startswith("cascade.")} & set(LAYER) - {part(file)}
+    rooms = {name.split(".")[1] for name in dotted if name.startswith("cascade.")}
+    if "cascade" in dotted or rooms - set(LAYER):
+        rooms.add("__init__")  # the package itself, or a name that is looked up through it
+    return rooms & set(LAYER) - {part(file)}
 
 
 def test_every_room_stands_in_a_layer() -> None:

@@ -25,13 +25,13 @@ from typing import IO, Any, NamedTuple
 
 import msgspec
 
-import cascade
 from cascade.captioning.cache import CacheEntry, CaptionCache
 from cascade.errors import CacheError, MissingExtra, UserError
 from cascade.io import files, jsonl
 from cascade.io.digests import canonical
 from cascade.io.jsonl import from_json, loads, to_json, without_digest
 from cascade.types import Caption, CaptionerSpec, Record
+from cascade.version import __version__
 
 LONGEST = 1 << 24  # bytes of a line: a caption with the times of every word of an hour is a tenth of that
 _FORMAT = "cascade-bundle-1"
@@ -98,7 +98,7 @@ def export_bundle(
             captions=counts.total(),
             checksum=f"b2:{checksum.hexdigest()}",
             captioners=tuple(spec for identity, spec in specs.items() if counts[identity]),
-            cascade=cascade.__version__,
+            cascade=__version__,
             dataset=dataset or {},
         )
         body.seek(0)

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import msgspec
 
-import cascade
 from cascade.types import Record
+from cascade.version import __version__
 
 
 class Session(Record, frozen=True, kw_only=True):
@@ -49,7 +49,7 @@ def session(command: Sequence[str] = (), modules: Iterable[str] = ()) -> Session
     return Session(
         at=now(),
         command=shlex.join(command),
-        cascade=cascade.__version__,
+        cascade=__version__,
         python=platform.python_version(),
         platform=platform.platform(),
         git={name: commit for name, commit in commits.items() if commit},

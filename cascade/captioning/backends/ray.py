@@ -19,13 +19,13 @@ from textwrap import shorten
 from time import monotonic
 from typing import Any
 
-import cascade
 from cascade.captioners.registry import Engine
 from cascade.captioning.backends import local, ray_cluster
 from cascade.captioning.backends.worker import Clip, Worker
 from cascade.errors import UserError
 from cascade.io.terminal import note
 from cascade.types import Caption, CaptionerSpec, Failure, Host
+from cascade.version import __version__
 
 _Result = tuple[Path, Caption | Failure]
 
@@ -126,7 +126,7 @@ class _Pool:
             actor_class = self._ray.remote(Worker).options(**self._resources, max_restarts=0, max_task_retries=0)
             worker = _WorkerHandle(actor=actor_class.remote())
             self._workers.append(worker)
-            self._pending[worker.actor.build.remote(self._spec, self._host, cascade.__version__)] = worker
+            self._pending[worker.actor.build.remote(self._spec, self._host, __version__)] = worker
 
     def explain_wait(self) -> None:
         """Tell the user why no worker is ready. Raises UserError where no node that can hold one is to be expected."""
@@ -200,7 +200,7 @@ class _Pool:
         if getattr(error, "actor_init_failed", False):  # the class has no __init__, so its module was not imported
             raise UserError(
                 f"{self._name}: a node of the Ray cluster cannot import cascade ({reason}); "
-                f"install cascade {cascade.__version__} there"
+                f"install cascade {__version__} there"
             )
         self._workers.remove(worker)
         self._ray.kill(worker.actor)

@@ -11,12 +11,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import cascade
 from cascade.captioners.registry import Engine
 from cascade.captioning.backends import local
 from cascade.errors import UserError
 from cascade.io.digests import digest_path
 from cascade.types import Caption, Captioner, CaptionerSpec, Failure, Host
+from cascade.version import __version__
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,8 +44,8 @@ class Worker:
 
     def build(self, spec: CaptionerSpec, host: Host, version: str) -> str:
         """Build the engine; return what prevents it, or `""`."""
-        if cascade.__version__ != version:
-            return f"has cascade {cascade.__version__}, and {version} is asking: install the same there"
+        if __version__ != version:
+            return f"has cascade {__version__}, and {version} is asking: install the same there"
         try:
             host = replace(host, files=_locate_files(spec, host))
             engine = Engine(spec.name)
