@@ -5,8 +5,9 @@
     print(cascade.score(run.path).scores["mmar"].accuracy)
 
 A parameter is the flag of that name with underscores for dashes; where a flag is repeatable, a text or a sequence of
-texts. A result has `to_rows()`: a list of dicts, which `pandas.DataFrame` takes as it is. A verb raises what its
-command would print in one line (`cascade.errors.UserError`); notes and progress go to stderr.
+texts. The run that `run` returns may stand wherever a run's path may. A result has `to_rows()`: a list of dicts, which
+`pandas.DataFrame` takes as it is. A verb raises what its command would print in one line (`cascade.errors.UserError`);
+notes and progress go to stderr.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial, wraps
+from os import PathLike
 from pathlib import Path
 from typing import Any, ParamSpec
 
@@ -35,7 +37,6 @@ from cascade.report.page import html_report
 from cascade.runs import judge_log
 from cascade.runs.directory import Run
 from cascade.scoring import outcomes, rubric_score, summary
-from cascade.scoring.extraction.extract import extract as extract_choice
 from cascade.scoring.matchers.registry import SCORERS
 from cascade.scoring.rubric_score import Rating
 from cascade.scoring.summary import Summary
@@ -53,7 +54,7 @@ class Captions(list[CaptionRecord]):
         return f"Captions({len(self)} captions of {len({caption.item for caption in self})} items, {failed} failed)"
 
     def to_rows(self) -> list[dict[str, Any]]:
-        """Return a row an item and slot."""
+        """Return one row per item and slot."""
         return [
             {
                 "item": caption.item,
@@ -219,7 +220,7 @@ def answer_of(clip: Path, question: str, choices: Sequence[str], request: Reques
     item, captions, answer = jobs.ask_clip(clip, question, choices, request)
     choice = Choice(text="", how="no reply")
     if isinstance(answer.result, Completion) and answer.result.text:
-        choice = extract_choice(answer.result.text, item.choices)
+        choice = outcomes.read_reply(answer.result, item.choices)
     return ClipAnswer(choice=choice, captions=tuple(captions), result=answer.result)
 
 
@@ -271,7 +272,7 @@ def ablate(
 
 
 def score(
-    source: str | Path,
+    source: str | PathLike[str],
     dataset: Dataset | str | Path | None = None,
     data: str | Path | None = None,
     *,
@@ -286,8 +287,8 @@ def score(
 
 
 def compare(
-    a: str | Path,
-    b: str | Path,
+    a: str | PathLike[str],
+    b: str | PathLike[str],
     dataset: Dataset | str | Path | None = None,
     data: str | Path | None = None,
     *,
@@ -314,7 +315,7 @@ def _tags(by: str | Sequence[str]) -> tuple[str, ...]:
 
 
 def report(
-    sources: str | Path | Sequence[str | Path],
+    sources: str | PathLike[str] | Sequence[str | PathLike[str]],
     out: str | Path | None = None,
     *,
     embed_audio: bool = False,
@@ -328,7 +329,7 @@ def report(
         raise UnknownName("format", format, REPORT_FORMATS)
     if format == "md" and embed_audio:
         raise UserError("--embed-audio is for the page: Markdown has no clips; leave out --format md")
-    runs = [Path(source) for source in ([sources] if isinstance(sources, str | Path) else sources)]
+    runs = [Path(source) for source in ([sources] if isinstance(sources, str | PathLike) else sources)]
     page = Path(out) if out else runs[0] / f"report.{format}"
     if page.is_dir():
         raise UserError(f"--out {page} is a folder; name a file: --out {page / f'report.{format}'}")
@@ -339,7 +340,7 @@ def report(
 
 
 def judge(
-    source: str | Path,
+    source: str | PathLike[str],
     judge: str | None = None,
     dataset: Dataset | str | Path | None = None,
     data: str | Path | None = None,
@@ -374,7 +375,7 @@ def judge(
     return rubric_score.rate_run(cases, *judge_log.read_judge_log(folder), _tags(by))
 
 
-def verify(run: str | Path) -> Verdict:
+def verify(run: str | PathLike[str]) -> Verdict:
     """Return what could be derived again from a run directory, and what in it does not match."""
     return verification.verify(Path(run))
 

@@ -1,6 +1,6 @@
-"""The records that flow through cascade, and the protocols that meet at its seams.
+"""The records of cascade, and the protocols of its parts that can be replaced.
 
-A record is a noun: frozen, slotted, keyword-only. What is asked (`RunSpec` and the specs in it, hashed) and how it
+Records are frozen and take keywords only. What is asked (`RunSpec` and the specs in it, hashed) and how it
 is done (`Execution`, `Host`) are separate types, so the identity of a run needs no list of exceptions. What is stored
 is a `Record`; what only lives in memory and holds paths (`Dataset`, `Host`, `Execution`) is a dataclass.
 """
@@ -19,7 +19,7 @@ Params = Mapping[str, Any]
 
 
 class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True, gc=False):
-    """The base of everything that is stored as JSON: its fields in their order, and none besides.
+    """The base of everything that is stored as JSON: its fields in their order; an unknown field is refused.
 
     The members of a union have a `tag`, which stands first in their JSON as `"type"`. A record holds plain values, so
     that it is in no reference cycle and the garbage collector need not know it (`gc=False`).
@@ -281,7 +281,7 @@ class CaptionRecord(Record, frozen=True, kw_only=True):
 class Shard(Record, frozen=True, kw_only=True):
     """Which items a run has: those of `shard` (`"2/4"`), among `total`.
 
-    `places` says where they stand among all of them, counted from 0, as the steps from one to the next.
+    `places` has the indexes of these items among all of them, from 0, as differences between neighbours.
     """
 
     shard: str
@@ -289,5 +289,5 @@ class Shard(Record, frozen=True, kw_only=True):
     total: int
 
     def positions(self) -> list[int]:
-        """Where its items stand among all of them. Raises ValueError for steps that are none."""
+        """Return the indexes of its items among all of them, from 0. Raises ValueError where `places` is malformed."""
         return list(accumulate(map(int, self.places.split())))

@@ -171,3 +171,13 @@ def test_the_names_of_the_first_version_still_work(mini: Path) -> None:
         interface = importlib.import_module("cascade.interface")
     assert interface.score(former.path, None, by=()).n == 3
     assert [record.item for record in interface.caption(mini, "speech=fake", limit=1)] == ["q0"]
+
+
+def test_a_run_may_stand_wherever_its_path_may(mini: Path) -> None:
+    run = package.run("fake", mini, captions="speech=fake")
+    blind = package.run("fake", mini, captions="none")
+    assert package.score(run).to_rows() == package.score(run.path).to_rows()
+    assert package.compare(run, blind).n == 8
+    assert package.verify(run).problems == []
+    assert package.report([run, blind], "page.md", format="md").is_file()
+    assert package.report(run) == run.path / "report.html"

@@ -71,7 +71,7 @@ class Family:
         return f"Family({self.dataset!r}, {len(self.members)} runs, {self.n} items)"
 
     def to_rows(self) -> list[dict[str, Any]]:
-        """Return a row a variant; the full set has no difference to itself."""
+        """Return one row per variant; the full set has no difference to itself."""
         rows: list[dict[str, Any]] = []
         for member in self.members:
             names = ("name", "run", "n", "accuracy", "strict", "failed", "unread", "cost")

@@ -103,7 +103,7 @@ class Comparison:
         )
 
     def to_rows(self) -> list[dict[str, Any]]:
-        """Return a row a value of a tag; tag and value are `""` for all items."""
+        """Return one row per value of a tag; tag and value are `""` for all items."""
         groups = [("", "", overall(self))]
         for tag, values in self.by.items():
             groups += [(tag, value, pair) for value, pair in values.items()]

@@ -1,7 +1,7 @@
 """Verification of a run directory: every line digest, cache key and prompt digest is derived again from its files.
 
 It finds what was changed by hand, or by a fault of a disk, in any of the files, and a run whose parts do not belong
-together. It is no proof against a forgery with new digests: that takes asking the model again.
+together. It cannot detect a forgery whose digests were computed again.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from cascade.types import Answer, Caption, CaptionRecord, Item
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """What was derived again, in words, by file; what does not match; and what could not be checked."""
+    """The result of a verification: what was checked, by file; what does not match; what could not be checked."""
 
     checked: dict[str, str] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
@@ -37,14 +37,14 @@ class Verdict:
         return f"Verdict({len(self.checked)} files checked, {len(self.problems)} problems)"
 
     def to_rows(self) -> list[dict[str, Any]]:
-        """Return a row a file that was checked, a thing that could not be, and a problem."""
+        """Return one row per file that was checked, a thing that could not be, and a problem."""
         rows = [{"state": "checked", "file": file, "detail": text} for file, text in self.checked.items()]
         rows += [{"state": "unchecked", "file": "", "detail": text} for text in self.unchecked]
         return rows + [{"state": "problem", "file": "", "detail": text} for text in self.problems]
 
     @contextmanager
     def recording(self) -> Iterator[None]:
-        """Record an error of the user's in the block as a problem, and go on after the block."""
+        """Record a UserError of the block as a problem, and go on after the block."""
         try:
             yield
         except UserError as error:
@@ -60,7 +60,7 @@ def verify(path: Path) -> Verdict:
             raise RunError(f"{path} is no run directory: it has no run.json")
         with verdict.recording():
             _check_judge_log(path, verdict, has_run=False)
-        verdict.unchecked.append(f"{judge_log.FILE}: what was judged is not here")
+        verdict.unchecked.append(f"{judge_log.FILE}: the run that was judged is not here")
         return verdict
     run: Run | None = None
     with verdict.recording():
@@ -85,13 +85,15 @@ def _check_manifest(run: Run, verdict: Verdict) -> None:
     """Check the digests of `run.json` and its template, and that no item is repeated."""
     spec, file = run.spec, "run.json"
     if list(jsonl.broken_links([json.loads((run.path / file).read_bytes())])):
-        verdict.problems.append(f"{file}: it was changed after it was written: its digest is of other content")
+        verdict.problems.append(f"{file}: it was changed after it was written: its digest does not match")
     if Template(name="", text=run.manifest.template).digest != spec.prompt.template_digest:
         verdict.problems.append(f"{file}: the template's text is not the one that spec.prompt.template_digest names")
     for item, count in Counter(item.id for item in run.items).items():
         if count > 1:
             verdict.problems.append(f"items.jsonl: {item!r} is there twice")
-    verdict.checked[file] = f"sealed; the template is {spec.prompt.template!r}, of {spec.prompt.template_digest}"
+    verdict.checked[file] = (
+        f"digest checked; the template is {spec.prompt.template!r}, of {spec.prompt.template_digest}"
+    )
     verdict.checked["items.jsonl"] = f"{len(run.items)} items, those that run.json names"
 
 
@@ -113,7 +115,7 @@ def _check_captions(run: Run, verdict: Verdict) -> list[CaptionRecord]:
     for item, slot in wanted - present:
         verdict.problems.append(f"{file}: {item!r} has no caption in the slot {slot!r}")
     for item, slot in present - wanted:
-        verdict.problems.append(f"{file}: {item!r} has a caption too many in the slot {slot!r}")
+        verdict.problems.append(f"{file}: {item!r} has an extra caption in the slot {slot!r}")
     clips = {}
     for question in run.items:
         try:
@@ -201,13 +203,15 @@ def _check_judge_log(path: Path, verdict: Verdict, *, has_run: bool) -> None:
     if judge.prompt.digest != judge.template_digest:
         verdict.problems.append(f"{file}:1: the prompt's text is not the one that template_digest names")
     last = {(item, call): judgement for (item, call, _), judgement in replies.items()}
-    verdict.checked[file] = f"{len(last)} judgements by {judge.llm.model}, sealed; the prompt is {judge.template!r}"
+    verdict.checked[file] = (
+        f"{len(last)} judgements by {judge.llm.model}, digests checked; the prompt is {judge.template!r}"
+    )
     if not has_run:
         return
     try:
         cases = rubric_score.judge_cases(path)
     except UserError as error:  # The rubrics are of a dataset that is not in the run.
-        verdict.unchecked.append(f"{file}: what {len(last)} judgements were of: {error}")
+        verdict.unchecked.append(f"{file}: {len(last)} judgements could not be compared with their rubrics: {error}")
         return
     prompts = rubric_score.fingerprints(judge.prompt, cases)
     missing = sum((item, call) not in last for item in prompts for call in range(judge.calls))
@@ -215,5 +219,5 @@ def _check_judge_log(path: Path, verdict: Verdict, *, has_run: bool) -> None:
         verdict.checked[file] += f"; {missing} calls not made yet"
     for (item, call), judgement in last.items():
         if judgement.prompt != prompts.get(item):
-            problem = "it was said of another answer or rubric than these"
+            problem = "it was made for another answer or rubric"
             verdict.problems.append(f"{file}: {item!r}, call {call}: {problem}")

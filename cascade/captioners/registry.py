@@ -10,8 +10,8 @@ Every engine's module has
 
 It may also have
 
-* `FILES`, which maps each parameter that may be a local file or folder to the shipped file that an empty value stands
-  for, or to None: the file's digest goes into the spec, its path into `Host.files`,
+* `FILES`, which maps each parameter that may be a local file or folder to its shipped file, or to None. The spec holds
+  the file's digest, `Host.files` its path,
 * `absent(params, host)`: what would be fetched before the first clip and from which address, or None,
 * `lanes(params, host)`: how many threads caption clips at the same time, a clip a call. Without it, or at 0, there is
   one call after another with up to `host.batch` clips,
@@ -43,7 +43,7 @@ _BOOLEANS = {"true": True, "false": False}
 
 
 class Engine:
-    """An engine by its name, which needs no module while captions come from a bundle."""
+    """An engine by its name. Its module is imported on first use, and not needed for captions from a bundle."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -71,7 +71,7 @@ class Engine:
 
     @property
     def makes_captions(self) -> bool:
-        """Whether the engine makes captions from clips. An engine that is not installed did, for a bundle."""
+        """Whether the engine makes captions from clips; true where it is not installed, for those of a bundle."""
         try:
             return not hasattr(self.module, "lookup")
         except UnknownName:
@@ -116,16 +116,18 @@ class Engine:
                 params[key] = _convert(types[key], value)
             except (ValueError, KeyError):
                 raise UserError(f"{place}{key}={value}: {types[key].__name__} is needed") from None
+        for field in fields(record):
+            optional = field.default is not MISSING or field.default_factory is not MISSING
+            if not optional and field.name not in params and not self.files.get(field.name):
+                raise UserError(f"{place}{field.name} is needed: give {place}{field.name}=VALUE")
         files: dict[str, Path] = {}
-        for key, path in self.files.items():
-            if params.get(key) or path is None:
+        for key, shipped in self.files.items():
+            path = shipped
+            if params.get(key) or shipped is None:
                 path = _local_path(key, str(params.get(key, "")), required=not self.makes_captions)
             if path is not None:
                 params[key] = digest_path(path)
                 files[params[key]] = path.resolve()
-        for field in fields(record):
-            if field.default is MISSING and field.default_factory is MISSING and field.name not in params:
-                raise UserError(f"{place}{field.name} is needed: give {place}{field.name}=VALUE")
         filled = asdict(record(**params))
         return CaptionerSpec(slot=slot, name=self.name, version=str(self.module.VERSION), params=filled), files
 
@@ -157,7 +159,7 @@ class Engine:
         return captioner
 
     def lookup(self, spec: CaptionerSpec, host: Host) -> Lookup:
-        """Return the function that looks captions up, of an engine that makes none."""
+        """Return the lookup function of an engine that makes no captions."""
         lookup: Lookup = self.module.lookup(spec, host)
         return lookup
 
@@ -183,8 +185,7 @@ def _convert(kind: type, value: Any) -> Any:
 def _local_path(key: str, value: str, *, required: bool) -> Path | None:
     """Return the file or folder that a value names, or None where it is a name of another kind."""
     path = Path(value).expanduser()
-    # A value that may be a name is a path only with a separator: a folder that happens to be called "base" changes
-    # nothing.
+    # A value is a path only if it has a separator: a local folder named "base" must not hide the model "base".
     if value and path.exists() and ("/" in value or required):
         return path
     if value.startswith(("/", "./", "../", "~")) or required:

@@ -39,7 +39,7 @@ def existing_captions(
 
 
 def needs_clips(specs: Sequence[CaptionerSpec]) -> bool:
-    """Return whether any of the captioners reads clips; without one the clips need not be on this machine."""
+    """Return whether any of the captioners reads clips; otherwise the clips need not be on this machine."""
     return any(Engine(spec.name).makes_captions for spec in specs)
 
 
@@ -131,7 +131,7 @@ def _from_cache(
                     continue
                 for path, result in backend(spec, execution.host, list(missing)):
                     if isinstance(result, Caption):
-                        result = _change(path, missing[path]) or result
+                        result = _check_unchanged(path, missing[path]) or result
                     if isinstance(result, Caption):
                         cache.put(spec, missing[path], result)
                     results[spec.slot][missing[path]] = result
@@ -139,7 +139,7 @@ def _from_cache(
     return results
 
 
-def _change(path: Path, digest: str) -> Failure | None:
+def _check_unchanged(path: Path, digest: str) -> Failure | None:
     """Return a failure where a clip's bytes no longer have this digest: their caption belongs under another key."""
     present = _digest(path)
     if isinstance(present, Failure):

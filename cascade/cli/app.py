@@ -27,7 +27,7 @@ HELP = {
     "run": "Caption the clips, ask the model, score the answers.",
     "caption": "Caption the clips, and print the captions.",
     "ask": "Ask one question about one clip.",
-    "merge": "Make one run of the runs of shards.",
+    "merge": "Merge the runs of shards into one run.",
     "ablate": "Ablate the sources: each alone, each left out, controls.",
     "reproduce": "Run the published cascade rows, and print ours beside theirs.",
     "judge": "Judge the reasoning of right answers, by MMAR-Rubrics.",
@@ -41,7 +41,7 @@ HELP = {
     "captioners": "List the captioners, and what each needs to work here.",
     "doctor": "Say what a run lacks here, and the command for each.",
     "prompts": "List the prompts, or show what one sends.",
-    "cache": "What is in the cache: counted, checked, shared.",
+    "cache": "Count, check and share what is in the cache.",
 }
 _MODULES = {"datasets": "list", "captioners": "list", "prompts": "list"}  # The others' are named as the command is.
 
@@ -58,7 +58,7 @@ _NO_ACCESS = {
 }
 
 
-_Misused: Any = typer.BadParameter.__mro__[1]  # click's UsageError, wherever this typer has it from
+_Misused: Any = typer.BadParameter.__mro__[1]  # click's UsageError, which typer carries a copy of
 
 
 class _LazyCommands(Mapping[str, Any]):
@@ -156,18 +156,18 @@ def _root(
 
 def main() -> None:
     """Run the `cascade` command."""
-    gc.set_threshold(100_000)  # Records are many and hold no cycles; looking through them often only takes time.
+    gc.set_threshold(100_000)  # Records are many and hold no cycles: frequent collection costs time and frees nothing.
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
     try:
         app(prog_name="cascade")
     except SystemExit as exit:
-        _end_workers(exit.code)
+        _exit_if_workers_run(exit.code)
         raise
 
 
-def _end_workers(code: Any) -> None:
+def _exit_if_workers_run(code: Any) -> None:
     """Exit without cleanup while a worker thread runs.
 
     Native code that returns into a finalising interpreter aborts the process.

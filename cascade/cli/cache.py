@@ -28,7 +28,7 @@ _TEXT_WIDTH = 60  # characters of a caption that is in conflict
 _OTHER_COMPRESSIONS = frozenset({".gz", ".bz2", ".xz", ".zip", ".lz4", ".br", ".7z", ".zstd"})
 
 cache = typer.Typer(
-    help="What is in the cache: counted, checked, shared.",
+    help="Count, check and share what is in the cache.",
     no_args_is_help=True,
     rich_markup_mode=None,
     add_completion=False,

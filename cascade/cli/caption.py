@@ -57,7 +57,7 @@ def _json_line(caption: CaptionRecord, engine: str) -> dict[str, Any]:
 
 
 def caption_table(captions: Sequence[CaptionRecord]) -> str:
-    """Return a row an item and slot: the seconds are those the caption took when it was made; texts are folded."""
+    """Return one row per item and slot: the seconds are those the caption took when it was made; texts are folded."""
     from io import StringIO
     from shutil import get_terminal_size
 

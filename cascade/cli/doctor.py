@@ -89,7 +89,7 @@ def doctor(
 
 
 def _lines(checks: Sequence[Check]) -> str:
-    """Return a line a check; in a terminal its details are wrapped. Addresses and commands stay whole, to be copied."""
+    """Return one line per check, wrapped to the terminal; addresses and commands stay whole, to be copied."""
     columns = terminal()
     widest = max(len(check.what) for check in checks)
     indent = 12 + widest if columns is None or columns > 60 else 4

@@ -17,7 +17,7 @@ def merge(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN…", help="Run directories of one identity: shards, say.")],
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="The run directory to write.")],
 ) -> None:
-    """Make one run of the runs of shards.
+    """Merge the runs of shards into one run.
 
     Items stand in the dataset's order. One that is in several runs is taken from the run that answered most of its
     samples; of equals, from the one named first.

@@ -24,7 +24,7 @@ _LATEX = str.maketrans(
         **{char: "\\" + char for char in "&%$#_{}"},
     }
 )
-_FLOOR = 12  # to which a column of words may be squeezed before columns are moved below
+_FLOOR = 12  # the least width of a column of words before the table is split
 # rich breaks a text at white space. This character is white space of no width, and is taken out again: it lets a long
 # name break at its punctuation.
 _BREAK = "\x1f"
@@ -113,7 +113,7 @@ Row = Sequence[Cell]
 
 
 class Column(NamedTuple):
-    """A column: its heading for people and its headings in CSV, None and none where it is not shown there."""
+    """A column. `name` is its heading in printed tables, or None to leave it out; `csv` lists its headings in CSV."""
 
     name: str | None
     csv: tuple[str, ...] = ()

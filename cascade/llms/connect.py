@@ -22,8 +22,8 @@ from cascade.types import LLM, Completion, Execution, LLMSpec, Params, Prompt
 
 _LOCAL_TOKENS = 256  # for the embedded model, which seldom ends a reply by itself
 _REASONING_TOKENS = 16_384  # for a reasoning model's thoughts and its reply
-# Their own default would cut a long thought; other providers let a model reply as long as it can.
-_SHORT_DEFAULT = ("together_ai", "fireworks_ai", "deepinfra", "replicate", "huggingface")
+# The default max_tokens of these providers would truncate long reasoning.
+_LOW_TOKEN_DEFAULTS = ("together_ai", "fireworks_ai", "deepinfra", "replicate", "huggingface")
 # These are no parameters of a model: they say how a request is sent, or would put a key into the run directory.
 _NOT_PARAMETERS = {
     "model": "--llm",
@@ -33,7 +33,7 @@ _NOT_PARAMETERS = {
     **dict.fromkeys(("num_retries", "max_retries"), "--retries"),
     **dict.fromkeys(("api_key", "headers", "extra_headers"), "the provider's variable in the environment"),
     **dict.fromkeys(("messages", "prompt"), "--prompt"),
-    **dict.fromkeys(("stream", "cache", "caching", "mock_response", "fallbacks", "drop_params"), "nothing"),
+    **dict.fromkeys(("stream", "cache", "caching", "mock_response", "fallbacks", "drop_params"), ""),
 }
 
 
@@ -63,7 +63,7 @@ def default_params(model: str, seed: int) -> dict[str, Any]:
     if is_local(model):
         longest = _LOCAL_TOKENS if model == "local" else _REASONING_TOKENS // 4
         return {"temperature": 0, "max_tokens": longest, "seed": seed}
-    if model.partition("/")[0] in _SHORT_DEFAULT:
+    if model.partition("/")[0] in _LOW_TOKEN_DEFAULTS:
         return {"temperature": 0, "max_tokens": _REASONING_TOKENS}
     return {"temperature": 0}
 
@@ -71,7 +71,9 @@ def default_params(model: str, seed: int) -> dict[str, Any]:
 def check(spec: LLMSpec, execution: Execution) -> None:
     """Raise MissingExtra for a package that is not installed, UserError for what is no parameter of a model."""
     for name in sorted(spec.params.keys() & _NOT_PARAMETERS.keys()):
-        raise UserError(f"--param {name}: this is no parameter of the model; use {_NOT_PARAMETERS[name]} instead")
+        option = _NOT_PARAMETERS[name]
+        advice = f"use {option} instead" if option else "leave it out"
+        raise UserError(f"--param {name}: this is no parameter of the model; {advice}")
     if holds_secret(spec.params) or redact(repr(dict(spec.params))) != repr(dict(spec.params)):
         raise UserError(
             "--param: a value looks like a key, and would be written into the run; export the provider's variable"

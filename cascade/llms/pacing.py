@@ -19,9 +19,9 @@ from cascade.types import LLM, Completion, Params, Prompt
 
 Reply = TypeVar("Reply")
 _START = 16
-_FASTER = 1.1  # times as many replies a second: less is noise
+_FASTER = 1.1  # times as many replies a second; a smaller gain is noise
 _PATIENCE = 50  # rounds until growth is tried again
-_SPREAD = 0.5  # of the time that a reply takes: calls start at most twice as fast as replies arrive
+_SPREAD = 0.5  # of the time of a reply, over which the starts of calls are spread
 _LONGEST = 300.0  # seconds that a provider may ask all calls to wait
 _TOKEN_BYTES = 4  # on average, until the provider has counted
 
@@ -35,7 +35,7 @@ class ConcurrencyLimit:
         self._not_before, self._cut_at = 0.0, float("-inf")
         self._growing, self._smaller, self._rate, self._rounds = True, self.allowed, 0.0, 0
         self._next_start, self._shortest = 0.0, 0.0
-        # The round after a growth still has calls of the round before in it, and new connections.
+        # The first round after a growth is not measured: it has older calls and new connections in it.
         self._settling = False
         self._begin_round()
 
@@ -68,7 +68,7 @@ class ConcurrencyLimit:
                 free -= 1
 
     async def spread(self) -> None:
-        """Wait for this call's turn: replies to calls that start at once arrive at once, and delay the next start."""
+        """Wait for this call's turn, so that calls do not start in bursts, and set the next start."""
         turn = max(self.clock(), self._next_start)
         self._next_start = turn + _SPREAD * self._shortest / self.allowed
         while (pause := max(turn, self._not_before) - self.clock()) > 0:  # noqa: ASYNC110 - the pause may grow
@@ -96,7 +96,7 @@ class ConcurrencyLimit:
         self._begin_round()
 
     def slow_down(self, started: float, wait: float | None) -> None:
-        """Halve the limit after the provider refused a call that `started` then; `wait` is the seconds it asked for."""
+        """Halve the limit after a refused call that began at `started`; `wait` is the requested delay in seconds."""
         now = self.clock()
         if wait:
             self._not_before = max(self._not_before, now + min(wait, _LONGEST))
@@ -106,7 +106,7 @@ class ConcurrencyLimit:
 
 
 class RateLimit:
-    """An amount a minute, evenly spaced: each amount that is taken delays the next."""
+    """A limit of an amount (requests, tokens) a minute, with evenly spaced starts."""
 
     def __init__(self, per_minute: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._seconds_each, self._free_at, self._clock = 60 / per_minute, 0.0, clock
@@ -120,7 +120,7 @@ class RateLimit:
         self._free_at = max(self._clock(), self._free_at) + amount * self._seconds_each
 
     def correct(self, difference: float) -> None:
-        """Add the difference between the true amount and the taken one."""
+        """Charge the difference between the actual and the estimated amount."""
         self._free_at += difference * self._seconds_each
 
 
@@ -129,7 +129,7 @@ def paced(call: LLM, limit: ConcurrencyLimit, rpm: float | None = None, tpm: flo
     requests = RateLimit(rpm) if rpm else None
     tokens = RateLimit(tpm) if tpm else None
     last_reply = 0.0  # tokens of the last reply, which are expected of the next one too
-    # Calls wait one after the other: turns that are taken beforehand would pile up in a pause.
+    # Calls take their turn one at a time: turns reserved during a pause would all start when it ends.
     turn = asyncio.Lock()
 
     async def take_turn(expected: float) -> None:

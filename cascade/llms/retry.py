@@ -1,4 +1,4 @@
-"""The only retries in cascade: a passing fault is tried again after a random wait, a bounded number of times."""
+"""Retries of a model's call: a transient fault is tried again after a random wait, a bounded number of times."""
 
 from __future__ import annotations
 

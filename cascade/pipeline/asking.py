@@ -1,4 +1,4 @@
-"""The questions of a run put to a model: at most so many at once, one writer, only what the log lacks."""
+"""The unanswered questions of a run, asked concurrently; one writer appends the replies to the log."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ from cascade.types import (
     PromptSpec,
 )
 
-_SILENT = 12  # questions in a row without an answer, or as many as are in flight
-_PASSING = frozenset({"connection", "timeout", "rate_limit", "server", "unreadable"})
+_MOST_UNANSWERED = 12  # in a row, or as many as are in flight
+_TRANSIENT_KINDS = frozenset({"connection", "timeout", "rate_limit", "server", "unreadable"})
 
 Done = TypeVar("Done")
 
@@ -98,7 +98,7 @@ def ask(
 
 
 def check_clips(run: Run, captions: Sequence[CaptionRecord]) -> None:
-    """Raise RunError where a clip is no longer the one that an answer in the log is about: the two would be mixed."""
+    """Raise RunError where a clip has changed since it was answered: the run would mix two clips."""
     shown = evidence.captions_shown({item.id: item.audio for item in run.items}, captions, run.spec.prompt)
     for (item, _), answer in directory.last_answers(run.path).items():
         if not isinstance(answer.result, Completion):
@@ -149,7 +149,7 @@ async def fan_out(
     if first is None:
         return  # Nothing to ask: no model is started.
     async with connect.connect(spec, execution, option) as llm:
-        silence = _SilenceLimit(max(_SILENT, execution.concurrency), f"{option} {spec.model}")
+        silence = _SilenceLimit(max(_MOST_UNANSWERED, execution.concurrency), f"{option} {spec.model}")
         stops: list[ProviderStop] = []
 
         async def worker(question: Asked | None) -> None:
@@ -159,7 +159,7 @@ async def fan_out(
                 except ProviderStop as stop:
                     if not silence.answered:
                         raise  # Every call is refused alike: there is nothing to wait for.
-                    stops.append(stop)  # Calls in flight are paid for: the other workers wait for theirs.
+                    stops.append(stop)  # Calls in flight are already charged: they are waited for.
                     return
                 write(reply)
                 silence.count(reply.result)
@@ -178,7 +178,7 @@ async def fan_out(
 
 
 class _SilenceLimit:
-    """The number of questions in a row that may go unanswered: more, and the network is gone, or the endpoint."""
+    """A count of questions in a row without an answer; too many stop the run: the endpoint is out of reach."""
 
     def __init__(self, most: int, model: str) -> None:
         self._most, self._model, self._count = most, model, 0
@@ -188,7 +188,7 @@ class _SilenceLimit:
         """Count a result. Raises ProviderStop when too many in a row had no answer, whatever was tried."""
         if isinstance(result, Completion):
             self.answered = True
-        if isinstance(result, Completion) or result.kind not in _PASSING:
+        if isinstance(result, Completion) or result.kind not in _TRANSIENT_KINDS:
             self._count = 0
             return
         self._count += 1
@@ -242,7 +242,7 @@ def ask_single(question: Question, spec: LLMSpec, execution: Execution) -> Answe
 
 
 async def ask_question(question: Question, llm: LLM, params: Params) -> Answer:
-    """Return one question's answer; a reply that could not be had is a Failure in it.
+    """Return one question's answer; a call that failed gives a Failure.
 
     Samples after the first have seeds of their own, where there is a seed: with the same one the reply would repeat.
     """
@@ -252,7 +252,7 @@ async def ask_question(question: Question, llm: LLM, params: Params) -> Answer:
 
 
 async def timed_call(llm: LLM, prompt: Prompt, params: Params) -> tuple[Completion | Failure, float]:
-    """Return the result of a call, a reply or why there is none, and the seconds that it took."""
+    """Return the completion or the failure of a call, and its duration in seconds."""
     started = perf_counter()
     try:
         result: Completion | Failure = await llm(prompt, params)

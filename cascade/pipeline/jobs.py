@@ -29,7 +29,7 @@ from cascade.types import Answer, CaptionRecord, Dataset, Execution, Failure, It
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """A run that is ready to be carried out: what, where, of which items, and how."""
+    """A prepared run: its directory, spec, template and items, the dataset, and how it is carried out."""
 
     path: Path
     spec: RunSpec
@@ -67,7 +67,7 @@ def prepare(request: Request) -> Job:
     path = request.out or directory.default_directory(how.runs, spec)
     source = request.dataset, request.data
     job = Job(path=path, spec=spec, template=template, items=items, loaded=loaded, source=source, how=how)
-    # An empty --shard is a job array's variable that is not set: it is refused, and does not mean the whole.
+    # An empty --shard is refused: it is usually an unset variable of a job array.
     if request.shard is None:
         return job
     part, items = shards.split(request.shard, items)
@@ -83,7 +83,7 @@ def count_spent(jobs: Iterable[Job]) -> None:
 
 
 def carry_out(job: Job) -> Run:
-    """Caption and ask whatever a run lacks, and return the run.
+    """Make the captions and answers that a run lacks, and return the run.
 
     A complete run needs neither key nor clips nor packages.
     """
@@ -129,7 +129,7 @@ def _session(spec: RunSpec) -> provenance.Session:
 
 
 def report_failures(run: Run) -> bool:
-    """Print on stderr what failed in a run, a line a kind with its first message; return whether any is left to ask."""
+    """Print what failed on stderr, one line per kind with its first message; return whether any item is left to ask."""
     if not asking.remaining(run.path, run.items, run.spec.llm.samples):
         return False
     answers = directory.last_answers(run.path).values()

@@ -19,7 +19,7 @@ _REPLY_END = 400  # characters of another run's reply: the end is where it answe
 
 
 def index(report: ReportData, clips: Mapping[str, int]) -> list[dict[str, Any]]:
-    """Return a record an item, in the order of the run; `clips` gives each clip's place in the page's list."""
+    """Return one record per item, in the order of the run; `clips` gives each clip's place in the page's list."""
     return [_index_record(report, item, clips[item.audio]) for item in report.main.run.items]
 
 

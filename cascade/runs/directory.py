@@ -39,7 +39,7 @@ _FORMAT = 2
 class Manifest(Record, frozen=True, kw_only=True):
     """The content of `run.json`.
 
-    `sessions` are the sessions that made the run, except those that only repeat the one before. `items` is the digest
+    `sessions` are the sessions that made the run, without those that repeat the one before. `items` is the digest
     of the lines of items.jsonl, in any order. `data_version` and `licence` are the dataset's, `audio_root` is where the
     clips were. `part` says which shard of the items the run has, None that it has all.
     """
@@ -77,8 +77,11 @@ class Run:
         """The spec of the run."""
         return self.manifest.spec
 
+    def __fspath__(self) -> str:
+        return str(self.path)
+
     def to_rows(self) -> list[dict[str, Any]]:
-        """Return a row an item and sample that was asked; cost in US dollars."""
+        """Return one row per item and sample that was asked; cost in US dollars."""
         rows: list[dict[str, Any]] = []
         for answer in last_answers(self.path).values():
             row = {"item": answer.item, "sample": answer.sample, "reply": None, "failure": None}
@@ -117,8 +120,8 @@ def new_manifest(
 def open_run(path: Path, wanted: Manifest, items: tuple[Item, ...]) -> Iterator[tuple[Run, RecordLog]]:
     """Create a run directory, or resume one of the same identity; yield the run and its log, locked for this process.
 
-    A directory that holds more items than are asked for keeps them. Raises RunError for a directory of another run, one
-    that is no run, and one that another process is writing.
+    Extra items of the directory are kept. Raises RunError for a directory of another run, one that is no run, and one
+    that another process is writing.
     """
     _check_usable(path, wanted)
     try:
@@ -179,15 +182,15 @@ def _check_usable(path: Path, wanted: Manifest) -> None:
             raise RunError(f"{path} is no run directory and not empty; give --out a new or empty one")
 
 
-def check_same(path: Path, there: RunSpec, here: RunSpec) -> None:
-    """Raise RunError, with the differences, where the run in `path` has another identity than the one that is here."""
-    if identity(there) == identity(here):
+def check_same(path: Path, existing: RunSpec, requested: RunSpec) -> None:
+    """Raise RunError, with the differences, where the run in `path` has another identity than the requested one."""
+    if identity(existing) == identity(requested):
         return
-    captioners = [captioners_label(spec, ",") for spec in (there, here)]
+    captioners = [captioners_label(spec, ",") for spec in (existing, requested)]
     if captioners[0] != captioners[1]:
         differences = [f"captions are {captioners[0]} there, {captioners[1]} here"]
     else:
-        old, new = _flatten(to_json(there)), _flatten(to_json(here))
+        old, new = _flatten(to_json(existing)), _flatten(to_json(requested))
         keys = sorted(key for key in old.keys() | new.keys() if key != "limit" and old.get(key) != new.get(key))
         differences = [f"{key} is {old.get(key)!r} there, {new.get(key)!r} here" for key in keys[:3]]
     raise RunError(f"{path} holds another run ({'; '.join(differences)}); give --out another directory")
@@ -207,7 +210,7 @@ def _flatten(value: Any, prefix: str = "") -> dict[str, Any]:
 def find_runs(folder: Path, depth: int = 1) -> list[Path]:
     """Return the run that a folder is, or the runs in it, sorted by name, down to `depth` levels below it.
 
-    Neither hidden folders nor the folders of a run are searched, and none that cannot be read.
+    Hidden folders, unreadable folders and the folders of a run are skipped.
     """
     runs: list[Path] = []
     with suppress(OSError):
@@ -225,10 +228,10 @@ def read_run(path: Path) -> Run:
     manifest, file = _read_manifest(path), path / "items.jsonl"
     items = tuple(records(Item, file))
     if manifest.items and _lines_digest(file.read_bytes()) != manifest.items:
-        raise RunError(f"{file}: these are not the items that run.json names; run the command that made it again")
+        raise RunError(f"{file}: these are not the items that run.json names; run again the command that made it")
     for item in items:
         if not item.choices:
-            raise RunError(f"{file}: {item.id!r} has no choices; run the command that made it again")
+            raise RunError(f"{file}: {item.id!r} has no choices; run again the command that made it")
     return Run(path=path, manifest=manifest, items=items)
 
 
@@ -243,7 +246,7 @@ def _read_manifest(path: Path) -> Manifest:
         content = jsonl.loads(file.read_bytes())
         if isinstance(content, dict) and content.get("format") != _FORMAT:
             raise RunError(
-                f"{file} has format {content.get('format')!r}, this cascade reads {_FORMAT}: use the one that made it"
+                f"{file} has format {content.get('format')!r}, this version reads {_FORMAT}: use the one that wrote it"
             )
         manifest = from_json(Manifest, without_digest(content))
         if not manifest.sessions:

@@ -62,7 +62,7 @@ def prediction_text(run: Run, shape: str) -> str:
 
 
 def prediction_rows(run: Run, shape: str) -> list[dict[str, Any]]:
-    """Return a row an item, in the run's order: the vote of its samples, and the thinking of its first voter."""
+    """Return one row per item, in the run's order: the vote of its samples, and the thinking of its first voter."""
     samples = run.spec.llm.samples
     answers = {key: answer for key, answer in directory.last_answers(run.path).items() if key[1] < samples}
     choices = read_choices(run.spec, run.items, answers.values())

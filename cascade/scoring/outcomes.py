@@ -60,7 +60,7 @@ def score_source(source: Path, dataset: Dataset | None = None, *, read_replies: 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnreadItem:
-    """An item without an answer, by which rule, and the end of its reply (`said`) on one line."""
+    """An unread or failed item: the reason (`why`) and the end of its reply (`said`), on one line."""
 
     item: str
     why: str
@@ -68,7 +68,7 @@ class UnreadItem:
 
 
 def unread_items(scored: ScoredRun) -> list[UnreadItem]:
-    """Return the items that failed, whose reply names no or several choices, or whose prediction is no choice."""
+    """Return the items that failed, whose reply names none or several choices, or whose prediction is no choice."""
     unread = []
     for item, score in zip(scored.items, scored.scores, strict=True):
         if score.choice.text.strip() in {choice.strip() for choice in item.choices} - {""}:
@@ -108,7 +108,7 @@ def _score_directory(path: Path) -> ScoredRun:
         if answer.item in known and answer.sample < samples:
             last[answer.item, answer.sample] = _shortened(answer)
     answers = sorted(last.values(), key=lambda answer: answer.sample)
-    del last  # Of a long log its keys alone take a tenth of the memory.
+    del last  # The keys of a long log take a tenth of the memory.
     replies: dict[str, str] = {}
     for answer in answers:
         result = answer.result
@@ -128,7 +128,7 @@ def _score_directory(path: Path) -> ScoredRun:
 
 
 def _shortened(answer: Answer) -> Answer:
-    """Return an answer without what no score needs, so that a long log fits in little memory."""
+    """Return an answer without the fields that no score needs, so that a long log fits in little memory."""
     result = answer.result
     if isinstance(result, Completion):
         result = replace(result, reasoning="", sent=_NOTHING)
@@ -159,7 +159,6 @@ def _describe_run(path: Path, spec: RunSpec, results: Sequence[Completion | Fail
 def read_choices(spec: RunSpec, items: Iterable[Item], answers: Iterable[Answer]) -> dict[str, dict[int, Choice]]:
     """Return the choice that each reply settles on, by item id and sample; failures are left out."""
     from cascade.prompting import evidence
-    from cascade.scoring.extraction.extract import extract
 
     known = {item.id: item for item in items}
     choices: dict[str, dict[int, Choice]] = {}
@@ -167,14 +166,19 @@ def read_choices(spec: RunSpec, items: Iterable[Item], answers: Iterable[Answer]
         item, reply = known.get(answer.item), answer.result
         if item is None or isinstance(reply, Failure):
             continue
-        if reply.finish == "length":
-            # A reply that was cut at its token limit is an unfinished thought, whatever it names.
-            choice = Choice(text="", how="truncated")
-        else:
-            order = evidence.order_choices(item.choices, item.id, spec.prompt.order_seed, answer.sample)
-            choice = extract(reply.text, order)
-        choices.setdefault(item.id, {})[answer.sample] = choice
+        order = evidence.order_choices(item.choices, item.id, spec.prompt.order_seed, answer.sample)
+        choices.setdefault(item.id, {})[answer.sample] = read_reply(reply, order)
     return choices
+
+
+def read_reply(reply: Completion, choices: Sequence[str]) -> Choice:
+    """Return the choice that a reply settles on, of the choices as they were shown."""
+    from cascade.scoring.extraction.extract import extract
+
+    if reply.finish == "length":
+        # A reply that was cut at its token limit is an unfinished thought, whatever it names.
+        return Choice(text="", how="truncated")
+    return extract(reply.text, choices)
 
 
 def total_tokens(results: Iterable[Completion | Failure], kinds: Sequence[str]) -> dict[str, int]:

@@ -60,7 +60,7 @@ def test_a_whole_run_verifies(run: Path) -> None:
         ("items.jsonl", swap("?", "!"), "these are not the items that run.json names"),
         ("captions.jsonl", swap("rain", "hail"), "captions.jsonl:2: this line, or the one before it, was changed"),
         ("captions.jsonl", lines(lambda rows: rows[:-1]), "has no caption in the slot 'sound'"),
-        ("captions.jsonl", lines(lambda rows: [*rows, rows[0]]), "has a caption too many in the slot 'speech'"),
+        ("captions.jsonl", lines(lambda rows: [*rows, rows[0]]), "has an extra caption in the slot 'speech'"),
         ("captions.jsonl", swap("b2:", "b2:0"), "the key is of another clip or engine"),
         ("captions.jsonl", lambda text: "", "has no caption in the slot"),
         ("captions.jsonl", swap('"slot": "sound"', '"slot": "music"'), "has no caption in the slot 'sound'"),

@@ -205,16 +205,18 @@ def test_a_run_and_what_it_exports_are_judged_alike_and_verified(published: Path
     assert done.exit_code == 0 and len(stub.asked) == 5 * len(ours.right) == 5 * len(ours.cases)
     assert (run / judge_log.FILE).exists()
     checked = cascade("verify", run)
-    assert checked.exit_code == 0 and f"{5 * len(ours.right)} judgements by gpt-x, sealed" in checked.stdout
+    assert checked.exit_code == 0 and f"{5 * len(ours.right)} judgements by gpt-x, digests checked" in checked.stdout
     whole = (run / judge_log.FILE).read_text()
     (run / judge_log.FILE).write_text(whole.replace('\\"score\\": 5', '\\"score\\": 0', 1))
     assert "judge.jsonl:2: this line" in cascade("verify", run).stdout
     (run / judge_log.FILE).write_text("".join(whole.splitlines(keepends=True)[:-2]))
-    assert "sealed; the prompt is 'judge'; 2 calls not made yet" in " ".join(cascade("verify", run).stdout.split())
+    assert "digests checked; the prompt is 'judge'; 2 calls not made yet" in " ".join(
+        cascade("verify", run).stdout.split()
+    )
     (run / judge_log.FILE).write_text(whole)
     log = run / "log.jsonl"
     log.write_text(log.read_text().replace("Answer: rain", "Answer:  rain"))
-    assert "it was said of another answer or rubric than these" in cascade("verify", run).stdout
+    assert "it was made for another answer or rubric" in cascade("verify", run).stdout
     assert cascade("run", "--dataset", "mini.jsonl", "--captions", "none", "--llm", "fake").exit_code == 0
 
 

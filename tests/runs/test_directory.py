@@ -86,7 +86,7 @@ def test_items_may_stand_in_any_order_but_none_may_be_taken_out(path: Path) -> N
     for changed in (lines[1:], [*lines, lines[0]], [lines[0].replace(b'"a"', b'"b"'), *lines[1:]]):
         (path / "items.jsonl").write_bytes(b"".join(changed))
         with pytest.raises(
-            RunError, match=r"items\.jsonl: these are not the items that run\.json names; run the command"
+            RunError, match=r"items\.jsonl: these are not the items that run\.json names; run again the command"
         ):
             directory.read_run(path)
     make(path)
