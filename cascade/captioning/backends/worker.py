@@ -6,6 +6,7 @@ exception's class.
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -44,6 +45,8 @@ class Worker:
 
     def build(self, spec: CaptionerSpec, host: Host, version: str) -> str:
         """Build the engine; return what prevents it, or `""`."""
+        # Ray sets it to 1 for a worker of one CPU: libraries then compute other sums than in the driver's process.
+        os.environ.pop("OMP_NUM_THREADS", None)
         if __version__ != version:
             return f"has cascade {__version__}, and {version} is asking: install the same there"
         try:
