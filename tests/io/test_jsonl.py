@@ -149,3 +149,8 @@ def test_what_is_no_plain_file_is_not_replaced(tmp_path: Path) -> None:
         with pytest.raises(RunError, match="is a link or no plain file, and is not replaced; name another file"):
             files.write_text(target, "lost")
     assert kept.read_text() == "kept" and link.is_symlink() and sorted(tmp_path.iterdir()) == [kept, link, pipe]
+
+
+def test_a_number_too_large_for_a_float_breaks_its_line() -> None:
+    chain = list(jsonl.hash_chain([{"a": 1}, {"a": 2}]))
+    assert list(jsonl.broken_links([chain[0], {**chain[1], "a": float("inf")}])) == [2]
