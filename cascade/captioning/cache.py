@@ -171,7 +171,7 @@ class CaptionCache:
             if damage := entry.damage(key):
                 raise ValueError(damage)
             return entry
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, RecursionError) as error:
             message = f"{self.folder}: {key}: the entry is damaged ({error}); delete it or the folder"
             raise CacheError(message) from error
 
