@@ -45,7 +45,10 @@ def read_rows(path: Path, hint: str = "a JSON array or lines of JSON are needed"
 
 def _parse(content: bytes, place: str, hint: str) -> Any:
     try:
-        return loads(content)
+        # Tools for tables write NaN where a cell is empty: it is no text, and so no prediction.
+        return loads(content.decode(), allow_nan=True)
+    except UnicodeDecodeError as error:
+        raise DatasetError(f"{place}: not JSON ({error}); {hint}") from error
     except ValueError as error:
         raise DatasetError(f"{place}: {error}; {hint}") from error
 

@@ -53,14 +53,14 @@ def from_json(kind: type[T], value: Any) -> T:
         raise ValueError(f"{kind.__name__}: {error}") from error
 
 
-def loads(text: bytes | str) -> Any:
-    """Return the value of a JSON text. Raises ValueError for anything else: NaN, infinities, nesting without end."""
+def loads(text: bytes | str, *, allow_nan: bool = False) -> Any:
+    """Return the value of a JSON text. Raises ValueError for anything else: NaN unless allowed, nesting without end."""
     try:
         return msgspec.json.decode(text)
     except (ValueError, RecursionError):
         pass  # `json` also reads half a surrogate pair, and says better what is wrong.
     try:
-        return json.loads(text, parse_constant=_refuse)
+        return json.loads(text, parse_constant=None if allow_nan else _refuse)
     except (ValueError, RecursionError) as error:
         raise ValueError(f"not JSON ({error})") from error
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import json
 import pickle
+import re
 import sqlite3
 import subprocess
 import sys
@@ -163,6 +164,19 @@ def test_verify_finds_what_was_altered(folder: Path, old: str, new: str) -> None
     table.close()
     lines = list(CaptionCache(folder).verify())
     assert len(lines) == 1 and key in lines[0]
+
+
+def test_an_entry_that_is_nested_too_deeply_is_damaged(folder: Path) -> None:
+    cache = CaptionCache(folder)
+    key = cache.put(SPEC, AUDIO, CAPTION)
+    (text,) = (cache._store.get(entry) for entry in cache._store)
+    alter(
+        folder,
+        "UPDATE Cache SET value = ?",
+        re.sub(r'"meta":\s*{', '"meta":{"x":' + "[" * 600 + "]" * 600 + ",", text),
+    )
+    with pytest.raises(CacheError, match=rf"{key}: the entry is damaged .*recursion"):
+        cache.get(key)
 
 
 def test_an_entry_under_anothers_key_is_never_served(folder: Path) -> None:

@@ -101,3 +101,16 @@ def test_a_file_that_is_none(content: bytes, complaint: str) -> None:
     Path("theirs.jsonl").write_bytes(content)
     with pytest.raises(DatasetError, match=complaint):
         predictions.read_predictions(Path("theirs.jsonl"), ITEMS)
+
+
+@pytest.mark.parametrize("name", ["theirs.json", "theirs.jsonl"])
+def test_nan_is_no_prediction_and_costs_its_row_alone(name: str) -> None:
+    rows = [{"id": "q0", **QUESTION, "answer_prediction": float("nan")}, {"id": "q1", **QUESTION, "model_output": "a"}]
+    file = predictions.read_predictions(write(rows, name))
+    assert file.texts == {"q0": None, "q1": "a"}
+
+
+def test_a_file_is_utf_8() -> None:
+    Path("theirs.json").write_bytes(json.dumps([{"id": "q0", **QUESTION, "answer_prediction": "a"}]).encode("utf-16"))
+    with pytest.raises(DatasetError, match=r"not JSON .'utf-8' codec can't decode"):
+        predictions.read_predictions(Path("theirs.json"))
