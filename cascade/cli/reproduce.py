@@ -71,6 +71,8 @@ def reproduce(
     if request.dry_run:
         _print_plans(jobs)
         return
+    if any(job.job.spec.llm.answer_as == "choice" for job in jobs):
+        note("choices are forced here; the published rows do not say that theirs were (--answer-as text)")
     count_spent(job.job for job in jobs)
     done, failed = _carry_out(jobs, wanted)
     if done:

@@ -38,7 +38,8 @@ class Price:
         if most is None:
             return None
         # No token is less than a byte.
-        sent = sum(len(str(message["content"]).encode()) for message in prompt.messages) + _OVERHEAD
+        texts = [*(message["content"] for message in prompt.messages), params.get("response_format", "")]
+        sent = sum(len(str(text).encode()) for text in texts) + _OVERHEAD
         return sent * self.dearest[0] + most * self.dearest[1]
 
 

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from msgspec import UNSET
 from msgspec.structs import replace
 
 from cascade.io.progress import bars
@@ -45,6 +46,7 @@ def prepare_judge(request: Request) -> tuple[Judge, Execution]:
     # The seed is a part of the protocol, whatever the model; --param seed=none unsets it.
     if "seed" not in parse_pairs(request.param or (), "--param"):
         llm = replace(llm, params={**llm.params, "seed": request.seed})
+    llm = replace(llm, answer_as=UNSET)  # A judge gives scores, no choice.
     connect.check(llm, how)
     session = provenance.session([redact(word) for word in ("cascade", *sys.argv[1:])], connect.modules(llm.model))
     return judge_log.new_judge(llm, judge_template(request.prompt), session), how
@@ -60,7 +62,7 @@ def plan_judging(folder: Path, cases: int, calls_left: CallsLeft, judge: Judge, 
     judge_log.check_same_judge(folder, judge)
     replies = replies_so_far(folder)
     calls = calls_left(judge, replies)
-    count, tokenizer = connect.counter(judge.llm.model)
+    count, tokenizer = connect.counter(judge.llm)
     price = connect.price(judge.llm, how)
     return Plan(
         questions=cases,

@@ -12,6 +12,16 @@ def captioners_label(spec: RunSpec, separator: str = " ") -> str:
     return separator.join(f"{captioner.slot}={captioner.name}" for captioner in spec.captioners) or "none"
 
 
+def prompt_label(spec: RunSpec) -> str:
+    """Return the name of a run's prompt, and whether a choice was forced."""
+    return spec.prompt.template + (", forced choice" if spec.llm.answer_as == "choice" else "")
+
+
+def model_label(spec: RunSpec) -> str:
+    """Return the name of a run's model without a digest, and whether a choice was forced."""
+    return spec.llm.model.split("@")[0] + (", forced choice" if spec.llm.answer_as == "choice" else "")
+
+
 def controls(spec: RunSpec) -> list[str]:
     """Return how a run's evidence or choices were changed on purpose: `mismatched`, `shuffled`, both or neither."""
     changes = {"mismatched": spec.prompt.mismatch_seed, "shuffled": spec.prompt.order_seed}
