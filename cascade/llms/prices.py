@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -38,8 +39,9 @@ class Price:
         if most is None:
             return None
         # No token is less than a byte.
-        texts = [*(message["content"] for message in prompt.messages), params.get("response_format", "")]
-        sent = sum(len(str(text).encode()) for text in texts) + _OVERHEAD
+        sent = sum(len(str(message["content"]).encode()) for message in prompt.messages) + _OVERHEAD
+        if "response_format" in params:
+            sent += len(json.dumps(params["response_format"]))
         return sent * self.dearest[0] + most * self.dearest[1]
 
 
