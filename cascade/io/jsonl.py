@@ -34,8 +34,8 @@ def to_json(value: Any) -> Any:
     A field of a record that is unset is left out.
     """
     if isinstance(value, msgspec.Struct):
-        fields_of = ((name, getattr(value, name)) for name in value.__struct_fields__)
-        plain = {name: to_json(part) for name, part in fields_of if part is not msgspec.UNSET}
+        parts = ((name, getattr(value, name)) for name in value.__struct_fields__)
+        plain = {name: to_json(part) for name, part in parts if part is not msgspec.UNSET}
         tag = value.__struct_config__.tag
         return plain if tag is None else {"type": tag, **plain}
     if is_dataclass(value) and not isinstance(value, type):
