@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cascade.report.load import ReportData, ReportRun
-from cascade.runs.describe import prompt_label
+from cascade.runs.describe import with_answer_form
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +38,7 @@ def _brief(run: ReportRun) -> Iterator[tuple[str, str]]:
     summary, spec, manifest = run.summary, run.spec, run.run.manifest
     only = ", ".join(f"{tag} = {' or '.join(values)}" for tag, values in spec.only.items())
     yield "items", f"{summary.n} ({only})" if only else str(summary.n)
-    prompt = [prompt_label(spec)]
+    prompt = [with_answer_form(spec.prompt.template, spec)]
     if spec.prompt.mismatch_seed is not None:
         prompt.append("another clip's captions")
     if spec.prompt.order_seed is not None:

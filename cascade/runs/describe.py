@@ -12,14 +12,9 @@ def captioners_label(spec: RunSpec, separator: str = " ") -> str:
     return separator.join(f"{captioner.slot}={captioner.name}" for captioner in spec.captioners) or "none"
 
 
-def prompt_label(spec: RunSpec) -> str:
-    """Return the name of a run's prompt, and whether a choice was forced."""
-    return spec.prompt.template + (", forced choice" if spec.llm.answer_as == "choice" else "")
-
-
-def model_label(spec: RunSpec) -> str:
-    """Return the name of a run's model without a digest, and whether a choice was forced."""
-    return spec.llm.model.split("@")[0] + (", forced choice" if spec.llm.answer_as == "choice" else "")
+def with_answer_form(name: str, spec: RunSpec) -> str:
+    """Return the name of a run's model or prompt, with a remark where a choice was forced."""
+    return f"{name}, forced choice" if spec.llm.answer_as == "choice" else name
 
 
 def controls(spec: RunSpec) -> list[str]:
