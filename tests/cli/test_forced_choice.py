@@ -100,7 +100,17 @@ def test_every_command_that_asks_takes_it(mini: Path) -> None:
     assert family.exit_code == 0 and llm_of("family/blind")["answer_as"] == "choice"
     asked = ["ask", "0.wav", "What?", "--choice", "rain", "--choice", "hail", "--llm", "fake", "--captions", "none"]
     assert '"answer": "' in cascade(*asked, *CHOICE).stdout
-    rows = ["reproduce", "o3", "--models", "fake", "--dataset", mini, "--captions", "speech=fake", *CHOICE]
+    rows: list[str | Path] = [
+        "reproduce",
+        "o3",
+        "--models",
+        "fake",
+        "--dataset",
+        mini,
+        "--captions",
+        "speech=fake",
+        *CHOICE,
+    ]
     assert "choices are forced here, " in cascade(*rows).stderr
     assert llm_of(str(only_run()))["answer_as"] == "choice"
 
