@@ -75,21 +75,21 @@ class Choices:
         # Beside "B is darker" or "C major", the A of "A is darker" or "A minor" is a letter and no article.
         letters = any(len(word) == 1 and "b" <= word <= "h" for word in chain.from_iterable(words))
         self._articles = () if letters else ("a", "an", "the")
-        self._loose = [self._loosened(unwrap(text)) for text in texts]
+        self._plain = [unwrap(text) for text in texts]
+        self._loose = [self._loosened(text) for text in self._plain]
 
     def same(self, *indexes: int) -> bool:
         """Return whether these choices have the same text."""
         return len({self.texts[index] for index in indexes}) <= 1
 
     def equal(self, text: str) -> int | None:
-        """Return the choice that equals the text in its loose form; None for none or several."""
+        """Return the choice that equals the text exactly or else in its loose form; None for none or several."""
         words = self._loosened(text)
-        matches = [index for index, choice in enumerate(self._loose) if words and choice == words]
+        matches = [index for index, choice in enumerate(self._plain) if choice and choice == text]
+        matches = matches or [index for index, choice in enumerate(self._loose) if words and choice == words]
         if not matches and len(words) == 1 and words[0][0].isdigit():
             # "35" is the only choice that begins with this number: "35°".
             matches = [index for index, choice in enumerate(self._loose) if choice[:1] == words]
-        if len(matches) > 1:
-            matches = [index for index in matches if unwrap(self.texts[index]) == text] or matches
         return matches[0] if matches and self.same(*matches) else None
 
     def labelled(self, letter: str) -> int | None:
@@ -113,8 +113,10 @@ class Choices:
         return number or (len(words) < 3 and 2 * len(set(words) & set(own)) <= len(words))
 
     def leading(self, text: str) -> Mention | None:
-        """Return the longest mention that begins the text."""
-        return max(self._scan(text, first=True), key=lambda mention: mention.end, default=None)
+        """Return the longest mention that begins the text; None for none, or for several alike."""
+        mentions = list(self._scan(text, first=True))
+        longest = [mention for mention in mentions if mention.end == max(other.end for other in mentions)]
+        return longest[0] if longest and self.same(*(mention.choice for mention in longest)) else None
 
     def mentions(self, text: str) -> list[Mention]:
         """Return the mentions in the text, longest first, without those inside a longer one."""

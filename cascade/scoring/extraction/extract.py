@@ -23,7 +23,7 @@ _CLOSING = re.compile(r"<(?:eo[a-z]|/?s|\|[a-z_]{2,20}\||end_of_turn)>")
 _TURN = re.compile(r"(?im)^(?:#{1,4} )?(?:(?:question|q)(?: ?\d{1,4})?\s?[:.]|(?:human|user|assistant)\s?(?::|$))")
 _LIST_LINE = re.compile(r"(?m)^[ \t]{0,8}(?:[-*•] )?[*_]{0,3}\(?([A-Z])[).:][*_]{0,3}[ \t]{0,4}(\S.{0,300})$")
 _TAKEN_BACK = re.compile(
-    r"(?i)(?:^|[.!?…\n,])[\s*]{0,3}(?:no|wait|actually|oops|hmm+|correction|update|edit)(?=[,:.!…])"
+    r"(?i)(?:^|[.!?…\n,])[\s*]{0,3}(?:no|(?:no )?wait|actually|oops|hmm+|correction|update|edit)(?=[,:.!…])"
     r"|\b(?:I meant|I retract|scratch that|second thought|actually no|hold on|let me (?:double|re)\W?(?:check|think))\b"
 )
 _prepare = lru_cache(maxsize=64)(Choices)
@@ -80,7 +80,7 @@ def _marked(text: str, choices: Choices) -> Reading | None:
     for mark in marks(text):
         # A guess in a thought without tags that goes on is no answer.
         guess = mark.strength == 1 and _THOUGHT.match(text) and "\n\n" in text[mark.end :].strip()
-        if guess or not any(map(str.isalnum, mark.text)) or (best and mark.strength < best.strength):
+        if guess or not mark.text.strip(" *_`\n") or (best and mark.strength < best.strength):
             continue
         reading = pieces.read_value(mark.text, choices, whole=mark.whole)
         vague = reading.how in ("no choice named", "denied or weighed") and (mark.strength < 2 or len(mark.text) > 100)
@@ -107,7 +107,7 @@ def _first_line(text: str, choices: Choices) -> Reading | None:
     listed = {match[1] for match in _LIST_LINE.finditer(text)}
     if len(listed) > 1 or any(other and other.choice != reading.choice for other in others):
         return None
-    return Reading(None, "taken back") if _TAKEN_BACK.search(text) else reading
+    return Reading(None, "taken back") if _TAKEN_BACK.search(text, 1) else reading
 
 
 def _last_line(text: str, choices: Choices) -> Reading | None:
@@ -151,7 +151,7 @@ def _sentence(text: str, choices: Choices) -> Reading | None:
 
 _RULES = {
     "whole": _whole,
-    "marked": _marked,
+    "answer line": _marked,
     "first line": _first_line,
     "last line": _last_line,
     "inner label": _inner_label,

@@ -44,8 +44,8 @@ _FORMS = (
 _COMPILED = [(strength, whole, re.compile(mark, re.IGNORECASE | re.MULTILINE)) for strength, whole, mark in _FORMS]
 # In the clause before a mark, or in it, these words say that the marked text is not the answer, or may not be.
 _TAINT = any_of(
-    "not never no if whether unless suppose wrong incorrect other another each every everyone some why first second"
-    " initial previous perhaps maybe might either least unlikely tempting common isn't"
+    r"not \w+n't never no if whether unless suppose wrong incorrect other another each every everyone some why first"
+    r" second initial previous perhaps maybe might either least unlikely tempting common cannot nobody doubt rule_out"
 )
 _CLAUSE = re.compile(r"[.,;:!?\n。，；：！？{]")
 

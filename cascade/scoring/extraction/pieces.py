@@ -25,11 +25,11 @@ CONCLUSION = any_of("correct answer best most right likely fits matches conclude
 DENIAL = any_of(
     r"not \w+n't no never neither nor none nobody nothing cannot unable without except unlike instead rather incorrect"
     r" wrong unlikely hardly either absent lack\w* fails? less (?<!at\s)least opposite false eliminat\w+ reject\w*"
-    r" whether unless although let consider unclear impossible"
+    r" whether unless although let consider doubt unclear impossible"
 )
 _REFUSAL = any_of("unable unclear cannot can't impossible would_need")
 _DENIED_AFTER = re.compile(
-    r"[')\]:]{0,3}\s{0,2}(?:(?:is|are|was|would be)\s(?:\w+\s){0,5})?(?:not|isn't|incorrect|wrong|unlikely)\b"
+    r"[')\]:]{0,3}\s{0,2}(?:(?:is|are|was|would be)\s(?:\w+\s){0,5}(?:not|incorrect|wrong|unlikely)|isn't)\b"
     r"|[\s(]{0,2}(?:rejected|[❌✗?])|[.,]?\s?(?:I|we) (?:can|am|do)"
 )
 # Words beside a mention that make it one of several, or a part of another value.
@@ -61,7 +61,7 @@ def read_label(text: str, choices: Choices) -> Reading | None:
         reason = "several choices"
     elif named is not None and not choices.same(index, named):
         reason = "label against text"
-    elif _DENIED_AFTER.match(rest, 0 if named is None or not lead else lead.end):
+    elif not bare and _DENIED_AFTER.match(rest, lead.end if lead and named is not None else 0):
         reason = "denied"
     elif named is None and not match[1] and choices.abbreviates(letter, index):
         reason = "label or text"
@@ -73,7 +73,7 @@ def read_label(text: str, choices: Choices) -> Reading | None:
 
 def read_alone(text: str, choices: Choices) -> Reading | None:
     """Read a text that is nothing but a choice, a label, or a label with its choice."""
-    text = unwrap(text)
+    text = unwrap(text).strip("<>")
     index = choices.equal(text)
     text = _LEAD_IN.sub("", text, count=1)
     index, label = choices.equal(text) if index is None else index, read_label(text, choices)
@@ -113,11 +113,11 @@ def _doubt(text: str, lead: Mention, choices: Choices) -> str:
 def read_mention(text: str, choices: Choices) -> Reading:
     """Read a short English text that holds exactly one choice, and no word beside it that denies, asks or weighs."""
     mentions = choices.mentions(text) if len(text) <= SHORT else []
+    beside = any(_BEFORE.search(text[:start]) or _AFTER.match(text, end) for _, start, end in mentions)
+    if beside or not choices.same(*(choice for choice, _, _ in mentions)):
+        return Reading(None, "several choices")
     if not mentions or not _ENGLISH.search(text):
         return Reading(None, "no choice named")
-    beside = any(_BEFORE.search(text[:start]) or _AFTER.match(text, end) for _, start, end in mentions)
-    if beside or not choices.same(*(index for index, _, _ in mentions)):
-        return Reading(None, "several choices")
     rest = text
     for _, start, end in mentions:
         rest = rest[:start] + "\0" * (end - start) + rest[end:]
