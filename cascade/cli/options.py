@@ -69,7 +69,7 @@ AnswerAs = Annotated[
     typer.Option(
         "--answer-as",
         metavar="text|choice",
-        help="A free text, or by force one of the choices.  [default: text; local models: choice]",
+        help="A free text, or by force one of the choices.  [default: text; with --llm local: choice]",
     ),
 ]
 Param = Annotated[

@@ -130,7 +130,7 @@ def llm_spec(request: Request) -> tuple[LLMSpec, dict[str, Path]]:
     if request.reasoning_effort not in (None, *_EFFORTS):
         advice = "others go as --param reasoning_effort=…"
         raise UnknownName("reasoning effort", str(request.reasoning_effort), _EFFORTS, advice)
-    answer_as = request.answer_as or ("choice" if connect.is_local(request.llm) else "text")
+    answer_as = request.answer_as or ("choice" if request.llm == "local" else "text")
     if answer_as not in _ANSWERS:
         raise UnknownName("form of an answer", answer_as, _ANSWERS, "give --answer-as text or choice")
     params = connect.default_params(request.llm, request.seed)
