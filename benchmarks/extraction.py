@@ -67,7 +67,7 @@ def as_text(name: str, rows: list[dict[str, Any]]) -> str:
     """Return the figures and the tables by source, kind and rule of some rows as text."""
     shown = figures(rows)
     lines = [
-        f"{name}: {shown['rows']} replies, {shown['answerable']} answerable; {shown['replies_per_s']:.0f} replies a second",
+        f"{name}: {shown['rows']} replies, {shown['answerable']} answerable; {shown['replies_per_s']:.0f} a second",
         f"  read right: {percent(shown['read_right'])} % of the answerable "
         f"({percent(shown['read_right_low'])} to {percent(shown['read_right_high'])})",
         f"  wrong: {shown['wrong']}, {percent(shown['wrong_of_readings'])} % of the readings "
@@ -84,7 +84,7 @@ def as_text(name: str, rows: list[dict[str, Any]]) -> str:
 def main() -> None:
     """Print the tables, or one flat JSON object."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--replies", type=Path, action="append", default=[], metavar="FILE", help="labelled real replies")
+    parser.add_argument("--replies", type=Path, action="append", default=[], metavar="FILE", help="real replies")
     parser.add_argument("--quick", action="store_true", help="accepted like in the other benchmarks; changes nothing")
     parser.add_argument("--json", action="store_true", help="one JSON object")
     given = parser.parse_args()

@@ -289,8 +289,8 @@ def test_letters_follow_the_order_that_the_model_saw() -> None:
     "unit",
     [
         "\n", " ", "\n \n", "-", "(", "[", "{", "not ", "n't ", "<think>", "</think>", "<think>x</think>", "<answer>",
-        "Answer: ", "answer to ", "The answer is ", "the most answer ", "\\boxed{", "\\frac{", '"answer":', '"', "'a':", "A. ",
-        "A. x\nB. y\n", "a dog ", "a dog is not ", "a'", ",", "*", "_", "1", "答案：", "question 1", "no, ",
+        "Answer: ", "answer to ", "The answer is ", "the most answer ", "\\boxed{", "\\frac{", '"answer":', '"', "'a':",
+        "A. ", "A. x\nB. y\n", "a dog ", "a dog is not ", "a'", ",", "*", "_", "1", "答案：", "question 1", "no, ",
     ],
 )  # fmt: skip
 def test_time_grows_no_faster_than_a_hostile_reply(unit: str) -> None:
@@ -311,7 +311,9 @@ MINIMAL = [
 
 @pytest.mark.parametrize("row", MINIMAL, ids=[f"{place} {row['kind']}" for place, row in enumerate(MINIMAL)])
 def test_each_kind_of_real_reply_is_read(row: dict[str, Any]) -> None:
-    """Re-creations of replies that were misread or left unread; a letter that is a choice and a label may stay unread."""
-    text = extract(row["reply"], row["choices"]).text
-    ambiguous = row["kind"] == "wrong: choices are letters and the reply uses the letter as a label"
-    assert text == row["expected"] or (ambiguous and not text)
+    """Re-creations of replies that were misread or left unread, but for those whose choices are letters.
+
+    There "Answer: A" is the choice "A": the prompts of this package show no labels.
+    """
+    if row["kind"] != "wrong: choices are letters and the reply uses the letter as a label":
+        assert extract(row["reply"], row["choices"]).text == row["expected"]

@@ -27,7 +27,7 @@ _VALUE = r"(?=\s{0,8}(?:\"((?:[^\"\\\n]|\\.){0,600})\"|'([^'\n]{0,600})'|(\w{1,4
 _FORMS = (
     # Strength (the strongest decide), whether the marked text counts only as a whole, mark.
     (3, True, rf"\\(?:boxed|fbox)\s{{0,3}}\{{{_BRACED}"),
-    (3, False, r"<(?:final_)?(?:answer|choice)>(?=([^<]{0,600}))"),
+    (3, False, r"<(?:final_)?(?:answer|choice)>(?=((?:[^<]|<(?!/)){0,600}))"),
     (3, True, rf"[\"'](?:(?:final|best|correct|selected|chosen|predicted|my)_)?{_NOUN}[\"']\s{{0,3}}:{_VALUE}"),
     (3, False, rf"【答案】{_LINE}"),
     # "Answer: B", "Final answer (letter): B", "答案：A"

@@ -74,6 +74,8 @@ def read_label(text: str, choices: Choices) -> Reading | None:
 def read_alone(text: str, choices: Choices) -> Reading | None:
     """Read a text that is nothing but a choice, a label, or a label with its choice."""
     text = unwrap(text).strip("<>")
+    if text in choices.texts:  # A prompt may show no labels, so that "A" is the choice "A".
+        return Reading(choices.texts.index(text), "text")
     index = choices.equal(text)
     text = _LEAD_IN.sub("", text, count=1)
     index, label = choices.equal(text) if index is None else index, read_label(text, choices)
