@@ -16,7 +16,7 @@ import sys
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial, wraps
+from functools import wraps
 from os import PathLike
 from pathlib import Path
 from typing import Any, ParamSpec
@@ -30,11 +30,10 @@ from cascade.analysis.verify import Verdict
 from cascade.datasets import registry
 from cascade.errors import UnknownName, UserError
 from cascade.io.files import write_text
-from cascade.pipeline import ablation_plan, jobs, judging
+from cascade.pipeline import ablation_plan, jobs, second_model
 from cascade.pipeline.request import Request, check_request
 from cascade.report.markdown import markdown_report
 from cascade.report.page import html_report
-from cascade.runs import judge_log
 from cascade.runs.directory import Run
 from cascade.scoring import outcomes, rubric_score, summary
 from cascade.scoring.matchers.registry import SCORERS
@@ -348,7 +347,7 @@ def judge(
     judge_prompt: str | Path = "judge",
     param: str | Sequence[str] | None = None,
     max_tokens: int | None = None,
-    seed: int = judging.PROTOCOL_SEED,
+    seed: int = rubric_score.SEED,
     by: str | Sequence[str] = (),
     budget: float | None = None,
     price: str | None = None,
@@ -368,11 +367,11 @@ def judge(
     flags = {**locals(), "llm": judge, "prompt": judge_prompt}
     del flags["dataset"]  # It joins a file of ids, and may be a Dataset.
     cases = rubric_score.judge_cases(Path(source), _questions(dataset, data))
-    folder = judging.judge_folder(Path(source), Path(out) if out else None)
+    log = rubric_score.judge_log(Path(source), Path(out) if out else None)
     if judge is not None:
-        calls_left = partial(rubric_score.calls_left, cases)
-        judging.ask_judge(folder, calls_left, *judging.prepare_judge(check_request(flags)))
-    return rubric_score.rate_run(cases, *judge_log.read_judge_log(folder), _tags(by))
+        wanted = second_model.prepare(check_request(flags), log.role, rubric_score.CALLS, {"seed": seed})
+        second_model.ask_calls(log, rubric_score.inquiry(cases), *wanted)
+    return rubric_score.rate_run(cases, *log.read(), _tags(by))
 
 
 def verify(run: str | PathLike[str]) -> Verdict:
