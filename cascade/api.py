@@ -34,8 +34,9 @@ from cascade.pipeline import ablation_plan, jobs, second_model
 from cascade.pipeline.request import Request, check_request
 from cascade.report.markdown import markdown_report
 from cascade.report.page import html_report
+from cascade.runs.call_log import READER, CallLog
 from cascade.runs.directory import Run
-from cascade.scoring import outcomes, rubric_score, summary
+from cascade.scoring import outcomes, rubric_score, second_reader, summary
 from cascade.scoring.matchers.registry import SCORERS
 from cascade.scoring.rubric_score import Rating
 from cascade.scoring.summary import Summary
@@ -372,6 +373,43 @@ def judge(
         wanted = second_model.prepare(check_request(flags), log.role, rubric_score.CALLS, {"seed": seed})
         second_model.ask_calls(log, rubric_score.inquiry(cases), *wanted)
     return rubric_score.rate_run(cases, *log.read(), _tags(by))
+
+
+def read(
+    source: str | PathLike[str],
+    reader: str | None = None,
+    dataset: Dataset | str | Path | None = None,
+    data: str | Path | None = None,
+    *,
+    reader_prompt: str | Path = "read",
+    param: str | Sequence[str] | None = None,
+    max_tokens: int | None = None,
+    by: str | Sequence[str] = (),
+    budget: float | None = None,
+    price: str | None = None,
+    out: str | Path | None = None,
+    api_base: str | None = None,
+    concurrency: int = 16,
+    retries: int = 6,
+    timeout: float = 600.0,
+    rpm: float | None = None,
+    tpm: float | None = None,
+) -> Summary:
+    """Return the scores of a run or prediction file, those by a second reader of its unread replies beside the rules'.
+
+    `reader` is the model that is asked for what the log lacks; without it the log is only read. `out` is the log's
+    folder.
+    """
+    flags = {**locals(), "llm": reader, "prompt": reader_prompt}
+    del flags["dataset"]  # It joins a file of ids, and may be a Dataset.
+    path, folder, questions = Path(source), Path(out) if out else None, _questions(dataset, data)
+    log = CallLog(outcomes.reader_folder(path, folder), READER)
+    if reader is not None:
+        unread = outcomes.score_source(path, questions, read_replies=True, reader=folder).unread_replies
+        wanted = second_model.prepare(check_request(flags), log.role)
+        second_model.ask_calls(log, second_reader.inquiry(unread), *wanted)
+    log.read()
+    return summary.summarize(outcomes.score_source(path, questions, read_replies=True, reader=folder), _tags(by))
 
 
 def verify(run: str | PathLike[str]) -> Verdict:

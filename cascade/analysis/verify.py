@@ -20,9 +20,9 @@ from cascade.io.digests import caption_key, digest, digest_file
 from cascade.prompting import evidence
 from cascade.prompting.templates import Template
 from cascade.runs import directory
-from cascade.runs.call_log import JUDGE, CallLog, Inquiry
+from cascade.runs.call_log import JUDGE, READER, CallLog, Inquiry
 from cascade.runs.directory import Run
-from cascade.scoring import export, rubric_score
+from cascade.scoring import export, outcomes, rubric_score, second_reader
 from cascade.types import Answer, Caption, CaptionRecord, Item
 
 
@@ -233,7 +233,16 @@ def _judge_inquiries(run: Path) -> tuple[Inquiry[float], Inquiry[float]]:
     return inquiry, inquiry
 
 
+def _reader_inquiries(path: Path) -> tuple[Inquiry[str], Inquiry[str]]:
+    run = directory.read_run(path)
+    answers = directory.last_answers(path).values()
+    possible = list(second_reader.show_replies(run.spec, run.items, answers))
+    # Rules that read more than those of the day of the reading leave fewer replies to ask about.
+    return second_reader.inquiry(possible), second_reader.inquiry(outcomes.score_source(path).unread_replies)
+
+
 # What the lines of each log are, what they are about, and what may be and what is to be asked about a run.
 _OF_THE_RUN: Mapping[str, tuple[str, str, Callable[[Path], tuple[Inquiry[Any], Inquiry[Any]]]]] = {
     JUDGE: ("judgements", "answer or rubric", _judge_inquiries),
+    READER: ("readings", "reply", _reader_inquiries),
 }

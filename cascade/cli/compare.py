@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from cascade.analysis import compare as paired
-from cascade.analysis.compare import Comparison, Flip, Matrix, PairedDifference, overall
+from cascade.analysis.compare import Comparison, Flip, Matrix, PairedDifference, Side, overall
 from cascade.cli import options as o
 from cascade.cli import output
 from cascade.errors import UserError
@@ -83,6 +84,8 @@ def show(comparison: Comparison, form: str, *, flips: bool = False) -> None:
         typer.echo(plain(f"A: {_label(comparison.a.run)}, B: {_label(comparison.b.run)}\n"))
     runs = comparison.a.run, comparison.b.run
     rows = [(runs, *_row(Label("" if form == "csv" else "all"), overall(comparison)))]
+    if comparison.combined and (readings := comparison.a.readings):
+        rows.append((runs, *_row(Label(f"all, read by {readings.name}"), overall(comparison.combined))))
     for tag, values in comparison.by.items():
         rows += [(runs, *_row(Label(tag, value), difference)) for value, difference in values.items()]
     typer.echo(format_columns(_COLUMNS, rows, form), nl=False)
@@ -92,7 +95,7 @@ def show(comparison: Comparison, form: str, *, flips: bool = False) -> None:
                 f"\nWith {comparison.n} items that differ as often as these, a true difference under "
                 f"{100 * comparison.detectable:.1f} points is missed more often than one time in five.\n"
                 "95 % paired bootstrap intervals; p: McNemar's, exact and two-sided; "
-                "Holm's correction within each tag."
+                "Holm's correction within each tag." + _legend((comparison.a, comparison.b))
             )
         )
     if flips:
@@ -115,6 +118,16 @@ def _row(label: Label, difference: PairedDifference) -> Row:
     )
 
 
+def _legend(sides: Sequence[Side]) -> str:
+    """Return what a second reader's figures are, or why they are left out; `""` where no reader was asked."""
+    names = sorted({side.readings.name for side in sides if side.readings})
+    if not names:
+        return ""
+    if len(names) > 1 or not all(side.readings for side in sides):
+        return f"\nThe readings of {', '.join(names)} are left out: they are not of every run here."
+    return f"\nread by {names[0]}: by the rules' reading of a reply, or else by that model's."
+
+
 def _label(run: str) -> str:
     return Path(run).name or run
 
@@ -127,6 +140,8 @@ def _title(comparison: Comparison) -> str:
             line += f" ({side.llm.split('@')[0]})"
         if side.left_out:
             line += f"; {side.left_out} items that the other lacks are left out"
+        if side.readings:
+            line += f"; {side.readings}"
         lines.append(line)
     return "\n".join([*lines, f"{comparison.n} items of both, by {comparison.scorer}\n"])
 
@@ -146,14 +161,21 @@ def show_matrix(matrix: Matrix, form: str) -> None:
         return
     if form == "table":
         typer.echo(f"{matrix.n} items of all, by {matrix.scorer}; row - column in points\n")
-    rows: list[Row] = []
+    rows = list(_matrix_rows(matrix))
+    if matrix.combined:
+        rows += _matrix_rows(matrix.combined, ", read by {}")
+    header = ["", matrix.scorer, *map(str, range(1, len(matrix.runs) + 1))]
+    typer.echo(plain(format_table(header, rows, form)), nl=False)
+    if form == "table":
+        legend = "\n*: p < 0.05 by McNemar's exact test, with Holm's correction over all pairs." + _legend(matrix.runs)
+        typer.echo(prose(legend))
+
+
+def _matrix_rows(matrix: Matrix, suffix: str = "") -> Iterator[Row]:
     for number, side in enumerate(matrix.runs, 1):
         cells = []
         for difference, p in zip(matrix.difference[number - 1], matrix.p_holm[number - 1], strict=True):
             star = "*" if p is not None and p < 0.05 else ""
             cells.append("" if p is None else f"{Points(difference)}{star}")
-        rows.append([f"{number} {_label(side.run)}", Share(side.accuracy), *cells])
-    header = ["", matrix.scorer, *map(str, range(1, len(matrix.runs) + 1))]
-    typer.echo(plain(format_table(header, rows, form)), nl=False)
-    if form == "table":
-        typer.echo(prose("\n*: p < 0.05 by McNemar's exact test, with Holm's correction over all pairs."))
+        reader = suffix.format(side.readings.name) if side.readings else ""
+        yield [f"{number} {_label(side.run)}{reader}", Share(side.accuracy), *cells]
