@@ -65,7 +65,7 @@ def verify(path: Path) -> Verdict:
         for log in logs:
             with verdict.recording():
                 _check_call_log(log, verdict, has_run=False)
-            verdict.unchecked.append(f"{log.file.name}: the run that it is about is not here")
+            verdict.unchecked.append(f"{log.file.name}: the run that was {_OF_THE_RUN[log.role][0]} is not here")
         return verdict
     run: Run | None = None
     with verdict.recording():
@@ -201,7 +201,7 @@ def _check_predictions(run: Run, verdict: Verdict) -> None:
 def _check_call_log(log: CallLog, verdict: Verdict, *, has_run: bool) -> None:
     """Check a second model's log and its prompt, and that its replies are about what is in the run now."""
     file = log.file.name
-    noun, subject, inquiries = _OF_THE_RUN[log.role]
+    _, noun, subject, inquiries = _OF_THE_RUN[log.role]
     _check_chain(log.folder, file, verdict)
     if not log.exists():
         return
@@ -241,8 +241,8 @@ def _reader_inquiries(path: Path) -> tuple[Inquiry[str], Inquiry[str]]:
     return second_reader.inquiry(possible), second_reader.inquiry(outcomes.score_source(path).unread_replies)
 
 
-# What the lines of each log are, what they are about, and what may be and what is to be asked about a run.
-_OF_THE_RUN: Mapping[str, tuple[str, str, Callable[[Path], tuple[Inquiry[Any], Inquiry[Any]]]]] = {
-    JUDGE: ("judgements", "answer or rubric", _judge_inquiries),
-    READER: ("readings", "reply", _reader_inquiries),
+# What was done to the run, what the lines of the log are and are about, and what may be and what is to be asked.
+_OF_THE_RUN: Mapping[str, tuple[str, str, str, Callable[[Path], tuple[Inquiry[Any], Inquiry[Any]]]]] = {
+    JUDGE: ("judged", "judgements", "answer or rubric", _judge_inquiries),
+    READER: ("read", "readings", "reply", _reader_inquiries),
 }

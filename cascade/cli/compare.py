@@ -141,7 +141,7 @@ def _title(comparison: Comparison) -> str:
         if side.left_out:
             line += f"; {side.left_out} items that the other lacks are left out"
         if side.readings:
-            line += f"; {side.readings}"
+            line += f"; replies {side.readings}"
         lines.append(line)
     return "\n".join([*lines, f"{comparison.n} items of both, by {comparison.scorer}\n"])
 

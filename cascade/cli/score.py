@@ -124,7 +124,8 @@ def _title(summary: Summary) -> str:
             counts += f" (captions ${summary.captions_cost:.4f})"
     lines = [" · ".join(what), counts]
     if summary.readings:
-        lines.append(str(summary.readings))
+        cost = "unknown" if summary.readings.cost is None else f"${summary.readings.cost:.4f}"
+        lines.append(f"replies {summary.readings}; cost {cost}")
     return "\n".join(lines) + "\n\n"
 
 

@@ -90,7 +90,10 @@ def _with_readings(scored: ScoredRun, folder: Path) -> ScoredRun:
     log = CallLog(folder, READER)
     if not log.exists():
         return scored
-    readings, choices = second_reader.combine(scored.choices, scored.unread_replies, log)
+    model, logged = log.read()
+    readings, choices = second_reader.combine(scored.choices, scored.unread_replies, model, logged)
+    sent = [call.result for call in logged.values()]
+    readings = changed(readings, tokens=total_tokens(sent, ("input", "output")), cost=total_cost(sent))
     scored = changed(scored, readings=readings)
     votes = {item: voting.vote(read) for item, read in choices.items()}
     return changed(scored, combined=changed(scored, scores=score_items(scored.items, votes), choices=choices))

@@ -11,13 +11,13 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from cascade.io.digests import digest
 from cascade.prompting import evidence, templates
 from cascade.prompting.templates import Template
 from cascade.prompting.thinking import without_thoughts
-from cascade.runs.call_log import CallLog, Inquiry, Question
+from cascade.runs.call_log import Inquiry, Question, Replies, SecondModel
 from cascade.types import Answer, Choice, Completion, Item, Prompt, RunSpec
 
 LONGEST = 8000  # characters of a reply, from its end: models state their answer there
@@ -42,6 +42,7 @@ class Readings:
 
     `none`: the reader says that the reply gives no choice. `unreadable` and `failed` calls have no reading and are made
     again by the same command. Replies that were cut or empty, and those still to be asked about, are `not_asked`.
+    `tokens` and `cost` (US dollars; None is unknown) are those of the log.
     """
 
     model: str
@@ -52,6 +53,8 @@ class Readings:
     unreadable: int
     failed: int
     not_asked: int
+    tokens: Mapping[str, int] = field(default_factory=dict)
+    cost: float | None = None
 
     @property
     def name(self) -> str:
@@ -76,7 +79,7 @@ class Readings:
 
     def __str__(self) -> str:
         rest = [f"{count} {name}" for name, count in self.counts().items() if name[:4] not in ("read", "none")]
-        first = f"read by rules {self.rules} of {self.replies} replies, by {self.name} {self.reader} more"
+        first = f"read by rules {self.rules} of {self.replies}, by {self.name} {self.reader} more"
         return ", ".join([first, f"{self.none} none", *rest])
 
 
@@ -144,10 +147,11 @@ def read_choice(reply: Completion, choices: Sequence[str]) -> str:
     answer = match[1].strip(_EDGE)
     if answer.casefold() == "none":
         return ""
+    bare = [choice.strip(_EDGE) for choice in choices]
     for fold in (str, str.casefold):
         named = set()
-        for choice, line in zip(choices, _listed(choices), strict=True):
-            if fold(answer) in (fold(choice.strip(_EDGE)), fold(line.strip(_EDGE))):
+        for choice, text, line in zip(choices, bare, _listed(bare), strict=True):
+            if fold(answer) in (fold(text), fold(line)):
                 named.add(choice)
         if len(named) == 1:
             return named.pop()
@@ -155,13 +159,12 @@ def read_choice(reply: Completion, choices: Sequence[str]) -> str:
 
 
 def combine(
-    rules: Mapping[str, Mapping[int, Choice]], replies: Sequence[ShownReply], log: CallLog
+    rules: Mapping[str, Mapping[int, Choice]], replies: Sequence[ShownReply], model: SecondModel, logged: Replies
 ) -> tuple[Readings, dict[str, dict[int, Choice]]]:
-    """Return the counts, and the choice of each item and sample: the rules', or else the reader's in the log.
+    """Return the counts, and the choice of each item and sample: the rules', or else the reader's in its log.
 
-    `replies` are those that the rules leave unread. Raises RunError for a damaged log.
+    `replies` are those that the rules leave unread.
     """
-    model, logged = log.read()
     name = model.llm.model.split("@")[0]
     counts: Counter[str] = Counter()
     combined = {item: dict(choices) for item, choices in rules.items()}
@@ -175,6 +178,14 @@ def combine(
         combined[question.item][question.call] = Choice(text=choice, how=how)
     total = sum(map(len, rules.values()))
     read = sum(bool(choice.text) for choices in rules.values() for choice in choices.values())
-    asked = {kind: counts[kind] for kind in ("reader", "none", "unreadable", "failed")}
-    not_asked = total - read - sum(asked.values())
-    return Readings(model=model.llm.model, replies=total, rules=read, **asked, not_asked=not_asked), combined
+    readings = Readings(
+        model=model.llm.model,
+        replies=total,
+        rules=read,
+        reader=counts["reader"],
+        none=counts["none"],
+        unreadable=counts["unreadable"],
+        failed=counts["failed"],
+        not_asked=total - read - sum(counts.values()) + counts["missing"],
+    )
+    return readings, combined
