@@ -27,13 +27,12 @@ from cascade.analysis import verify as verification
 from cascade.analysis.ablation import Family
 from cascade.analysis.compare import Comparison
 from cascade.analysis.verify import Verdict
+from cascade.captioning.generate import Captions
 from cascade.datasets import registry
 from cascade.errors import UnknownName, UserError
-from cascade.io.files import write_text
 from cascade.pipeline import ablation_plan, jobs, second_model
 from cascade.pipeline.request import Request, check_request
-from cascade.report.markdown import markdown_report
-from cascade.report.page import html_report
+from cascade.report.page import write_report
 from cascade.runs.call_log import READER, CallLog
 from cascade.runs.directory import Run
 from cascade.scoring import outcomes, rubric_score, second_reader, summary
@@ -43,29 +42,6 @@ from cascade.scoring.summary import Summary
 from cascade.types import CaptionRecord, Choice, Completion, Dataset, Failure
 
 P = ParamSpec("P")
-REPORT_FORMATS = ("html", "md")
-
-
-class Captions(list[CaptionRecord]):
-    """Captions in the order of items and slots."""
-
-    def __repr__(self) -> str:
-        failed = sum(caption.failure is not None for caption in self)
-        return f"Captions({len(self)} captions of {len({caption.item for caption in self})} items, {failed} failed)"
-
-    def to_rows(self) -> list[dict[str, Any]]:
-        """Return one row per item and slot."""
-        return [
-            {
-                "item": caption.item,
-                "slot": caption.slot,
-                "text": caption.text,
-                "failure": caption.failure and caption.failure.message,
-                "key": caption.key,
-                "meta": caption.meta,
-            }
-            for caption in self
-        ]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -325,18 +301,8 @@ def report(
 
     `format` is `html`, with each clip to listen to, or `md`, tables alone. Raises UserError where it cannot be written.
     """
-    if format not in REPORT_FORMATS:
-        raise UnknownName("format", format, REPORT_FORMATS)
-    if format == "md" and embed_audio:
-        raise UserError("--embed-audio is for the page: Markdown has no clips; leave out --format md")
     runs = [Path(source) for source in ([sources] if isinstance(sources, str | PathLike) else sources)]
-    page = Path(out) if out else runs[0] / f"report.{format}"
-    if page.is_dir():
-        raise UserError(f"--out {page} is a folder; name a file: --out {page / f'report.{format}'}")
-    if out and not page.parent.is_dir():
-        raise UserError(f"--out {page}: there is no folder {page.parent}; make it first: mkdir -p {page.parent}")
-    write_text(page, html_report(runs, page, embed_audio=embed_audio) if format == "html" else markdown_report(runs))
-    return page
+    return write_report(runs, Path(out) if out else None, embed_audio=embed_audio, form=format)
 
 
 def judge(
@@ -370,8 +336,7 @@ def judge(
     cases = rubric_score.judge_cases(Path(source), _questions(dataset, data))
     log = rubric_score.judge_log(Path(source), Path(out) if out else None)
     if judge is not None:
-        wanted = second_model.prepare(check_request(flags), log.role, rubric_score.CALLS, {"seed": seed})
-        second_model.ask_calls(log, rubric_score.inquiry(cases), *wanted)
+        second_model.ask_or_plan(check_request(flags), log, rubric_score.inquiry(cases, seed))
     return rubric_score.rate_run(cases, *log.read(), _tags(by))
 
 
@@ -406,8 +371,7 @@ def read(
     log = CallLog(outcomes.reader_folder(path, folder), READER)
     if reader is not None:
         unread = outcomes.score_source(path, questions, read_replies=True, reader=folder).unread_replies
-        wanted = second_model.prepare(check_request(flags), log.role)
-        second_model.ask_calls(log, second_reader.inquiry(unread), *wanted)
+        second_model.ask_or_plan(check_request(flags), log, second_reader.inquiry(unread))
     log.read()
     return summary.summarize(outcomes.score_source(path, questions, read_replies=True, reader=folder), _tags(by))
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from cascade.analysis import compare as paired
-from cascade.analysis.compare import Comparison, Flip, Matrix, PairedDifference, Side, overall
+from cascade.analysis.compare import Comparison, Flip, Matrix, PairedDifference, overall
 from cascade.cli import options as o
 from cascade.cli import output
 from cascade.errors import UserError
@@ -41,6 +41,8 @@ _COLUMNS = [
     Column("p", ("p",)),
     Column("p (Holm)", ("p_holm",)),
 ]
+
+_READ = "\nread by a model: by the rules' reading of a reply, or else by that model's."
 
 
 def compare(
@@ -95,7 +97,7 @@ def show(comparison: Comparison, form: str, *, flips: bool = False) -> None:
                 f"\nWith {comparison.n} items that differ as often as these, a true difference under "
                 f"{100 * comparison.detectable:.1f} points is missed more often than one time in five.\n"
                 "95 % paired bootstrap intervals; p: McNemar's, exact and two-sided; "
-                "Holm's correction within each tag." + _legend((comparison.a, comparison.b))
+                "Holm's correction within each tag." + (_READ if comparison.combined else "")
             )
         )
     if flips:
@@ -116,16 +118,6 @@ def _row(label: Label, difference: PairedDifference) -> Row:
         PValue(test.p),
         None if test.p_holm is None else PValue(test.p_holm),
     )
-
-
-def _legend(sides: Sequence[Side]) -> str:
-    """Return what a second reader's figures are, or why they are left out; `""` where no reader was asked."""
-    names = sorted({side.readings.name for side in sides if side.readings})
-    if not names:
-        return ""
-    if len(names) > 1 or not all(side.readings for side in sides):
-        return f"\nThe readings of {', '.join(names)} are left out: they are not of every run here."
-    return f"\nread by {names[0]}: by the rules' reading of a reply, or else by that model's."
 
 
 def _label(run: str) -> str:
@@ -167,8 +159,8 @@ def show_matrix(matrix: Matrix, form: str) -> None:
     header = ["", matrix.scorer, *map(str, range(1, len(matrix.runs) + 1))]
     typer.echo(plain(format_table(header, rows, form)), nl=False)
     if form == "table":
-        legend = "\n*: p < 0.05 by McNemar's exact test, with Holm's correction over all pairs." + _legend(matrix.runs)
-        typer.echo(prose(legend))
+        legend = "\n*: p < 0.05 by McNemar's exact test, with Holm's correction over all pairs."
+        typer.echo(prose(legend + (_READ if matrix.combined else "")))
 
 
 def _matrix_rows(matrix: Matrix, suffix: str = "") -> Iterator[Row]:

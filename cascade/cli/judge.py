@@ -11,7 +11,7 @@ import typer
 from cascade.cli import options as o
 from cascade.cli import output
 from cascade.cli.options import takes_request
-from cascade.cli.second_model import FLAGS, ask_or_plan
+from cascade.cli.second_model import FLAGS, is_planned
 from cascade.io.jsonl import to_json
 from cascade.io.tables import Cell, Column, Interval, Label, Row, Share, format_columns, format_words
 from cascade.io.terminal import note, prose
@@ -51,8 +51,7 @@ def judge(
     output.check_explain(explain, form)
     cases = rubric_score.judge_cases(source, o.load_questions(dataset, request.data))
     log = rubric_score.judge_log(source, out)
-    inquiry = rubric_score.inquiry(cases)
-    if ask_or_plan(request, log, inquiry, model, judge_prompt, calls=rubric_score.CALLS, defaults={"seed": seed}):
+    if is_planned(request, log, rubric_score.inquiry(cases, seed), model, judge_prompt):
         return
     rating = rubric_score.rate_run(cases, *log.read(), by or ())
     show(rating, form, explain=explain)

@@ -11,7 +11,7 @@ from cascade.cli import options as o
 from cascade.cli import output
 from cascade.cli.options import takes_request
 from cascade.cli.score import show
-from cascade.cli.second_model import FLAGS, ask_or_plan
+from cascade.cli.second_model import FLAGS, is_planned
 from cascade.io.terminal import note
 from cascade.pipeline.request import Request
 from cascade.runs.call_log import READER, CallLog
@@ -45,7 +45,7 @@ def read(
     questions = o.load_questions(dataset, request.data)
     scored = outcomes.score_source(source, questions, read_replies=True, reader=out)
     log = CallLog(outcomes.reader_folder(source, out), READER)
-    if ask_or_plan(request, log, second_reader.inquiry(scored.unread_replies), model, reader_prompt):
+    if is_planned(request, log, second_reader.inquiry(scored.unread_replies), model, reader_prompt):
         return
     log.read()
     scored = outcomes.score_source(source, questions, read_replies=True, reader=out)

@@ -12,7 +12,6 @@ from cascade.io.terminal import note
 from cascade.pipeline import planning, second_model
 from cascade.pipeline.request import Request
 from cascade.runs.call_log import CallLog, Inquiry
-from cascade.types import Params
 
 FLAGS = (
     *("data", "param", "max_tokens", "dry_run", "budget", "price"),
@@ -20,29 +19,17 @@ FLAGS = (
 )
 
 
-def ask_or_plan(
-    request: Request,
-    log: CallLog,
-    inquiry: Inquiry[Any],
-    model: str | None,
-    prompt: str,
-    *,
-    calls: int = 1,
-    defaults: Params | None = None,
-) -> bool:
-    """Make the calls that the log lacks; print only what they would take, and return True, for `--dry-run`.
+def is_planned(request: Request, log: CallLog, inquiry: Inquiry[Any], model: str | None, prompt: str) -> bool:
+    """Make the calls that the log lacks, without a model none; for `--dry-run` print the plan alone, and return True.
 
-    Without a model nothing is asked. Raises as `second_model.ask_calls` does, and UserError for a plan without a model.
+    Raises UserError for a plan without a model, and as `second_model.ask_or_plan` does.
     """
     if model is None:
         if request.dry_run:
             raise UserError(f"--dry-run: nothing is asked without a {log.role}; give --{log.role} MODEL")
         return False
-    wanted, how = second_model.prepare(replace(request, llm=model, prompt=prompt), log.role, calls, defaults)
-    if request.dry_run:
-        plan = second_model.plan_calls(log, inquiry, wanted, how)
+    plan = second_model.ask_or_plan(replace(request, llm=model, prompt=prompt), log, inquiry)
+    if plan:
         typer.echo("\n".join(planning.plan_lines(plan)[1:]))  # there are no captions to make
         note(f"dry run: nothing was asked or written; the log would be {log.file}")
-        return True
-    second_model.ask_calls(log, inquiry, wanted, how)
-    return False
+    return plan is not None

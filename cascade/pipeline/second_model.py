@@ -20,29 +20,29 @@ from cascade.pipeline.specs import CaptionerSelection, model_and_execution
 from cascade.prompting.templates import second_template
 from cascade.runs import call_log, directory, provenance
 from cascade.runs.call_log import CallLog, Inquiry, LoggedCall, Question, SecondModel
-from cascade.types import LLM, Execution, Params
+from cascade.types import LLM, Execution
 
 
-def prepare(
-    request: Request, role: str, calls: int = 1, defaults: Params | None = None
-) -> tuple[SecondModel, Execution]:
-    """Return the model of a request (`llm`, `prompt`) as it will stand in its log, and how it is asked.
+def ask_or_plan(request: Request, log: CallLog, inquiry: Inquiry[Any]) -> Plan | None:
+    """Make the calls that the log lacks to a request's model (`llm`, `prompt`); for a dry run return what they take.
 
-    `defaults` are parameters that the role requires, whatever the model; `--param NAME=none` unsets one. Raises
-    UserError for what can be refused before anything is asked.
+    Raises UserError for what can be refused before anything is asked, and as `_ask` does.
     """
     llm, how = model_and_execution(request, CaptionerSelection())
     given = parse_pairs(request.param or (), "--param")
-    required = {name: value for name, value in (defaults or {}).items() if name not in given}
+    required = {name: value for name, value in inquiry.params.items() if name not in given}
     llm = replace(llm, params={**llm.params, **required})
     connect.check(llm, how)
     session = provenance.session([redact(word) for word in ("cascade", *sys.argv[1:])], connect.modules(llm.model))
-    return call_log.new_model(llm, second_template(role, request.prompt), session, calls), how
-
-
-def plan_calls(log: CallLog, inquiry: Inquiry[Any], model: SecondModel, how: Execution) -> Plan:
-    """Return what the calls that the log lacks would take. Raises RunError where the log is another model's."""
+    model = call_log.new_model(llm, second_template(log.role, request.prompt), session, inquiry.calls)
     log.check_same(model)
+    if request.dry_run:
+        return _plan(log, inquiry, model, how)
+    _ask(log, inquiry, model, how)
+    return None
+
+
+def _plan(log: CallLog, inquiry: Inquiry[Any], model: SecondModel, how: Execution) -> Plan:
     replies = log.replies()
     left = inquiry.left(model, replies)
     count, tokenizer = connect.counter(model.llm.model)
@@ -61,14 +61,13 @@ def plan_calls(log: CallLog, inquiry: Inquiry[Any], model: SecondModel, how: Exe
     )
 
 
-def ask_calls(log: CallLog, inquiry: Inquiry[Any], model: SecondModel, how: Execution) -> None:
+def _ask(log: CallLog, inquiry: Inquiry[Any], model: SecondModel, how: Execution) -> None:
     """Make the calls that the log has no readable reply to, and append each to it as it comes.
 
     A complete log needs no key and no package. Raises RunError where the log is another model's, ProviderStop where the
     provider refuses every call, BudgetSpent where the next call might cost too much; earlier replies are in the log.
     """
     option = f"--{log.role}"
-    log.check_same(model)
     if inquiry.left(model, log.replies()):
         connect.check_access(model.llm, how, option)
     with log.open(model) as lines:

@@ -80,12 +80,6 @@ class ReportData:
     diagnosis: Diagnosis | None
 
     @property
-    def tiles(self) -> Mapping[str, str]:
-        """The names of main's scores, each with a few words on it."""
-        texts = {"mmar": "official matcher", "strict": "equal to the gold choice"}
-        return {name: texts.get(name, "where the rules read none") for name in self.main.summary.scores}
-
-    @property
     def read(self) -> bool:
         """Whether a second reader was asked about the replies of a run."""
         return any(run.summary.readings for run in self.runs)

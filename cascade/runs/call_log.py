@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Generic, TypeVar
@@ -88,33 +88,36 @@ class CallResult(Generic[T]):
 class Inquiry(Generic[T]):
     """All that a second model is asked, by its prompt's template, and the value of a reply.
 
-    `parse` raises ValueError, with the reason, for a reply that cannot be read.
+    `parse` raises ValueError, with the reason, for a reply that cannot be read. There are so many `calls` an item, with
+    these `params`, whatever the model, unless the user sets them.
     """
 
     questions: Callable[[Template], list[Question]]
     parse: Callable[[Question, Completion], T]
+    calls: int = 1
+    params: Params = field(default_factory=dict)
 
     def results(self, model: SecondModel, replies: Replies) -> Iterator[tuple[Question, CallResult[T]]]:
         """Yield each question, in order, and what came of it."""
         for question in self.questions(model.prompt):
-            yield question, self._result(question, replies.get((question.item, question.call, question.digest)))
-
-    def _result(self, question: Question, call: LoggedCall | None) -> CallResult[T]:
-        if call is None:
-            return CallResult(kind="missing", reason="not asked")
-        if isinstance(call.result, Failure):
-            return CallResult(kind="failed", reason=f"no reply: {call.result.kind}")
-        try:
-            return CallResult(kind="read", value=self.parse(question, call.result))
-        except ValueError as error:
-            return CallResult(kind="unreadable", reason=f"unreadable: {error}")
+            call = replies.get((question.item, question.call, question.digest))
+            if call is None:
+                result = CallResult[T](kind="missing", reason="not asked")
+            elif isinstance(call.result, Failure):
+                result = CallResult[T](kind="failed", reason=f"no reply: {call.result.kind}")
+            else:
+                try:
+                    result = CallResult(kind="read", value=self.parse(question, call.result))
+                except ValueError as error:
+                    result = CallResult[T](kind="unreadable", reason=f"unreadable: {error}")
+            yield question, result
 
     def left(self, model: SecondModel, replies: Replies) -> list[Question]:
         """Return the questions that have no readable reply yet, in order."""
         return [question for question, result in self.results(model, replies) if result.kind != "read"]
 
 
-def new_model(llm: LLMSpec, template: Template, session: Session, calls: int = 1) -> SecondModel:
+def new_model(llm: LLMSpec, template: Template, session: Session, calls: int) -> SecondModel:
     """Return the first line of a new log."""
     return SecondModel(
         format=_FORMAT,
@@ -146,13 +149,10 @@ class CallLog:
 
     def read(self) -> tuple[SecondModel, Replies]:
         """Return the model, and the last reply of each call. Raises RunError, with file and line, for a damaged log."""
-        if not self.file.exists():
+        if not self.exists():
             raise RunError(f"{self.file}: no {self.role} was asked here yet; give --{self.role} MODEL")
         lines = jsonl.lines(self.file, growing=True)
-        first = next(lines, None)
-        if first is None:
-            raise RunError(f"{self.file}: there is no {self.role} in it yet; give --{self.role} MODEL")
-        model = record(SecondModel, self.file, *first)
+        model = record(SecondModel, self.file, *next(lines))
         if model.format != _FORMAT:
             raise RunError(
                 f"{self.file} has format {model.format}, this cascade reads {_FORMAT}: use the one that made it"

@@ -199,7 +199,7 @@ def judge_prompt(template: Template, case: Case) -> Prompt:
     )
 
 
-def inquiry(cases: Cases) -> Inquiry[float]:
+def inquiry(cases: Cases, seed: int = SEED) -> Inquiry[float]:
     """Return what a judge is asked: CALLS calls about each case, each of which gives a share of the points."""
 
     def questions(template: Template) -> list[Question]:
@@ -214,7 +214,7 @@ def inquiry(cases: Cases) -> Inquiry[float]:
         criteria = cases.cases[question.item].criteria
         return rubric_reply.share(rubric_reply.read_scores(reply, criteria), criteria)
 
-    return Inquiry(questions, parse)
+    return Inquiry(questions, parse, CALLS, {"seed": seed})
 
 
 def rate_run(cases: Cases, judge: SecondModel, replies: Replies, by: Sequence[str] = ()) -> Rating:

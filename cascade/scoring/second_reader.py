@@ -67,20 +67,16 @@ class Readings:
         return f"mmar read by {self.name}"
 
     def counts(self) -> dict[str, int]:
-        """Return the counts by their names, without those of failed calls where no call failed."""
-        calls = {"calls failed": self.failed, "calls unreadable": self.unreadable}
-        return {
-            "read by rules": self.rules,
-            f"read by {self.name}": self.reader,
-            f"none by {self.name}": self.none,
-            "not asked": self.not_asked,
-            **{name: count for name, count in calls.items() if count},
-        }
+        """Return the counts by their names."""
+        by_whom = {"read by rules": self.rules, f"read by {self.name}": self.reader, f"none by {self.name}": self.none}
+        return {**by_whom, "not asked": self.not_asked, "calls failed": self.failed, "unreadable": self.unreadable}
 
     def __str__(self) -> str:
-        rest = [f"{count} {name}" for name, count in self.counts().items() if name[:4] not in ("read", "none")]
-        first = f"read by rules {self.rules} of {self.replies}, by {self.name} {self.reader} more"
-        return ", ".join([first, f"{self.none} none", *rest])
+        text = f"read by rules {self.rules} of {self.replies}, by {self.name} {self.reader} more"
+        text += f", {self.none} none, {self.not_asked} not asked"
+        if self.failed or self.unreadable:
+            text += f", {self.failed} calls failed, {self.unreadable} unreadable"
+        return text
 
 
 def show_reply(item: str, sample: int, reply: str, choices: Sequence[str]) -> ShownReply:
@@ -132,6 +128,11 @@ def _listed(choices: Sequence[str]) -> list[str]:
     return [f"{name}. {choice}" for name, choice in zip(names, choices, strict=False)]
 
 
+def _bare(text: str) -> str:
+    """Return a text on one line, without the white space and the emphasis around it."""
+    return " ".join(text.split()).strip(_EDGE)
+
+
 def read_choice(reply: Completion, choices: Sequence[str]) -> str:
     """Return the choice that the last line of a reader's reply names, or `""` for `none`.
 
@@ -144,10 +145,10 @@ def read_choice(reply: Completion, choices: Sequence[str]) -> str:
     match = _ANSWER.fullmatch(lines[-1]) if lines else None
     if match is None:
         raise ValueError("the last line is no answer line")
-    answer = match[1].strip(_EDGE)
+    answer = _bare(match[1])
     if answer.casefold() == "none":
         return ""
-    bare = [choice.strip(_EDGE) for choice in choices]
+    bare = list(map(_bare, choices))
     for fold in (str, str.casefold):
         named = set()
         for choice, text, line in zip(choices, bare, _listed(bare), strict=True):
