@@ -101,15 +101,16 @@ class Inquiry(Generic[T]):
         """Yield each question, in order, and what came of it."""
         for question in self.questions(model.prompt):
             call = replies.get((question.item, question.call, question.digest))
+            result: CallResult[T]
             if call is None:
-                result = CallResult[T](kind="missing", reason="not asked")
+                result = CallResult(kind="missing", reason="not asked")
             elif isinstance(call.result, Failure):
-                result = CallResult[T](kind="failed", reason=f"no reply: {call.result.kind}")
+                result = CallResult(kind="failed", reason=f"no reply: {call.result.kind}")
             else:
                 try:
                     result = CallResult(kind="read", value=self.parse(question, call.result))
                 except ValueError as error:
-                    result = CallResult[T](kind="unreadable", reason=f"unreadable: {error}")
+                    result = CallResult(kind="unreadable", reason=f"unreadable: {error}")
             yield question, result
 
     def left(self, model: SecondModel, replies: Replies) -> list[Question]:

@@ -354,6 +354,7 @@ def test_a_reader_that_is_killed_goes_on_where_it_was(mini: Path) -> None:
         quiet = subprocess.DEVNULL
         begun = subprocess.Popen(flags, env=environment, stdout=quiet, stderr=quiet)
         while len(stub.asked) < 5:
+            assert begun.poll() is None
             time.sleep(0.01)
         begun.send_signal(signal.SIGKILL)
         begun.wait(timeout=30)
