@@ -1,7 +1,9 @@
-"""Measure the reader of replies on `tests/scoring/extraction_corpus.jsonl`: right, unread and wrong by kind.
+"""Measure the reader of replies: right, unread and wrong, on real replies and, apart from them, on invented ones.
 
-`right` is the expected choice, or no choice where none is expected; `unread` is no choice where a person would read
-a choice; `wrong` is any other choice, or a choice where none is expected.
+`--replies FILE` (JSON lines with `reply`, `choices`, `expected`, and for a finer table `source` and `kind`) holds real
+replies that a person has read. Without it only the re-creations and the invented replies of the tests are measured.
+A reply is `right` where the reading is the expected choice, `unread` where a person reads a choice and the rules none,
+`wrong` where the rules read another choice, or one where a person reads none. Intervals are 95 % Wilson intervals.
 """
 
 from __future__ import annotations
@@ -13,54 +15,89 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from cascade.io.tables import percent
 from cascade.scoring.extraction.extract import extract
+from cascade.scoring.statistics import wilson
 
-CORPUS = Path(__file__).parent.parent / "tests" / "scoring" / "extraction_corpus.jsonl"
-OUTCOMES = ("right", "unread", "wrong")
-
-
-def outcome(row: dict[str, Any]) -> str:
-    """Return which of the three the reading of a row is."""
-    text = extract(row["reply"], row["choices"]).text
-    if text == row["expected"]:
-        return "right"
-    return "wrong" if text else "unread"
+TESTS = Path(__file__).parent.parent / "tests" / "scoring"
+OUTCOMES = ("right", "unread", "wrong", "right none")
 
 
-def measure(rows: list[dict[str, Any]]) -> dict[str, Counter[str]]:
-    """Return the counts of outcomes by kind, in the order of the corpus."""
+def outcome(row: dict[str, Any]) -> tuple[str, str]:
+    """Return the outcome of a row, and the rule that read it; `right none` is no reading where none is expected."""
+    choice = extract(row["reply"], row["choices"])
+    if choice.text == row["expected"]:
+        return ("right" if choice.text else "right none"), choice.how
+    return ("wrong" if choice.text else "unread"), choice.how
+
+
+def measure(rows: list[dict[str, Any]], field: str) -> dict[str, Counter[str]]:
+    """Return the counts of outcomes by a field of the rows, or by the `rule` that read them, most frequent first."""
     table: dict[str, Counter[str]] = {}
     for row in rows:
-        table.setdefault(row["kind"], Counter())[outcome(row)] += 1
-    return table
+        result, rule = outcome(row)
+        name = rule if field == "rule" else str(row.get(field, "")).split("|")[0]
+        table.setdefault(name, Counter())[result] += 1
+    return dict(sorted(table.items(), key=lambda entry: -entry[1].total()))
 
 
-def ratios(table: dict[str, Counter[str]], seconds: float) -> dict[str, float]:
-    """Return the shares of all rows, and the replies read in a second."""
-    total = sum(table.values(), Counter[str]())
-    shares = {f"extraction_{name}": total[name] / total.total() for name in OUTCOMES}
-    return {"extraction_rows": total.total(), **shares, "extraction_replies_per_s": total.total() / seconds}
+def figures(rows: list[dict[str, Any]]) -> dict[str, float]:
+    """Return the shares that count: of answerable replies read rightly, and of readings that are wrong."""
+    started = time.perf_counter()
+    results = Counter(outcome(row)[0] for row in rows)
+    seconds = time.perf_counter() - started
+    answerable = sum(bool(row["expected"]) for row in rows)
+    readings = results["right"] + results["wrong"]
+    right, wrong = wilson(results["right"], answerable), wilson(results["wrong"], max(readings, 1))
+    return {
+        "rows": len(rows),
+        "answerable": answerable,
+        "read_right": results["right"] / max(answerable, 1),
+        "read_right_low": right[0],
+        "read_right_high": right[1],
+        "wrong": results["wrong"],
+        "wrong_of_readings": results["wrong"] / max(readings, 1),
+        "wrong_low": wrong[0],
+        "wrong_high": wrong[1],
+        "replies_per_s": len(rows) / seconds,
+    }
 
 
-def as_text(table: dict[str, Counter[str]]) -> str:
-    """Return the table as text, a kind a line, with its sum."""
-    lines = [f"{'kind':<22}" + "".join(f"{name:>8}" for name in OUTCOMES)]
-    for kind, counts in [*table.items(), ("all", sum(table.values(), Counter[str]()))]:
-        lines.append(f"{kind:<22}" + "".join(f"{counts[name]:>8}" for name in OUTCOMES))
+def as_text(name: str, rows: list[dict[str, Any]]) -> str:
+    """Return the figures and the tables by source, kind and rule of some rows as text."""
+    shown = figures(rows)
+    lines = [
+        f"{name}: {shown['rows']} replies, {shown['answerable']} answerable; {shown['replies_per_s']:.0f} replies a second",
+        f"  read right: {percent(shown['read_right'])} % of the answerable "
+        f"({percent(shown['read_right_low'])} to {percent(shown['read_right_high'])})",
+        f"  wrong: {shown['wrong']}, {percent(shown['wrong_of_readings'])} % of the readings "
+        f"({percent(shown['wrong_low'])} to {percent(shown['wrong_high'])})",
+    ]
+    for field in ("source", "kind", "rule"):
+        table = measure(rows, field)
+        lines.append(f"  {'by ' + field:<60}" + "".join(f"{title:>12}" for title in OUTCOMES))
+        for entry, counts in table.items():
+            lines.append(f"    {entry[:56]:<58}" + "".join(f"{counts[title]:>12}" for title in OUTCOMES))
     return "\n".join(lines)
 
 
 def main() -> None:
-    """Print the table, or one flat JSON object."""
+    """Print the tables, or one flat JSON object."""
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        "--replies", type=Path, action="append", default=[], metavar="FILE", help="labelled real replies"
+    )
     parser.add_argument("--quick", action="store_true", help="accepted like in the other benchmarks; changes nothing")
     parser.add_argument("--json", action="store_true", help="one JSON object")
     given = parser.parse_args()
-    rows = [json.loads(line) for line in CORPUS.read_text(encoding="utf-8").splitlines()]
-    started = time.perf_counter()
-    table = measure(rows)
-    figures = ratios(table, time.perf_counter() - started)
-    print(json.dumps({name: round(value, 4) for name, value in figures.items()}) if given.json else as_text(table))
+    sets = {f"real ({file.name})": file for file in given.replies}
+    sets |= {"re-created": TESTS / "replies_minimal.jsonl", "invented": TESTS / "extraction_corpus.jsonl"}
+    rows = {name: [json.loads(line) for line in file.read_text("utf-8").splitlines()] for name, file in sets.items()}
+    if given.json:
+        flat = {f"{name} {key}": round(value, 4) for name in rows for key, value in figures(rows[name]).items()}
+        print(json.dumps(flat))
+    else:
+        print("\n\n".join(as_text(name, rows[name]) for name in rows))
 
 
 if __name__ == "__main__":

@@ -71,6 +71,10 @@ class ProviderStop(UserError):
     """The provider would refuse every further call the same way, so the run stops."""
 
 
+class Refused(ProviderStop):
+    """The provider refuses the request itself: a parameter of it, or its form."""
+
+
 class BudgetSpent(UserError):
     """The next call might pass what may be spent; what was answered is kept."""
 

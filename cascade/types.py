@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import msgspec
 
@@ -87,11 +87,15 @@ class PromptSpec(Record, frozen=True, kw_only=True):
 
 
 class LLMSpec(Record, frozen=True, kw_only=True):
-    """The model by its litellm name (or `local`, `local:…`, `fake`), its parameters, and samples an item."""
+    """The model by its litellm name (or `local`, `local:…`, `fake`), its parameters, and samples an item.
+
+    `answer_as` is `choice` where the reply is forced to be one of the choices; a free text leaves it out of the JSON.
+    """
 
     model: str
     params: Params = msgspec.field(default_factory=dict)
     samples: int = 1
+    answer_as: Literal["choice"] | msgspec.UnsetType = msgspec.UNSET
 
 
 class RunSpec(Record, frozen=True, kw_only=True):

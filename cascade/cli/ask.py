@@ -20,7 +20,8 @@ from cascade.types import Failure
 
 
 @takes_request(
-    *("llm", "caption_param", "prompt", "param", "seed", "cache", "api_base", "retries", "timeout", "device", "threads")
+    *("llm", "caption_param", "prompt", "answer_as", "param", "seed"),
+    *("cache", "api_base", "retries", "timeout", "device", "threads"),
 )
 def ask(
     request: Request,

@@ -25,7 +25,7 @@ from cascade.io.tables import (
     format_table,
     format_words,
 )
-from cascade.io.terminal import plain, prose
+from cascade.io.terminal import note, plain, prose
 from cascade.scoring import outcomes
 
 _COLUMNS = [
@@ -69,6 +69,9 @@ def compare(
         raise UserError(f"compare: --flips and --by are for two, and {len(sources)} are given")
     joined = o.load_questions(dataset, data)
     scored = [outcomes.score_source(source, joined, read_replies=extract) for source in sources]
+    forced = [source.about["run"] for source in scored if source.spec and source.spec.llm.answer_as == "choice"]
+    if 0 < len(forced) < len(scored):
+        note(f"choices were forced in {', '.join(forced)}; the replies of the others are free")
     if len(scored) > 2:
         show_matrix(paired.matrix(scored, scorer=scorer), form)
     else:

@@ -64,6 +64,14 @@ CaptionParam = Annotated[
 PromptName = Annotated[
     str, typer.Option("--prompt", metavar="NAME|FILE", help="A name of `cascade prompts`, or FILE.md.")
 ]
+AnswerAs = Annotated[
+    str | None,
+    typer.Option(
+        "--answer-as",
+        metavar="text|choice",
+        help="A free text, or by force one of the choices.  [default: text; with --llm local: choice]",
+    ),
+]
 Param = Annotated[
     list[str] | None,
     typer.Option("--param", metavar="KEY=VALUE", help="A parameter sent to the model; KEY=none unsets it. Repeatable."),
@@ -175,6 +183,7 @@ _OPTIONS: dict[str, Any] = {
     "captions": Captions,
     "caption_param": CaptionParam,
     "prompt": PromptName,
+    "answer_as": AnswerAs,
     "param": Param,
     "reasoning_effort": Effort,
     "max_tokens": MaxTokens,

@@ -71,6 +71,8 @@ def reproduce(
     if request.dry_run:
         _print_plans(jobs)
         return
+    if any(job.job.spec.llm.answer_as == "choice" for job in jobs):
+        note("choices are forced here, which no published row says of its own; --answer-as text leaves replies free")
     count_spent(job.job for job in jobs)
     done, failed = _carry_out(jobs, wanted)
     if done:

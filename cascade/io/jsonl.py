@@ -30,9 +30,13 @@ _CHAINED = re.compile(rb', "digest": "b2:[0-9a-f]{32}"\}\s*\Z')
 
 
 def to_json(value: Any) -> Any:
-    """Return a record, or a container of records, as JSON values; what is none of these stays as it is."""
+    """Return a record, or a container of records, as JSON values; what is none of these stays as it is.
+
+    A field of a record that is unset is left out.
+    """
     if isinstance(value, msgspec.Struct):
-        plain = {name: to_json(getattr(value, name)) for name in value.__struct_fields__}
+        parts = ((name, getattr(value, name)) for name in value.__struct_fields__)
+        plain = {name: to_json(part) for name, part in parts if part is not msgspec.UNSET}
         tag = value.__struct_config__.tag
         return plain if tag is None else {"type": tag, **plain}
     if is_dataclass(value) and not isinstance(value, type):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from importlib.util import find_spec
@@ -12,7 +13,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from cascade.errors import MissingExtra, ProviderStop, UserError
-from cascade.llms import credentials, embedded, fake, litellm, prices
+from cascade.llms import credentials, embedded, fake, forced_choice, litellm, prices
 from cascade.llms.budget import Budget, call_within
 from cascade.llms.pacing import ConcurrencyLimit, paced
 from cascade.llms.prices import Price
@@ -78,6 +79,10 @@ def check(spec: LLMSpec, execution: Execution) -> None:
         raise UserError(
             "--param: a value looks like a key, and would be written into the run; export the provider's variable"
         )
+    if spec.answer_as == "choice" and "response_format" in spec.params:
+        raise UserError(
+            f"--param response_format: --answer-as choice sets it; leave it out, or {forced_choice.OTHERWISE}"
+        )
     if execution.budget and not price(spec, execution):
         raise UserError(f"--budget: the price of {spec.model} is unknown; say it with --price INPUT,OUTPUT")
     if spec.model == "fake":
@@ -92,12 +97,15 @@ def check_access(spec: LLMSpec, execution: Execution, option: str = "--llm") -> 
     """Raise ProviderStop for an unknown model or a missing key; `option` is the flag that named the model."""
     if spec.model == "fake" or is_local(spec.model) or execution.api_base:
         return
-    if credentials.provider(spec.model) and not credentials.missing(spec.model):
-        return
-    # litellm takes seconds to import, but it knows every name, and reads a .env file, which may hold the key.
-    litellm.resolve(spec.model, label=f"{option} {spec.model}")
-    if variable := credentials.missing(spec.model):
-        raise ProviderStop(f"{option} {spec.model}: the key is missing: export {variable}=…")
+    if not credentials.provider(spec.model) or credentials.missing(spec.model):
+        # litellm takes seconds to import, but it knows every name, and reads a .env file, which may hold the key.
+        litellm.resolve(spec.model, label=f"{option} {spec.model}")
+        if variable := credentials.missing(spec.model):
+            raise ProviderStop(f"{option} {spec.model}: the key is missing: export {variable}=…")
+    if spec.answer_as == "choice":
+        known = (credentials.listed(spec.model) or {}).get("supports_response_schema")
+        if known is False or not litellm.takes_schema(spec.model):
+            raise ProviderStop(f"{option} {spec.model}: the model takes no JSON schema; {forced_choice.OTHERWISE}")
 
 
 def price(spec: LLMSpec, execution: Execution) -> Price | None:
@@ -107,16 +115,37 @@ def price(spec: LLMSpec, execution: Execution) -> Price | None:
     return prices.find(spec.model, execution.price, own=credentials.is_loopback(execution.api_base))
 
 
-def counter(model: str) -> tuple[Callable[[Prompt], int], str]:
-    """Return a function that counts a prompt's tokens, and the name of its method."""
-    if model == "fake":
+def counter(spec: LLMSpec) -> tuple[Callable[[Prompt], int], str]:
+    """Return a function that counts a prompt's tokens, with those of a schema as text, and the name of its method."""
+    if spec.model == "fake":
         return lambda prompt: 0, "fake"
-    return litellm.count_tokens, "cl100k_base (other tokenizers differ by some per cent)"
+    # The embedded server makes a grammar of the schema: the model does not read it.
+    schema = spec.answer_as == "choice" and not is_local(spec.model)
+
+    def count(prompt: Prompt) -> int:
+        texts = [str(message["content"]) for message in prompt.messages]
+        if schema:
+            texts.append(json.dumps(forced_choice.response_format(spec, prompt.order, direct=False)))
+        return litellm.count_tokens(*texts)
+
+    counted = "; the schema of the choices counts as its text" if schema else ""
+    return count, f"cl100k_base (other tokenizers differ by some per cent){counted}"
 
 
 @asynccontextmanager
 async def connect(spec: LLMSpec, execution: Execution, option: str = "--llm") -> AsyncIterator[LLM]:
     """Open the model for calls, with retries; `option` is the flag that named it. Raises UserError where it fails."""
+    async with _open(spec, execution, option) as llm:
+        if spec.answer_as == "choice":
+            label = f"{option} {spec.model.partition('@')[0]}"
+            with forced_choice.forced(llm, spec, label, direct=is_local(spec.model)) as forced:
+                yield forced
+        else:
+            yield llm
+
+
+@asynccontextmanager
+async def _open(spec: LLMSpec, execution: Execution, option: str) -> AsyncIterator[LLM]:
     if spec.model == "fake":
         yield fake.complete
         return

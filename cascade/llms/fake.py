@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import json
+
 from cascade.io.digests import digest
 from cascade.types import Completion, Params, Prompt
 
 
 async def complete(prompt: Prompt, params: Params) -> Completion:
-    """Return `Answer: <a choice>`, drawn by the digest of the messages and `params["seed"]`."""
+    """Return `Answer: <a choice>`, drawn by the digest of the messages and `params["seed"]`.
+
+    A `response_format` is honoured: the choice is then the `answer` of a JSON object, whose other fields are empty.
+    """
     drawn = int(digest([list(map(dict, prompt.messages)), params.get("seed", 0)]).removeprefix("b2:"), 16)
+    text = f"Answer: {prompt.order[drawn % len(prompt.order)]}"
+    if "response_format" in params:
+        fields = params["response_format"]["json_schema"]["schema"]["properties"]
+        choices = fields["answer"]["enum"]
+        text = json.dumps({**dict.fromkeys(fields, ""), "answer": choices[drawn % len(choices)]}, ensure_ascii=False)
     return Completion(
-        text=f"Answer: {prompt.order[drawn % len(prompt.order)]}",
+        text=text,
         finish="stop",
         model="fake",
         input_tokens=0,

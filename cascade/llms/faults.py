@@ -26,7 +26,7 @@ from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
 from typing import Any
 
-from cascade.errors import ProviderStop, ReplyError, Transient
+from cascade.errors import ProviderStop, Refused, ReplyError, Transient
 from cascade.llms.redaction import one_line, redact
 
 _STOP = {
@@ -65,7 +65,7 @@ def classify(error: Any, litellm: Any, label: str, *, accepted: bool, keyless: s
         if accepted:
             return ReplyError("refused", message)
         hint = "; unset it with --param temperature=none" if "temperature" in message else ""
-        return ProviderStop(f"{label}: refused: {message}{hint}")
+        return Refused(f"{label}: refused: {message}{hint}")
     return Transient(_kind(error, status), message, _retry_after(error))
 
 
@@ -95,7 +95,7 @@ def _kind(error: Any, status: int) -> str:
 def _message(error: Any) -> str:
     """Return the provider's message on one line, without litellm's prefixes and without any key."""
     message = str(getattr(error, "message", error)).rpartition("Exception - ")[2].removeprefix("litellm.")
-    for appended in ("Traceback (most recent call last)", "To drop unsupported openai params"):
+    for appended in ("Traceback (most recent call last)", "To drop unsupported openai params", "To drop these, set"):
         message = message.partition(appended)[0]
     return one_line(redact(message)).rstrip(". ")
 

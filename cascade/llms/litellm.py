@@ -66,7 +66,7 @@ def _library() -> ModuleType:
     return litellm
 
 
-@lru_cache(maxsize=8)  # Every call of a run sends the same parameters.
+@lru_cache(maxsize=8)  # Every call of a run without a forced choice sends the same parameters.
 def _redacted(body: str) -> dict[str, Any]:
     return dict(json.loads(redact(body)))
 
@@ -219,6 +219,11 @@ def resolve(model: str, api_base: str | None = None, label: str = "") -> tuple[s
     raise ProviderStop(f"{label or f'--llm {model}'}: litellm knows no such model; {ways}")
 
 
+def takes_schema(model: str) -> bool:
+    """Return whether litellm can send the model a `response_format`; for others a call would be refused."""
+    return "response_format" in (_library().get_supported_openai_params(model=model) or ())
+
+
 def _completion(reply: Any, client: LitellmClient, sent: Params, price: Price | None) -> Completion:
     """Return litellm's response as a record. Raises ReplyError for an empty one, Transient for what is no response."""
     if not getattr(reply, "choices", None):
@@ -263,8 +268,8 @@ def _cost(reply: Any) -> float | None:
     return None if cost is None else float(cost)
 
 
-def count_tokens(prompt: Prompt) -> int:
-    """Return the prompt's tokens by the encoding in litellm's package, with a chat format's tokens a message."""
+def count_tokens(*texts: str) -> int:
+    """Return the tokens of messages by the encoding in litellm's package, with a chat format's tokens a message."""
     encoding = _library().encoding
-    counts = [len(encoding.encode(str(message["content"]), disallowed_special=())) for message in prompt.messages]
+    counts = [len(encoding.encode(text, disallowed_special=())) for text in texts]
     return 3 + sum(4 + count for count in counts)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -39,6 +40,8 @@ class Price:
             return None
         # No token is less than a byte.
         sent = sum(len(str(message["content"]).encode()) for message in prompt.messages) + _OVERHEAD
+        if "response_format" in params:
+            sent += len(json.dumps(params["response_format"]))
         return sent * self.dearest[0] + most * self.dearest[1]
 
 

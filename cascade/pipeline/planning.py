@@ -40,7 +40,7 @@ def plan(job: Job) -> Plan:
     missing = asking.remaining(job.path, job.items, spec.llm.samples)
     captions = generate.existing_captions(job.items, job.loaded.root, spec.captioners, job.how)
     shown = evidence.captions_shown({item.id: item.audio for item in job.items}, captions, spec.prompt)
-    count, tokenizer = connect.counter(spec.llm.model)
+    count, tokenizer = connect.counter(spec.llm)
     questions = (
         asking.build_question(item, sample, spec.prompt, job.template, shown.get(item.id, {}))
         for item, sample in missing

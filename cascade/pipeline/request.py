@@ -40,6 +40,7 @@ class Request:
     captions: str | None = None
     caption_param: Sequence[str] | None = None
     prompt: str = "default"
+    answer_as: str | None = None
     param: Sequence[str] | None = None
     reasoning_effort: str | None = None
     max_tokens: int | None = None

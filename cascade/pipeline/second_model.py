@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from typing import Any
 
+from msgspec import UNSET
 from msgspec.structs import replace
 
 from cascade.io.progress import bars
@@ -31,7 +32,7 @@ def ask_or_plan(request: Request, log: CallLog, inquiry: Inquiry[Any]) -> Plan |
     llm, how = model_and_execution(request, CaptionerSelection())
     given = parse_pairs(request.param or (), "--param")
     required = {name: value for name, value in inquiry.params.items() if name not in given}
-    llm = replace(llm, params={**llm.params, **required})
+    llm = replace(llm, params={**llm.params, **required}, answer_as=UNSET)  # It gives a text, and no forced choice.
     connect.check(llm, how)
     session = provenance.session([redact(word) for word in ("cascade", *sys.argv[1:])], connect.modules(llm.model))
     model = call_log.new_model(llm, second_template(log.role, request.prompt), session, inquiry.calls)
@@ -45,7 +46,7 @@ def ask_or_plan(request: Request, log: CallLog, inquiry: Inquiry[Any]) -> Plan |
 def _plan(log: CallLog, inquiry: Inquiry[Any], model: SecondModel, how: Execution) -> Plan:
     replies = log.replies()
     left = inquiry.left(model, replies)
-    count, tokenizer = connect.counter(model.llm.model)
+    count, tokenizer = connect.counter(model.llm)
     price = connect.price(model.llm, how)
     return Plan(
         questions=len(inquiry.questions(model.prompt)) // model.calls,

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from msgspec.structs import replace
+
 from cascade.captioners.registry import Engine
 from cascade.captioning import generate
 from cascade.captioning.bundles import read_manifest
@@ -21,6 +23,7 @@ from cascade.pipeline.request import DEFAULT_CAPTIONS, EMBEDDED_CAPTIONS, Reques
 from cascade.types import CaptionerSpec, Execution, Host, LLMSpec
 
 _EFFORTS = ("low", "medium", "high")
+_ANSWERS = ("text", "choice")
 _WORKER_NUMBERS = ("pool", "num_gpus", "num_cpus")
 
 
@@ -127,6 +130,9 @@ def llm_spec(request: Request) -> tuple[LLMSpec, dict[str, Path]]:
     if request.reasoning_effort not in (None, *_EFFORTS):
         advice = "others go as --param reasoning_effort=…"
         raise UnknownName("reasoning effort", str(request.reasoning_effort), _EFFORTS, advice)
+    answer_as = request.answer_as or ("choice" if request.llm == "local" else "text")
+    if answer_as not in _ANSWERS:
+        raise UnknownName("form of an answer", answer_as, _ANSWERS, "give --answer-as text or choice")
     params = connect.default_params(request.llm, request.seed)
     if request.reasoning_effort:
         params["reasoning_effort"] = request.reasoning_effort
@@ -137,7 +143,8 @@ def llm_spec(request: Request) -> tuple[LLMSpec, dict[str, Path]]:
     params |= {key: _param_value(text) for key, text in parse_pairs(request.param or (), "--param").items()}
     name, files = connect.identify(request.llm)
     sent = {key: value for key, value in params.items() if value is not None}
-    return LLMSpec(model=name, params=sent, samples=request.samples), files
+    spec = LLMSpec(model=name, params=sent, samples=request.samples)
+    return replace(spec, answer_as="choice") if answer_as == "choice" else spec, files
 
 
 def _param_value(text: str) -> Any:

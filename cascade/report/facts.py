@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cascade.report.load import ReportData, ReportRun
+from cascade.runs.describe import with_answer_form
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +38,7 @@ def _brief(run: ReportRun) -> Iterator[tuple[str, str]]:
     summary, spec, manifest = run.summary, run.spec, run.run.manifest
     only = ", ".join(f"{tag} = {' or '.join(values)}" for tag, values in spec.only.items())
     yield "items", f"{summary.n} ({only})" if only else str(summary.n)
-    prompt = [spec.prompt.template]
+    prompt = [with_answer_form(spec.prompt.template, spec)]
     if spec.prompt.mismatch_seed is not None:
         prompt.append("another clip's captions")
     if spec.prompt.order_seed is not None:

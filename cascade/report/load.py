@@ -173,7 +173,7 @@ def _load_runs(paths: Sequence[Path]) -> list[ReportRun]:
 
 def _names(specs: Sequence[RunSpec], paths: Sequence[Path]) -> list[str]:
     """Return what tells the runs apart: their evidence, their models, both, or else their directories."""
-    models = [spec.llm.model.split("@")[0] for spec in specs]
+    models = [describe.with_answer_form(spec.llm.model.split("@")[0], spec) for spec in specs]
     several = len(set(models)) > 1
     if several or len(specs) == 1:
         names = [describe.evidence_label(spec) for spec in specs]

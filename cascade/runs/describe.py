@@ -12,6 +12,11 @@ def captioners_label(spec: RunSpec, separator: str = " ") -> str:
     return separator.join(f"{captioner.slot}={captioner.name}" for captioner in spec.captioners) or "none"
 
 
+def with_answer_form(name: str, spec: RunSpec) -> str:
+    """Return the name of a run's model or prompt, with a remark where a choice was forced."""
+    return f"{name}, forced choice" if spec.llm.answer_as == "choice" else name
+
+
 def controls(spec: RunSpec) -> list[str]:
     """Return how a run's evidence or choices were changed on purpose: `mismatched`, `shuffled`, both or neither."""
     changes = {"mismatched": spec.prompt.mismatch_seed, "shuffled": spec.prompt.order_seed}

@@ -191,7 +191,7 @@ def check_same(path: Path, existing: RunSpec, requested: RunSpec) -> None:
     if captioners[0] != captioners[1]:
         differences = [f"captions are {captioners[0]} there, {captioners[1]} here"]
     else:
-        old, new = _flatten(to_json(existing)), _flatten(to_json(requested))
+        old, new = ({"llm.answer_as": "text", **_flatten(to_json(spec))} for spec in (existing, requested))
         keys = sorted(key for key in old.keys() | new.keys() if key != "limit" and old.get(key) != new.get(key))
         differences = [f"{key} is {old.get(key)!r} there, {new.get(key)!r} here" for key in keys[:3]]
     raise RunError(f"{path} holds another run ({'; '.join(differences)}); give --out another directory")

@@ -16,6 +16,7 @@ from msgspec.structs import replace
 
 from cascade.errors import RunError
 from cascade.io import jsonl
+from cascade.runs.describe import with_answer_form
 from cascade.scoring import voting
 from cascade.scoring.matchers.registry import SCORERS
 from cascade.types import Answer, CaptionRecord, Choice, Completion, Dataset, Failure, Item, RunSpec, Score
@@ -202,7 +203,7 @@ def _describe_run(path: Path, spec: RunSpec, results: Sequence[Completion | Fail
         "dataset": spec.dataset,
         "llm": spec.llm.model,
         "captions": {captioner.slot: captioner.name for captioner in spec.captioners},
-        "prompt": spec.prompt.template,
+        "prompt": with_answer_form(spec.prompt.template, spec),
         "tokens": total_tokens(results, ("input", "output", "reasoning")),
         "cost": total_cost(results),
         "captions_cost": _sum_known(caption_costs.values()),

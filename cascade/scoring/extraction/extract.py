@@ -1,276 +1,159 @@
 """Reading a reply: raw text → one of the choices verbatim, or none, and by which rule. It never guesses.
 
-The order of the rules:
-
-1. Thoughts (`<think>…</think>`, also an unfinished one) are set aside.
-2. The last marker wins: an answer line (`Answer: …`, "the answer is …", in several languages), `<answer>…</answer>`,
-   `\\boxed{…}`, a JSON field, a second thought ("Wait, actually …"). The rest of its line is read; if that is empty,
-   the next line. A second thought that does not name its choice plainly cancels the answers before it.
-3. Without a marker, a last paragraph that is only a choice or a letter is read.
-4. Otherwise the whole reply is read. A choice alone in its first line or sentence counts if the rest does not cancel
-   it; in prose a choice must stand in the last sentence, and the reply must not be a plan or be cut.
-5. A reply that continues with another question counts only if its first part names no other choice.
-
-A segment names a choice by its text, by its label (A, B, … or 1, 2, …, in the order shown), or by both. Choices that
-are denied beside another one ("a cello, not a violin") or stand in an explanation ("because …") are ignored, and a
-choice that is weighed ("Korea: no evidence", "option B suggests …") is not named. A segment is no answer if it names
-two different choices, if a label and a text disagree, if the choice is negated or refused, or if a label could also be
-the beginning or a word of another choice. Precision comes before recall: an unread reply is counted as such, but a
-wrongly read one corrupts the score.
+docs/numbers.md lists the rules, in the order of `_RULES`, with the kind of reply that each reads and its counts on real
+replies. Precision comes before recall: an unread reply is counted as such, but a wrongly read one corrupts the score.
 """
 
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Sequence
-from dataclasses import replace
-from itertools import islice
+from functools import lru_cache
+from itertools import pairwise
 
 from cascade.prompting.thinking import without_thoughts
-from cascade.scoring.extraction.labels import inner, labelled, leading, lists, lone, stands_for_other, without_denied
-from cascade.scoring.extraction.markers import MarkedSpan, marked_spans
-from cascade.scoring.extraction.mentions import SHORT, Reading, led, mentioned, stray_label, tells
-from cascade.scoring.extraction.negation import denied_part, explained, helpless, negates, refuses, undone, unfinished
-from cascade.scoring.extraction.words import core, nearly, same, spans, tokens, without
+from cascade.scoring.extraction import pieces
+from cascade.scoring.extraction.choices import Choices, unwrap
+from cascade.scoring.extraction.marks import marks
+from cascade.scoring.extraction.pieces import SHORT, Reading
 from cascade.types import Choice
 
-_LONGEST = 20_000  # characters of a reply without a marker: a longer one is no answer
-_LATEX_TEXT = re.compile(r"\\(?:text|textbf|textit|mathrm|mathbf|boxed)\s*\{([^{}]*)\}")
-_EMPHASIS = re.compile(r"[*_`~\"“”\[\]$✅✔☑👉\ufe0f\u200b]+")
-_PAIRED_FIELD = re.compile(r'"(?:\w+_)?(?:letter|label|text)"\s*:\s*"([^"\n]{1,300})"')
-_COLON = re.compile(r"\W*\w{1,2}\W{0,2}:")
-_ROUGH = re.compile(r"[~<>≤≥±≈]\s*\d[^<>]*$")
-# "Choice B, that …, is contradicted", "Korea, a country that …, has …": the sentence weighs the choice at its start.
-_WEIGHED = re.compile(
-    r"^[^.!?\n]{0,300}?[,)][\"'”*_]{0,3}\s+(?:\w+ly\s+)?(?!(?:as|this|its|his|thus|yes|perhaps|always|unless|sounds)\b)"
-    r"(?:is|was|are|were|has|\w{4,}(?<!s)s)\s",
-    re.IGNORECASE,
+_LONGEST = 60_000  # characters that are read of a reply: the first and the last half of them
+_CLOSING = re.compile(r"<(?:eo[a-z]|/?s|\|[a-z_]{2,20}\||end_of_turn)>")
+_TURN = re.compile(r"(?im)^(?:#{1,4} )?(?:(?:question|q)(?: ?\d{1,4})?\s?[:.]|(?:human|user|assistant)\s?(?::|$))")
+_LIST_LINE = re.compile(r"(?m)^[ \t]{0,8}(?:[-*•] )?[*_]{0,3}\(?([A-Z])[).:][*_]{0,3}[ \t]{0,4}(\S.{0,300})$")
+_TAKEN_BACK = re.compile(
+    r"(?i)(?:^|[.!?…\n,])[\s*]{0,3}(?:no|(?:no )?wait|actually|oops|hmm+|correction|update|edit)(?=[,:.!…])"
+    r"|\b(?:I meant|I retract|scratch that|second thought|actually no|hold on|let me (?:double|re)\W?(?:check|think))\b"
 )
-_FIRST_LINE = re.compile(r"\n")
-_FIRST_SENTENCE = re.compile(r"(?<=\w\w[.!])\s+|(?<=。)")
-_IT_IS_NOT = re.compile(r"\b(?:this|that|it|these)\b[^.,;\n]{0,30}(?:\bnot\b|n['’]t\b)", re.IGNORECASE)
-_WOULD = re.compile(r"[^.;\n]{0,60}\bwould\b", re.IGNORECASE)
-_NEXT_TURN = re.compile(r"^\W*(?:question|q|user|human)\W*:", re.MULTILINE | re.IGNORECASE)
-_FILLER = re.compile(
-    r"[^\w?？؟]*(?:\b(?:the|an?|is|it|as|in|fact|really|definitely|probably|perhaps|maybe|most|likely|then|instead|i|think"
-    r"|believe|guess|would|say|s|should|must|be|that|so|thus|therefore|hence)\b[^\w?？؟]*)*",
-    re.IGNORECASE,
-)
+_prepare = lru_cache(maxsize=64)(Choices)
+_THOUGHT = re.compile(r"(?i)(?:okay|ok|alright|hmm+|let me|let's|so,? i)\b")
 
 
 def extract(reply: str, choices: Sequence[str]) -> Choice:
     """Return the choice that a reply settles on, verbatim; `text == ""` where it settles on none.
 
-    `choices` must be in the order that the model saw, because letters and numbers refer to it. `how` is the rule that
-    found the choice (`"answer line: text"`, `"whole: label"`, …) or the reason why there is none.
+    `choices` must be in the order that the model saw, because letters refer to it. `how` is the rule that read the
+    choice, or the reason why there is none.
     """
-    text = _once(without_thoughts(reply).strip())
-    chosen = _settled(text, choices)
-    if (turn := _NEXT_TURN.search(text)) and turn.start():
-        own = _settled(text[: turn.start()].strip(), choices)
-        if own.text not in ("", chosen.text):
-            return Choice(text="", how="another question")
-    return chosen
-
-
-def _once(reply: str) -> str:
-    """Return the reply, or its line where the reply only repeats the same line."""
-    lines = {line.strip() for line in reply.splitlines()} - {""}
-    return lines.pop() if len(lines) == 1 else reply
-
-
-def _settled(reply: str, choices: Sequence[str]) -> Choice:
-    if not reply:
-        return Choice(text="", how="empty")
-    if (indexes := same(reply, choices)) is not None:
-        return _choice(Reading(named=indexes, how="text"), "whole", choices)
-    for span in marked_spans(reply):
-        reading = _marked(span, choices)
-        if span.final or reading.named or reading.refused:
-            clash = reading.named and not reading.refused and _contradicted(reply, reading.named, choices)
-            if clash:
-                reading = replace(reading, refused="label against text")
-            return _choice(reading, span.where, choices)
-    if last := _last_paragraph(reply, choices):
-        return _choice(last, "last paragraph", choices)
+    known = _prepare(tuple(choices))
     if len(reply) > _LONGEST:
-        return Choice(text="", how="whole: too long")
-    return _choice(_read(reply, choices, free=True), "whole", choices)
+        reply = reply[: _LONGEST // 2] + "\n\n" + reply[-_LONGEST // 2 :]
+    text = _CLOSING.sub("", without_thoughts(reply)).strip()
+    # What follows the heading of another question or turn is no part of the answer.
+    starts = (turn.start() for turn in _TURN.finditer(text))
+    text = next((own for start in starts if (own := text[:start].strip())), text)
+    reading = _read(_before_other_choices(text, known), known)
+    if reading.choice is None:
+        reading = _read(text, known)
+    return Choice(text="" if reading.choice is None else choices[reading.choice], how=reading.how)
 
 
-def _choice(reading: Reading, where: str, choices: Sequence[str]) -> Choice:
-    texts = {choices[index] for index in reading.named}
-    if reading.refused or len(texts) != 1:
-        reason = reading.refused or ("several choices" if texts else "no choice named")
-        return Choice(text="", how=f"{where}: {reason}")
-    return Choice(text=texts.pop(), how=f"{where}: {reading.how}")
+def _before_other_choices(text: str, choices: Choices) -> str:
+    """Return the text before a list of choices that are not this question's: an exercise without a heading."""
+    for line, after in pairwise(_LIST_LINE.finditer(text)):
+        adjacent = (line[1], after[1]) == ("A", "B") and after.start() - line.end() < 4
+        if adjacent and len(line[2]) < 60 and not choices.leading(unwrap(line[2])):
+            return text[: line.start()].strip() or text
+    return text
 
 
-def _contradicted(reply: str, named: frozenset[int], choices: Sequence[str]) -> bool:
-    """Return whether the reply pairs a letter with another text than the choices do."""
-    for line in reply.splitlines()[:100]:
-        label, rest = leading(_bare(line[:SHORT]))
-        paired = same(rest, choices) if label else None
-        if (
-            paired
-            and (index := labelled(label, choices)) is not None
-            and choices[index] not in {choices[i] for i in paired}
-        ):
-            return bool(named & (paired | {index}))
-    last = _plain(reply.rsplit("\n", 1)[-1][:SHORT], choices)
-    if last and not last.named & named:
-        return True
-    fields = (_plain(field, choices) for field in islice(_PAIRED_FIELD.findall(reply), 50))
-    return any(field and not field.named & named for field in fields)
+def _read(text: str, choices: Choices) -> Reading:
+    """Return the reading of the first rule that applies."""
+    if not text:
+        return Reading(None, "empty")
+    for name, rule in _RULES.items():
+        if (reading := rule(text, choices)) is not None:
+            return Reading(reading.choice, f"{name}: {reading.how}")
+    return Reading(None, "no choice named")
 
 
-def _marked(span: MarkedSpan, choices: Sequence[str]) -> Reading:
-    if span.negated:
-        return Reading(refused="negated")
-    if span.where != "second thought":
-        return _read(span.text, choices, free=False)
-    return _plain(span.text, choices) or Reading(refused="taken back")
+def _whole(text: str, choices: Choices) -> Reading | None:
+    """Read a reply that is a choice or a label and nothing else, or the same line again and again."""
+    lines = {line.strip() for line in text.splitlines()} - {""}
+    return pieces.read_alone(lines.pop()[: 2 * SHORT], choices) if len(lines) == 1 else None
 
 
-def _read(segment: str, choices: Sequence[str], *, free: bool) -> Reading:
-    """Read what the segment names. `free` is a whole reply without a marker, in which common words name nothing."""
-    segment = _LATEX_TEXT.sub(r"\1", segment.replace("~", " ") if "\\" in segment else segment)
-    segment = segment.lstrip(": \t\r\n").rstrip()
-    if (indexes := same(segment, choices)) is not None:
-        rough = _ROUGH.match(segment) and segment not in choices
-        return Reading(named=indexes, how="text", refused="not exactly" if rough else "")
-    if plain := _before_explanation(segment, choices) or _opening(segment, choices):
-        return plain
-    bare = _bare(segment)
-    label, rest = leading(bare)
-    if free and (label or led(segment, choices)) and _WEIGHED.match(explained(segment)[0]):
-        return Reading(refused="only in passing")
-    if (index := labelled(label, choices)) is not None:
-        if free and _COLON.match(bare) and core(rest) and not same(rest, choices):
-            return Reading(refused="no choice named")  # "B: service unavailable".
-        return _with_label(index, rest, label, choices, free=free)
-    if len(segment) < SHORT and not (free and unfinished(segment)) and (plain := _plain(segment, choices)):
-        return plain
-    reading = mentioned(segment, choices, free=free)
-    if not reading.named and not reading.refused and (close := nearly(bare, choices)):
-        if stray_label(bare, (), close, choices):
-            return Reading(named=close, refused="label or text")
-        return Reading(named=close, how="text")
-    return reading
+def _marked(text: str, choices: Choices) -> Reading | None:
+    """Read the strongest marks; of several that disagree, the last if it takes those before it back."""
+    best, decided = None, Reading(None, "")
+    for mark in marks(text):
+        # A guess in a thought without tags that goes on is no answer.
+        guess = mark.strength == 1 and _THOUGHT.match(text) and "\n\n" in text[mark.end :].strip()
+        if guess or not mark.text.strip(" *_`\n") or (best and mark.strength < best.strength):
+            continue
+        reading = pieces.read_value(mark.text, choices, whole=mark.whole)
+        vague = reading.how in ("no choice named", "denied or weighed") and (mark.strength < 2 or len(mark.text) > 100)
+        if reading.choice is None and (best or vague):
+            continue
+        if best is None and _TAKEN_BACK.search(text, mark.start):
+            return Reading(None, "taken back")
+        if best is None or mark.strength > best.strength:
+            best, decided = mark, reading
+            continue
+        named = [index for index in (reading.choice, decided.choice) if index is not None]
+        if not choices.same(*named) and not _TAKEN_BACK.search(text, mark.end, best.start):
+            return Reading(None, "several answers")
+    return decided if best else None
 
 
-def _before_explanation(segment: str, choices: Sequence[str]) -> Reading | None:
-    """Read a choice alone before a "because", unless a choice has one itself."""
-    head, explanation = explained(segment)
-    if not explanation or undone(explanation) or lists(explanation) or any(explained(choice)[1] for choice in choices):
+def _first_line(text: str, choices: Choices) -> Reading | None:
+    """Read a label or a choice that stands at the start, before an explanation."""
+    first, _, after = text.partition("\n")
+    reading = pieces.read_value(first[: 2 * SHORT], choices)
+    if first[:1].isdigit() or reading.how in ("mention", "no choice named", "denied or weighed", "several choices"):
         return None
-    return _plain(head, choices)
-
-
-def _opening(segment: str, choices: Sequence[str]) -> Reading | None:
-    """Read a choice alone in the first line or sentence, if the rest does not cancel it."""
-    for form in (_FIRST_LINE, _FIRST_SENTENCE):
-        first, *rest = form.split(segment.strip(), maxsplit=1)
-        named = _worded(first, choices) if rest else frozenset()
-        if named and all(tells(tokens(choices[index]), free=True) for index in named) and not helpless(rest[0]):
-            return Reading(named, "opening", refused="taken back" if _takes_back(rest[0], named, choices) else "")
-    return None
-
-
-def _worded(text: str, choices: Sequence[str]) -> frozenset[int]:
-    """Return the choice whose words are the text, after its own label or none."""
-    label, rest = leading(_bare(text))
-    named = same(rest, choices) or frozenset() if label else frozenset()
-    if named and labelled(label, choices) in named:
-        return named
-    plain = _plain(text, choices)
-    return plain.named if plain and plain.how == "text" else frozenset()
-
-
-def _takes_back(rest: str, named: frozenset[int], choices: Sequence[str]) -> bool:
-    """Return whether the rest cancels a choice: it asks, lists, denies, is cut, or names another choice."""
-    last = rest.rstrip().rsplit("\n", 1)[-1].rstrip("*_`)\"'” ")
-    if len(last.split()) > 4 and not last.endswith((".", "!", "。")):
-        return True
-    if "?" in rest or lists(rest) or refuses(rest) or _IT_IS_NOT.search(rest):
-        return True
-    if inner(rest, choices, free=True) - named:
-        return True
-    for index, start, end in spans(rest, choices):
-        set_aside = denied_part(rest, start, end, number=False) or (index not in named and _WOULD.match(rest[end:]))
-        if bool(set_aside) is (index in named):
-            return True
-    return False
-
-
-def _plain(text: str, choices: Sequence[str]) -> Reading | None:
-    """Read a text that is a choice with at most articles and the like around it; None for any other text."""
-    if (indexes := same(text, choices)) is not None:
-        return Reading(named=indexes, how="text")
-    label, rest = leading(_bare(text))
-    if label and not core(rest):
-        index = labelled(label, choices)
-        if index is None or stands_for_other(label, index, choices):
-            return None
-        return Reading(frozenset({index}), "label")
-    mentions = spans(text, choices)
-    named = frozenset(index for index, _, _ in mentions)
-    left = without(text, [(start, end) for _, start, end in mentions])
-    plain = len(named) == 1 and _FILLER.fullmatch(left) and not negates(left)
-    return Reading(named, "text") if plain and not stray_label(text, mentions, named, choices) else None
-
-
-def _bare(text: str) -> str:
-    return unicodedata.normalize("NFKC", _EMPHASIS.sub("", text)).strip()
-
-
-def _last_paragraph(reply: str, choices: Sequence[str]) -> Reading | None:
-    """Read a last paragraph that is a choice or a letter alone, after prose or after a list of all the choices."""
-    *before, last = reply.rsplit("\n\n", 1)
-    lines = [line for line in "".join(before).splitlines() if line.strip()]
-    if not lines or lines[-1].rstrip("*_ ").endswith(":") or "\n" in last.strip():
+    others = [pieces.read_alone(line, choices) for line in after.splitlines()[:20]]
+    listed = {match[1] for match in _LIST_LINE.finditer(text)}
+    if len(listed) > 1 or any(other and other.choice != reading.choice for other in others):
         return None
-    alone = [reading.named for line in lines[-50:] if (reading := _line_of_list(line, choices))]
-    if alone and len(frozenset().union(*alone)) < len(choices):
+    return Reading(None, "taken back") if _TAKEN_BACK.search(text, 1) else reading
+
+
+def _last_line(text: str, choices: Choices) -> Reading | None:
+    """Read a last line that is a label or a choice alone, unless it ends a list."""
+    *before, last = [line for line in text.splitlines() if line.strip()]
+    if not before or last[0] in "-•" or last.isdigit() or _LIST_LINE.match(before[-1]):
         return None
-    if unfinished(last) or (not alone and unfinished("\n".join(lines)[-2000:])):
+    return None if pieces.read_alone(before[-1], choices) else pieces.read_alone(last, choices)
+
+
+def _inner_label(text: str, choices: Choices) -> Reading | None:
+    """Read the only label in the last paragraph that stands with its own choice, or in a sentence that concludes."""
+    if _THOUGHT.match(text) and not text.endswith((".", "!", "*", ")", "。")):
+        return None  # An unfinished thought without tags.
+    paragraph = unwrap(text.rsplit("\n\n", 1)[-1])[-2000:]
+    pairs, lone, labels = [], [], set()
+    for match in pieces.INNER_LABEL.finditer(paragraph):
+        reading = pieces.read_label(paragraph[match.end() - 1 :][:400], choices)
+        if reading is None or reading.how == "denied" or pieces.DENIAL.search(paragraph[: match.start()][-15:]):
+            continue
+        labels.add(reading.choice)
+        if reading.how.startswith("label and text"):
+            pairs.append(reading.choice)
+        elif match[1]:
+            lone.append(reading.choice)
+    if pairs:
+        return Reading(pairs[0], "label and text") if len(labels) == 1 else None
+    sentence = pieces.SENTENCE_END.split(paragraph)[-1]
+    if len({*lone}) != 1 or lone[0] is None or not pieces.CONCLUSION.search(sentence) or pieces.DENIAL.search(sentence):
         return None
-    return _plain(last, choices)
+    other_value = choices.is_other_value(lone[0], " ".join(re.findall(r"\d+(?:\.\d+)?", sentence)))
+    return None if other_value else Reading(lone[0], "label")
 
 
-def _line_of_list(line: str, choices: Sequence[str]) -> Reading | None:
-    bare = _bare(line.lstrip("-•*> "))
-    return _plain(leading(bare)[1], choices) or _plain(bare, choices)
+def _sentence(text: str, choices: Choices) -> Reading | None:
+    """Read a short reply that restates the question and holds exactly one choice."""
+    plain = unwrap(text)
+    reading = pieces.read_mention(plain, choices) if plain.endswith((".", "!", "'")) else None
+    return reading if reading and reading.how != "no choice named" else None
 
 
-# By label
-
-
-def _with_label(index: int, rest: str, label: str, choices: Sequence[str], *, free: bool) -> Reading:
-    """Read a label and the rest after it: the same choice in words, another one, more labels, or an explanation."""
-    rest = without_denied(rest, label)
-    exact = same(rest, choices)
-    text = exact or (led(rest, choices) | mentioned(rest, choices, free=True, prose=False).named)
-    if text:
-        agrees = {choices[i] for i in text} == {choices[index]}
-        doubt = "" if exact else _doubt(rest, choices, index)
-        return Reading(named=text, how="label and text", refused=doubt if agrees else "label against text")
-    if free and "\n" in rest.strip() and not rest.startswith("\n"):
-        return Reading(refused="no choice named")  # This is the first line of a list or a story.
-    if doubt := _doubt(rest, choices, index):
-        return Reading(refused=doubt)
-    if stands_for_other(label, index, choices):
-        return Reading(refused="label or text")
-    return Reading(named=frozenset({index}), how="label")
-
-
-def _doubt(rest: str, choices: Sequence[str], index: int) -> str:
-    """Return why the rest after a label cancels it, or `""`."""
-    if lone(rest, choices) - {index} or lists(rest):
-        return "several choices"
-    if refuses(rest):
-        return "refused"
-    cuts = [(start, end) for place, start, end in spans(rest, choices) if place == index]
-    head, _ = explained(without(rest, cuts))
-    return "negated" if negates(head) and not led(rest, choices) else ""
+_RULES = {
+    "whole": _whole,
+    "answer line": _marked,
+    "first line": _first_line,
+    "last line": _last_line,
+    "inner label": _inner_label,
+    "sentence": _sentence,
+}

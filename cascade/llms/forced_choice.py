@@ -1,0 +1,80 @@
+"""Forced choices: the reply is a JSON object whose field `answer` is one of the choices that the prompt shows.
+
+The endpoint is sent a strict JSON schema as its `response_format`. An endpoint that refuses it stops the run; one that
+ignores it replies in text, which is read like any other reply, and a note says how many replies that were.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from cascade.errors import Refused
+from cascade.io.terminal import note
+from cascade.llms import credentials
+from cascade.types import LLM, Completion, LLMSpec, Params, Prompt
+
+OTHERWISE = "give --answer-as text"
+
+
+def response_format(spec: LLMSpec, choices: Sequence[str], *, direct: bool) -> dict[str, Any]:
+    """Return the strict schema of a reply: what it is reasoned by, then the answer, which is one of the choices.
+
+    The enumeration has each choice once, in the order given, without blank ones. There is no field for the reasoning
+    where the reply is to be `direct`, or the model reasons before it replies.
+    """
+    named = [choice for choice in dict.fromkeys(choices) if choice.strip()]
+    fields: dict[str, Any] = {"answer": {"type": "string", "enum": named or [""]}}
+    if not direct and not _reasons(spec):
+        fields = {"reasoning": {"type": "string"}, **fields}
+    schema = {"type": "object", "properties": fields, "required": list(fields), "additionalProperties": False}
+    return {"type": "json_schema", "json_schema": {"name": "choice", "strict": True, "schema": schema}}
+
+
+def _reasons(spec: LLMSpec) -> bool:
+    """Return whether the model reasons before it replies: it is asked to, or does so by itself as litellm lists it."""
+    asked = [str(spec.params[name]) for name in ("reasoning_effort", "thinking") if name in spec.params]
+    if asked:
+        return not any(word in text for text in asked for word in ("none", "disabled"))
+    about = credentials.listed(spec.model) or {}
+    # Models of these two kinds reason only where a request asks for it.
+    optional = about.get("supports_none_reasoning_effort") or ("claude" in spec.model)
+    return bool(about.get("thinking_always_on") or (about.get("supports_reasoning") and not optional))
+
+
+@contextmanager
+def forced(llm: LLM, spec: LLMSpec, label: str, *, direct: bool) -> Iterator[LLM]:
+    """Yield the model's call with the schema of each prompt's choices; `label` names the model as its user did.
+
+    Raises ProviderStop, with the flag to give instead, where the endpoint refuses a first request.
+    """
+    replies = free = 0
+
+    async def complete(prompt: Prompt, params: Params) -> Completion:
+        nonlocal replies, free
+        form = response_format(spec, prompt.order, direct=direct)
+        try:
+            reply = await llm(prompt, {**params, "response_format": form})
+        except Refused as stop:
+            raise Refused(f"{stop}; if it takes no JSON schema, {OTHERWISE}") from None
+        replies += 1
+        # A reply that was cut is no sign of an endpoint that ignores the schema.
+        free += reply.finish != "length" and not _is_answer(reply.text, prompt.order)
+        return reply
+
+    try:
+        yield complete
+    finally:
+        if free:
+            note(f"{label}: {free} of {replies} replies are not the JSON of --answer-as choice; they are read as text")
+
+
+def _is_answer(text: str, choices: Sequence[str]) -> bool:
+    """Return whether a reply is a JSON object whose field `answer` is one of the choices."""
+    try:
+        content = json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(content, dict) and content.get("answer") in choices

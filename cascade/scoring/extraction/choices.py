@@ -1,0 +1,149 @@
+"""The choices of a question, compared with pieces of a reply by text, by label and by mention.
+
+Texts are compared as tokens: words, numbers and the signs of formulas, without case, width, emphasis, LaTeX markup and
+punctuation. In their loose form number words are digits, contractions are written out, plurals and articles are cut.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterator, Sequence
+from functools import cache
+from itertools import chain
+from typing import NamedTuple
+
+_FRACTION = re.compile(r"\\[dt]?frac ?\{([^{}]{1,60})\} ?\{([^{}]{1,60})\}")
+_LATEX = re.compile(r"\\(?:text|textbf|mathrm|mathbf|mbox|boldsymbol|left|right)(?![a-z])|\\[()\[\],;:! ]|[~{}$^\\]")
+_SIGNS = {"\\circ": "°", "\\times": "×", "\\cdot": "·", "−": "-", "’": "'", "‘": "'", "♯": "#"}
+_SIGN = re.compile(r"\\(?:circ|times|cdot)(?![a-z])|[−’‘♯]")
+_EMPHASIS = re.compile(r"[*`$\u200b\"“”]|(?<![^\W_])_|_(?![^\W_])")
+_CJK = "\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af"
+_WORD = rf"(?:(?![{_CJK}])[^\W\d_])+"
+_TOKEN = re.compile(
+    rf"[{_CJK}]|\d+(?:,\d{{3}}(?!\d))*(?:\.\d+)?|{_WORD}(?:'{_WORD})?#?|[+/=<>≤≥≠±×÷·%°♭~]|-(?=\s?(?:\d|[a-zA-Z]\b|\())"
+)
+_NUMBERS = "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen"
+_LOOSE = {word: str(number) for number, word in enumerate(_NUMBERS.split())}
+_LOOSE |= {"twice": "2 time", "percent": "%", "cannot": "can not", "can't": "can not", "won't": "will not"}
+_CLAUSE_END = re.compile(r"[.;!?。)](?!\d)|,\s|\n|\b(?:because|since|as)\b")
+_CONTRACTED = {"s": "is", "re": "are", "m": "am", "ll": "will", "ve": "have", "d": "would"}
+_COMMON = {"yes", "no", "true", "false", "none", "both", "all", "it", "he", "she", "they", "we", "you", "not"}
+
+
+class Mention(NamedTuple):
+    """A place in a text where the words of a choice stand: the choice's index, and the span in characters."""
+
+    choice: int
+    start: int
+    end: int
+
+
+def unwrap(text: str) -> str:
+    """Return the text without LaTeX wrappers, emphasis, and differences of width and composition."""
+    text = _SIGN.sub(lambda sign: _SIGNS[sign[0]], unicodedata.normalize("NFKC", text))
+    if "\\" in text or "$" in text:
+        text = _LATEX.sub("", _FRACTION.sub(r"\1/\2", text))
+    return _EMPHASIS.sub("", text).strip()
+
+
+def any_of(words: str) -> re.Pattern[str]:
+    """Return a pattern of these words, divided by blanks, in any case; `_` is a blank inside one."""
+    return re.compile(rf"\b(?:{'|'.join(words.split()).replace('_', ' ')})\b", re.IGNORECASE)
+
+
+@cache
+def _loosen(token: str) -> list[str]:
+    """Return the loose form of a token; a contraction has two words."""
+    if token in _LOOSE:
+        return _LOOSE[token].split()
+    word, _, rest = token.partition("'")
+    if rest == "t" and word.endswith("n"):
+        return [word[:-1], "not"]
+    if rest:
+        return [word, _CONTRACTED.get(rest, rest)]
+    plural = len(token) > 3 and token.endswith("s") and not token.endswith("ss")
+    return [token[:-1]] if plural else [token.replace(",", "")]
+
+
+class Choices:
+    """The choices of a question in the order shown, and what a piece of unwrapped text says of them."""
+
+    def __init__(self, texts: Sequence[str]) -> None:
+        self.texts = texts
+        words = [_TOKEN.findall(unwrap(text).casefold()) for text in texts]
+        # Beside "B is darker" or "C major", the A of "A is darker" or "A minor" is a letter and no article.
+        letters = any(len(word) == 1 and "b" <= word <= "h" for word in chain.from_iterable(words))
+        self._articles = () if letters else ("a", "an", "the")
+        self._plain = [unwrap(text) for text in texts]
+        self._loose = [self._loosened(text) for text in self._plain]
+
+    def same(self, *indexes: int) -> bool:
+        """Return whether these choices have the same text."""
+        return len({self.texts[index] for index in indexes}) <= 1
+
+    def equal(self, text: str) -> int | None:
+        """Return the choice that equals the text exactly or else in its loose form; None for none or several."""
+        words = self._loosened(text)
+        matches = [index for index, choice in enumerate(self._plain) if choice and choice == text]
+        matches = matches or [index for index, choice in enumerate(self._loose) if words and choice == words]
+        if not matches and len(words) == 1 and words[0][0].isdigit():
+            # "35" is the only choice that begins with this number: "35°".
+            matches = [index for index, choice in enumerate(self._loose) if choice[:1] == words]
+        return matches[0] if matches and self.same(*matches) else None
+
+    def labelled(self, letter: str) -> int | None:
+        """Return the choice that the letter labels, A the first; None for none."""
+        index = ord(letter.upper()) - ord("A")
+        return index if 0 <= index < len(self.texts) else None
+
+    def abbreviates(self, letter: str, index: int) -> bool:
+        """Return whether the letter may stand for another choice than `index`: itself, a key, a list of letters."""
+        short = re.compile(rf"{letter.lower()}(?: [a-z])*(?: (?:major|minor|sharp|flat))?")
+        names = [place for place, words in enumerate(self._loose) if short.fullmatch(" ".join(words))]
+        return bool(names) and index not in names
+
+    def is_other_value(self, index: int, text: str) -> bool:
+        """Return whether the text after a label is a value that is not its choice and does not begin it: "(D) 9"."""
+        words, own = self._loosened(text), self._loose[index]
+        if not words or "".join(own).startswith("".join(words)):
+            return False
+        clause = self._loosened(_CLAUSE_END.split(text, maxsplit=1)[0])
+        number = len(clause) < 6 and any(word[0].isdigit() and word not in own for word in clause)
+        return number or (len(words) < 3 and 2 * len(set(words) & set(own)) <= len(words))
+
+    def leading(self, text: str) -> Mention | None:
+        """Return the longest mention that begins the text; None for none, or for several alike."""
+        mentions = list(self._scan(text, first=True))
+        longest = [mention for mention in mentions if mention.end == max(other.end for other in mentions)]
+        return longest[0] if longest and self.same(*(mention.choice for mention in longest)) else None
+
+    def mentions(self, text: str) -> list[Mention]:
+        """Return the mentions in the text, longest first, without those inside a longer one."""
+        kept: list[Mention] = []
+        for mention in sorted(self._scan(text), key=lambda mention: mention.start - mention.end):
+            if not any(other.start < mention.end and mention.start < other.end for other in kept):
+                kept.append(mention)
+        return kept
+
+    def _words(self, text: str) -> list[tuple[str, int, int]]:
+        """Return the loose tokens of a text with the spans of their words. The last word is never an article."""
+        matches = list(_TOKEN.finditer(text))
+        kept = [match for match in matches[:-1] if match[0].casefold() not in self._articles] + matches[-1:]
+        return [(word, *match.span()) for match in kept for word in _loosen(match[0].casefold())]
+
+    def _loosened(self, text: str) -> tuple[str, ...]:
+        return tuple(word for word, _, _ in self._words(text))
+
+    def _scan(self, text: str, *, first: bool = False) -> Iterator[Mention]:
+        """Yield each place where the loose tokens of a choice stand; with `first`, at the start of the text alone."""
+        places = self._words(text)
+        words = tuple(word for word, _, _ in places)
+        for index, choice in enumerate(self._loose):
+            # A lone letter is a label or any word; a common word ("no", "it") names a choice only at the start.
+            skipped = re.fullmatch("[a-z]?", "".join(choice)) or (
+                not first and choice[1:] == () and choice[0] in _COMMON
+            )
+            for start in range(0 if skipped else 1 if first else len(words)):
+                if words[start : start + len(choice)] == choice:
+                    yield Mention(index, places[start][1], places[start + len(choice) - 1][2])
