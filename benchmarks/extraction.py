@@ -84,9 +84,7 @@ def as_text(name: str, rows: list[dict[str, Any]]) -> str:
 def main() -> None:
     """Print the tables, or one flat JSON object."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        "--replies", type=Path, action="append", default=[], metavar="FILE", help="labelled real replies"
-    )
+    parser.add_argument("--replies", type=Path, action="append", default=[], metavar="FILE", help="labelled real replies")
     parser.add_argument("--quick", action="store_true", help="accepted like in the other benchmarks; changes nothing")
     parser.add_argument("--json", action="store_true", help="one JSON object")
     given = parser.parse_args()
