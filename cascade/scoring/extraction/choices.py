@@ -112,6 +112,11 @@ class Choices:
         number = len(clause) < 6 and any(word[0].isdigit() and word not in own for word in clause)
         return number or (len(words) < 3 and 2 * len(set(words) & set(own)) <= len(words))
 
+    def has_other_number(self, index: int, text: str) -> bool:
+        """Return whether the choice has a number, and the text another one."""
+        own = {word for word in self._loose[index] if word[0].isdigit()}
+        return bool(own) and any(word[0].isdigit() and word not in own for word in self._loosened(text))
+
     def leading(self, text: str) -> Mention | None:
         """Return the longest mention that begins the text; None for none, or for several alike."""
         mentions = list(self._scan(text, first=True))

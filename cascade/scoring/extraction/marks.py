@@ -19,6 +19,7 @@ _KIND = (
 _IS = r"(?:is|would be|should be|must be|will be|seems to be|appears to be)\b"
 _GAP = r"[\s*_`\"“”'‘’)\]】>$]{0,8}"
 _OF = r"(?: (?:to|for|of|from|among|that|which|provided|given|here|in)\b[^.\n]{0,200}?| [a-z]{2,12})?"
+_ECHO = r"(?: text| copied word for word)?"  # the default prompt's own words, which small models repeat
 # What a mark marks: the rest of the line or else the next line with a word, a tag's or braces' content, a JSON value.
 _LINE = r"(?=(\W{0,600}[^\n]{0,600}))"
 _BRACED = r"(?=((?:[^{}]|\{(?:[^{}]|\{[^{}]{0,99}\}){0,200}\}){0,600}))"
@@ -33,7 +34,8 @@ _FORMS = (
     (
         2,
         False,
-        rf"(?:(?<![^\W_])(?<!a )(?:{_KIND} )?{_NOUN}{_GAP}(?:\([^()\n]{{0,60}}\)|is)?{_GAP}[:：=]|答案\s?[:：]){_LINE}",
+        rf"(?:(?<![^\W_])(?<!a )(?:{_KIND} )?{_NOUN}{_ECHO}{_GAP}(?:\([^()\n]{{0,60}}\)|is)?{_GAP}[:：=]"
+        rf"|答案\s?[:：]){_LINE}",
     ),
     # "The answer is B", "the best match for the description would be B", "I would choose B"
     (1, False, rf"\b(?:{_KIND} (?:{_NOUN}|match|one)|answer)\b{_GAP}{_OF}{_GAP}\s{_IS}[:：]?{_LINE}"),

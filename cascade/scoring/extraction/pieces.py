@@ -114,7 +114,8 @@ def read_mention(text: str, choices: Choices) -> Reading:
     """Read a short English text that holds exactly one choice, and no word beside it that denies, asks or weighs."""
     mentions = choices.mentions(text) if len(text) <= SHORT else []
     beside = any(_BEFORE.search(text[:start]) or _AFTER.match(text, end) for _, start, end in mentions)
-    if beside or not choices.same(*(choice for choice, _, _ in mentions)):
+    several = not choices.same(*(choice for choice, _, _ in mentions))
+    if several or beside or (mentions and choices.has_other_number(mentions[0].choice, text)):
         return Reading(None, "several choices")
     if not mentions or not _ENGLISH.search(text):
         return Reading(None, "no choice named")
