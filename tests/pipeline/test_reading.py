@@ -171,7 +171,9 @@ def test_late_misshapen_and_dead_by_turns_then_healthy(run: Path) -> None:
         assert first.exit_code == 3 and len(stub.asked) == 4
         assert "2 calls failed, 1 could not be read; the same command asks again" in first.stderr
         assert "by gpt-r 1 more, 0 none, 2 not asked, 2 calls failed, 1 unreadable" in first.stdout
-        assert "gpt-r: unreadable: the last line is no answer line" in " ".join(first.stdout.split())
+        whys = {unread["item"]: unread["why"] for unread in score(run, "--explain")["unread"]}
+        assert whys["q1"].endswith("; gpt-r: unreadable: the last line is no answer line")
+        assert whys["q2"].endswith("; gpt-r: no reply: server")
         assert cascade("score", run).exit_code == cascade("read", run).exit_code == 0
         stub.script = right
         again = read(run, stub)
