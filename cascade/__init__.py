@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 from cascade.version import __version__
 
 if TYPE_CHECKING:
-    from cascade.api import ablate, ask, caption, compare, judge, load, report, run, score, verify
+    from cascade.api import ablate, ask, caption, compare, judge, load, read, report, run, score, verify
 
-__all__ = ["__version__", "ablate", "ask", "caption", "compare", "judge", "load", "report", "run", "score", "verify"]
+__all__ = ["__version__", "ablate", "ask", "caption", "compare", "judge", "load"]
+__all__ += ["read", "report", "run", "score", "verify"]
 
 
 def __getattr__(name: str) -> Any:

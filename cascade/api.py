@@ -16,7 +16,7 @@ import sys
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial, wraps
+from functools import wraps
 from os import PathLike
 from pathlib import Path
 from typing import Any, ParamSpec
@@ -27,45 +27,21 @@ from cascade.analysis import verify as verification
 from cascade.analysis.ablation import Family
 from cascade.analysis.compare import Comparison
 from cascade.analysis.verify import Verdict
+from cascade.captioning.generate import Captions
 from cascade.datasets import registry
 from cascade.errors import UnknownName, UserError
-from cascade.io.files import write_text
-from cascade.pipeline import ablation_plan, jobs, judging
+from cascade.pipeline import ablation_plan, jobs, second_model
 from cascade.pipeline.request import Request, check_request
-from cascade.report.markdown import markdown_report
-from cascade.report.page import html_report
-from cascade.runs import judge_log
+from cascade.report.page import write_report
+from cascade.runs.call_log import READER, CallLog
 from cascade.runs.directory import Run
-from cascade.scoring import outcomes, rubric_score, summary
+from cascade.scoring import outcomes, rubric_score, second_reader, summary
 from cascade.scoring.matchers.registry import SCORERS
 from cascade.scoring.rubric_score import Rating
 from cascade.scoring.summary import Summary
 from cascade.types import CaptionRecord, Choice, Completion, Dataset, Failure
 
 P = ParamSpec("P")
-REPORT_FORMATS = ("html", "md")
-
-
-class Captions(list[CaptionRecord]):
-    """Captions in the order of items and slots."""
-
-    def __repr__(self) -> str:
-        failed = sum(caption.failure is not None for caption in self)
-        return f"Captions({len(self)} captions of {len({caption.item for caption in self})} items, {failed} failed)"
-
-    def to_rows(self) -> list[dict[str, Any]]:
-        """Return one row per item and slot."""
-        return [
-            {
-                "item": caption.item,
-                "slot": caption.slot,
-                "text": caption.text,
-                "failure": caption.failure and caption.failure.message,
-                "key": caption.key,
-                "meta": caption.meta,
-            }
-            for caption in self
-        ]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -328,18 +304,8 @@ def report(
 
     `format` is `html`, with each clip to listen to, or `md`, tables alone. Raises UserError where it cannot be written.
     """
-    if format not in REPORT_FORMATS:
-        raise UnknownName("format", format, REPORT_FORMATS)
-    if format == "md" and embed_audio:
-        raise UserError("--embed-audio is for the page: Markdown has no clips; leave out --format md")
     runs = [Path(source) for source in ([sources] if isinstance(sources, str | PathLike) else sources)]
-    page = Path(out) if out else runs[0] / f"report.{format}"
-    if page.is_dir():
-        raise UserError(f"--out {page} is a folder; name a file: --out {page / f'report.{format}'}")
-    if out and not page.parent.is_dir():
-        raise UserError(f"--out {page}: there is no folder {page.parent}; make it first: mkdir -p {page.parent}")
-    write_text(page, html_report(runs, page, embed_audio=embed_audio) if format == "html" else markdown_report(runs))
-    return page
+    return write_report(runs, Path(out) if out else None, embed_audio=embed_audio, form=format)
 
 
 def judge(
@@ -351,7 +317,7 @@ def judge(
     judge_prompt: str | Path = "judge",
     param: str | Sequence[str] | None = None,
     max_tokens: int | None = None,
-    seed: int = judging.PROTOCOL_SEED,
+    seed: int = rubric_score.SEED,
     by: str | Sequence[str] = (),
     budget: float | None = None,
     price: str | None = None,
@@ -371,11 +337,46 @@ def judge(
     flags = {**locals(), "llm": judge, "prompt": judge_prompt}
     del flags["dataset"]  # It joins a file of ids, and may be a Dataset.
     cases = rubric_score.judge_cases(Path(source), _questions(dataset, data))
-    folder = judging.judge_folder(Path(source), Path(out) if out else None)
+    log = rubric_score.judge_log(Path(source), Path(out) if out else None)
     if judge is not None:
-        calls_left = partial(rubric_score.calls_left, cases)
-        judging.ask_judge(folder, calls_left, *judging.prepare_judge(check_request(flags)))
-    return rubric_score.rate_run(cases, *judge_log.read_judge_log(folder), _tags(by))
+        second_model.ask_or_plan(check_request(flags), log, rubric_score.inquiry(cases, seed))
+    return rubric_score.rate_run(cases, *log.read(), _tags(by))
+
+
+def read(
+    source: str | PathLike[str],
+    reader: str | None = None,
+    dataset: Dataset | str | Path | None = None,
+    data: str | Path | None = None,
+    *,
+    reader_prompt: str | Path = "read",
+    param: str | Sequence[str] | None = None,
+    max_tokens: int | None = None,
+    by: str | Sequence[str] = (),
+    budget: float | None = None,
+    price: str | None = None,
+    out: str | Path | None = None,
+    api_base: str | None = None,
+    concurrency: int = 16,
+    retries: int = 6,
+    timeout: float = 600.0,
+    rpm: float | None = None,
+    tpm: float | None = None,
+) -> Summary:
+    """Return the scores of a run or prediction file, those by a second reader of its unread replies beside the rules'.
+
+    `reader` is the model that is asked for what the log lacks; without it the log is only read. `out` is the log's
+    folder.
+    """
+    flags = {**locals(), "llm": reader, "prompt": reader_prompt}
+    del flags["dataset"]  # It joins a file of ids, and may be a Dataset.
+    path, folder, questions = Path(source), Path(out) if out else None, _questions(dataset, data)
+    log = CallLog(outcomes.reader_folder(path, folder), READER)
+    if reader is not None:
+        unread = outcomes.score_source(path, questions, read_replies=True, reader=folder).unread_replies
+        second_model.ask_or_plan(check_request(flags), log, second_reader.inquiry(unread))
+    log.read()
+    return summary.summarize(outcomes.score_source(path, questions, read_replies=True, reader=folder), _tags(by))
 
 
 def verify(run: str | PathLike[str]) -> Verdict:

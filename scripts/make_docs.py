@@ -23,7 +23,7 @@ from cascade.datasets import demo, mmar
 DOCS = Path(__file__).parent.parent / "docs"
 WIDTH = 98  # columns of a help text
 GROUPS = {
-    "Making runs": ("run", "caption", "ask", "ablate", "reproduce", "judge", "merge"),
+    "Making runs": ("run", "caption", "ask", "ablate", "reproduce", "judge", "read", "merge"),
     "Reading runs": ("score", "compare", "report", "leaderboard", "export", "verify"),
     "Listing and checking": ("datasets", "captioners", "prompts", "doctor"),
     "The cache": ("cache",),

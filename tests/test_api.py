@@ -155,9 +155,13 @@ def test_rows_are_flat_and_a_result_is_shown_in_one_line(mini: Path) -> None:
 
 def test_a_parameter_has_the_default_of_its_flag() -> None:
     defaults = {field.name: field.default for field in fields(Request)}
-    for verb in (api.run, api.caption, api.ask, api.ablate, api.judge):
+    for verb in (api.run, api.caption, api.ask, api.ablate, api.judge, api.read):
         for name, parameter in inspect.signature(verb).parameters.items():
-            if name in defaults and (verb, name) not in ((api.judge, "dataset"), (api.judge, "seed")):
+            if name in defaults and (verb, name) not in (
+                (api.judge, "dataset"),
+                (api.judge, "seed"),
+                (api.read, "dataset"),
+            ):
                 assert parameter.default == defaults[name], f"{verb.__name__}: {name}"
     assert defaults.keys() - inspect.signature(api.run).parameters.keys() == {"dry_run"}
 

@@ -12,8 +12,8 @@ import pytest
 
 from cascade.datasets import jsonl, mmau
 from cascade.prompting import templates
-from cascade.runs import judge_log, provenance
-from cascade.runs.judge_log import Judgement
+from cascade.runs import call_log, provenance
+from cascade.runs.call_log import LoggedCall
 from cascade.scoring import rubric_score
 from cascade.scoring import summary as scoring_summary
 from cascade.scoring.extraction.extract import extract
@@ -79,8 +79,9 @@ def test_the_published_reasoning_is_judged_as_computed_by_hand() -> None:
     shown = "".join(case.thinking + case.response for case in cases.cases.values())
     assert all(len(case.criteria) == 5 for case in cases.cases.values()) and len(shown) > 1_000_000
     draw, replies, wanted = random.Random(5), {}, []
-    judge = judge_log.new_judge(LLMSpec(model="m"), templates.judge_template(), provenance.session())
-    for item, digest in rubric_score.fingerprints(judge.prompt, cases).items():
+    judge = call_log.new_model(LLMSpec(model="m"), templates.second_template("judge"), provenance.session(), 5)
+    digests = {asked.item: asked.digest for asked in rubric_score.inquiry(cases).questions(judge.prompt)}
+    for item, digest in digests.items():
         criteria = cases.cases[item].criteria
         # Every criterion allows the same scores, so that a sum is the same in whatever order a judge names them.
         assert {criterion.choices for criterion in criteria} == {(0.0, 1.0)}
@@ -92,7 +93,7 @@ def test_the_published_reasoning_is_judged_as_computed_by_hand() -> None:
             ]
             draw.shuffle(scores)
             reply = Completion(text=json.dumps({"scores": scores}))
-            replies[item, call, digest] = Judgement(
+            replies[item, call, digest] = LoggedCall(
                 item=item, call=call, prompt=digest, result=reply, seconds=0.0, at=""
             )
     rating = rubric_score.rate_run(cases, judge, replies)

@@ -8,29 +8,37 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import combinations
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from cascade.errors import UnknownName, UserError
+from cascade.io.jsonl import OMITTED
 from cascade.scoring.matchers.registry import SCORERS
 from cascade.scoring.outcomes import ScoredRun
 from cascade.scoring.statistics import detectable, holm, mcnemar, paired_bootstrap, rate
 from cascade.scoring.summary import groups
 from cascade.types import Item
 
+if TYPE_CHECKING:
+    from cascade.scoring.second_reader import Readings
+
 Key = TypeVar("Key")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Side:
-    """One of the compared runs: its accuracy on the items of all, and how many of its items are left out."""
+    """One of the compared runs: its accuracy on the items of all, and how many of its items are left out.
+
+    `readings` counts its replies where a second reader was asked.
+    """
 
     run: str
     llm: str
     accuracy: float
     ci95: tuple[float, float]
     left_out: int
+    readings: Readings | None = field(default=None, metadata=OMITTED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,7 +89,8 @@ class Comparison:
     """A and B on the items of both. Holm's correction is over the values of each tag.
 
     `detectable` is the smallest true difference that a test of as many items, of which as many are discordant, detects
-    with a power of 80 %.
+    with a power of 80 %. `combined` is the same by the rules' readings or else a second reader's, where the same model
+    read both.
     """
 
     n: int
@@ -94,6 +103,7 @@ class Comparison:
     detectable: float
     by: Mapping[str, Mapping[str, PairedDifference]]
     flipped: tuple[Flip, ...]
+    combined: Comparison | None = field(default=None, metadata=OMITTED)
 
     def __repr__(self) -> str:
         low, high = self.ci95
@@ -114,7 +124,7 @@ class Comparison:
 class Matrix:
     """Several runs on the items of all: each run's difference to each other run, row − column.
 
-    `p_holm` is McNemar's p, adjusted over all pairs; the diagonal is null.
+    `p_holm` is McNemar's p, adjusted over all pairs; the diagonal is null. `combined` is as in a `Comparison`.
     """
 
     n: int
@@ -122,6 +132,7 @@ class Matrix:
     runs: tuple[Side, ...]
     difference: tuple[tuple[float, ...], ...]
     p_holm: tuple[tuple[float | None, ...], ...]
+    combined: Matrix | None = field(default=None, metadata=OMITTED)
 
 
 def compare(a: ScoredRun, b: ScoredRun, *, scorer: str = "mmar", by: Sequence[str] = (), seed: int = 0) -> Comparison:
@@ -143,6 +154,7 @@ def compare(a: ScoredRun, b: ScoredRun, *, scorer: str = "mmar", by: Sequence[st
             right = "a" if right_a[item.id] else "b"
             texts = {"a": choices_a[item.id], "b": choices_b[item.id]}
             flipped.append(Flip(item=item.id, right=right, answer=item.answer, **texts))
+    combined = _combined([a, b])
     return Comparison(
         n=whole.n,
         scorer=scorer,
@@ -154,7 +166,15 @@ def compare(a: ScoredRun, b: ScoredRun, *, scorer: str = "mmar", by: Sequence[st
         detectable=detectable(whole.n, (whole.mcnemar.only_a + whole.mcnemar.only_b) / whole.n),
         by=by_tag,
         flipped=tuple(flipped),
+        combined=compare(*combined, scorer=scorer, by=by, seed=seed) if combined else None,
     )
+
+
+def _combined(sources: Sequence[ScoredRun]) -> list[ScoredRun]:
+    """Return the sources by their combined readings, where one model read the replies of all, else none."""
+    models = {source.readings.model for source in sources if source.readings}
+    combined = [source.combined for source in sources if source.combined]
+    return combined if len(models) == 1 and len(combined) == len(sources) else []
 
 
 def overall(comparison: Comparison) -> PairedDifference:
@@ -182,7 +202,15 @@ def matrix(sources: Sequence[ScoredRun], *, scorer: str = "mmar") -> Matrix:
         difference.append(tuple(side.accuracy - other.accuracy for other in sides))
         columns = range(len(sources))
         p_holm.append(tuple(adjusted.get((min(row, column), max(row, column))) for column in columns))
-    return Matrix(n=len(ids), scorer=scorer, runs=tuple(sides), difference=tuple(difference), p_holm=tuple(p_holm))
+    combined = _combined(sources)
+    return Matrix(
+        n=len(ids),
+        scorer=scorer,
+        runs=tuple(sides),
+        difference=tuple(difference),
+        p_holm=tuple(p_holm),
+        combined=matrix(combined, scorer=scorer) if combined else None,
+    )
 
 
 def adjust_family(differences: Mapping[Key, PairedDifference]) -> dict[Key, PairedDifference]:
@@ -222,6 +250,7 @@ def _pair(sources: Sequence[ScoredRun], scorer: str) -> tuple[list[Item], list[d
                 accuracy=share.accuracy,
                 ci95=share.ci95,
                 left_out=len(source.items) - len(items),
+                readings=source.readings,
             )
         )
     return items, right, sides

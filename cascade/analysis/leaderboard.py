@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from operator import attrgetter
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cascade.errors import RunError, UserError
 from cascade.io.digests import digest
+from cascade.io.jsonl import OMITTED
 from cascade.runs import describe, directory
 from cascade.scoring import outcomes
 from cascade.scoring.statistics import Rate
 from cascade.scoring.summary import summarize
+
+if TYPE_CHECKING:
+    from cascade.scoring.second_reader import Readings
 
 _DEEPEST = 4  # folders below one that is given
 
@@ -22,7 +27,8 @@ class BoardRow:
     """One run. `items` describes its items in words, `items_digest` identifies them by question, choices and answer.
 
     `mmar` and `strict` have Wilson intervals; `by` has each tag's values by the official matcher. Costs are in US
-    dollars; None is unknown, or that there was nothing to pay for.
+    dollars; None is unknown, or that there was nothing to pay for. Where a second reader was asked, `readings` counts
+    the replies and `mmar_read` is `mmar` by the combined readings.
     """
 
     run: str
@@ -41,6 +47,8 @@ class BoardRow:
     samples: int
     cost: float | None
     captions_cost: float | None
+    mmar_read: Rate | None = field(default=None, metadata=OMITTED)
+    readings: Readings | None = field(default=None, metadata=OMITTED)
 
 
 # The columns that sort the board.
@@ -120,6 +128,8 @@ def board_row(path: Path, by: Sequence[str] = ()) -> BoardRow:
         samples=summary.samples,
         cost=summary.cost,
         captions_cost=summary.captions_cost,
+        mmar_read=rates[summary.readings.column] if summary.readings else None,
+        readings=summary.readings,
     )
 
 

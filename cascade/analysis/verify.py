@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,9 +19,10 @@ from cascade.io import jsonl
 from cascade.io.digests import caption_key, digest, digest_file
 from cascade.prompting import evidence
 from cascade.prompting.templates import Template
-from cascade.runs import directory, judge_log
+from cascade.runs import directory
+from cascade.runs.call_log import JUDGE, READER, CallLog, Inquiry
 from cascade.runs.directory import Run
-from cascade.scoring import export, rubric_score
+from cascade.scoring import export, outcomes, rubric_score, second_reader
 from cascade.types import Answer, Caption, CaptionRecord, Item
 
 
@@ -52,15 +53,19 @@ class Verdict:
 
 
 def verify(path: Path) -> Verdict:
-    """Return the verdict of a run directory or of a folder with a judge's log. Raises RunError where it is neither."""
+    """Return the verdict of a run directory or of a folder with the log of a judge or reader.
+
+    Raises RunError where it is none of these.
+    """
     verdict = Verdict()
-    has_log = (path / judge_log.FILE).exists()
+    logs = [log for log in (CallLog(path, role) for role in _OF_THE_RUN) if log.file.exists()]
     if not (path / "run.json").exists():
-        if not has_log:
+        if not logs:
             raise RunError(f"{path} is no run directory: it has no run.json")
-        with verdict.recording():
-            _check_judge_log(path, verdict, has_run=False)
-        verdict.unchecked.append(f"{judge_log.FILE}: the run that was judged is not here")
+        for log in logs:
+            with verdict.recording():
+                _check_call_log(log, verdict, has_run=False)
+            verdict.unchecked.append(f"{log.file.name}: the run that was {_OF_THE_RUN[log.role][0]} is not here")
         return verdict
     run: Run | None = None
     with verdict.recording():
@@ -75,9 +80,9 @@ def verify(path: Path) -> Verdict:
             _check_log(run, captions, verdict)
         with verdict.recording():
             _check_predictions(run, verdict)
-    if has_log:
+    for log in logs:
         with verdict.recording():
-            _check_judge_log(path, verdict, has_run=True)
+            _check_call_log(log, verdict, has_run=True)
     return verdict
 
 
@@ -193,31 +198,51 @@ def _check_predictions(run: Run, verdict: Verdict) -> None:
             verdict.checked[name] = "compared with what the run exports"
 
 
-def _check_judge_log(path: Path, verdict: Verdict, *, has_run: bool) -> None:
-    """Check the judge's log and its prompt, and that its judgements are of the answers and rubrics of the run now."""
-    file = judge_log.FILE
-    _check_chain(path, file, verdict)
-    if not judge_log.has_judge(path):
+def _check_call_log(log: CallLog, verdict: Verdict, *, has_run: bool) -> None:
+    """Check a second model's log and its prompt, and that its replies are about what is in the run now."""
+    file = log.file.name
+    _, noun, subject, inquiries = _OF_THE_RUN[log.role]
+    _check_chain(log.folder, file, verdict)
+    if not log.exists():
         return
-    judge, replies = judge_log.read_judge_log(path)
-    if judge.prompt.digest != judge.template_digest:
+    model, replies = log.read()
+    if model.prompt.digest != model.template_digest:
         verdict.problems.append(f"{file}:1: the prompt's text is not the one that template_digest names")
-    last = {(item, call): judgement for (item, call, _), judgement in replies.items()}
+    last = {(item, call): reply for (item, call, _), reply in replies.items()}
     verdict.checked[file] = (
-        f"{len(last)} judgements by {judge.llm.model}, digests checked; the prompt is {judge.template!r}"
+        f"{len(last)} {noun} by {model.llm.model}, digests checked; the prompt is {model.template!r}"
     )
     if not has_run:
         return
     try:
-        cases = rubric_score.judge_cases(path)
+        possible, wanted = inquiries(log.folder)
     except UserError as error:  # The rubrics are of a dataset that is not in the run.
-        verdict.unchecked.append(f"{file}: {len(last)} judgements could not be compared with their rubrics: {error}")
+        verdict.unchecked.append(f"{file}: {len(last)} {noun} could not be compared with their {subject}: {error}")
         return
-    prompts = rubric_score.fingerprints(judge.prompt, cases)
-    missing = sum((item, call) not in last for item in prompts for call in range(judge.calls))
+    missing = sum((question.item, question.call) not in last for question in wanted.questions(model.prompt))
     if missing:
         verdict.checked[file] += f"; {missing} calls not made yet"
-    for (item, call), judgement in last.items():
-        if judgement.prompt != prompts.get(item):
-            problem = "it was made for another answer or rubric"
-            verdict.problems.append(f"{file}: {item!r}, call {call}: {problem}")
+    prompts = {(question.item, question.call): question.digest for question in possible.questions(model.prompt)}
+    for (item, call), reply in last.items():
+        if reply.prompt != prompts.get((item, call)):
+            verdict.problems.append(f"{file}: {item!r}, call {call}: it was made for another {subject}")
+
+
+def _judge_inquiries(run: Path) -> tuple[Inquiry[float], Inquiry[float]]:
+    inquiry = rubric_score.inquiry(rubric_score.judge_cases(run))
+    return inquiry, inquiry
+
+
+def _reader_inquiries(path: Path) -> tuple[Inquiry[str], Inquiry[str]]:
+    run = directory.read_run(path)
+    answers = directory.last_answers(path).values()
+    possible = list(second_reader.show_replies(run.spec, run.items, answers))
+    # Rules that read more than those of the day of the reading leave fewer replies to ask about.
+    return second_reader.inquiry(possible), second_reader.inquiry(outcomes.score_source(path).unread_replies)
+
+
+# What was done to the run, what the lines of the log are and are about, and what may be and what is to be asked.
+_OF_THE_RUN: Mapping[str, tuple[str, str, str, Callable[[Path], tuple[Inquiry[Any], Inquiry[Any]]]]] = {
+    JUDGE: ("judged", "judgements", "answer or rubric", _judge_inquiries),
+    READER: ("read", "readings", "reply", _reader_inquiries),
+}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 from cascade.captioners.registry import Engine
 from cascade.captioning import bundles
@@ -17,6 +18,28 @@ from cascade.types import Backend, Caption, CaptionerSpec, CaptionRecord, Execut
 
 _BACKENDS = {"local": local, "ray": ray}
 _Results = dict[str, dict[str, Caption | Failure]]  # by slot, then by the digest of the clip's bytes
+
+
+class Captions(list[CaptionRecord]):
+    """Captions in the order of items and slots."""
+
+    def __repr__(self) -> str:
+        failed = sum(caption.failure is not None for caption in self)
+        return f"Captions({len(self)} captions of {len({caption.item for caption in self})} items, {failed} failed)"
+
+    def to_rows(self) -> list[dict[str, Any]]:
+        """Return one row per item and slot."""
+        return [
+            {
+                "item": caption.item,
+                "slot": caption.slot,
+                "text": caption.text,
+                "failure": caption.failure and caption.failure.message,
+                "key": caption.key,
+                "meta": caption.meta,
+            }
+            for caption in self
+        ]
 
 
 def caption(

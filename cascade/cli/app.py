@@ -31,6 +31,7 @@ HELP = {
     "ablate": "Ablate the sources: each alone, each left out, controls.",
     "reproduce": "Run the published cascade rows, and print ours beside theirs.",
     "judge": "Judge the reasoning of right answers, by MMAR-Rubrics.",
+    "read": "Ask a second model for the choice of each reply that the rules leave unread.",
     "score": "Score runs and official prediction files.",
     "compare": "Compare two runs item by item; more than two as a matrix.",
     "export": "Write the official prediction file of a run.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -40,6 +41,8 @@ _COLUMNS = [
     Column("p", ("p",)),
     Column("p (Holm)", ("p_holm",)),
 ]
+
+_READ = "\nread by a model: by the rules' reading of a reply, or else by that model's."
 
 
 def compare(
@@ -86,6 +89,8 @@ def show(comparison: Comparison, form: str, *, flips: bool = False) -> None:
         typer.echo(plain(f"A: {_label(comparison.a.run)}, B: {_label(comparison.b.run)}\n"))
     runs = comparison.a.run, comparison.b.run
     rows = [(runs, *_row(Label("" if form == "csv" else "all"), overall(comparison)))]
+    if comparison.combined and (readings := comparison.a.readings):
+        rows.append((runs, *_row(Label(f"all, read by {readings.name}"), overall(comparison.combined))))
     for tag, values in comparison.by.items():
         rows += [(runs, *_row(Label(tag, value), difference)) for value, difference in values.items()]
     typer.echo(format_columns(_COLUMNS, rows, form), nl=False)
@@ -95,7 +100,7 @@ def show(comparison: Comparison, form: str, *, flips: bool = False) -> None:
                 f"\nWith {comparison.n} items that differ as often as these, a true difference under "
                 f"{100 * comparison.detectable:.1f} points is missed more often than one time in five.\n"
                 "95 % paired bootstrap intervals; p: McNemar's, exact and two-sided; "
-                "Holm's correction within each tag."
+                "Holm's correction within each tag." + (_READ if comparison.combined else "")
             )
         )
     if flips:
@@ -130,6 +135,8 @@ def _title(comparison: Comparison) -> str:
             line += f" ({side.llm.split('@')[0]})"
         if side.left_out:
             line += f"; {side.left_out} items that the other lacks are left out"
+        if side.readings:
+            line += f"; replies {side.readings}"
         lines.append(line)
     return "\n".join([*lines, f"{comparison.n} items of both, by {comparison.scorer}\n"])
 
@@ -149,14 +156,21 @@ def show_matrix(matrix: Matrix, form: str) -> None:
         return
     if form == "table":
         typer.echo(f"{matrix.n} items of all, by {matrix.scorer}; row - column in points\n")
-    rows: list[Row] = []
+    rows = list(_matrix_rows(matrix))
+    if matrix.combined:
+        rows += _matrix_rows(matrix.combined, ", read by {}")
+    header = ["", matrix.scorer, *map(str, range(1, len(matrix.runs) + 1))]
+    typer.echo(plain(format_table(header, rows, form)), nl=False)
+    if form == "table":
+        legend = "\n*: p < 0.05 by McNemar's exact test, with Holm's correction over all pairs."
+        typer.echo(prose(legend + (_READ if matrix.combined else "")))
+
+
+def _matrix_rows(matrix: Matrix, suffix: str = "") -> Iterator[Row]:
     for number, side in enumerate(matrix.runs, 1):
         cells = []
         for difference, p in zip(matrix.difference[number - 1], matrix.p_holm[number - 1], strict=True):
             star = "*" if p is not None and p < 0.05 else ""
             cells.append("" if p is None else f"{Points(difference)}{star}")
-        rows.append([f"{number} {_label(side.run)}", Share(side.accuracy), *cells])
-    header = ["", matrix.scorer, *map(str, range(1, len(matrix.runs) + 1))]
-    typer.echo(plain(format_table(header, rows, form)), nl=False)
-    if form == "table":
-        typer.echo(prose("\n*: p < 0.05 by McNemar's exact test, with Holm's correction over all pairs."))
+        reader = suffix.format(side.readings.name) if side.readings else ""
+        yield [f"{number} {_label(side.run)}{reader}", Share(side.accuracy), *cells]

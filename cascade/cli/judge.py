@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -13,13 +11,11 @@ import typer
 from cascade.cli import options as o
 from cascade.cli import output
 from cascade.cli.options import takes_request
-from cascade.errors import UserError
+from cascade.cli.second_model import FLAGS, is_planned
 from cascade.io.jsonl import to_json
 from cascade.io.tables import Cell, Column, Interval, Label, Row, Share, format_columns, format_words
 from cascade.io.terminal import note, prose
-from cascade.pipeline import judging, planning
 from cascade.pipeline.request import Request
-from cascade.runs import judge_log
 from cascade.scoring import rubric_score
 from cascade.scoring.rubric_score import Rating
 from cascade.scoring.statistics import Rate
@@ -33,17 +29,14 @@ _PROMPT = typer.Option("--judge-prompt", metavar="NAME|FILE", help="The shipped 
 _OUT = typer.Option("--out", metavar="DIR", help="The folder of judge.jsonl (else the run; FILE's name and `-judged`).")
 
 
-@takes_request(
-    *("data", "param", "max_tokens", "dry_run", "budget", "price"),
-    *("api_base", "concurrency", "retries", "timeout", "rpm", "tpm"),
-)
+@takes_request(*FLAGS)
 def judge(
     request: Request,
     source: Annotated[Path, typer.Argument(metavar="RUN|FILE", help="A run directory, an official prediction file.")],
     *,
     model: Annotated[str | None, _MODEL] = None,
     judge_prompt: Annotated[str, _PROMPT] = "judge",
-    seed: o.Seed = 42,
+    seed: o.Seed = rubric_score.SEED,
     dataset: o.Joined = None,
     out: Annotated[Path | None, _OUT] = None,
     form: o.Form = "table",
@@ -57,19 +50,10 @@ def judge(
     output.check_format(form)
     output.check_explain(explain, form)
     cases = rubric_score.judge_cases(source, o.load_questions(dataset, request.data))
-    calls_left = partial(rubric_score.calls_left, cases)
-    folder = judging.judge_folder(source, out)
-    if model is not None:
-        wanted, how = judging.prepare_judge(replace(request, llm=model, prompt=judge_prompt, seed=seed))
-        if request.dry_run:
-            plan = judging.plan_judging(folder, len(cases.cases), calls_left, wanted, how)
-            typer.echo("\n".join(planning.plan_lines(plan)[1:]))  # there are no captions to make
-            note(f"dry run: nothing was asked or written; the log would be {folder / judge_log.FILE}")
-            return
-        judging.ask_judge(folder, calls_left, wanted, how)
-    elif request.dry_run:
-        raise UserError("--dry-run: nothing is asked without a judge; give --judge MODEL")
-    rating = rubric_score.rate_run(cases, *judge_log.read_judge_log(folder), by or ())
+    log = rubric_score.judge_log(source, out)
+    if is_planned(request, log, rubric_score.inquiry(cases, seed), model, judge_prompt):
+        return
+    rating = rubric_score.rate_run(cases, *log.read(), by or ())
     show(rating, form, explain=explain)
     for why, count in rating.why.items():
         note(f"{count} judgements failed ({why}), counted as 0")

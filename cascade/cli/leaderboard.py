@@ -61,10 +61,14 @@ def _show(groups: Sequence[Sequence[BoardRow]], by: Sequence[str], form: str) ->
         output.echo_json([{**to_json(row), "items": name} for name, row in named])
         return
     values = _values([row for _, row in named], by)
-    columns = _columns(values, apart=len(groups) > 1)
+    read = any(row.readings for _, row in named)
+    columns = _columns(values, apart=len(groups) > 1, read=read)
     typer.echo(format_columns(columns, [_row(row, name, values, form) for name, row in named], form), nl=False)
     if form == "table":
-        typer.echo(prose("\nmmar: the official matcher; strict: equality with the gold choice. 95 % Wilson intervals."))
+        legend = "\nmmar: the official matcher; strict: equality with the gold choice. 95 % Wilson intervals."
+        if read:
+            legend += "\nmmar read: by the rules' reading of a reply, or else by that of the model that is named."
+        typer.echo(prose(legend))
     if len(groups) > 1:
         note(f"the runs are of {len(groups)} different sets of items: rows of one set can be compared, others not")
 
@@ -79,7 +83,16 @@ def _values(rows: Sequence[BoardRow], by: Sequence[str]) -> list[tuple[str, str]
     return sorted(most, key=lambda pair: (by.index(pair[0]), -most[pair], pair[1]))
 
 
-def _columns(values: Sequence[tuple[str, str]], *, apart: bool) -> list[Column]:
+_READ = [
+    Column("mmar read", ("mmar_read",)),
+    Column("95 %", ("mmar_read_low", "mmar_read_high")),
+    Column("replies", ("replies",), words=True),
+]
+
+
+def _columns(values: Sequence[tuple[str, str]], *, apart: bool, read: bool) -> list[Column]:
+    """Return the columns; those of a second reader's readings are left out where no run has any."""
+    share, interval, replies = _READ if read else [Column(None)] * 3
     return [
         Column(None, ("run", "model")),
         Column("model", words=True),
@@ -90,6 +103,8 @@ def _columns(values: Sequence[tuple[str, str]], *, apart: bool) -> list[Column]:
         Column("n", ("n",)),
         Column("mmar", ("mmar",)),
         Column("95 %", ("mmar_low", "mmar_high")),
+        share,
+        interval,
         Column("strict", ("strict",)),
         Column("95 %", ("strict_low", "strict_high")),
         *(Column(value, (f"{tag}: {value}",)) for tag, value in values),
@@ -99,6 +114,7 @@ def _columns(values: Sequence[tuple[str, str]], *, apart: bool) -> list[Column]:
         Column("samples", ("samples",)),
         Column("cost", ("cost",)),
         Column(None, ("captions_cost",)),
+        replies,
         Column("run", words=True),
     ]
 
@@ -116,6 +132,8 @@ def _row(row: BoardRow, items: str, values: Sequence[tuple[str, str]], form: str
         row.n,
         Share(row.mmar.accuracy),
         Interval(*row.mmar.ci95),
+        Share(row.mmar_read.accuracy) if row.mmar_read else None,
+        Interval(*row.mmar_read.ci95) if row.mmar_read else None,
         Share(row.strict.accuracy),
         Interval(*row.strict.ci95),
         *(Share(rate.accuracy) if rate else missing for rate in rates),
@@ -125,5 +143,6 @@ def _row(row: BoardRow, items: str, values: Sequence[tuple[str, str]], form: str
         row.samples,
         Dollars(row.cost),
         Dollars(row.captions_cost),
+        str(row.readings) if row.readings else None,
         Path(row.run).name,
     )

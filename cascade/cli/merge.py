@@ -9,8 +9,8 @@ import typer
 
 from cascade.io.terminal import note
 from cascade.pipeline.jobs import report_failures
-from cascade.runs import judge_log
 from cascade.runs import merge as merging
+from cascade.runs.call_log import JUDGE, READER, CallLog
 
 
 def merge(
@@ -26,7 +26,9 @@ def merge(
     typer.echo(f"{out}: {merged.items} items of {len(runs)} runs")
     if merged.shared:
         note(f"{merged.shared} items were in several runs, {merged.conflicts} of them with different answers")
-    if judged := sum((run / judge_log.FILE).exists() for run in runs):
-        note(f"{judged} of these runs were judged, and {judge_log.FILE} is not merged: `cascade judge {out}` asks anew")
+    for role, command, done in ((JUDGE, "judge", "judged"), (READER, "read", "read by a model")):
+        if count := sum(CallLog(run, role).exists() for run in runs):
+            again = f"`cascade {command} {out}` asks anew"
+            note(f"{count} of these runs were {done}, and {role}.jsonl is not merged: {again}")
     if report_failures(merged.run):
         raise typer.Exit(3)

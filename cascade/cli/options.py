@@ -161,6 +161,7 @@ Form = Annotated[str, typer.Option("--format", metavar="|".join(FORMATS), help="
 TableOrJson = Annotated[str, typer.Option("--format", metavar="table|json", help="How to print it.")]
 ScorerName = Annotated[str, typer.Option("--scorer", metavar="mmar|strict", help="Official matcher, or equality.")]
 Extract = Annotated[bool, typer.Option("--extract", help="Extract the choices from a file's raw replies first.")]
+Explain = Annotated[bool, typer.Option("--explain", help="List what was unread, ambiguous or failed.")]
 Joined = Annotated[
     str | None, typer.Option("--dataset", metavar="NAME|FILE", help="The questions, for a file that has ids alone.")
 ]

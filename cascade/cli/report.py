@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from cascade import api
 from cascade.cli import output
 from cascade.report.markdown import markdown_report
+from cascade.report.page import FORMATS, write_report
 
 
 def report(
@@ -30,8 +30,8 @@ def report(
     One HTML file that opens anywhere, with each clip to listen to; or tables in Markdown. With the run of the
     benchmark's cues among them it tells perception from reasoning; an ablation shows what each source adds.
     """
-    output.check_format(form, api.REPORT_FORMATS)
+    output.check_format(form, FORMATS)
     if form == "md" and not out and not embed_audio:
         typer.echo(markdown_report(sources), nl=False)
         return
-    typer.echo(api.report(sources, out, embed_audio=embed_audio, format=form))
+    typer.echo(write_report(sources, out, embed_audio=embed_audio, form=form))

@@ -27,7 +27,7 @@ def score(
     form: o.Form = "table",
     by: o.By = None,
     extract: o.Extract = False,
-    explain: Annotated[bool, typer.Option("--explain", help="List what was unread, ambiguous or failed.")] = False,
+    explain: o.Explain = False,
     dataset: o.Joined = None,
     data: o.Data = None,
 ) -> None:
@@ -90,6 +90,8 @@ def _rows(summary: Summary, form: str) -> Iterator[Row]:
     if form != "table":  # there the title has them
         yield Label("failed"), summary.failed, *nothing
         yield Label("unread"), summary.unparsed, *nothing
+        for name, count in summary.readings.counts().items() if summary.readings else ():
+            yield Label(name), count, *nothing
     for tag, values in first.by.items():
         for value in values:
             yield _row(tag, [result.by[tag][value] for result in results], value)
@@ -120,11 +122,17 @@ def _title(summary: Summary) -> str:
         counts += f"; {summary.tokens['input']} tokens in, {summary.tokens['output']} out, cost {cost}"
         if summary.captions_cost is not None:
             counts += f" (captions ${summary.captions_cost:.4f})"
-    return f"{' · '.join(what)}\n{counts}\n\n"
+    lines = [" · ".join(what), counts]
+    if summary.readings:
+        cost = "unknown" if summary.readings.cost is None else f"${summary.readings.cost:.4f}"
+        lines.append(f"replies {summary.readings}; cost {cost}")
+    return "\n".join(lines) + "\n\n"
 
 
 def _legend(summary: Summary) -> str:
     legend = "\nmmar: the official matcher; strict: equality with the gold choice. 95 % Wilson intervals."
+    if summary.readings:
+        legend += f"\n{summary.readings.column}: by the rules' reading of a reply, or else by that model's."
     official = summary.official_denominator
     if official is not None and summary.failed:
         legend += f"\nOver the rows that carry a prediction, as the official script counts: {percent(official)} %."

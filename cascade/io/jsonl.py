@@ -24,6 +24,7 @@ from cascade.io.digests import digest
 from cascade.io.files import write_text
 
 T = TypeVar("T")
+OMITTED = {"omitted": True}  # the metadata of a dataclass's field that is left out of its JSON where it is None
 _TAIL = 1 << 16
 _CHAINED = re.compile(rb', "digest": "b2:[0-9a-f]{32}"\}\s*\Z')
 
@@ -39,7 +40,9 @@ def to_json(value: Any) -> Any:
         tag = value.__struct_config__.tag
         return plain if tag is None else {"type": tag, **plain}
     if is_dataclass(value) and not isinstance(value, type):
-        return {field.name: to_json(getattr(value, field.name)) for field in fields(value)}
+        plain = {field.name: to_json(getattr(value, field.name)) for field in fields(value)}
+        omitted = {field.name for field in fields(value) if field.metadata == OMITTED and plain[field.name] is None}
+        return {name: part for name, part in plain.items() if name not in omitted}
     if isinstance(value, Mapping):
         return {key: to_json(part) for key, part in value.items()}
     if isinstance(value, list | tuple):

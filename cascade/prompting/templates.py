@@ -20,9 +20,12 @@ _PACKAGE = Path(__file__).parents[1]
 _FOLDER = _PACKAGE / "prompts" if (_PACKAGE / "prompts").is_dir() else _PACKAGE.parent / "prompts"
 _PART = re.compile(r"^# (system|user)[ \t]*\n", re.MULTILINE)
 _FIELDS = ("evidence", "question", "choices")
-_JUDGE_FIELDS = ("question", "answer", "thinking", "criteria", "response")
 _CAPTIONING = ("caption",)  # the shipped prompts for models that hear
-_JUDGING = ("judge",)  # the shipped prompts for models that judge another's reasoning
+# The shipped prompt of each second model, which reads another's replies, its fields, and those that it needs.
+_SECOND = {
+    "judge": ("judge", ("question", "answer", "thinking", "criteria", "response"), {"criteria", "response"}),
+    "reader": ("read", ("choices", "mark", "reply"), {"choices", "reply"}),
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +43,8 @@ class Template:
 
 def prompt_names() -> list[str]:
     """Return the names of the prompts that are shipped for asking."""
-    return sorted(path.stem for path in _FOLDER.glob("*.md") if path.stem not in (*_CAPTIONING, *_JUDGING))
+    others = {*_CAPTIONING, *(name for name, _, _ in _SECOND.values())}
+    return sorted({path.stem for path in _FOLDER.glob("*.md")} - others)
 
 
 def captioning_prompt(prompt: str) -> str:
@@ -62,9 +66,10 @@ def find_template(name: str) -> Template:
     return _checked_template(name, "--prompt", prompt_names(), _FIELDS, {"question", "choices"})
 
 
-def judge_template(name: str = "judge") -> Template:
-    """Return a judge's prompt by name, or a file's. Raises as `find_template` does."""
-    return _checked_template(name, "--judge-prompt", _JUDGING, _JUDGE_FIELDS, {"criteria", "response"})
+def second_template(role: str, name: str = "") -> Template:
+    """Return the prompt of a `judge` or `reader`: the shipped one, or a file's. Raises as `find_template` does."""
+    shipped, fields, needed = _SECOND[role]
+    return _checked_template(name or shipped, f"--{role}-prompt", [shipped], fields, needed)
 
 
 def _read_template(name: str, is_file: bool, place: str) -> Template:

@@ -46,6 +46,8 @@ def _brief(run: ReportRun) -> Iterator[tuple[str, str]]:
     yield "prompt", ", ".join(prompt)
     if spec.llm.samples > 1:
         yield "samples", f"{spec.llm.samples} an item, which vote"
+    if summary.readings:
+        yield "replies", str(summary.readings)
     yield "when", manifest.created[:16].replace("T", " ") + " UTC"
     reasoning = summary.tokens["reasoning"]
     tokens = f"{summary.tokens['input']:,} in, {summary.tokens['output']:,} out"

@@ -11,6 +11,7 @@ from cascade.prompting.evidence import build_prompt, prompt_digest
 from cascade.prompting.templates import Template
 from cascade.report.load import CAUSES, ReportData, ReportRun
 from cascade.report.timeline import timeline_spans
+from cascade.scoring.outcomes import joined_how
 from cascade.types import CaptionRecord, Completion, Item, Prompt
 
 TAGS = {"modality": "modality", "layer": "category", "sub": "sub-category"}
@@ -107,7 +108,8 @@ def _replies(run: ReportRun, item: Item, template: Template) -> Iterator[dict[st
         if isinstance(answer.result, Completion):
             record |= _completion(answer.result)
             if choice := run.scored.choices.get(item.id, {}).get(sample):
-                record |= {"choice": choice.text, "how": choice.how}
+                second = (run.scored.combined or run.scored).choices[item.id][sample]
+                record |= {"choice": choice.text, "how": joined_how(choice, second)}
         else:
             record["failure"] = f"{answer.result.kind}: {answer.result.message}"
         prompt = _prompt(run, item, template, sample)

@@ -16,7 +16,7 @@ from cascade.runs.directory import Run
 from cascade.scoring import outcomes
 from cascade.scoring.outcomes import ScoredRun
 from cascade.scoring.statistics import holm
-from cascade.scoring.summary import Summary, summarize
+from cascade.scoring.summary import ScorerResult, Summary, summarize
 from cascade.types import Answer, CaptionRecord, RunSpec, Score
 
 CAUSES = (PERCEPTION, REASONING, UNKNOWN)
@@ -38,6 +38,12 @@ class ReportRun:
     scores: Mapping[str, Score]
     answers: Mapping[tuple[str, int], Answer]
     captions: Mapping[str, Mapping[str, CaptionRecord]]
+
+    @property
+    def read_score(self) -> ScorerResult | None:
+        """The score by a second reader's readings too; None where no reader was asked."""
+        readings = self.summary.readings
+        return self.summary.scores[readings.column] if readings else None
 
     @property
     def spec(self) -> RunSpec:
@@ -72,6 +78,11 @@ class ReportData:
     p_holm: tuple[float, ...]
     family: Family | None
     diagnosis: Diagnosis | None
+
+    @property
+    def read(self) -> bool:
+        """Whether a second reader was asked about the replies of a run."""
+        return any(run.summary.readings for run in self.runs)
 
     @property
     def runs(self) -> tuple[ReportRun, ...]:

@@ -69,16 +69,21 @@ def _tables(report: ReportData) -> Iterator[str]:
 
 
 def _scores(report: ReportData) -> str:
-    header = ["run", "n", "mmar", "95 %", "strict", "95 %", "coverage", "failed", "unread", "cost"]
+    read = ["read by", "mmar read", "95 %"] if report.read else []
+    header = ["run", "n", "mmar", "95 %", *read, "strict", "95 %", "coverage", "failed", "unread", "cost"]
     rows = []
     for run in report.runs:
         summary = run.summary
         cost = "unknown" if summary.cost is None else f"${summary.cost:.2f}"
-        shares = [*_share(summary.scores["mmar"]), *_share(summary.scores["strict"])]
+        second = [""] * len(read)
+        if summary.readings and run.read_score:
+            second = [summary.readings.name, *_share(run.read_score)]
+        shares = [*_share(summary.scores["mmar"]), *second, *_share(summary.scores["strict"])]
         counts = [percent(summary.coverage), str(summary.failed), str(summary.unparsed), cost]
         rows.append([run.name, str(summary.n), *shares, *counts])
     chance = report.main.summary.chance
-    rows.append(["chance", "", percent(chance["mmar"]), "", percent(chance["strict"]), *[""] * 5])
+    second = ["", percent(chance["mmar"]), ""][: len(read)]
+    rows.append(["chance", "", percent(chance["mmar"]), "", *second, percent(chance["strict"]), *[""] * 5])
     return _table(header, rows)
 
 

@@ -17,18 +17,39 @@ from typing import Any
 from urllib.parse import urlencode
 
 from cascade.analysis.compare import overall
-from cascade.errors import MissingExtra
+from cascade.errors import MissingExtra, UnknownName, UserError
+from cascade.io.files import write_text
 from cascade.report import charts, items
 from cascade.report.clips import clip_records
 from cascade.report.facts import facts
 from cascade.report.load import ReportData, load_report
+from cascade.report.markdown import markdown_report
 
+FORMATS = ("html", "md")
 _TEMPLATES = Path(__file__).parent / "templates"
 _SCRIPTS = ("dom.js", "find.js", "clip.js", "item.js", "main.js")
 _CHUNK = 32  # items unpacked together
 _BREAKDOWNS = (("modality", "modality", "By modality"), ("layer", "category", "By layer"))
 # A `<`, `>` or `&` could end or open something in HTML; the two separators are line ends in old script engines.
 _ESCAPES = {ord(char): f"\\u{ord(char):04x}" for char in "<>&\u2028\u2029"}
+
+
+def write_report(runs: Sequence[Path], out: Path | None, *, embed_audio: bool = False, form: str = "html") -> Path:
+    """Write the report of these runs as HTML or Markdown, and return its path: `out`, else one in the first run.
+
+    Raises UserError where it cannot be written.
+    """
+    if form not in FORMATS:
+        raise UnknownName("format", form, FORMATS)
+    if form == "md" and embed_audio:
+        raise UserError("--embed-audio is for the page: Markdown has no clips; leave out --format md")
+    page = out or runs[0] / f"report.{form}"
+    if page.is_dir():
+        raise UserError(f"--out {page} is a folder; name a file: --out {page / f'report.{form}'}")
+    if out and not page.parent.is_dir():
+        raise UserError(f"--out {page}: there is no folder {page.parent}; make it first: mkdir -p {page.parent}")
+    write_text(page, html_report(runs, page, embed_audio=embed_audio) if form == "html" else markdown_report(runs))
+    return page
 
 
 def html_report(sources: Sequence[Path], page: Path, *, embed_audio: bool = False) -> str:

@@ -4,7 +4,8 @@
     items.jsonl     the questions, in the order in which they were asked; `run.json` has the file's digest
     captions.jsonl  a caption or failure a line, for each item and slot: key, text and meta; written before asking
     log.jsonl       append-only, one answer a line as the model gave it; the last line of an item and sample counts
-    judge.jsonl     append-only, a judge's replies about the answers (`judge_log`), where there is a judge
+    judge.jsonl     append-only, a judge's replies about the answers (`call_log`), where there is a judge
+    reader.jsonl    append-only, the same of a second reader of the replies that the rules leave unread
 
 Every other file can be deleted and rebuilt. The lines of captions and log are a hash chain, and `run.json` ends in a
 digest of itself, so that `cascade verify` finds what was changed by hand.

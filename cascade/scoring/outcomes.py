@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from dataclasses import replace as changed
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
 
@@ -20,7 +21,11 @@ from cascade.scoring import voting
 from cascade.scoring.matchers.registry import SCORERS
 from cascade.types import Answer, CaptionRecord, Choice, Completion, Dataset, Failure, Item, RunSpec, Score
 
+if TYPE_CHECKING:
+    from cascade.scoring.second_reader import Readings, ShownReply
+
 _NOTHING: Mapping[str, Any] = {}
+TRUNCATED = "truncated"  # how a reply is read that was cut at its token limit
 _ENDING = 160  # characters shown of a reply: models state their answer at the end
 
 
@@ -30,6 +35,8 @@ class ScoredRun:
 
     `failed` items have no reply. `replies` are each item's first reply or failure, as text; `choices` the choice of
     each sample's reply; `about` the fields of a summary that describe the source. A file has no `spec`.
+    `unread_replies` are those that a second reader is to be asked about. Where it was asked, `readings` counts the
+    replies, and `combined` is the same source scored by the rules' choices or else the reader's.
     """
 
     items: Sequence[Item]
@@ -39,6 +46,9 @@ class ScoredRun:
     replies: Mapping[str, str]
     choices: voting.ReadChoices = field(default_factory=dict)
     spec: RunSpec | None = None
+    unread_replies: Sequence[ShownReply] = ()
+    readings: Readings | None = None
+    combined: ScoredRun | None = None
 
     @property
     def unread(self) -> int:
@@ -50,13 +60,44 @@ class ScoredRun:
         return {score.item: score.correct[scorer] for score in self.scores}
 
 
-def score_source(source: Path, dataset: Dataset | None = None, *, read_replies: bool = False) -> ScoredRun:
+def score_source(
+    source: Path, dataset: Dataset | None = None, *, read_replies: bool = False, reader: Path | None = None
+) -> ScoredRun:
     """Score each item of a run directory or an official prediction file.
 
     `dataset` has the questions of a file that has ids alone. A file's predictions are scored unchanged; `read_replies`
-    extracts a choice from each first. Raises RunError or DatasetError for what cannot be read.
+    extracts a choice from each first. `reader` is the folder of a second reader's log, if not the usual one. Raises
+    RunError or DatasetError for what cannot be read.
     """
-    return _score_directory(source) if source.is_dir() else _score_file(source, dataset, read_replies)
+    folder = reader_folder(source, reader)
+    has_log = (folder / "reader.jsonl").exists()
+    if source.is_dir():
+        scored = _score_directory(source)
+    else:
+        scored = _score_file(source, dataset, as_choices=read_replies, extracted=read_replies or has_log)
+    return _with_readings(scored, folder) if has_log else scored
+
+
+def reader_folder(source: Path, out: Path | None = None) -> Path:
+    """Return the folder of a second reader's log: `out`, else the run, else the one beside a file, `NAME-read`."""
+    return out or (source if source.is_dir() else source.with_name(f"{source.stem}-read"))
+
+
+def _with_readings(scored: ScoredRun, folder: Path) -> ScoredRun:
+    """Return the scored source with its unread replies as the second reader's log in a folder has them."""
+    from cascade.runs.call_log import READER, CallLog
+    from cascade.scoring import second_reader
+
+    log = CallLog(folder, READER)
+    if not log.exists():
+        return scored
+    model, logged = log.read()
+    readings, choices = second_reader.combine(scored.choices, scored.unread_replies, model, logged)
+    sent = [call.result for call in logged.values()]
+    readings = changed(readings, tokens=total_tokens(sent, ("input", "output")), cost=total_cost(sent))
+    scored = changed(scored, readings=readings)
+    votes = {item: voting.vote(read) for item, read in choices.items()}
+    return changed(scored, combined=changed(scored, scores=score_items(scored.items, votes), choices=choices))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,15 +112,21 @@ class UnreadItem:
 def unread_items(scored: ScoredRun) -> list[UnreadItem]:
     """Return the items that failed, whose reply names none or several choices, or whose prediction is no choice."""
     unread = []
-    for item, score in zip(scored.items, scored.scores, strict=True):
+    combined = (scored.combined or scored).scores
+    for item, score, second in zip(scored.items, scored.scores, combined, strict=True):
         if score.choice.text.strip() in {choice.strip() for choice in item.choices} - {""}:
             continue
-        why = "failed" if item.id in scored.failed else score.choice.how
+        why = "failed" if item.id in scored.failed else joined_how(score.choice, second.choice)
         reply = " ".join(scored.replies.get(item.id, "").split())
         if len(reply) > _ENDING:
             reply = "…" + reply[1 - _ENDING :]
         unread.append(UnreadItem(item=item.id, why=why, said=reply))
     return unread
+
+
+def joined_how(choice: Choice, second: Choice) -> str:
+    """Return how the rules came to a choice and, where a second reader was asked, how it came to its own."""
+    return choice.how if choice.how == second.how else f"{choice.how}; {second.how}"
 
 
 def score_items(items: Iterable[Item], choices: Mapping[str, Choice]) -> list[Score]:
@@ -99,6 +146,7 @@ def score_items(items: Iterable[Item], choices: Mapping[str, Choice]) -> list[Sc
 
 def _score_directory(path: Path) -> ScoredRun:
     from cascade.runs import directory
+    from cascade.scoring import second_reader
 
     run = directory.read_run(path)
     if not run.items:
@@ -117,6 +165,7 @@ def _score_directory(path: Path) -> ScoredRun:
         replies.setdefault(answer.item, text)
     choices = read_choices(run.spec, run.items, answers)
     votes = {item: voting.vote(read) for item, read in choices.items()}
+    unread = [answer for answer in answers if _is_unread(choices.get(answer.item, {}).get(answer.sample))]
     return ScoredRun(
         items=run.items,
         scores=score_items(run.items, votes),
@@ -125,7 +174,13 @@ def _score_directory(path: Path) -> ScoredRun:
         choices=choices,
         spec=run.spec,
         about=_describe_run(path, run.spec, [answer.result for answer in answers]),
+        unread_replies=[reply for reply in second_reader.show_replies(run.spec, run.items, unread) if reply.text],
     )
+
+
+def _is_unread(choice: Choice | None) -> bool:
+    """Return whether the rules name no choice in a reply that is whole."""
+    return choice is not None and not choice.text and choice.how != TRUNCATED
 
 
 def _shortened(answer: Answer) -> Answer:
@@ -178,7 +233,7 @@ def read_reply(reply: Completion, choices: Sequence[str]) -> Choice:
 
     if reply.finish == "length":
         # A reply that was cut at its token limit is an unfinished thought, whatever it names.
-        return Choice(text="", how="truncated")
+        return Choice(text="", how=TRUNCATED)
     return extract(reply.text, choices)
 
 
@@ -208,18 +263,25 @@ def _sum_known(costs: Collection[float | None]) -> float | None:
 # Prediction files
 
 
-def _score_file(path: Path, dataset: Dataset | None, read_replies: bool) -> ScoredRun:
+def _score_file(path: Path, dataset: Dataset | None, *, as_choices: bool, extracted: bool) -> ScoredRun:
+    """Score a file's predictions as they stand or `as_choices`, which are `extracted` from them."""
     from cascade.scoring import predictions
 
     file = predictions.read_predictions(path, dataset.items if dataset else None)
     known = {item.id: item for item in file.items}
     replies = {name: text for name, text in file.texts.items() if text is not None}
-    if read_replies:
+    choices = {name: Choice(text=text, how="as it stands") for name, text in replies.items()}
+    rules: dict[str, dict[int, Choice]] = {}
+    unread: list[ShownReply] = []
+    if extracted:
+        from cascade.scoring import second_reader
         from cascade.scoring.extraction.extract import extract
 
-        choices = {name: extract(text, known[name].choices) for name, text in replies.items()}
-    else:
-        choices = {name: Choice(text=text, how="as it stands") for name, text in replies.items()}
+        rules = {name: {0: extract(text, known[name].choices)} for name, text in replies.items()}
+        shown = {name: (replies[name], known[name].choices) for name, read in rules.items() if not read[0].text}
+        unread = [second_reader.show_reply(name, 0, *reply) for name, reply in shown.items()]
+    if as_choices:
+        choices = {name: read[0] for name, read in rules.items()}
     scores = score_items(file.items, choices)
     carried = [score.correct["mmar"] for score in scores if score.item in file.carried]
     return ScoredRun(
@@ -233,4 +295,6 @@ def _score_file(path: Path, dataset: Dataset | None, read_replies: bool) -> Scor
             "llm": "",
             "official_denominator": sum(carried) / len(carried) if carried else None,
         },
+        choices=rules,
+        unread_replies=[reply for reply in unread if reply.text],
     )

@@ -10,15 +10,24 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from json import JSONDecoder
 from math import isfinite
 from typing import Any
 
-from cascade.runs.judge_log import Criterion
 from cascade.types import Completion
 
 _SCORE_KEYS = ("score", "points", "value")
 _START = re.compile(r"[{\[]")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Criterion:
+    """One criterion of an item's rubric; `choices` are the scores that it allows."""
+
+    name: str
+    scoring_point: str
+    choices: tuple[float, ...]
 
 
 def criteria(rubric: Any) -> tuple[Criterion, ...]:

@@ -18,17 +18,34 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from cascade.errors import UserError
-from cascade.prompting import evidence
+from cascade.io import jsonl
+from cascade.prompting import evidence, templates
 from cascade.prompting.templates import Template
-from cascade.runs import directory, judge_log
-from cascade.runs.judge_log import CALLS, Case, Judge, Judgement, Replies
+from cascade.runs import call_log, directory
+from cascade.runs.call_log import CallLog, Inquiry, Question, Replies, SecondModel
 from cascade.scoring import export, outcomes, predictions, rubric_reply
 from cascade.scoring.outcomes import ScoredRun
+from cascade.scoring.rubric_reply import Criterion
 from cascade.scoring.statistics import Rate, clustered, rate
 from cascade.scoring.summary import groups
-from cascade.types import Dataset, Failure, Item
+from cascade.types import Completion, Dataset, Item, Prompt
+
+CALLS = 5  # an item; arXiv 2602.14224
+SEED = 42  # of each call; arXiv 2602.14224
 
 Share = TypeVar("Share", bound=float)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """What a judge sees of one item: the gold `answer` and `thinking`, and the `response` that it judges."""
+
+    item: str
+    question: str
+    answer: str
+    thinking: str
+    criteria: tuple[Criterion, ...]
+    response: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,55 +172,63 @@ def _case(item: Item, reasoning: str | None, answer: str) -> Case:
     )
 
 
-def fingerprints(template: Template, cases: Cases) -> dict[str, str]:
-    """Return the digest of each case's messages, by item."""
-    return {item: evidence.prompt_digest(judge_log.judge_prompt(template, case)) for item, case in cases.cases.items()}
+def judge_log(source: Path, out: Path | None = None) -> CallLog:
+    """Return the judge's log in `out`, else in the run, else in a folder below runs/ that is named after the file."""
+    folder = source if source.is_dir() else Path("runs") / f"{source.stem}-judged"
+    return CallLog(out or folder, call_log.JUDGE)
 
 
-def calls_left(cases: Cases, judge: Judge, replies: Replies) -> list[tuple[Case, int]]:
-    """Return each case and call that has no readable reply yet, in order."""
-    left = []
-    for item, digest in fingerprints(judge.prompt, cases).items():
-        case = cases.cases[item]
-        calls = [_read_call(replies.get((item, call, digest)), case) for call in range(CALLS)]
-        left += [(case, number) for number, call in enumerate(calls) if call.kind != "read"]
-    return left
+def judge_prompt(template: Template, case: Case) -> Prompt:
+    """Return the messages for one item; `order` are a best and a worst reply, of which the model `fake` gives one."""
+    criteria, best, worst = [], [], []
+    for number, criterion in enumerate(case.criteria, 1):
+        allowed = ", ".join(f"{choice:g}" for choice in criterion.choices)
+        criteria.append(f"{number}. {criterion.name}\n   {criterion.scoring_point}\n   Allowed scores: {allowed}")
+        best.append({"name": criterion.name, "score": max(criterion.choices)})
+        worst.append({"name": criterion.name, "score": min(criterion.choices)})
+    fields = {
+        "question": case.question,
+        "answer": case.answer,
+        "thinking": case.thinking,
+        "criteria": "\n".join(criteria),
+        "response": case.response,
+    }
+    return Prompt(
+        messages=templates.fill(template, fields),
+        order=tuple(jsonl.dumps({"scores": scores}) for scores in (best, worst)),
+    )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _CallResult:
-    """One call: its kind, as in `Rating.calls`, and the share of the points that it gives, or why it gives none."""
+def inquiry(cases: Cases, seed: int = SEED) -> Inquiry[float]:
+    """Return what a judge is asked: CALLS calls about each case, each of which gives a share of the points."""
 
-    kind: str
-    share: float = 0.0
-    reason: str = ""
+    def questions(template: Template) -> list[Question]:
+        asked = []
+        for item, case in cases.cases.items():
+            prompt = judge_prompt(template, case)
+            digest = evidence.prompt_digest(prompt)
+            asked += [Question(item, call, prompt, digest) for call in range(CALLS)]
+        return asked
 
+    def parse(question: Question, reply: Completion) -> float:
+        criteria = cases.cases[question.item].criteria
+        return rubric_reply.share(rubric_reply.read_scores(reply, criteria), criteria)
 
-def _read_call(judgement: Judgement | None, case: Case) -> _CallResult:
-    if judgement is None:
-        return _CallResult(kind="missing", reason="not asked")
-    if isinstance(judgement.result, Failure):
-        return _CallResult(kind="failed", reason=f"no reply: {judgement.result.kind}")
-    try:
-        scores = rubric_reply.read_scores(judgement.result, case.criteria)
-    except ValueError as error:
-        return _CallResult(kind="unreadable", reason=f"unreadable: {error}")
-    return _CallResult(kind="read", share=rubric_reply.share(scores, case.criteria))
+    return Inquiry(questions, parse, CALLS, {"seed": seed})
 
 
-def rate_run(cases: Cases, judge: Judge, replies: Replies, by: Sequence[str] = ()) -> Rating:
+def rate_run(cases: Cases, judge: SecondModel, replies: Replies, by: Sequence[str] = ()) -> Rating:
     """Return the figures of the judge's replies, by the benchmarks' tags and those in `by`."""
-    scores: dict[str, float] = {}
     failures = dict(cases.unable)
     calls = dict.fromkeys(("read", "unreadable", "failed", "missing"), 0)
-    for name, digest in fingerprints(judge.prompt, cases).items():
-        results = [_read_call(replies.get((name, call, digest)), cases.cases[name]) for call in range(CALLS)]
-        for result in results:
-            calls[result.kind] += 1
-        if reasons := [result.reason for result in results if result.reason]:
-            failures[name] = reasons[0]
+    shares: dict[str, list[float]] = {}
+    for question, result in inquiry(cases).results(judge, replies):
+        calls[result.kind] += 1
+        if result.value is None:
+            failures.setdefault(question.item, result.reason)
         else:
-            scores[name] = rubric_reply.trimmed([result.share for result in results])
+            shares.setdefault(question.item, []).append(result.value)
+    scores = {item: rubric_reply.trimmed(of_item) for item, of_item in shares.items() if item not in failures}
     items, about = cases.scored.items, cases.scored.about
     ours = {item.id: scores.get(item.id, 0.0) for item in items}
     official = {}

@@ -9,14 +9,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cascade.errors import UserError
+from cascade.io.jsonl import OMITTED
 from cascade.scoring import outcomes, voting
 from cascade.scoring.matchers.registry import SCORERS
 from cascade.scoring.outcomes import ScoredRun
 from cascade.scoring.statistics import Rate, rate
 from cascade.types import Dataset, Item
+
+if TYPE_CHECKING:
+    from cascade.scoring.second_reader import Readings
 
 TAGS = ("modality", "category", "sub-category", "task", "difficulty")
 
@@ -44,7 +48,8 @@ class Summary:
     samples, were cut at the token limit. With several `samples` an item, `ties` are items whose vote has no winner;
     they are unparsed too. `chance` is the accuracy of a uniform choice. `official_denominator`, for files, is the
     accuracy over the rows that have a prediction key, which the official script prints. `cost`, in US dollars, is
-    without `captions_cost`, the cost of making the captions; null is unknown.
+    without `captions_cost`, the cost of making the captions; null is unknown. Where a second reader was asked,
+    `readings` counts the replies, and `scores` has `mmar` by the combined readings too.
     """
 
     run: str
@@ -67,6 +72,7 @@ class Summary:
     samples: int = 1
     ties: int = 0
     shuffled: bool = False
+    readings: Readings | None = field(default=None, metadata=OMITTED)
 
     def __repr__(self) -> str:
         shares = ", ".join(f"{name} {result.accuracy:.4f}" for name, result in self.scores.items())
@@ -102,8 +108,15 @@ def summarize(scored: ScoredRun, by: Sequence[str] = ()) -> Summary:
     n, failed, unread = len(scored.scores), len(scored.failed), scored.unread
     truncated = 0
     for read in scored.choices.values():
-        truncated += sum(choice.how == "truncated" for choice in read.values())
+        truncated += sum(choice.how == outcomes.TRUNCATED for choice in read.values())
     tags = groups(scored.items, by)
+    scores, expected = {}, chance(scored.items)
+    for name in SCORERS:
+        scores[name] = _scorer_result(scored, name, tags)
+        if name == "mmar" and scored.combined and scored.readings:
+            column = scored.readings.column
+            scores[column] = _scorer_result(scored.combined, name, tags)
+            expected[column] = expected[name]
     return Summary(
         n=n,
         answered=n - failed,
@@ -112,8 +125,9 @@ def summarize(scored: ScoredRun, by: Sequence[str] = ()) -> Summary:
         truncated=truncated,
         ties=sum(score.choice.how == voting.TIE for score in scored.scores),
         coverage=(n - failed - unread) / n,
-        chance=chance(scored.items),
-        scores={name: _scorer_result(scored, name, tags) for name in SCORERS},
+        chance=expected,
+        scores=scores,
+        readings=scored.readings,
         **scored.about,
     )
 

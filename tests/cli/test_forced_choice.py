@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import pytest
 
 import cascade as api
-from cascade.pipeline import judging
+from cascade.pipeline import second_model
 from cascade.pipeline.request import Request
+from cascade.runs.call_log import CallLog, Inquiry
 from tests.support.commands import FAKE, cascade, log_of, only_run
 from tests.support.stub_server import Reply, Stub
 
@@ -123,6 +125,9 @@ def test_the_python_interface_takes_it(mini: Path) -> None:
     assert json.loads(answer.reply)["answer"] == answer.choice.text in ("rain", "hail")
 
 
-def test_a_judge_is_never_forced() -> None:
-    judge, _ = judging.prepare_judge(Request(llm="fake", prompt="judge", answer_as="choice"))
-    assert judge.llm.answer_as is msgspec.UNSET
+@pytest.mark.parametrize(("role", "prompt"), [("judge", "judge"), ("reader", "read")])
+def test_a_second_model_is_never_forced(role: str, prompt: str, tmp_path: Path) -> None:
+    log = CallLog(tmp_path, role)
+    request = Request(llm="fake", prompt=prompt, answer_as="choice")
+    second_model.ask_or_plan(request, log, Inquiry(lambda template: [], lambda question, reply: reply.text))
+    assert log.read()[0].llm.answer_as is msgspec.UNSET

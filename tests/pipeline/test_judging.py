@@ -16,7 +16,6 @@ from typing import Any
 
 import pytest
 
-from cascade.runs import judge_log
 from cascade.scoring import rubric_score
 from tests.support.commands import ROOT, cascade, only_run, rows, write
 from tests.support.stub_server import Reply, Script, Stub
@@ -94,7 +93,7 @@ def told(source: Path, *args: str) -> dict[str, Any]:
 
 
 def lines(folder: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (folder / judge_log.FILE).read_text().splitlines()]
+    return [json.loads(line) for line in (folder / "judge.jsonl").read_text().splitlines()]
 
 
 def test_five_calls_an_item_and_the_trimmed_mean_by_hand(published: Path) -> None:
@@ -203,17 +202,17 @@ def test_a_run_and_what_it_exports_are_judged_alike_and_verified(published: Path
     with Stub(perfect) as stub:
         done = judge(run, stub)
     assert done.exit_code == 0 and len(stub.asked) == 5 * len(ours.right) == 5 * len(ours.cases)
-    assert (run / judge_log.FILE).exists()
+    assert (run / "judge.jsonl").exists()
     checked = cascade("verify", run)
     assert checked.exit_code == 0 and f"{5 * len(ours.right)} judgements by gpt-x, digests checked" in checked.stdout
-    whole = (run / judge_log.FILE).read_text()
-    (run / judge_log.FILE).write_text(whole.replace('\\"score\\": 5', '\\"score\\": 0', 1))
+    whole = (run / "judge.jsonl").read_text()
+    (run / "judge.jsonl").write_text(whole.replace('\\"score\\": 5', '\\"score\\": 0', 1))
     assert "judge.jsonl:2: this line" in cascade("verify", run).stdout
-    (run / judge_log.FILE).write_text("".join(whole.splitlines(keepends=True)[:-2]))
+    (run / "judge.jsonl").write_text("".join(whole.splitlines(keepends=True)[:-2]))
     assert "digests checked; the prompt is 'judge'; 2 calls not made yet" in " ".join(
         cascade("verify", run).stdout.split()
     )
-    (run / judge_log.FILE).write_text(whole)
+    (run / "judge.jsonl").write_text(whole)
     log = run / "log.jsonl"
     log.write_text(log.read_text().replace("Answer: rain", "Answer:  rain"))
     assert "it was made for another answer or rubric" in cascade("verify", run).stdout
@@ -224,7 +223,7 @@ def test_the_folder_of_a_judged_file_is_verified_by_its_seals(published: Path) -
     with Stub(perfect) as stub:
         judge(published, stub, "--out", "told")
     assert cascade("verify", "told").exit_code == 0
-    file = Path("told") / judge_log.FILE
+    file = Path("told") / "judge.jsonl"
     kept = file.read_text().splitlines(keepends=True)
     file.write_text("".join(kept[:5] + kept[6:]))
     assert cascade("verify", "told").exit_code == 2
@@ -314,7 +313,7 @@ def test_every_format_has_both_ways_of_counting(published: Path, form: str) -> N
 def test_any_prefix_of_the_log_goes_on_to_the_same_figures(published: Path) -> None:
     command = ["judge", str(published), "--judge", "fake", "--format", "json", "--out", "told"]
     whole = json.loads(cascade(*command).stdout)
-    file = Path("told") / judge_log.FILE
+    file = Path("told") / "judge.jsonl"
     content = file.read_bytes()
     for cut in range(0, len(content), 2503):
         file.write_bytes(content[:cut])

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from cascade.runs.judge_log import Criterion
 from cascade.scoring import rubric_reply
+from cascade.scoring.rubric_reply import Criterion
 from cascade.types import Completion
 
 NAMES = ["Hears the rain", "Hears the bell", "Counts to three"]

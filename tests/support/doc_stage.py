@@ -86,7 +86,7 @@ def _stage_run(path: Path) -> None:
 
 
 def offline_words(command: Command) -> list[str]:
-    """Return a command's words with the model, the judge and the engines replaced by fakes, and without Ray."""
+    """Return a command's words with the models and the engines replaced by fakes, and without Ray."""
     kept = list[str]()
     words = iter(command.words)
     for word in words:
@@ -94,7 +94,7 @@ def offline_words(command: Command) -> list[str]:
             kept += [word, _offline_captions(next(words))]
         elif word in ("--caption-param", "--backend", "--worker"):
             next(words)
-        elif word in ("--llm", "--judge"):
+        elif word in ("--llm", "--judge", "--reader"):
             next(words)
             kept += [word, "fake"]
         else:
