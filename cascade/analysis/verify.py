@@ -104,9 +104,7 @@ def _check_manifest(run: Run, verdict: Verdict) -> None:
 
 def _check_chain(path: Path, file: str, verdict: Verdict) -> None:
     for number in jsonl.broken_links(jsonl.read(path / file, growing=True)):
-        verdict.problems.append(
-            f"{file}:{number}: this line, or the one before it, was changed, taken out or moved after it was written"
-        )
+        verdict.problems.append(f"{file}:{number}: {jsonl.CHANGED}")
 
 
 def _check_captions(run: Run, verdict: Verdict) -> list[CaptionRecord]:

@@ -24,6 +24,7 @@ from cascade.io.digests import digest
 from cascade.io.files import write_text
 
 T = TypeVar("T")
+CHANGED = "this line, or the one before it, was changed, taken out or moved after it was written"
 OMITTED = {"omitted": True}  # the metadata of a dataclass's field that is left out of its JSON where it is None
 _TAIL = 1 << 16
 _CHAINED = re.compile(rb', "digest": "b2:[0-9a-f]{32}"\}\s*\Z')
@@ -181,6 +182,24 @@ def broken_links(lines: Iterable[Any]) -> Iterator[int]:
         before = written if isinstance(written, str) else ""
 
 
+def check_chain(path: Path, hint: str = "") -> str:
+    """Return the digest of a file's last line, `""` where it has none; an unfinished last line is left out.
+
+    Raises RunError, with file, line and the hint, for a line that was changed after it was written.
+    """
+    last: dict[str, Any] = {}
+
+    def values() -> Iterator[Any]:
+        nonlocal last
+        for value in read(path, growing=True):
+            last = value
+            yield value
+
+    for number in broken_links(values()):
+        raise RunError(f"{path}:{number}: {CHANGED}; restore the file{hint}")
+    return str(last.get("digest", ""))
+
+
 class Appender:
     """A file that grows by whole lines. One process at a time: a second one is refused while the first has it open."""
 
@@ -212,18 +231,19 @@ class Appender:
 
 
 class RecordLog:
-    """A log of records while it grows, as a hash chain."""
+    """A log of records while it grows, as a hash chain; `heading` are further fields of its first line.
 
-    def __init__(self, appender: Appender, path: Path) -> None:
-        self._appender = appender
-        last = None
-        for last in read(path):  # noqa: B007 - the last one is wanted
-            pass
-        self._before = str(last.get("digest", "")) if isinstance(last, dict) else ""
+    Raises RunError, with file and line, for a log that was changed after it was written.
+    """
+
+    def __init__(self, appender: Appender, path: Path, heading: Mapping[str, Any] | None = None) -> None:
+        self._appender, self._heading = appender, heading or {}
+        self._before = check_chain(path)
 
     def append(self, record: Any) -> None:
         """Write one record, whole or, on a full disk, not at all: then raises OSError."""
-        line = with_digest(to_json(record), self._before)
+        heading = {} if self._before else self._heading
+        line = with_digest({**to_json(record), **heading}, self._before)
         self._appender.append(line)
         self._before = line["digest"]
 

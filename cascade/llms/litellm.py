@@ -21,6 +21,8 @@ from types import ModuleType
 from typing import Any
 from urllib.parse import urlsplit
 
+from msgspec import UNSET
+
 from cascade.errors import ProviderStop, ReplyError, Transient
 from cascade.llms import credentials, faults
 from cascade.llms.prices import Price
@@ -249,6 +251,7 @@ def _completion(reply: Any, client: LitellmClient, sent: Params, price: Price | 
         error.tokens, error.cost = tokens, cost
         raise error
     input_tokens, output_tokens = tokens or (None, None)
+    fingerprint = getattr(reply, "system_fingerprint", None)
     return Completion(
         text=client.remove_secrets(text),
         reasoning=client.remove_secrets(reasoning),
@@ -259,6 +262,7 @@ def _completion(reply: Any, client: LitellmClient, sent: Params, price: Price | 
         reasoning_tokens=getattr(getattr(usage, "completion_tokens_details", None), "reasoning_tokens", None),
         cost=cost,
         sent=sent,
+        fingerprint=client.remove_secrets(fingerprint) if isinstance(fingerprint, str) else UNSET,
     )
 
 

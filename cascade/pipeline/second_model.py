@@ -36,7 +36,7 @@ def ask_or_plan(request: Request, log: CallLog, inquiry: Inquiry[Any]) -> Plan |
     connect.check(llm, how)
     session = provenance.session([redact(word) for word in ("cascade", *sys.argv[1:])], connect.modules(llm.model))
     model = call_log.new_model(llm, second_template(log.role, request.prompt), session, inquiry.calls)
-    log.check_same(model)
+    log.check_same(model, same_model=how.same_model)
     if request.dry_run:
         return _plan(log, inquiry, model, how)
     _ask(log, inquiry, model, how)
@@ -71,9 +71,11 @@ def _ask(log: CallLog, inquiry: Inquiry[Any], model: SecondModel, how: Execution
     option = f"--{log.role}"
     if inquiry.left(model, log.replies()):
         connect.check_access(model.llm, how, option)
-    with log.open(model) as lines:
-        note(f"replies of the {log.role}: {log.file}")
-        left = inquiry.left(model, log.replies())
+    with log.open(model, same_model=how.same_model) as lines:
+        replies = log.replies()
+        left = inquiry.left(model, replies)
+        kept = len(inquiry.questions(model.prompt)) - len(left)
+        note(f"replies of the {log.role}: {log.file}; {kept} kept, {len(left)} asked now")
         if not left:
             return
         if how.budget:
@@ -89,6 +91,7 @@ def _ask(log: CallLog, inquiry: Inquiry[Any], model: SecondModel, how: Execution
                 seconds=seconds,
                 at=provenance.now(),
                 params=model.llm.params,
+                origin=how.origin or UNSET,
             )
 
         with bars(f"asking the {log.role}", len(left)) as tick:
@@ -97,4 +100,4 @@ def _ask(log: CallLog, inquiry: Inquiry[Any], model: SecondModel, how: Execution
                 lines.append(reply)
                 tick()
 
-            asking.run_coroutine(asking.fan_out(iter(left), model.llm, how, call, write, option))
+            asking.run_coroutine(asking.fan_out(iter(left), model.llm, how, call, write, option, replies.values()))

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from cascade.types import RunSpec
+from msgspec import UNSET
+from msgspec.structs import replace
+
+from cascade.types import LLMSpec, RunSpec
 
 
 def captioners_label(spec: RunSpec, separator: str = " ") -> str:
@@ -15,6 +18,11 @@ def captioners_label(spec: RunSpec, separator: str = " ") -> str:
 def with_answer_form(name: str, spec: RunSpec) -> str:
     """Return the name of a run's model or prompt, with a remark where a choice was forced."""
     return f"{name}, forced choice" if spec.llm.answer_as == "choice" else name
+
+
+def same_model(llm: LLMSpec, other: LLMSpec) -> bool:
+    """Return whether two runs ask one model with the same parameters, wherever it is served."""
+    return replace(llm, origin=UNSET) == replace(other, origin=UNSET)
 
 
 def controls(spec: RunSpec) -> list[str]:
