@@ -16,6 +16,7 @@ from cascade.runs import directory
 from cascade.runs.directory import Manifest
 from cascade.runs.provenance import Session, now
 from cascade.types import Answer, CaptionerSpec, CaptionRecord, Completion, Failure, Item, LLMSpec, PromptSpec, RunSpec
+from tests.support.commands import cascade
 
 ITEMS = tuple(
     Item(id=f"q{n}", audio=f"{n}.wav", question="?", choices=("a", "b"), answer="a", reference={"cue": "x"})
@@ -303,3 +304,44 @@ def _keys(value: object, prefix: str = "") -> set[str]:
         return {prefix}
     parts = value.items() if isinstance(value, dict) else enumerate(value)
     return {key for name, part in parts for key in _keys(part, f"{prefix}.{name}")}
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new"),
+    [
+        ("items.jsonl", '"answer": "rain"', '"answer": "a bell"'),
+        ("run.json", '"created": "2', '"created": "1'),
+        ("log.jsonl", '"text": "Answer: ', '"text": "Answer: not '),
+    ],
+)
+@pytest.mark.parametrize("limit", ["2", "3", "5"])
+def test_a_changed_file_is_never_sealed_by_a_resume(name: str, old: str, new: str, limit: str, tmp_path: Path) -> None:
+    rows = [
+        {"id": f"q{number}", "audio_path": "x.wav", "question": "?", "choices": ["rain", "a bell"], "answer": "rain"}
+        for number in range(5)
+    ]
+    (tmp_path / "mini.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    command = [
+        "run",
+        "--dataset",
+        tmp_path / "mini.jsonl",
+        "--llm",
+        "fake",
+        "--captions",
+        "none",
+        "--param",
+        "temperature=0",
+    ]
+    run = tmp_path / "run"
+    assert cascade(*command, "--limit", "3", "--out", run).exit_code == 0
+    text = (run / name).read_text()
+    changed = text.replace(old, new, 1)
+    assert changed != text
+    (run / name).write_text(changed)
+    done = cascade(*command, "--limit", limit, "--out", run)
+    # The items that are asked for again are those that were sealed: they are written anew.
+    if name == "items.jsonl" and limit == "3":
+        assert done.exit_code == 0 and (run / name).read_text() == text
+    else:
+        assert done.exit_code == 2 and f"{name}: it was changed after it was written" in done.stderr
+        assert (run / name).read_text() == changed
