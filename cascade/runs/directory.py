@@ -137,6 +137,14 @@ def open_run(path: Path, wanted: Manifest, items: tuple[Item, ...]) -> Iterator[
         yield Run(path=path, manifest=wanted, items=items), log
 
 
+def remove(path: Path) -> None:
+    """Remove a run of which nothing was asked: its own files, and the directory if nothing else is in it."""
+    for name in ("run.json", "items.jsonl", "captions.jsonl", "log.jsonl"):
+        (path / name).unlink(missing_ok=True)
+    with suppress(OSError):
+        path.rmdir()
+
+
 def copy_run(source: Path, path: Path) -> None:
     """Copy a run directory, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -30,6 +30,7 @@ SPEC = RunSpec(
     llm=LLMSpec(model="openai/gpt", params={"temperature": 0}),
 )
 SESSION = Session(at="2026", command="cascade run", cascade="0.1", python="3.11", platform="Linux")
+QUESTION = {"id": "q0", "audio_path": "x.wav", "question": "?", "choices": ["rain", "a bell"], "answer": "rain"}
 MANIFEST = directory.new_manifest(SPEC, "# user\n$question $choices", SESSION)
 
 
@@ -316,10 +317,7 @@ def _keys(value: object, prefix: str = "") -> set[str]:
 )
 @pytest.mark.parametrize("limit", ["2", "3", "5"])
 def test_a_changed_file_is_never_sealed_by_a_resume(name: str, old: str, new: str, limit: str, tmp_path: Path) -> None:
-    rows = [
-        {"id": f"q{number}", "audio_path": "x.wav", "question": "?", "choices": ["rain", "a bell"], "answer": "rain"}
-        for number in range(5)
-    ]
+    rows = [{**QUESTION, "id": f"q{number}"} for number in range(5)]
     (tmp_path / "mini.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     command = [
         "run",
@@ -345,3 +343,20 @@ def test_a_changed_file_is_never_sealed_by_a_resume(name: str, old: str, new: st
     else:
         assert done.exit_code == 2 and f"{name}: it was changed after it was written" in done.stderr
         assert (run / name).read_text() == changed
+
+
+def test_a_run_that_never_began_leaves_no_directory(tmp_path: Path) -> None:
+    (tmp_path / "mini.jsonl").write_text(json.dumps(QUESTION) + "\n")
+    command = ["run", "--dataset", tmp_path / "mini.jsonl", "--llm", "fake", "--captions", "sound=fake"]
+    done = cascade(*command, "--out", tmp_path / "runs" / "new")
+    assert done.exit_code == 2 and "none of the 1 clips can be read" in done.stderr
+    assert not (tmp_path / "runs" / "new").exists()
+    (tmp_path / "mine").mkdir()
+    assert cascade(*command, "--out", tmp_path / "mine").exit_code == 2 and (tmp_path / "mine").is_dir()
+
+
+def test_each_start_says_what_it_kept_and_did(tmp_path: Path) -> None:
+    command = ["run", "--dataset", "demo", "--llm", "fake", "--captions", "sound=fake", "--out", tmp_path / "run"]
+    assert "answers: 0 kept, 2 asked; captions: 2 made\n" in cascade(*command, "--limit", "2").stderr
+    assert "answers: 2 kept, 1 asked; captions: 1 made\n" in cascade(*command, "--limit", "3").stderr
+    assert "answers: 3 kept, 0 asked; captions: 0 made\n" in cascade(*command, "--limit", "3").stderr
