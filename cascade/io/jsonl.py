@@ -231,12 +231,14 @@ class Appender:
 
 
 class RecordLog:
-    """A log of records while it grows, as a hash chain; `heading` are further fields of its first line.
+    """A log of records while it grows, as a hash chain; `appended` counts the lines that this process wrote.
 
-    Raises RunError, with file and line, for a log that was changed after it was written.
+    `heading` are further fields of its first line. Raises RunError, with file and line, for a log that was changed
+    after it was written.
     """
 
     def __init__(self, appender: Appender, path: Path, heading: Mapping[str, Any] | None = None) -> None:
+        self.appended = 0
         self._appender, self._heading = appender, heading or {}
         self._before = check_chain(path)
 
@@ -246,6 +248,7 @@ class RecordLog:
         line = with_digest({**to_json(record), **heading}, self._before)
         self._appender.append(line)
         self._before = line["digest"]
+        self.appended += 1
 
 
 def _lock(handle: int, path: Path) -> None:

@@ -101,18 +101,23 @@ def carry_out(job: Job) -> Run:
         licence=job.loaded.licence,
         audio_root=str(root),
     )
-    made = Counter[str]()  # clips that lack a caption, by slot and engine
+    made = 0
 
     def track(what: str, total: int) -> AbstractContextManager[Tick]:
-        made[what] = total
+        nonlocal made
+        made += total
         return bars(what, total)
 
     with directory.open_run(job.path, manifest, job.items, same_model=job.how.same_model) as (run, log):
         note(f"run directory: {job.path}")
-        captions = generate.caption(run.items, root, run.spec.captioners, job.how, track)
-        asking.check_clips(run, captions)
-        directory.write_captions(job.path, captions)
-        asking.ask(run, captions, log, job.how, bars, made.total())
+        kept = len(run.items) * run.spec.llm.samples - len(asking.remaining(job.path, run.items, run.spec.llm.samples))
+        try:
+            captions = generate.caption(run.items, root, run.spec.captioners, job.how, track)
+            asking.check_clips(run, captions)
+            directory.write_captions(job.path, captions)
+            asking.ask(run, captions, log, job.how, bars)
+        finally:
+            note(f"answers: {kept} kept, {log.appended} asked; captions: {made} made")
     return run
 
 

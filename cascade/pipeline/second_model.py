@@ -72,11 +72,12 @@ def _ask(log: CallLog, inquiry: Inquiry[Any], model: SecondModel, how: Execution
     if inquiry.left(model, log.replies()):
         connect.check_access(model.llm, how, option)
     with log.open(model, same_model=how.same_model) as lines:
+        note(f"replies of the {log.role}: {log.file}")
         replies = log.replies()
         left = inquiry.left(model, replies)
         kept = len(inquiry.questions(model.prompt)) - len(left)
-        note(f"replies of the {log.role}: {log.file}; {kept} kept, {len(left)} asked now")
         if not left:
+            note(f"replies: {kept} kept, 0 asked")
             return
         if how.budget:
             how.budget.count(log.folder, log.cost())
@@ -100,4 +101,8 @@ def _ask(log: CallLog, inquiry: Inquiry[Any], model: SecondModel, how: Execution
                 lines.append(reply)
                 tick()
 
-            asking.run_coroutine(asking.fan_out(iter(left), model.llm, how, call, write, option, replies.values()))
+            try:
+                work = asking.fan_out(iter(left), model.llm, how, call, write, option, replies.values())
+                asking.run_coroutine(work)
+            finally:
+                note(f"replies: {kept} kept, {lines.appended} asked")

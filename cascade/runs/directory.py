@@ -204,7 +204,7 @@ def _resume(path: Path, wanted: Manifest, items: tuple[Item, ...]) -> tuple[Mani
         note(f"{file}: it was changed after it was written; the items that run.json names are written again")
         known = items
     else:
-        raise RunError(_other_items(file))
+        raise RunError(f"{file}: it was changed after it was written; run again the command that made it, or restore it")
     if len(known) > len(items):
         chosen, items = earlier, known
     sessions = earlier.sessions
@@ -213,10 +213,6 @@ def _resume(path: Path, wanted: Manifest, items: tuple[Item, ...]) -> tuple[Mani
     spec = replace(chosen.spec, llm=earlier.spec.llm)  # with the origin that the run began with
     manifest = replace(earlier, spec=spec, part=chosen.part, sessions=sessions, audio_root=wanted.audio_root)
     return manifest, items
-
-
-def _other_items(file: Path) -> str:
-    return f"{file}: these are not the items that run.json names; run again the command that made it"
 
 
 def _check_usable(path: Path, wanted: Manifest, *, same_model: bool) -> None:
@@ -309,7 +305,7 @@ def read_run(path: Path) -> Run:
     manifest, file = _read_manifest(path), path / "items.jsonl"
     items = tuple(records(Item, file))
     if manifest.items and _lines_digest(file.read_bytes()) != manifest.items:
-        raise RunError(_other_items(file))
+        raise RunError(f"{file}: these are not the items that run.json names; run again the command that made it")
     _check_owner(path, manifest.spec)
     for item in items:
         if not item.choices:
