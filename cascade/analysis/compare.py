@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from cascade.errors import UnknownName, UserError
 from cascade.io.jsonl import OMITTED
+from cascade.runs.served import Served
 from cascade.scoring.matchers.registry import SCORERS
 from cascade.scoring.outcomes import ScoredRun
 from cascade.scoring.statistics import detectable, holm, mcnemar, paired_bootstrap, rate
@@ -30,7 +31,8 @@ Key = TypeVar("Key")
 class Side:
     """One of the compared runs: its accuracy on the items of all, and how many of its items are left out.
 
-    `readings` counts its replies where a second reader was asked.
+    `readings` counts its replies where a second reader was asked; `served` says which servers answered, and
+    `not_asked` counts the questions that are still to be asked.
     """
 
     run: str
@@ -39,6 +41,8 @@ class Side:
     ci95: tuple[float, float]
     left_out: int
     readings: Readings | None = field(default=None, metadata=OMITTED)
+    served: tuple[Served, ...] | None = field(default=None, metadata=OMITTED)
+    not_asked: int | None = field(default=None, metadata=OMITTED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -251,6 +255,8 @@ def _pair(sources: Sequence[ScoredRun], scorer: str) -> tuple[list[Item], list[d
                 ci95=share.ci95,
                 left_out=len(source.items) - len(items),
                 readings=source.readings,
+                served=source.about.get("served"),
+                not_asked=source.about.get("not_asked"),
             )
         )
     return items, right, sides

@@ -12,6 +12,7 @@ from cascade.errors import RunError, UserError
 from cascade.io.digests import digest
 from cascade.io.jsonl import OMITTED
 from cascade.runs import describe, directory
+from cascade.runs.served import Served
 from cascade.scoring import outcomes
 from cascade.scoring.statistics import Rate
 from cascade.scoring.summary import summarize
@@ -28,7 +29,7 @@ class BoardRow:
 
     `mmar` and `strict` have Wilson intervals; `by` has each tag's values by the official matcher. Costs are in US
     dollars; None is unknown, or that there was nothing to pay for. Where a second reader was asked, `readings` counts
-    the replies and `mmar_read` is `mmar` by the combined readings.
+    the replies and `mmar_read` is `mmar` by the combined readings. `served` and `not_asked` are a summary's.
     """
 
     run: str
@@ -49,6 +50,13 @@ class BoardRow:
     captions_cost: float | None
     mmar_read: Rate | None = field(default=None, metadata=OMITTED)
     readings: Readings | None = field(default=None, metadata=OMITTED)
+    served: tuple[Served, ...] | None = field(default=None, metadata=OMITTED)
+    not_asked: int | None = field(default=None, metadata=OMITTED)
+
+    @property
+    def origins(self) -> str:
+        """Where the answers came from, or `""` where that was not recorded."""
+        return ", ".join(dict.fromkeys(server.origin or "not recorded" for server in self.served or ()))
 
 
 # The columns that sort the board.
@@ -94,11 +102,13 @@ def _find_runs(folder: Path, skip: Callable[[str], None]) -> list[Path]:
 
 
 def board_row(path: Path, by: Sequence[str] = ()) -> BoardRow:
-    """Return one run's row. Raises RunError where it cannot be read."""
+    """Return one run's row. Raises RunError where it cannot be read, or was asked nothing."""
     scored = outcomes.score_source(path)
     spec, items = scored.spec, scored.items
     if spec is None:
         raise RunError(f"{path}: this is no run directory")
+    if not scored.choices and all(reply.startswith("caption: ") for reply in scored.replies.values()):
+        raise RunError(f"{path}: no question was asked yet")
     # A tag that this run's items do not have leaves its cells empty.
     known: set[str] = set()
     for item in items:
@@ -130,6 +140,8 @@ def board_row(path: Path, by: Sequence[str] = ()) -> BoardRow:
         captions_cost=summary.captions_cost,
         mmar_read=rates[summary.readings.column] if summary.readings else None,
         readings=summary.readings,
+        served=summary.served,
+        not_asked=summary.not_asked,
     )
 
 

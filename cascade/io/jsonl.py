@@ -24,7 +24,6 @@ from cascade.io.digests import digest
 from cascade.io.files import write_text
 
 T = TypeVar("T")
-CHANGED = "this line, or the one before it, was changed, taken out or moved after it was written"
 OMITTED = {"omitted": True}  # the metadata of a dataclass's field that is left out of its JSON where it is None
 _TAIL = 1 << 16
 _CHAINED = re.compile(rb', "digest": "b2:[0-9a-f]{32}"\}\s*\Z')
@@ -196,7 +195,9 @@ def check_chain(path: Path, hint: str = "") -> str:
             yield value
 
     for number in broken_links(values()):
-        raise RunError(f"{path}:{number}: {CHANGED}; restore the file{hint}")
+        raise RunError(
+            f"{path}: it was changed after it was written, at line {number} or the one before; restore it{hint}"
+        )
     return str(last.get("digest", ""))
 
 

@@ -204,7 +204,9 @@ def _resume(path: Path, wanted: Manifest, items: tuple[Item, ...]) -> tuple[Mani
         note(f"{file}: it was changed after it was written; the items that run.json names are written again")
         known = items
     else:
-        raise RunError(f"{file}: it was changed after it was written; run again the command that made it, or restore it")
+        raise RunError(
+            f"{file}: it was changed after it was written; run again the command that made it, or restore it"
+        )
     if len(known) > len(items):
         chosen, items = earlier, known
     sessions = earlier.sessions
@@ -229,9 +231,7 @@ def _check_usable(path: Path, wanted: Manifest, *, same_model: bool) -> None:
         # A start that was killed leaves an empty log, or a temporary `run.json` that is not complete.
         resumable = path.is_dir() and all(re.match(r"log\.jsonl\Z|\.run\.json\.", name) for name in os.listdir(path))
         if resumable and (path / "log.jsonl").exists() and (path / "log.jsonl").stat().st_size:
-            raise RunError(
-                f"{path}: log.jsonl is there without run.json, so whose answers are these? Give --out"
-            )
+            raise RunError(f"{path}: log.jsonl is there without run.json, so whose answers are these? Give --out")
         if not resumable:
             raise RunError(f"{path} is no run directory and not empty; give --out a new or empty one")
 

@@ -40,7 +40,8 @@ def count_served(records: Iterable[Logged]) -> tuple[Served, ...]:
     counts = Counter[tuple[str, str, str]]()
     for record in records:
         if isinstance(record.result, Completion):
-            counts[(record.origin or "", *reported(record.result))] += 1
+            model, fingerprint = reported(record.result)
+            counts[record.origin or "", model, fingerprint] += 1
     if len(counts) < 2 and not any(origin for origin, _, _ in counts):
         return ()
     return tuple(
