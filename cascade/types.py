@@ -200,7 +200,8 @@ class Answer(Record, frozen=True, kw_only=True):
     """One line of a run's log: what became of one sample of one item.
 
     `prompt` is the digest of the messages sent, `captions` the cache key behind each slot, `seconds` the time the call
-    took, `at` the moment it ended in UTC (ISO 8601). `params` are the model's parameters as they were asked for.
+    took, `at` the moment it ended in UTC (ISO 8601). `params` are the model's parameters as they were asked for. The
+    first line of a log names its `run`, by the digest of what can change a result.
     """
 
     item: str
@@ -211,6 +212,7 @@ class Answer(Record, frozen=True, kw_only=True):
     seconds: float
     at: str
     params: Params = msgspec.field(default_factory=dict)
+    run: str | msgspec.UnsetType = msgspec.UNSET
 
 
 class Choice(Record, frozen=True, kw_only=True):

@@ -212,10 +212,14 @@ class Appender:
 
 
 class RecordLog:
-    """A log of records while it grows, as a hash chain; `appended` counts the lines that this process wrote."""
+    """A log of records while it grows, as a hash chain; `appended` counts the lines that this process wrote.
 
-    def __init__(self, appender: Appender, path: Path) -> None:
+    The first line has the fields of `first`, too: they name what the log belongs to.
+    """
+
+    def __init__(self, appender: Appender, path: Path, **first: str) -> None:
         self.appended = 0
+        self._first = first
         self._appender = appender
         last = None
         for last in read(path):  # noqa: B007 - the last one is wanted
@@ -224,7 +228,8 @@ class RecordLog:
 
     def append(self, record: Any) -> None:
         """Write one record, whole or, on a full disk, not at all: then raises OSError."""
-        line = with_digest(to_json(record), self._before)
+        fields = {} if self._before else self._first
+        line = with_digest({**to_json(record), **fields}, self._before)
         self._appender.append(line)
         self._before = line["digest"]
         self.appended += 1

@@ -130,7 +130,7 @@ def open_run(path: Path, wanted: Manifest, items: tuple[Item, ...]) -> Iterator[
     except OSError as error:
         raise RunError(f"{path}: cannot be made there ({error.strerror}); give --out another directory") from error
     with jsonl.Appender(path / "log.jsonl") as lines:
-        log = RecordLog(lines, path / "log.jsonl")
+        log = RecordLog(lines, path / "log.jsonl", run=identity(wanted.spec))
         if (path / "run.json").exists() and (path / "items.jsonl").exists():
             wanted, items = _resume(path, wanted, items)
         wanted = write_manifest(path, wanted, items)
@@ -208,6 +208,18 @@ def _check_usable(path: Path, wanted: Manifest) -> None:
         resumable = path.is_dir() and all(re.match(r"log\.jsonl\Z|\.run\.json\.", name) for name in os.listdir(path))
         if not resumable:
             raise RunError(f"{path} is no run directory and not empty; give --out a new or empty one")
+        if log_owner(path) not in (None, identity(wanted.spec)):
+            raise RunError(f"{path}/log.jsonl is another run's, or does not say whose; give --out a new directory")
+
+
+def log_owner(path: Path) -> str | None:
+    """Return the digest of the run that a log's first line names; `""` where it names none, None for no line."""
+    file = path / "log.jsonl"
+    if not file.exists():
+        return None
+    for line in jsonl.read(file, growing=True):
+        return str(line.get("run", "")) if isinstance(line, dict) else ""
+    return None
 
 
 def check_same(path: Path, existing: RunSpec, requested: RunSpec) -> None:

@@ -164,8 +164,15 @@ def _write(out: Path, runs: Sequence[Run], items: Sequence[Item], owners: _Owner
 
 
 def _log_lines(runs: Sequence[Run], owners: _Owners) -> Iterator[dict[str, Any]]:
-    """Yield the log's lines of each item from its run, without their digests; failed attempts are among them."""
+    """Yield the log's lines of each item from its run, without their digests; failed attempts are among them.
+
+    The first line names the merged run, where the first run's log names its own.
+    """
+    first = {"run": owner} if (owner := directory.log_owner(runs[0].path)) else {}
     for run in runs:
         for line in jsonl.read(run.path / "log.jsonl", growing=True):
             if owners.get(line["item"]) is run:
-                yield without_digest(line)
+                fields = without_digest(line)
+                fields.pop("run", None)
+                yield {**fields, **first}
+                first = {}
