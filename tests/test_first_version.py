@@ -73,7 +73,6 @@ def same(name: str, text: str) -> None:
 def comparable(text: str) -> str:
     # The first version matched a judge's scores to criteria by name; the place gives the same scores for its logs.
     text = text.replace('"matched": {"name": ', '"matched": {"place": ').replace(" by name; ", " by place; ")
-    text = re.sub(r', "run": "b2:[0-9a-f]{32}"', "", text)  # The first line of a log names its run now.
     text = re.sub(r"-?\d+\.\d{13,}(e-\d+)?", lambda match: f"{float(match[0]):.12g}", text)
     return "".join(line.rstrip() + "\n" for line in text.splitlines())
 
@@ -92,7 +91,7 @@ def numbers(text: str) -> list[int]:
 
 def answers(run: str) -> list[dict[str, Any]]:
     """Return a run's log, sorted, without what differs each time."""
-    left_out = ("seconds", "at", "digest")
+    left_out = ("seconds", "at", "digest", "run")  # The first line of a log names its run since 0.2.0.
     kept = [{key: part for key, part in line.items() if key not in left_out} for line in lines(Path(run, "log.jsonl"))]
     return sorted(kept, key=lambda line: (int(re.sub(r"\D", "", line["item"])), line["sample"]))
 
