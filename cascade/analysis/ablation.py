@@ -56,7 +56,10 @@ class Diagnosis:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Family:
-    """Variants of one run. `adds` is, for each source, full − without it: in all (`""`) and by modality."""
+    """Variants of one run. `adds` is, for each source, full − without it: in all (`""`) and by modality.
+
+    Holm's correction is over the sources, and over the modalities of each.
+    """
 
     dataset: str
     llm: str
@@ -85,7 +88,7 @@ class Family:
         return rows
 
 
-def read_family(sources: Sequence[ScoredRun], *, scorer: str = "mmar", seed: int = 0) -> Family:
+def read_family(sources: Sequence[ScoredRun], *, scorer: str = "mmar") -> Family:
     """Read runs of one dataset and model that differ in evidence or choice order. Raises UserError for others."""
     specs = []
     for source in sources:
@@ -99,18 +102,21 @@ def read_family(sources: Sequence[ScoredRun], *, scorer: str = "mmar", seed: int
     differences = {}
     for place, source in enumerate(sources):
         if place != full:
-            differences[place] = compare.overall(compare.compare(source, whole, scorer=scorer, seed=seed))
+            differences[place] = compare.overall(compare.compare(source, whole, scorer=scorer))
     differences = compare.adjust_family(differences)
     members = []
     for place, name in enumerate(describe.variant_names(specs)):
         members.append(_member(sources[place], name, scorer, differences.get(place)))
-    adds = {}
+    adds, wholes = {}, {}
     plain = {spec.prompt.slots: source for source, spec in reversed(pairs) if describe.is_plain(spec)}
     for slot in specs[full].prompt.slots:
         without = plain.get(tuple(other for other in specs[full].prompt.slots if other != slot))
         if without is not None:
-            comparison = compare.compare(whole, without, scorer=scorer, seed=seed)
-            adds[slot] = {"": compare.overall(comparison), **comparison.by.get("modality", {})}
+            comparison = compare.compare(whole, without, scorer=scorer)
+            wholes[slot] = compare.overall(comparison)
+            adds[slot] = {"": wholes[slot], **comparison.by.get("modality", {})}
+    for slot, difference in compare.adjust_family(wholes).items():
+        adds[slot][""] = difference
     oracles = [source for source, spec in pairs if describe.evidence_label(spec) == "oracle"]
     return Family(
         dataset=specs[full].dataset,

@@ -41,7 +41,8 @@ _ROWS_OWN = (
 )
 _LEGEND = """
 Published and ours by the official matcher; 95 % Wilson interval of ours.
-"differs": the published figure is outside it, of the very items that it is of.
+"differs": the score test of the published figure, of the very items that it is of, rejects it, with Holm's correction \
+over the groups of a row.
 The captions behind the published rows, and most of their prompts, are not published: \
 the protocol here is ours, so a difference is one of protocols as much as of models."""
 

@@ -85,6 +85,6 @@ def _notes(report: ReportData, missing_clips: int) -> Iterator[str]:
     for other, comparison in zip(report.others, report.comparisons, strict=True):
         if comparison.a.left_out or comparison.b.left_out:
             yield (
-                f"{other.name}: paired on {comparison.n} items; {comparison.a.left_out} are only in "
-                f"{report.main.name}, {comparison.b.left_out} only in {other.name}."
+                f"{other.name}: paired on {comparison.n} items; {comparison.b.left_out} are only in "
+                f"{report.main.name}, {comparison.a.left_out} only in {other.name}."
             )

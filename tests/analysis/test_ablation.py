@@ -161,9 +161,9 @@ def test_the_command_runs_the_family_and_says_what_adds_what(dataset: Path) -> N
     assert any(line.startswith("blind 12 25.00") and " -50.00 " in line for line in lines)
     mismatched = next(line for line in lines if line.startswith("mismatched 12")).split()
     assert float(mismatched[2]) < 50 and mismatched[5].startswith("-")
-    adds = lines[lines.index("adds n speech 95 % sound 95 %") :]
+    adds = lines[lines.index("adds: all - without it n speech 95 % sound 95 %") :]
     assert adds[1].startswith("all 12 +33.33 ") and " +8.33 " in adds[1]
-    assert adds[3].startswith("sound 4 0.00 0.0 to 0.0 +25.00 ")
+    assert adds[3].startswith("sound 4 0.00 -49.0 to +49.0 +25.00 ")
     wrong = lines[lines.index("wrong in all n perception reasoning unknown") :]
     assert wrong[1:4] == ["all 3 1 1 1", "sound 2 0 1 1", "speech 1 1 0 0"]
     (folder,) = Path("runs").iterdir()
