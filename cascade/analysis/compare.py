@@ -31,7 +31,7 @@ SIGNIFICANT = 0.05  # a corrected p under it supports a difference
 class Side:
     """One of the compared runs: its accuracy on the items of all, and how many of its items are left out.
 
-    `readings` counts its replies where a second reader was asked.
+    `inapplicable` items of the run are left out of all, None is none; `readings` counts its replies where a second reader was asked.
     """
 
     run: str
@@ -40,6 +40,7 @@ class Side:
     ci95: tuple[float, float]
     left_out: int
     readings: Readings | None = field(default=None, metadata=OMITTED)
+    inapplicable: int | None = field(default=None, metadata=OMITTED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -257,6 +258,7 @@ def _pair(sources: Sequence[ScoredRun], scorer: str) -> tuple[list[Item], list[d
                 ci95=share.ci95,
                 left_out=len(source.items) - len(items),
                 readings=source.readings,
+                inapplicable=source.about.get("inapplicable"),
             )
         )
     return items, right, sides

@@ -108,6 +108,7 @@ def board_row(path: Path, by: Sequence[str] = ()) -> BoardRow:
     for name, result in summary.scores.items():
         rates[name] = Rate(n=summary.n, accuracy=result.accuracy, ci95=result.ci95)
     selection = [f"{tag}={'|'.join(values)}" for tag, values in sorted(spec.only.items())]
+    left_out = f" ({summary.inapplicable} not applicable)" if summary.inapplicable else ""
     # The digest is of what is asked and what is right, in any order; the rest of an item may change.
     questions = sorted([item.id, item.question, list(item.choices), item.answer] for item in items)
     breakdown = summary.scores["mmar"].by
@@ -116,7 +117,7 @@ def board_row(path: Path, by: Sequence[str] = ()) -> BoardRow:
         model=summary.llm,
         captions=", ".join([describe.captioners_label(spec), *describe.controls(spec)]),
         prompt=summary.prompt,
-        items=f"{' '.join([spec.dataset, *selection])}, {len(items)}",
+        items=f"{' '.join([spec.dataset, *selection])}, {len(items)}{left_out}",
         items_digest=digest(questions),
         n=summary.n,
         mmar=rates["mmar"],

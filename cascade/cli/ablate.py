@@ -14,7 +14,7 @@ from cascade.cli import options as o
 from cascade.cli import output
 from cascade.cli.options import takes_request
 from cascade.io.tables import Cell, Interval, Points, PointsInterval, PValue, Row, Share, format_table, percent
-from cascade.io.terminal import note, prose
+from cascade.io.terminal import note, plain, prose
 from cascade.pipeline import ablation_plan, planning
 from cascade.pipeline.jobs import Job, prepare, report_failures
 from cascade.pipeline.request import Request
@@ -74,7 +74,10 @@ def show(family: Family, form: str) -> None:
         return
     if form == "table":
         what = f"{family.dataset} · {family.llm.split('@')[0]} · {family.n} items, by {family.scorer}"
-        typer.echo(f"{what}; chance {percent(family.chance)}\n")
+        for member in family.members:
+            if member.inapplicable:
+                what += f"; {member.inapplicable} not applicable to {member.name}, left out there on both sides"
+        typer.echo(plain(f"{what}; chance {percent(family.chance)}\n"))
     tables = [_members(family)]
     if form != "csv" and family.adds:
         tables.append(_adds(family))

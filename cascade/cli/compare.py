@@ -133,6 +133,8 @@ def _title(comparison: Comparison) -> str:
         line = f"{name}: {side.run}"
         if side.llm:
             line += f" ({side.llm.split('@')[0]})"
+        if side.inapplicable:
+            line += f"; not applicable to {side.inapplicable} items, left out on both sides"
         if side.left_out:
             line += f"; {side.left_out} items that the other lacks are left out"
         if side.readings:
@@ -155,6 +157,9 @@ def show_matrix(matrix: Matrix, form: str) -> None:
         output.echo_json(matrix)
         return
     if form == "table":
+        for side in matrix.runs:
+            if side.inapplicable:
+                typer.echo(plain(f"{side.run}: not applicable to {side.inapplicable} items, left out on all sides"))
         typer.echo(f"{matrix.n} items of all, by {matrix.scorer}; row - column in points\n")
     rows = list(_matrix_rows(matrix))
     if matrix.combined:

@@ -82,6 +82,9 @@ def _params(params: Mapping[str, Any]) -> str:
 def _notes(report: ReportData, missing_clips: int) -> Iterator[str]:
     if missing_clips:
         yield f"Clips that are not where the run says they were, and cannot be played or drawn: {missing_clips}."
+    for run in report.runs:
+        if run.summary.inapplicable:
+            yield f"{run.name}: not applicable to {run.summary.inapplicable} items, which are left out on both sides."
     for other, comparison in zip(report.others, report.comparisons, strict=True):
         if comparison.a.left_out or comparison.b.left_out:
             yield (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cascade.analysis import ablation, compare
@@ -159,7 +159,7 @@ def _load_runs(paths: Sequence[Path]) -> list[ReportRun]:
             ReportRun(
                 name=name,
                 role=describe.control_role(run.spec),
-                run=run,
+                run=replace(run, items=tuple(scores.items)),
                 scored=scores,
                 summary=summarize(scores),
                 scores={score.item: score for score in scores.scores},
