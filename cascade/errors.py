@@ -12,7 +12,6 @@
     └── ItemError            one item has no result: recorded as a `Failure`, and the run goes on
         ├── ClipError        a clip that cannot be decoded
         ├── CaptionMissing   an item that a lookup has no caption for
-        ├── NotApplicable    an item that a control does not apply to: recorded, and neither asked nor counted
         └── ReplyError       a reply that cannot be had: content filter, empty
             └── Transient    the same, but trying again may help: rate limit, server fault, time-out
 
@@ -30,6 +29,9 @@ if TYPE_CHECKING:
 
 class CascadeError(Exception):
     """The root of everything that cascade raises on purpose."""
+
+
+NOT_APPLICABLE = "not_applicable"  # the kind of an `ItemError` that is no failure: the control has nothing to go by
 
 
 class UserError(CascadeError):
@@ -108,16 +110,6 @@ class CaptionMissing(ItemError):
 
     def __init__(self, message: str) -> None:
         super().__init__("missing", message)
-
-
-NOT_APPLICABLE = "not_applicable"  # the kind of failure that is none: it is counted apart, and not tried again
-
-
-class NotApplicable(ItemError):
-    """An item that a control does not apply to: the dataset has nothing that could be its caption."""
-
-    def __init__(self, message: str) -> None:
-        super().__init__(NOT_APPLICABLE, message)
 
 
 class ReplyError(ItemError):

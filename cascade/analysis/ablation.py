@@ -110,15 +110,14 @@ def read_family(sources: Sequence[ScoredRun], *, scorer: str = "mmar") -> Family
     members = []
     for place, name in enumerate(describe.variant_names(specs)):
         members.append(_member(sources[place], name, scorer, differences.get(place)))
-    adds, wholes = {}, {}
+    adds = {}
     plain = {spec.prompt.slots: source for source, spec in reversed(pairs) if describe.is_plain(spec)}
     for slot in specs[full].prompt.slots:
         without = plain.get(tuple(other for other in specs[full].prompt.slots if other != slot))
         if without is not None:
             comparison = compare.compare(whole, without, scorer=scorer)
-            wholes[slot] = compare.overall(comparison)
-            adds[slot] = {"": wholes[slot], **comparison.by.get("modality", {})}
-    for slot, difference in compare.adjust_family(wholes).items():
+            adds[slot] = {"": compare.overall(comparison), **comparison.by.get("modality", {})}
+    for slot, difference in compare.adjust_family({slot: groups[""] for slot, groups in adds.items()}).items():
         adds[slot][""] = difference
     oracles = [source for source, spec in pairs if describe.evidence_label(spec) == "oracle"]
     return Family(

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from cascade.errors import UnknownName, UserError
 from cascade.io.jsonl import OMITTED
+from cascade.runs import describe
 from cascade.scoring.matchers.registry import SCORERS
 from cascade.scoring.outcomes import ScoredRun
 from cascade.scoring.statistics import detectable, holm, mcnemar, paired_interval, rate
@@ -31,7 +32,8 @@ SIGNIFICANT = 0.05  # a corrected p under it supports a difference
 class Side:
     """One of the compared runs: its accuracy on the items of all, and how many of its items are left out.
 
-    `inapplicable` items of the run are left out of all, None is none; `readings` counts its replies where a second reader was asked.
+    `inapplicable` items of the run are left out of all, None is none. `readings` counts its replies where a second
+    reader was asked. `differs` says what the run has that not all of these runs have, besides its model.
     """
 
     run: str
@@ -41,6 +43,16 @@ class Side:
     left_out: int
     readings: Readings | None = field(default=None, metadata=OMITTED)
     inapplicable: int | None = field(default=None, metadata=OMITTED)
+    differs: str | None = field(default=None, metadata=OMITTED)
+
+    @property
+    def label(self) -> str:
+        """What was run, in brackets: the model, what else differs, and to how many items it does not apply."""
+        inapplicable = ""
+        if self.inapplicable:
+            inapplicable = f"not applicable to {self.inapplicable} items, left out on all sides"
+        parts = "; ".join(filter(None, [self.llm.split("@")[0], self.differs, inapplicable]))
+        return f" ({parts})" if parts else ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -248,7 +260,8 @@ def _pair(sources: Sequence[ScoredRun], scorer: str) -> tuple[list[Item], list[d
                 )
     right = [source.correct(scorer) for source in sources]
     sides = []
-    for name, source, correct in zip(names, sources, right, strict=True):
+    differences = describe.differences([source.spec for source in sources], ["model"])
+    for name, source, correct, differs in zip(names, sources, right, differences, strict=True):
         share = rate([correct[item.id] for item in items])
         sides.append(
             Side(
@@ -259,6 +272,7 @@ def _pair(sources: Sequence[ScoredRun], scorer: str) -> tuple[list[Item], list[d
                 left_out=len(source.items) - len(items),
                 readings=source.readings,
                 inapplicable=source.about.get("inapplicable"),
+                differs=differs or None,
             )
         )
     return items, right, sides

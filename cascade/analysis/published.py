@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from cascade.analysis.compare import SIGNIFICANT
+from cascade.io.jsonl import OMITTED
 from cascade.scoring.outcomes import ScoredRun
 from cascade.scoring.statistics import holm, rate, score_test
 from cascade.scoring.summary import groups
@@ -51,7 +52,10 @@ class PublishedComparison:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reproduced:
-    """The result of our run in the place of a row: `groups` are all items (`""`) and each modality."""
+    """The result of our run in the place of a row: `groups` are all items (`""`) and each modality.
+
+    `other_captions` are those of the run where they are not the row's.
+    """
 
     row: str
     title: str
@@ -62,6 +66,7 @@ class Reproduced:
     failed: int
     unread: int
     groups: Mapping[str, PublishedComparison] = field(default_factory=dict)
+    other_captions: str | None = field(default=None, metadata=OMITTED)
 
 
 def published_rows() -> dict[str, PublishedRow]:

@@ -83,10 +83,11 @@ def show(comparison: Comparison, form: str, *, flips: bool = False) -> None:
     if form == "json":
         output.echo_json(comparison)
         return
-    if form == "table":
-        typer.echo(plain(_title(comparison)))
-    elif form == "md":
-        typer.echo(plain(f"A: {_label(comparison.a.run)}, B: {_label(comparison.b.run)}\n"))
+    title = plain(_title(comparison))
+    if form == "latex":
+        title = "".join(f"% {line}\n" for line in title.splitlines())
+    if form != "csv":
+        typer.echo(title + "\n" * (form != "latex"), nl=False)
     runs = comparison.a.run, comparison.b.run
     rows = [(runs, *_row(Label("" if form == "csv" else "all"), overall(comparison)))]
     if comparison.combined and (readings := comparison.a.readings):
@@ -123,18 +124,10 @@ def _row(label: Label, difference: PairedDifference) -> Row:
     )
 
 
-def _label(run: str) -> str:
-    return Path(run).name or run
-
-
 def _title(comparison: Comparison) -> str:
     lines = []
     for name, side in (("A", comparison.a), ("B", comparison.b)):
-        line = f"{name}: {side.run}"
-        if side.llm:
-            line += f" ({side.llm.split('@')[0]})"
-        if side.inapplicable:
-            line += f"; not applicable to {side.inapplicable} items, left out on both sides"
+        line = f"{name}: {' '.join(side.run.split())}{side.label}"
         if side.left_out:
             line += f"; {side.left_out} items that the other lacks are left out"
         if side.readings:
@@ -157,9 +150,6 @@ def show_matrix(matrix: Matrix, form: str) -> None:
         output.echo_json(matrix)
         return
     if form == "table":
-        for side in matrix.runs:
-            if side.inapplicable:
-                typer.echo(plain(f"{side.run}: not applicable to {side.inapplicable} items, left out on all sides"))
         typer.echo(f"{matrix.n} items of all, by {matrix.scorer}; row - column in points\n")
     rows = list(_matrix_rows(matrix))
     if matrix.combined:
@@ -178,4 +168,4 @@ def _matrix_rows(matrix: Matrix, suffix: str = "") -> Iterator[Row]:
             star = "*" if p is not None and p < paired.SIGNIFICANT else ""
             cells.append("" if p is None else f"{Points(difference)}{star}")
         reader = suffix.format(side.readings.name) if side.readings else ""
-        yield [f"{number} {_label(side.run)}{reader}", Share(side.accuracy), *cells]
+        yield [f"{number} {side.run}{side.label}{reader}", Share(side.accuracy), *cells]

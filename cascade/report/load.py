@@ -171,7 +171,7 @@ def _load_runs(paths: Sequence[Path]) -> list[ReportRun]:
 
 
 def _names(specs: Sequence[RunSpec], paths: Sequence[Path]) -> list[str]:
-    """Return what tells the runs apart: their evidence, their models, both, or else their directories."""
+    """Return what tells the runs apart: their models, evidence and whatever else differs, or else their directories."""
     models = [describe.with_answer_form(spec.llm.model.split("@")[0], spec) for spec in specs]
     several = len(set(models)) > 1
     if several or len(specs) == 1:
@@ -182,7 +182,13 @@ def _names(specs: Sequence[RunSpec], paths: Sequence[Path]) -> list[str]:
         names = models
     elif several:
         names = [f"{model}, {name}" for model, name in zip(models, names, strict=True)]
-    names = [name.replace("+", " + ") for name in names]
-    return [
-        name if names.count(name) == 1 else f"{name} ({path.name})" for name, path in zip(names, paths, strict=True)
+    # Engines are named where a slot has several.
+    engines = {(captioner.slot, captioner.name) for spec in specs for captioner in spec.captioners}
+    named = ["model", "controls", "answer_as"]
+    if len({slot for slot, _ in engines}) == len(engines):
+        named.append("captions")
+    further = describe.differences(specs, named)
+    names = [
+        ", ".join(filter(None, [name.replace("+", " + "), text])) for name, text in zip(names, further, strict=True)
     ]
+    return [name if names.count(name) == 1 else f"{name} ({path})" for name, path in zip(names, paths, strict=True)]

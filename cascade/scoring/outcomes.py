@@ -1,7 +1,8 @@
 """Right or wrong: every item of a run or prediction file, by each scorer, on the choice that its reply settles on.
 
-An item without an answer is wrong, and listed as failed; one that a run does not apply to is left out. Modules that only runs or only prediction files need are
-imported where they are used: scoring a thousand predictions takes less time than importing all of them.
+An item without an answer is wrong, and listed as failed; one that a run does not apply to is left out. Modules that
+only runs or only prediction files need are imported where they are used: scoring a thousand predictions takes less time
+than importing all of them.
 """
 
 from __future__ import annotations
@@ -158,13 +159,11 @@ def _score_directory(path: Path) -> ScoredRun:
             last[answer.item, answer.sample] = _shortened(answer)
     answers = sorted(last.values(), key=lambda answer: answer.sample)
     del last  # The keys of a long log take a tenth of the memory.
-    inapplicable = {}
-    for answer in answers:
-        if isinstance(answer.result, Failure) and answer.result.kind == NOT_APPLICABLE:
-            inapplicable[answer.item] = answer.result.message
+    failures = {answer.item: answer.result for answer in answers if isinstance(answer.result, Failure)}
+    inapplicable = {item: failure for item, failure in failures.items() if failure.kind == NOT_APPLICABLE}
     items = [item for item in run.items if item.id not in inapplicable]
     if not items:
-        first = next(iter(inapplicable.values()))
+        first = next(iter(inapplicable.values())).message
         raise RunError(f"{path}: not applicable to any of its {len(known)} items, nothing to score; the first: {first}")
     replies: dict[str, str] = {}
     for answer in answers:

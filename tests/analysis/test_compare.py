@@ -125,8 +125,13 @@ def test_the_command_prints_what_scripts_rely_on() -> None:
     rows = list(csv.DictReader(cascade("compare", *files, "--format", "csv").stdout.splitlines()))
     assert (rows[0]["difference"], rows[1]["tag"], rows[1]["value"]) == (repr(3 / 9), "modality", "sound")
     latex = cascade("compare", *files, "--format", "latex").stdout
-    assert latex.startswith("\\begin{tabular}") and "\\toprule" in latex and "+33.33" in latex
-    assert cascade("compare", *files, "--format", "md").stdout.startswith("A: a.jsonl, B: b.jsonl\n\n| ")
+    assert (
+        latex.startswith("% A: a.jsonl\n% B: b.jsonl\n")
+        and "\n\\begin{tabular}" in latex
+        and "\\toprule" in latex
+        and "+33.33" in latex
+    )
+    assert cascade("compare", *files, "--format", "md").stdout.startswith("A: a.jsonl\nB: b.jsonl\n9 items of both")
 
 
 def test_the_command_compares_several() -> None:

@@ -79,7 +79,9 @@ def test_a_row_against_an_endpoint(mini: Path, monkeypatch: pytest.MonkeyPatch) 
     assert whole["differs"] is None and whole["ci95"][0] < 0.507 < whole["ci95"][1]
     assert row["groups"]["speech"]["published"] == 0.6088
     lines = [" ".join(line.split()) for line in result.stdout.splitlines()]
-    assert "gpt-4o 8 50.70 25.00 7.1-59.1 0 0" in lines
+    assert "gpt-4o (other captions) 8 50.70 25.00 7.1-59.1 0 0" in lines
+    assert "the captions are not those of the rows but speech=fake" in result.stderr
+    assert row["other_captions"] == "speech=fake"
     assert (
         "the protocol here is ours" in result.stdout and "of MMAR's 1000 items; these are of 8 others" in result.stderr
     )
