@@ -19,6 +19,12 @@ from cascade.scoring.predictions import KEYS
 from cascade.scoring.statistics import Rate
 from cascade.scoring.summary import ScorerResult, Summary, summarize
 
+_ADVICE = """
+To read more: `cascade read RUN --reader MODEL` asks a second model what these replies say; --answer-as choice makes \
+another run, in which the model can only name a choice.
+"""
+_MANY = 0.1  # of the items unread: then the table says so
+
 
 def score(
     sources: Annotated[
@@ -71,6 +77,7 @@ def show(summary: Summary, form: str, *, first: bool = True, unread: Sequence[Un
         listing = "Every reply was read.\n"
         if unread:
             listing = format_words(["item", "why", "said"], [[item.item, item.why, item.said] for item in unread])
+            listing += prose(_ADVICE) + "\n"
         typer.echo("\n" + listing, nl=False)
 
 
@@ -137,6 +144,10 @@ def _legend(summary: Summary) -> str:
     legend = "\nmmar: the official matcher; strict: equality with the gold choice. 95 % Wilson intervals."
     if summary.readings:
         legend += f"\n{summary.readings.column}: by the rules' reading of a reply, or else by that model's."
+    if summary.unparsed > _MANY * summary.n and not summary.readings:
+        legend += f"\n{summary.unparsed} of {summary.n} replies are unread and count as wrong: "
+        legend += "`cascade score RUN --explain` says why; "
+        legend += "`cascade read RUN --reader MODEL`, or a run with --answer-as choice, reads more."
     official = summary.official_denominator
     if official is not None and summary.failed:
         legend += f"\nOver the rows that carry a prediction, as the official script counts: {percent(official)} %."

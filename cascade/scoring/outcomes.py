@@ -27,6 +27,21 @@ if TYPE_CHECKING:
 
 _NOTHING: Mapping[str, Any] = {}
 TRUNCATED = "truncated"  # how a reply is read that was cut at its token limit
+_REASONS = {
+    "empty": "the reply is empty",
+    "no choice named": "no rule finds a choice in it",
+    "several choices": "it names several choices",
+    "several answers": "two of its answers contradict each other",
+    "label against text": "its letter and its text are different choices",
+    "label or text": "its letter labels one choice and is the text of another",
+    "label with another value": "the value after its letter is no choice",
+    "denied": "it denies the choice that it names",
+    "denied or weighed": "it denies or weighs the choice that it names",
+    "taken back": "it takes its answer back",
+    "truncated": "the reply was cut at its token limit",
+    voting.TIE: "as many samples give another choice",
+    "as it stands": "the prediction is no choice word for word",
+}
 _ENDING = 160  # characters shown of a reply: models state their answer at the end
 
 
@@ -103,7 +118,7 @@ def _with_readings(scored: ScoredRun, folder: Path) -> ScoredRun:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnreadItem:
-    """An unread or failed item: the reason (`why`) and the end of its reply (`said`), on one line."""
+    """An unread or failed item: the reason in words (`why`), and the last line of its reply or its end (`said`)."""
 
     item: str
     why: str
@@ -117,12 +132,19 @@ def unread_items(scored: ScoredRun) -> list[UnreadItem]:
     for item, score, second in zip(scored.items, scored.scores, combined, strict=True):
         if score.choice.text.strip() in {choice.strip() for choice in item.choices} - {""}:
             continue
-        why = "failed" if item.id in scored.failed else joined_how(score.choice, second.choice)
-        reply = " ".join(scored.replies.get(item.id, "").split())
-        if len(reply) > _ENDING:
-            reply = "…" + reply[1 - _ENDING :]
-        unread.append(UnreadItem(item=item.id, why=why, said=reply))
+        why = "failed" if item.id in scored.failed else _in_words(joined_how(score.choice, second.choice))
+        last = " ".join((scored.replies.get(item.id, "").strip().splitlines() or [""])[-1].split())
+        if len(last) > _ENDING:
+            last = "…" + last[1 - _ENDING :]
+        unread.append(UnreadItem(item=item.id, why=why, said=last))
     return unread
+
+
+def _in_words(how: str) -> str:
+    """Return why a reply is unread in words: the rule's reason, and that of a second reader after a semicolon."""
+    rule, semicolon, second = how.partition("; ")
+    reason = rule.rpartition(": ")[2]
+    return _REASONS.get(reason, reason) + semicolon + second
 
 
 def joined_how(choice: Choice, second: Choice) -> str:
