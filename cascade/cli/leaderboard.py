@@ -62,7 +62,8 @@ def _show(groups: Sequence[Sequence[BoardRow]], by: Sequence[str], form: str) ->
         return
     values = _values([row for _, row in named], by)
     read = any(row.readings for _, row in named)
-    columns = _columns(values, apart=len(groups) > 1, read=read)
+    differ = any(row.differs for _, row in named)
+    columns = _columns(values, apart=len(groups) > 1, read=read, differ=differ)
     typer.echo(format_columns(columns, [_row(row, name, values, form) for name, row in named], form), nl=False)
     if form == "table":
         legend = "\nmmar: the official matcher; strict: equality with the gold choice. 95 % Wilson intervals."
@@ -90,14 +91,15 @@ _READ = [
 ]
 
 
-def _columns(values: Sequence[tuple[str, str]], *, apart: bool, read: bool) -> list[Column]:
-    """Return the columns; those of a second reader's readings are left out where no run has any."""
+def _columns(values: Sequence[tuple[str, str]], *, apart: bool, read: bool, differ: bool) -> list[Column]:
+    """Return the columns; those of a second reader's readings, and of what else differs, only where a run has any."""
     share, interval, replies = _READ if read else [Column(None)] * 3
     return [
         Column(None, ("run", "model")),
         Column("model", words=True),
         Column("captions", ("captions",), words=True),
         Column("prompt", ("prompt",), words=True),
+        Column("differs", ("differs",), words=True) if differ else Column(None),
         Column("items" if apart else None, ("items",), words=True),
         Column(None, ("items_digest",)),
         Column("n", ("n",)),
@@ -127,6 +129,7 @@ def _row(row: BoardRow, items: str, values: Sequence[tuple[str, str]], form: str
         row.model.split("@")[0],
         row.captions,
         row.prompt,
+        row.differs,
         items,
         row.items_digest,
         row.n,

@@ -10,7 +10,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any, Protocol, TypeVar
 
-from cascade.errors import ProviderStop, ReplyError, RunError
+from cascade.errors import NOT_APPLICABLE, ProviderStop, ReplyError, RunError
 from cascade.io.jsonl import RecordLog
 from cascade.io.progress import Track, silent
 from cascade.llms import connect
@@ -123,13 +123,17 @@ def build_question(
 ) -> Question:
     """Return one sample of an item, its prompt made from its question, choices and captions (by slot) only."""
     texts = {slot: captions[slot].caption or Caption(text="") for slot in spec.slots}
-    problems = [f"{caption.slot}: {caption.failure.message}" for caption in captions.values() if caption.failure]
+    failures = {caption.slot: caption.failure for caption in captions.values() if caption.failure}
+    kind = "caption"
+    if NOT_APPLICABLE in {failure.kind for failure in failures.values()}:
+        kind = NOT_APPLICABLE
+    problem = "; ".join(f"{slot}: {failure.message}" for slot, failure in failures.items())
     return Question(
         item=item.id,
         sample=sample,
         prompt=evidence.build_prompt(spec, template, item.id, item.question, item.choices, texts, sample),
         captions={slot: captions[slot].key for slot in spec.slots},
-        failure=Failure(kind="caption", message="; ".join(problems)) if problems else None,
+        failure=Failure(kind=kind, message=problem) if failures else None,
     )
 
 

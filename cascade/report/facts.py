@@ -82,9 +82,12 @@ def _params(params: Mapping[str, Any]) -> str:
 def _notes(report: ReportData, missing_clips: int) -> Iterator[str]:
     if missing_clips:
         yield f"Clips that are not where the run says they were, and cannot be played or drawn: {missing_clips}."
+    for run in report.runs:
+        if run.summary.inapplicable:
+            yield f"{run.name}: not applicable to {run.summary.inapplicable} items, which are left out on both sides."
     for other, comparison in zip(report.others, report.comparisons, strict=True):
         if comparison.a.left_out or comparison.b.left_out:
             yield (
-                f"{other.name}: paired on {comparison.n} items; {comparison.a.left_out} are only in "
-                f"{report.main.name}, {comparison.b.left_out} only in {other.name}."
+                f"{other.name}: paired on {comparison.n} items; {comparison.b.left_out} are only in "
+                f"{report.main.name}, {comparison.a.left_out} only in {other.name}."
             )

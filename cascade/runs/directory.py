@@ -26,7 +26,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from cascade.errors import RunError
+from cascade.errors import NOT_APPLICABLE, RunError
 from cascade.io import files, jsonl
 from cascade.io.digests import digest, digest_bytes
 from cascade.io.jsonl import RecordLog, from_json, records, to_json, without_digest
@@ -307,10 +307,13 @@ def last_answers(path: Path) -> dict[tuple[str, int], Answer]:
 
 
 def answered_samples(path: Path) -> set[tuple[str, int]]:
-    """Return each (item, sample) whose last answer is a completion, without keeping the answers in memory."""
+    """Return each (item, sample) that is not to be asked again, without keeping the answers in memory.
+
+    Its last answer is a completion, or that the run does not apply to the item.
+    """
     answered: set[tuple[str, int]] = set()
     for answer in _answers(path):
-        if isinstance(answer.result, Completion):
+        if isinstance(answer.result, Completion) or answer.result.kind == NOT_APPLICABLE:
             answered.add((answer.item, answer.sample))
         else:
             answered.discard((answer.item, answer.sample))

@@ -1,7 +1,7 @@
 """Scores: items and answers → right or wrong by each scorer → accuracy with intervals, by tag, beside chance.
 
-Every item of a run or file is in every denominator: an item without an answer is wrong, and counted. A run is scored
-without its model, its cache or its audio.
+Every item that a run or file applies to is in every denominator: an item without an answer is wrong, and counted. A run
+is scored without its model, its cache or its audio.
 """
 
 from __future__ import annotations
@@ -44,6 +44,7 @@ class ScorerResult:
 class Summary:
     """A run's or file's scores. `n` is every item, `answered` = n − failed, `coverage` = (answered − unparsed) / n.
 
+    `inapplicable` more items are in no figure, because the control does not apply to them; None is none.
     `failed` items have no reply; the reply of an `unparsed` (unread) item names no choice. `truncated` replies, of all
     samples, were cut at the token limit. With several `samples` an item, `ties` are items whose vote has no winner;
     they are unparsed too. `chance` is the accuracy of a uniform choice. `official_denominator`, for files, is the
@@ -73,6 +74,7 @@ class Summary:
     ties: int = 0
     shuffled: bool = False
     readings: Readings | None = field(default=None, metadata=OMITTED)
+    inapplicable: int | None = field(default=None, metadata=OMITTED)
 
     def __repr__(self) -> str:
         shares = ", ".join(f"{name} {result.accuracy:.4f}" for name, result in self.scores.items())
