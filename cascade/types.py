@@ -168,6 +168,13 @@ class Prompt(Record, frozen=True, kw_only=True):
     order: tuple[str, ...] = ()
 
 
+# Providers' words for a reply that is whole. Any other word, `length` among them, means that the reply was cut.
+_NATURAL_ENDS = """
+stop end_turn stop_sequence eos eos_token end_of_sequence end_of_text endoftext complete completed finished done
+tool_calls tool_call tool_use function_call
+"""
+
+
 class Completion(Record, frozen=True, kw_only=True, tag="completion"):
     """What a model said, as it said it. `finish` is the provider's reason (`stop`, `length`, …); None is unknown.
 
@@ -183,6 +190,11 @@ class Completion(Record, frozen=True, kw_only=True, tag="completion"):
     reasoning_tokens: int | None = None
     cost: float | None = None
     sent: Params = msgspec.field(default_factory=dict)
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether the reply was cut: the provider's reason is none of its words for a natural end."""
+        return self.finish is not None and self.finish.lower() not in _NATURAL_ENDS.split()
 
 
 class Failure(Record, frozen=True, kw_only=True, tag="failure"):
