@@ -124,7 +124,11 @@ def _decode(body: bytes, encoding: str) -> bytes:
 
 
 def _parse(content: bytes, kind: str) -> Any:
+    """Return the JSON object or list of a body. Raises Transient for anything else; `kind` is its content type."""
     try:
-        return loads(content, allow_nan=True)
+        value = loads(content, allow_nan=True)
+        if not isinstance(value, dict | list):
+            raise ValueError("no JSON object")
+        return value
     except ValueError as error:
         raise Transient("unreadable", f"the reply is {kind.partition(';')[0][:40] or 'no JSON'}: {error}") from None

@@ -185,8 +185,8 @@ async def transcription_model(
     async def transcribe(clip: bytes, params: Params) -> dict[str, Any]:
         # Every clip is sent under the same name: a file's own may name the video, or the answer.
         file = ("clip.wav", clip, "audio/wav")
-        reply, _ = await client.call(_library().atranscription, file=file, max_retries=0, **params)
-        answer = reply.model_dump() if hasattr(reply, "model_dump") else {}
+        reply, exchanged = await client.call(_library().atranscription, file=file, max_retries=0, **params)
+        answer = exchanged.whole
         if not isinstance(answer.get("text"), str):
             raise Transient("unreadable", "the reply has no text")
         return {**answer, "cost": None if client.loopback else _cost(reply)}
