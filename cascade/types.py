@@ -178,7 +178,8 @@ tool_calls tool_call tool_use function_call
 class Completion(Record, frozen=True, kw_only=True, tag="completion"):
     """What a model said, as it said it. `finish` is the provider's reason (`stop`, `length`, …); None is unknown.
 
-    `cost` is in US dollars; `sent` are the parameters as they went out, without the messages.
+    `cost` is in US dollars; `sent` are the parameters as they went out, without the messages. `charged` is what all
+    tries of the call counted against a budget, where that is not `cost`: a reply of unknown cost counts as its bound.
     """
 
     text: str
@@ -190,6 +191,7 @@ class Completion(Record, frozen=True, kw_only=True, tag="completion"):
     reasoning_tokens: int | None = None
     cost: float | None = None
     sent: Params = msgspec.field(default_factory=dict)
+    charged: float | msgspec.UnsetType = msgspec.UNSET
 
     @property
     def is_cut(self) -> bool:
@@ -200,12 +202,18 @@ class Completion(Record, frozen=True, kw_only=True, tag="completion"):
 class Failure(Record, frozen=True, kw_only=True, tag="failure"):
     """Why there is no result. Recorded, counted as wrong, tried again on resume; never text that could be read.
 
-    `cost` is in US dollars, where the provider charges for what it held back.
+    `cost` is in US dollars, where the provider charges for what it held back; `charged` is a completion's.
     """
 
     kind: str
     message: str
     cost: float | None = None
+    charged: float | msgspec.UnsetType = msgspec.UNSET
+
+
+def spent(result: Completion | Failure) -> float:
+    """Return the US dollars that a call counts against a budget."""
+    return result.cost or 0.0 if result.charged is msgspec.UNSET else result.charged
 
 
 class Answer(Record, frozen=True, kw_only=True):

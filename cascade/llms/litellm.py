@@ -11,6 +11,7 @@ import gc
 import importlib
 import json
 import logging
+import math
 import os
 import re
 import warnings
@@ -311,7 +312,8 @@ def _count(usage: Any, name: str) -> int | None:
 def _cost(reply: Any) -> float | None:
     """Return the price of a call in US dollars by litellm's price map; None for a model that it does not list."""
     cost = getattr(reply, "_hidden_params", {}).get("response_cost")
-    return None if cost is None else float(cost)
+    # Details of the usage that the provider made up may give a cost below zero.
+    return float(cost) if cost is not None and 0 <= cost < math.inf else None
 
 
 def count_tokens(*texts: str) -> int:
