@@ -157,6 +157,7 @@ def _root(
 
 def main() -> None:
     """Run the `cascade` command."""
+    _open_closed_streams()
     gc.set_threshold(100_000)  # Records are many and hold no cycles: frequent collection costs time and frees nothing.
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
@@ -166,6 +167,20 @@ def main() -> None:
     except SystemExit as exit:
         _exit_if_workers_run(exit.code)
         raise
+
+
+def _open_closed_streams() -> None:
+    """Open the standard streams that the caller closed, on the null device.
+
+    Otherwise the next file that is opened would take the number of one, and get what is printed.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # It takes the lowest free number, which is this one.
+            stream = os.fdopen(number, "w" if number else "r", encoding="utf-8", closefd=False)
+            setattr(sys, name, stream)
 
 
 def _exit_if_workers_run(code: Any) -> None:

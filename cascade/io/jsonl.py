@@ -212,9 +212,10 @@ class Appender:
 
 
 class RecordLog:
-    """A log of records while it grows, as a hash chain."""
+    """A log of records while it grows, as a hash chain; `appended` counts the lines that this process wrote."""
 
     def __init__(self, appender: Appender, path: Path) -> None:
+        self.appended = 0
         self._appender = appender
         last = None
         for last in read(path):  # noqa: B007 - the last one is wanted
@@ -226,6 +227,7 @@ class RecordLog:
         line = with_digest(to_json(record), self._before)
         self._appender.append(line)
         self._before = line["digest"]
+        self.appended += 1
 
 
 def _lock(handle: int, path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from cascade.captioning import generate
 from cascade.datasets import registry as datasets
 from cascade.datasets import shards
 from cascade.errors import UserError
-from cascade.io.progress import bars
+from cascade.io.progress import Tick, bars
 from cascade.io.terminal import note
 from cascade.llms import connect
 from cascade.llms.redaction import redact
@@ -100,12 +101,28 @@ def carry_out(job: Job) -> Run:
         licence=job.loaded.licence,
         audio_root=str(root),
     )
+    made = 0
+
+    def track(what: str, total: int) -> AbstractContextManager[Tick]:
+        nonlocal made
+        made += total
+        return bars(what, total)
+
+    is_new = not job.path.exists()
     with directory.open_run(job.path, manifest, job.items) as (run, log):
         note(f"run directory: {job.path}")
-        captions = generate.caption(run.items, root, run.spec.captioners, job.how, bars)
-        asking.check_clips(run, captions)
-        directory.write_captions(job.path, captions)
-        asking.ask(run, captions, log, job.how, bars)
+        kept = len(run.items) * run.spec.llm.samples - len(asking.remaining(job.path, run.items, run.spec.llm.samples))
+        try:
+            captions = generate.caption(run.items, root, run.spec.captioners, job.how, track)
+            asking.check_clips(run, captions)
+            directory.write_captions(job.path, captions)
+            asking.ask(run, captions, log, job.how, bars)
+        except BaseException:
+            if is_new and not log.appended:
+                directory.remove(job.path)  # Nothing was asked: a run that never began leaves nothing behind.
+            raise
+        finally:
+            note(f"answers: {kept} kept, {log.appended} asked; captions: {made} made")
     return run
 
 

@@ -74,7 +74,9 @@ def _ask(log: CallLog, inquiry: Inquiry[Any], model: SecondModel, how: Execution
     with log.open(model) as lines:
         note(f"replies of the {log.role}: {log.file}")
         left = inquiry.left(model, log.replies())
+        kept = len(inquiry.questions(model.prompt)) - len(left)
         if not left:
+            note(f"replies: {kept} kept, 0 asked")
             return
         if how.budget:
             how.budget.count(log.folder, log.cost())
@@ -97,4 +99,7 @@ def _ask(log: CallLog, inquiry: Inquiry[Any], model: SecondModel, how: Execution
                 lines.append(reply)
                 tick()
 
-            asking.run_coroutine(asking.fan_out(iter(left), model.llm, how, call, write, option))
+            try:
+                asking.run_coroutine(asking.fan_out(iter(left), model.llm, how, call, write, option))
+            finally:
+                note(f"replies: {kept} kept, {lines.appended} asked")

@@ -137,6 +137,14 @@ def open_run(path: Path, wanted: Manifest, items: tuple[Item, ...]) -> Iterator[
         yield Run(path=path, manifest=wanted, items=items), log
 
 
+def remove(path: Path) -> None:
+    """Remove a run of which nothing was asked: its own files, and the directory if nothing else is in it."""
+    for name in ("run.json", "items.jsonl", "captions.jsonl", "log.jsonl"):
+        (path / name).unlink(missing_ok=True)
+    with suppress(OSError):
+        path.rmdir()
+
+
 def copy_run(source: Path, path: Path) -> None:
     """Copy a run directory, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -156,6 +164,7 @@ def write_manifest(path: Path, manifest: Manifest, items: Iterable[Item]) -> Man
 
 def _resume(path: Path, wanted: Manifest, items: tuple[Item, ...]) -> tuple[Manifest, tuple[Item, ...]]:
     """Return the manifest and items of a run that is resumed; the larger set of items stays."""
+    _check_seals(path, items)
     earlier, known = _read_manifest(path), tuple(records(Item, path / "items.jsonl"))
     chosen = wanted
     if len(known) > len(items):
@@ -165,6 +174,24 @@ def _resume(path: Path, wanted: Manifest, items: tuple[Item, ...]) -> tuple[Mani
         sessions = (*sessions, *wanted.sessions)
     manifest = replace(earlier, spec=chosen.spec, part=chosen.part, sessions=sessions, audio_root=wanted.audio_root)
     return manifest, items
+
+
+def _check_seals(path: Path, items: tuple[Item, ...]) -> None:
+    """Raise RunError where a file was changed after it was written: a resumed run would seal the change.
+
+    A start that was killed between its two files left the digest of the `items` that are asked for again.
+    """
+    sealed = _read_manifest(path).items
+    texts = ((path / "items.jsonl").read_bytes(), jsonl.text(map(to_json, items)).encode())
+    broken = {
+        "run.json": any(jsonl.broken_links([jsonl.loads((path / "run.json").read_bytes())])),
+        "items.jsonl": bool(sealed) and sealed not in map(_lines_digest, texts),
+        "log.jsonl": any(jsonl.broken_links(jsonl.read(path / "log.jsonl", growing=True))),
+    }
+    for name, is_broken in broken.items():
+        if is_broken:
+            hint = "`cascade verify` says where; give --out another directory"
+            raise RunError(f"{path / name}: it was changed after it was written; {hint}")
 
 
 def _check_usable(path: Path, wanted: Manifest) -> None:

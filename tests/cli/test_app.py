@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shlex
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import typer
@@ -41,3 +43,17 @@ def test_help_imports_no_command() -> None:
 def test_a_name_that_is_no_command_is_no_command() -> None:
     assert "Did you mean 'score'" in cascade("scor").stderr
     assert cascade("list").exit_code == 2 and "No such command 'list'" in cascade("list").stderr
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+@pytest.mark.parametrize(
+    "command", ["run --dataset demo --llm fake --captions none --limit 2 --out {run}", "score {run}"]
+)
+def test_a_closed_stream_changes_only_what_is_seen(command: str, closed: str, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    cascade("run", "--dataset", "demo", "--llm", "fake", "--captions", "none", "--limit", "1", "--out", run)
+    line = f"{shlex.quote(sys.executable)} -m cascade {command.format(run=shlex.quote(str(run)))} {closed}"
+    done = subprocess.run(["sh", "-c", line], capture_output=True, text=True, check=False)
+    assert done.returncode == 0 and "Traceback" not in done.stderr, done.stderr
+    assert sorted(path.name for path in run.iterdir()) == ["captions.jsonl", "items.jsonl", "log.jsonl", "run.json"]
+    assert cascade("verify", run).exit_code == 0

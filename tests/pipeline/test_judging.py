@@ -217,7 +217,8 @@ def test_a_run_and_what_it_exports_are_judged_alike_and_verified(published: Path
     log = run / "log.jsonl"
     log.write_text(log.read_text().replace("Answer: rain", "Answer:  rain"))
     assert "it was made for another answer or rubric" in cascade("verify", run).stdout
-    assert cascade("run", "--dataset", "mini.jsonl", "--captions", "none", "--llm", "fake").exit_code == 0
+    resumed = cascade("run", "--dataset", "mini.jsonl", "--captions", "none", "--llm", "fake")
+    assert resumed.exit_code == 2 and "log.jsonl: it was changed after it was written" in resumed.stderr
 
 
 def test_the_folder_of_a_judged_file_is_verified_by_its_seals(published: Path) -> None:

@@ -119,7 +119,7 @@ def test_a_column_of_its_own_beside_the_rules(run: Path) -> None:
     assert after == before
     explained = {unread["item"]: unread["why"] for unread in score(run, "--explain")["unread"]}
     assert explained["q3"].endswith("; gpt-r: wind") and explained["q2"].endswith("; gpt-r: none")
-    assert (explained["q4"], explained["q7"]) == ("truncated", "failed")
+    assert (explained["q4"], explained["q7"]) == ("the reply was cut at its token limit", "failed")
 
 
 def test_what_the_reader_sees_and_is_sent(mini: Path) -> None:

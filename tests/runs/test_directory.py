@@ -16,6 +16,7 @@ from cascade.runs import directory
 from cascade.runs.directory import Manifest
 from cascade.runs.provenance import Session, now
 from cascade.types import Answer, CaptionerSpec, CaptionRecord, Completion, Failure, Item, LLMSpec, PromptSpec, RunSpec
+from tests.support.commands import cascade
 
 ITEMS = tuple(
     Item(id=f"q{n}", audio=f"{n}.wav", question="?", choices=("a", "b"), answer="a", reference={"cue": "x"})
@@ -29,6 +30,7 @@ SPEC = RunSpec(
     llm=LLMSpec(model="openai/gpt", params={"temperature": 0}),
 )
 SESSION = Session(at="2026", command="cascade run", cascade="0.1", python="3.11", platform="Linux")
+QUESTION = {"id": "q0", "audio_path": "x.wav", "question": "?", "choices": ["rain", "a bell"], "answer": "rain"}
 MANIFEST = directory.new_manifest(SPEC, "# user\n$question $choices", SESSION)
 
 
@@ -303,3 +305,58 @@ def _keys(value: object, prefix: str = "") -> set[str]:
         return {prefix}
     parts = value.items() if isinstance(value, dict) else enumerate(value)
     return {key for name, part in parts for key in _keys(part, f"{prefix}.{name}")}
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new"),
+    [
+        ("items.jsonl", '"answer": "rain"', '"answer": "a bell"'),
+        ("run.json", '"created": "2', '"created": "1'),
+        ("log.jsonl", '"text": "Answer: ', '"text": "Answer: not '),
+    ],
+)
+@pytest.mark.parametrize("limit", ["2", "3", "5"])
+def test_a_changed_file_is_never_sealed_by_a_resume(name: str, old: str, new: str, limit: str, tmp_path: Path) -> None:
+    rows = [{**QUESTION, "id": f"q{number}"} for number in range(5)]
+    (tmp_path / "mini.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    command = [
+        "run",
+        "--dataset",
+        tmp_path / "mini.jsonl",
+        "--llm",
+        "fake",
+        "--captions",
+        "none",
+        "--param",
+        "temperature=0",
+    ]
+    run = tmp_path / "run"
+    assert cascade(*command, "--limit", "3", "--out", run).exit_code == 0
+    text = (run / name).read_text()
+    changed = text.replace(old, new, 1)
+    assert changed != text
+    (run / name).write_text(changed)
+    done = cascade(*command, "--limit", limit, "--out", run)
+    # The items that are asked for again are those that were sealed: they are written anew.
+    if name == "items.jsonl" and limit == "3":
+        assert done.exit_code == 0 and (run / name).read_text() == text
+    else:
+        assert done.exit_code == 2 and f"{name}: it was changed after it was written" in done.stderr
+        assert (run / name).read_text() == changed
+
+
+def test_a_run_that_never_began_leaves_no_directory(tmp_path: Path) -> None:
+    (tmp_path / "mini.jsonl").write_text(json.dumps(QUESTION) + "\n")
+    command = ["run", "--dataset", tmp_path / "mini.jsonl", "--llm", "fake", "--captions", "sound=fake"]
+    done = cascade(*command, "--out", tmp_path / "runs" / "new")
+    assert done.exit_code == 2 and "none of the 1 clips can be read" in done.stderr
+    assert not (tmp_path / "runs" / "new").exists()
+    (tmp_path / "mine").mkdir()
+    assert cascade(*command, "--out", tmp_path / "mine").exit_code == 2 and (tmp_path / "mine").is_dir()
+
+
+def test_each_start_says_what_it_kept_and_did(tmp_path: Path) -> None:
+    command = ["run", "--dataset", "demo", "--llm", "fake", "--captions", "sound=fake", "--out", tmp_path / "run"]
+    assert "answers: 0 kept, 2 asked; captions: 2 made\n" in cascade(*command, "--limit", "2").stderr
+    assert "answers: 2 kept, 1 asked; captions: 1 made\n" in cascade(*command, "--limit", "3").stderr
+    assert "answers: 3 kept, 0 asked; captions: 0 made\n" in cascade(*command, "--limit", "3").stderr

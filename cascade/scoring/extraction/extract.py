@@ -1,6 +1,6 @@
 """Reading a reply: raw text → one of the choices verbatim, or none, and by which rule. It never guesses.
 
-docs/numbers.md lists the rules, in the order of `_RULES`, with the kind of reply that each reads and its counts on real
+docs/replies.md lists the rules, in the order of `_RULES`, with the kind of reply that each reads and its counts on real
 replies. Precision comes before recall: an unread reply is counted as such, but a wrongly read one corrupts the score.
 """
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from itertools import islice
 from operator import itemgetter
 from typing import NamedTuple
@@ -71,5 +73,8 @@ def marks(reply: str) -> Iterator[Mark]:
         before = _CLAUSE.split(reply[max(0, match.start() - 120) : match.start()])[-1] + match[0]
         if strength in (1, 2) and _TAINT.search(before):
             continue
-        text = next(filter(None, match.groups()), "").replace('\\"', '"')
+        text = next(filter(None, match.groups()), "")
+        if match.re.groups > 1 and "\\" in text:
+            with suppress(ValueError):  # A backslash that is none of JSON's, as in LaTeX, stays as it is.
+                text = str(json.loads(f'"{text}"'))
         yield Mark(text, whole, strength, match.start(), end + len(text))
