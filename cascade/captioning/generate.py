@@ -14,6 +14,7 @@ from cascade.captioning.cache import CaptionCache
 from cascade.errors import ItemError, UnknownName, UserError
 from cascade.io.digests import caption_key, digest, digest_file
 from cascade.io.progress import Track, silent
+from cascade.io.terminal import note
 from cascade.types import Backend, Caption, CaptionerSpec, CaptionRecord, Execution, Failure, Item
 
 _BACKENDS = {"local": local, "ray": ray}
@@ -138,8 +139,7 @@ def _from_cache(
     results: _Results = {}
     with closing(CaptionCache(execution.cache)) as cache:
         for spec in specs:
-            captions = {digest: cache.get(_key(spec, digest)) for digest in clips}
-            results[spec.slot] = {digest: caption for digest, caption in captions.items() if caption is not None}
+            results[spec.slot] = _valid_captions(spec, cache, clips)
         if track is None:
             return results
         # Every engine is checked before the first one works for hours; an engine with nothing to do needs no packages.
@@ -160,6 +160,24 @@ def _from_cache(
                     results[spec.slot][missing[path]] = result
                     tick()
     return results
+
+
+def _valid_captions(
+    spec: CaptionerSpec, cache: CaptionCache, clips: Mapping[str, Path]
+) -> dict[str, Caption | Failure]:
+    """Return the cached captions, without those that the engine rejects today: a note names their clips."""
+    captions, rejected = dict[str, Caption | Failure](), []
+    engine = Engine(spec.name)
+    for audio, clip in clips.items():
+        caption = cache.get(_key(spec, audio))
+        if caption is not None and engine.rejects(caption):
+            rejected.append(clip.name)
+        elif caption is not None:
+            captions[audio] = caption
+    if rejected:
+        names = ", ".join(rejected[:5]) + ", …" * (len(rejected) > 5)
+        note(f"{spec.slot} by {spec.name}: {len(rejected)} cached captions are pages or errors, and not used: {names}")
+    return captions
 
 
 def _check_unchanged(path: Path, digest: str) -> Failure | None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any, Protocol, TypeVar
 
-from cascade.errors import NOT_APPLICABLE, ProviderStop, ReplyError, RunError
+from cascade.errors import NOT_APPLICABLE, BudgetSpent, ProviderStop, ReplyError, RunError
 from cascade.io.jsonl import RecordLog
 from cascade.io.progress import Track, silent
 from cascade.llms import connect
@@ -154,14 +154,14 @@ async def fan_out(
         return  # Nothing to ask: no model is started.
     async with connect.connect(spec, execution, option) as llm:
         silence = _SilenceLimit(max(_MOST_UNANSWERED, execution.concurrency), f"{option} {spec.model}")
-        stops: list[ProviderStop] = []
+        stops: list[ProviderStop | BudgetSpent] = []
 
         async def worker(question: Asked | None) -> None:
             while question is not None and not stops:
                 try:
                     reply = await call(question, llm)
-                except ProviderStop as stop:
-                    if not silence.answered:
+                except (ProviderStop, BudgetSpent) as stop:
+                    if isinstance(stop, ProviderStop) and not silence.answered:
                         raise  # Every call is refused alike: there is nothing to wait for.
                     stops.append(stop)  # Calls in flight are already charged: they are waited for.
                     return

@@ -32,7 +32,7 @@ from cascade.io.digests import digest, digest_bytes
 from cascade.io.jsonl import RecordLog, from_json, records, to_json, without_digest
 from cascade.runs.describe import captioners_label
 from cascade.runs.provenance import Session, now
-from cascade.types import Answer, CaptionRecord, Completion, Failure, Item, Record, RunSpec, Shard
+from cascade.types import Answer, CaptionRecord, Completion, Failure, Item, Record, RunSpec, Shard, spent
 
 _FORMAT = 2
 
@@ -328,8 +328,8 @@ def mean_reply_tokens(results: Iterable[Completion | Failure]) -> float | None:
 
 
 def total_cost(path: Path) -> float:
-    """Return the known cost of all answers in the log, in US dollars, including those that were asked for again."""
-    return sum(answer.result.cost or 0.0 for answer in _answers(path))
+    """Return the US dollars that all answers in the log count against a budget, those that were asked again too."""
+    return sum(spent(answer.result) for answer in _answers(path))
 
 
 def _answers(path: Path) -> Iterator[Answer]:

@@ -263,7 +263,7 @@ def read_reply(reply: Completion, choices: Sequence[str]) -> Choice:
     """Return the choice that a reply settles on, of the choices as they were shown."""
     from cascade.scoring.extraction.extract import extract
 
-    if reply.finish == "length":
+    if reply.is_cut:
         # A reply that was cut at its token limit is an unfinished thought, whatever it names.
         return Choice(text="", how=TRUNCATED)
     return extract(reply.text, choices)
