@@ -249,7 +249,7 @@ def ablate(
         raise UnknownName("scorer", scorer, SCORERS)
     family = ablation_plan.variant_jobs(jobs.prepare(request), variants, seed, request.out)
     runs = ablation_plan.carry_out_family(family)
-    return ablation.read_family([outcomes.score_source(run.path) for run in runs], scorer=scorer, seed=seed)
+    return ablation.read_family([outcomes.score_source(run.path) for run in runs], scorer=scorer)
 
 
 def score(
@@ -278,10 +278,13 @@ def compare(
     extract: bool = False,
     seed: int = 0,
 ) -> Comparison:
-    """Return the paired difference of two runs or prediction files, `a` − `b`, with its interval, tests and flips."""
+    """Return the paired difference of two runs or prediction files, `a` − `b`, with its interval, tests and flips.
+
+    `seed` has no effect: nothing is drawn any more.
+    """
     questions = _questions(dataset, data)
     sides = [outcomes.score_source(Path(source), questions, read_replies=extract) for source in (a, b)]
-    return comparisons.compare(*sides, scorer=scorer, by=_tags(by), seed=seed)
+    return comparisons.compare(*sides, scorer=scorer, by=_tags(by))
 
 
 def _questions(dataset: Dataset | str | Path | None, data: str | Path | None) -> Dataset | None:

@@ -173,11 +173,19 @@ class Prompt(Record, frozen=True, kw_only=True):
     order: tuple[str, ...] = ()
 
 
+# Providers' words for a reply that is whole. Any other word, `length` among them, means that the reply was cut.
+_NATURAL_ENDS = """
+stop end_turn stop_sequence eos eos_token end_of_sequence end_of_text endoftext complete completed finished done
+tool_calls tool_call tool_use function_call
+"""
+
+
 class Completion(Record, frozen=True, kw_only=True, tag="completion"):
     """What a model said, as it said it. `finish` is the provider's reason (`stop`, `length`, …); None is unknown.
 
     `model` and `fingerprint` are what the server says of itself. `cost` is in US dollars; `sent` are the parameters as
-    they went out, without the messages.
+    they went out, without the messages. `charged` is what all tries of the call counted against a budget, where that is
+    not `cost`: a reply of unknown cost counts as its bound.
     """
 
     text: str
@@ -190,17 +198,29 @@ class Completion(Record, frozen=True, kw_only=True, tag="completion"):
     cost: float | None = None
     sent: Params = msgspec.field(default_factory=dict)
     fingerprint: str | msgspec.UnsetType = msgspec.UNSET
+    charged: float | msgspec.UnsetType = msgspec.UNSET
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether the reply was cut: the provider's reason is none of its words for a natural end."""
+        return self.finish is not None and self.finish.lower() not in _NATURAL_ENDS.split()
 
 
 class Failure(Record, frozen=True, kw_only=True, tag="failure"):
     """Why there is no result. Recorded, counted as wrong, tried again on resume; never text that could be read.
 
-    `cost` is in US dollars, where the provider charges for what it held back.
+    `cost` is in US dollars, where the provider charges for what it held back; `charged` is a completion's.
     """
 
     kind: str
     message: str
     cost: float | None = None
+    charged: float | msgspec.UnsetType = msgspec.UNSET
+
+
+def spent(result: Completion | Failure) -> float:
+    """Return the US dollars that a call counts against a budget."""
+    return result.cost or 0.0 if result.charged is msgspec.UNSET else result.charged
 
 
 class Answer(Record, frozen=True, kw_only=True):

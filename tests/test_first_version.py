@@ -3,9 +3,9 @@
 `fixtures/first_version` was made by version 0.1.0: `made/` has run directories (copied to `runs/` here), the `.jsonl`
 files beside it are questions, predictions and bundles of captions, and `expected/` has what the commands printed. The
 tests use commands, files and the Python interface only. These differences are allowed and taken out before a text is
-compared: the moment and the duration of a call, the run that a log names, a run's sessions, the folder of its clips,
-the digests that cover these, the version in a bundle's first line, spaces at the end of a line, and a float's digits
-after the twelfth. Three files have what version 0.2.0 prints: `score` says how many replies are unread, and `--explain` says why in words.
+compared: the moment and the duration of a call, the sessions of a run, the folder of its clips, the digests that cover
+these, the version in a bundle's first line, spaces at the end of a line, and a float's digits after the twelfth. Three
+files have what version 0.2.0 prints: `score` says how many replies are unread, and `--explain` says why in words.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ def numbers(text: str) -> list[int]:
 
 def answers(run: str) -> list[dict[str, Any]]:
     """Return a run's log, sorted, without what differs each time."""
-    left_out = ("seconds", "at", "digest", "run")
+    left_out = ("seconds", "at", "digest", "run")  # The first line of a log names its run since 0.2.0.
     kept = [{key: part for key, part in line.items() if key not in left_out} for line in lines(Path(run, "log.jsonl"))]
     return sorted(kept, key=lambda line: (int(re.sub(r"\D", "", line["item"])), line["sample"]))
 

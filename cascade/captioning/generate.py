@@ -143,8 +143,7 @@ def _from_cache(
     results: _Results = {}
     with closing(CaptionCache(execution.cache)) as cache:
         for spec in specs:
-            captions = {digest: cache.get(_key(spec, digest)) for digest in clips}
-            results[spec.slot] = {digest: caption for digest, caption in captions.items() if caption is not None}
+            results[spec.slot] = _valid_captions(spec, cache, clips)
             if track:
                 _name_other_origins(spec, results[spec.slot].values(), _origin(spec, execution))
         if track is None:
@@ -185,6 +184,24 @@ def _name_other_origins(spec: CaptionerSpec, cached: Iterable[Caption | Failure]
     del known[origin]
     if others := ", ".join(f"{count} from {other}" for other, count in known.items()):
         note(f"{spec.slot} by {spec.name}: cached captions are {others}, and {origin} is given now; they are kept")
+
+
+def _valid_captions(
+    spec: CaptionerSpec, cache: CaptionCache, clips: Mapping[str, Path]
+) -> dict[str, Caption | Failure]:
+    """Return the cached captions, without those that the engine rejects today: a note names their clips."""
+    captions, rejected = dict[str, Caption | Failure](), []
+    engine = Engine(spec.name)
+    for audio, clip in clips.items():
+        caption = cache.get(_key(spec, audio))
+        if caption is not None and engine.rejects(caption):
+            rejected.append(clip.name)
+        elif caption is not None:
+            captions[audio] = caption
+    if rejected:
+        names = ", ".join(rejected[:5]) + ", …" * (len(rejected) > 5)
+        note(f"{spec.slot} by {spec.name}: {len(rejected)} cached captions are pages or errors, and not used: {names}")
+    return captions
 
 
 def _check_unchanged(path: Path, digest: str) -> Failure | None:

@@ -14,7 +14,7 @@ from cascade.cli.options import takes_request
 from cascade.cli.second_model import FLAGS, is_planned
 from cascade.io.jsonl import to_json
 from cascade.io.tables import Cell, Column, Interval, Label, Row, Share, format_columns, format_words
-from cascade.io.terminal import note, prose
+from cascade.io.terminal import note, plain, prose
 from cascade.pipeline.request import Request
 from cascade.runs.served import served_text
 from cascade.scoring import rubric_score
@@ -89,7 +89,7 @@ def show(rating: Rating, form: str, *, explain: bool = False) -> None:
     columns = [Column(name, words=True), *map(Column, header)]
     text = format_columns(columns, _rows(rating), form)
     if form == "table":
-        text = f"{_title(rating)}\n{text}{prose(_LEGEND)}\n"
+        text = f"{plain(_title(rating))}\n{text}{prose(_LEGEND)}\n"
     typer.echo(text, nl=False)
     if explain:
         listed = "No judgement failed.\n"

@@ -62,7 +62,9 @@ def _show(groups: Sequence[Sequence[BoardRow]], by: Sequence[str], form: str) ->
         return
     values = _values([row for _, row in named], by)
     read = any(row.readings for _, row in named)
-    columns = _columns(values, apart=len(groups) > 1, read=read, served=any(row.served for _, row in named))
+    rows = [row for _, row in named]
+    differ, served = any(row.differs for row in rows), any(row.served for row in rows)
+    columns = _columns(values, apart=len(groups) > 1, read=read, differ=differ, served=served)
     typer.echo(format_columns(columns, [_row(row, name, values, form) for name, row in named], form), nl=False)
     if form == "table":
         legend = "\nmmar: the official matcher; strict: equality with the gold choice. 95 % Wilson intervals."
@@ -93,8 +95,10 @@ _READ = [
 ]
 
 
-def _columns(values: Sequence[tuple[str, str]], *, apart: bool, read: bool, served: bool) -> list[Column]:
-    """Return the columns; those of a second reader's readings and of origins are left out where no run has any."""
+def _columns(
+    values: Sequence[tuple[str, str]], *, apart: bool, read: bool, differ: bool, served: bool
+) -> list[Column]:
+    """Return the columns; those of a second reader's readings, of origins, and of what else differs, only where any."""
     share, interval, replies = _READ if read else [Column(None)] * 3
     return [
         Column(None, ("run", "model")),
@@ -102,6 +106,7 @@ def _columns(values: Sequence[tuple[str, str]], *, apart: bool, read: bool, serv
         Column("answered by", ("answered_by",), words=True) if served else Column(None),
         Column("captions", ("captions",), words=True),
         Column("prompt", ("prompt",), words=True),
+        Column("differs", ("differs",), words=True) if differ else Column(None),
         Column("items" if apart else None, ("items",), words=True),
         Column(None, ("items_digest",)),
         Column("n", ("n",)),
@@ -132,6 +137,7 @@ def _row(row: BoardRow, items: str, values: Sequence[tuple[str, str]], form: str
         row.origins or None,
         row.captions,
         row.prompt,
+        row.differs,
         items,
         row.items_digest,
         row.n,

@@ -234,19 +234,20 @@ class Appender:
 class RecordLog:
     """A log of records while it grows, as a hash chain; `appended` counts the lines that this process wrote.
 
-    `heading` are further fields of its first line. Raises RunError, with file and line, for a log that was changed
-    after it was written.
+    The first line has the fields of `first`, too: they name what the log belongs to. Raises RunError, with file and
+    line, for a log that was changed after it was written.
     """
 
-    def __init__(self, appender: Appender, path: Path, heading: Mapping[str, Any] | None = None) -> None:
+    def __init__(self, appender: Appender, path: Path, **first: str) -> None:
         self.appended = 0
-        self._appender, self._heading = appender, heading or {}
+        self._first = first
+        self._appender = appender
         self._before = check_chain(path)
 
     def append(self, record: Any) -> None:
         """Write one record, whole or, on a full disk, not at all: then raises OSError."""
-        heading = {} if self._before else self._heading
-        line = with_digest({**to_json(record), **heading}, self._before)
+        fields = {} if self._before else self._first
+        line = with_digest({**to_json(record), **fields}, self._before)
         self._appender.append(line)
         self._before = line["digest"]
         self.appended += 1

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from cascade.errors import MissingExtra, ProviderStop, UserError
 from cascade.llms import credentials, embedded, fake, forced_choice, litellm, origins, prices
-from cascade.llms.budget import Budget, call_within
+from cascade.llms.budget import Budget, call_within, recording_charges
 from cascade.llms.pacing import ConcurrencyLimit, paced
 from cascade.llms.prices import Price
 from cascade.llms.redaction import holds_secret, redact
@@ -163,11 +163,12 @@ async def _open(spec: LLMSpec, execution: Execution, option: str) -> AsyncIterat
         label, cost = f"{option} {spec.model}", price(spec, execution)
         async with litellm.chat_model(spec.model, execution.api_base, None, execution.timeout, label, cost) as model:
             # litellm has read a .env file by now, whose address the log would not know.
-            if execution.origin != (asked := origin(spec.model, execution.api_base)):
+            if execution.origin and execution.origin != (asked := origin(spec.model, execution.api_base)):
                 raise ProviderStop(f"{label}: a .env file sets the address {asked}; give it as --api-base {asked}")
             limit = ConcurrencyLimit(execution.concurrency)
             llm = paced(_within_budget(model, cost, execution.budget), limit, execution.rpm, execution.tpm)
-            yield retrying(llm, execution.retries)
+            calls = retrying(llm, execution.retries)
+            yield recording_charges(calls) if execution.budget else calls
         return
     path = execution.host.files[spec.model.rpartition("@")[2]]
     reply_tokens = int(spec.params.get("max_tokens", _LOCAL_TOKENS))

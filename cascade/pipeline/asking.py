@@ -13,7 +13,7 @@ from typing import Any, Protocol, TypeVar
 from msgspec import UNSET
 from msgspec.structs import replace
 
-from cascade.errors import ProviderStop, ReplyError, RunError
+from cascade.errors import NOT_APPLICABLE, BudgetSpent, ProviderStop, ReplyError, RunError
 from cascade.io.jsonl import RecordLog
 from cascade.io.progress import Track, silent
 from cascade.io.terminal import note
@@ -129,13 +129,17 @@ def build_question(
 ) -> Question:
     """Return one sample of an item, its prompt made from its question, choices and captions (by slot) only."""
     texts = {slot: captions[slot].caption or Caption(text="") for slot in spec.slots}
-    problems = [f"{caption.slot}: {caption.failure.message}" for caption in captions.values() if caption.failure]
+    failures = {caption.slot: caption.failure for caption in captions.values() if caption.failure}
+    kind = "caption"
+    if NOT_APPLICABLE in {failure.kind for failure in failures.values()}:
+        kind = NOT_APPLICABLE
+    problem = "; ".join(f"{slot}: {failure.message}" for slot, failure in failures.items())
     return Question(
         item=item.id,
         sample=sample,
         prompt=evidence.build_prompt(spec, template, item.id, item.question, item.choices, texts, sample),
         captions={slot: captions[slot].key for slot in spec.slots},
-        failure=Failure(kind="caption", message="; ".join(problems)) if problems else None,
+        failure=Failure(kind=kind, message=problem) if failures else None,
     )
 
 
@@ -159,14 +163,14 @@ async def fan_out(
     async with connect.connect(spec, execution, option) as llm:
         silence = _SilenceLimit(max(_MOST_UNANSWERED, execution.concurrency), f"{option} {spec.model}")
         watch_model = _model_watch(f"{option} {spec.model}", earlier)
-        stops: list[ProviderStop] = []
+        stops: list[ProviderStop | BudgetSpent] = []
 
         async def worker(question: Asked | None) -> None:
             while question is not None and not stops:
                 try:
                     reply = await call(question, llm)
-                except ProviderStop as stop:
-                    if not silence.answered:
+                except (ProviderStop, BudgetSpent) as stop:
+                    if isinstance(stop, ProviderStop) and not silence.answered:
                         raise  # Every call is refused alike: there is nothing to wait for.
                     stops.append(stop)  # Calls in flight are already charged: they are waited for.
                     return

@@ -13,7 +13,7 @@ from cascade.captioners.registry import Engine
 from cascade.captioning import generate
 from cascade.datasets import registry as datasets
 from cascade.datasets import shards
-from cascade.errors import UserError
+from cascade.errors import NOT_APPLICABLE, UserError
 from cascade.io.progress import Tick, bars
 from cascade.io.terminal import note
 from cascade.llms import connect
@@ -146,6 +146,7 @@ def report_failures(run: Run) -> bool:
         return False
     answers = directory.last_answers(run.path).values()
     failures = [(answer.item, answer.result) for answer in answers if isinstance(answer.result, Failure)]
+    failures = [(item, failure) for item, failure in failures if failure.kind != NOT_APPLICABLE]
     first = {failure.kind: f"{item}: {failure.message}" for item, failure in reversed(failures)}
     for kind, count in Counter(failure.kind for _, failure in failures).most_common():
         note(f"{count} failed ({kind}), counted as wrong; the first: {first[kind]}")

@@ -90,9 +90,11 @@ def _notes(report: ReportData, missing_clips: int) -> Iterator[str]:
             yield f"{run.name}: {run.summary.unfinished}."
         if run.summary.served and run is not report.main:
             yield f"{run.name}: answers: {served_text(run.summary.served)}."
+        if run.summary.inapplicable:
+            yield f"{run.name}: not applicable to {run.summary.inapplicable} items, which are left out on both sides."
     for other, comparison in zip(report.others, report.comparisons, strict=True):
         if comparison.a.left_out or comparison.b.left_out:
             yield (
-                f"{other.name}: paired on {comparison.n} items; {comparison.a.left_out} are only in "
-                f"{report.main.name}, {comparison.b.left_out} only in {other.name}."
+                f"{other.name}: paired on {comparison.n} items; {comparison.b.left_out} are only in "
+                f"{report.main.name}, {comparison.a.left_out} only in {other.name}."
             )

@@ -23,7 +23,7 @@ from cascade.prompting.templates import Template
 from cascade.runs import describe
 from cascade.runs.directory import check_origin
 from cascade.runs.provenance import Session, now
-from cascade.types import Completion, Failure, LLMSpec, Params, Prompt, Record
+from cascade.types import Completion, Failure, LLMSpec, Params, Prompt, Record, spent
 
 JUDGE, READER = "judge", "reader"
 _FORMAT = 1
@@ -170,11 +170,11 @@ class CallLog:
         return self.read()[1] if self.exists() else {}
 
     def cost(self) -> float:
-        """Return the known cost of all calls, in US dollars, including those that were made again."""
+        """Return what all calls count against a budget, in US dollars, with those that were made again."""
         if not self.exists():
             return 0.0
         calls = islice(jsonl.lines(self.file, growing=True), 1, None)
-        return sum(record(LoggedCall, self.file, *line).result.cost or 0.0 for line in calls)
+        return sum(spent(record(LoggedCall, self.file, *line).result) for line in calls)
 
     @contextmanager
     def open(self, wanted: SecondModel, *, same_model: bool = False) -> Iterator[RecordLog]:

@@ -27,14 +27,14 @@ from typing import Any
 from msgspec import UNSET
 from msgspec.structs import replace
 
-from cascade.errors import RunError
+from cascade.errors import NOT_APPLICABLE, RunError
 from cascade.io import files, jsonl
 from cascade.io.digests import digest, digest_bytes
 from cascade.io.jsonl import RecordLog, from_json, records, to_json, without_digest
 from cascade.io.terminal import note
 from cascade.runs.describe import captioners_label
 from cascade.runs.provenance import Session, now
-from cascade.types import Answer, CaptionRecord, Completion, Failure, Item, LLMSpec, Record, RunSpec, Shard
+from cascade.types import Answer, CaptionRecord, Completion, Failure, Item, LLMSpec, Record, RunSpec, Shard, spent
 
 _FORMAT = 2
 
@@ -140,7 +140,7 @@ def open_run(
     except OSError as error:
         raise RunError(f"{path}: cannot be made there ({error.strerror}); give --out another directory") from error
     with jsonl.Appender(path / "log.jsonl") as lines:
-        log = RecordLog(lines, path / "log.jsonl", {"run": identity(wanted.spec)})
+        log = RecordLog(lines, path / "log.jsonl", run=identity(wanted.spec))
         if begun:
             check_seals(path, ("captions.jsonl",))
         if begun and (path / "items.jsonl").exists():
@@ -230,18 +230,26 @@ def _check_usable(path: Path, wanted: Manifest, *, same_model: bool) -> None:
     elif path.exists():
         # A start that was killed leaves an empty log, or a temporary `run.json` that is not complete.
         resumable = path.is_dir() and all(re.match(r"log\.jsonl\Z|\.run\.json\.", name) for name in os.listdir(path))
-        if resumable and (path / "log.jsonl").exists() and (path / "log.jsonl").stat().st_size:
-            raise RunError(f"{path}: log.jsonl is there without run.json, so whose answers are these? Give --out")
         if not resumable:
             raise RunError(f"{path} is no run directory and not empty; give --out a new or empty one")
+        if log_owner(path) not in (None, identity(wanted.spec)):
+            raise RunError(f"{path}/log.jsonl is another run's, or does not say whose; give --out a new directory")
+
+
+def log_owner(path: Path) -> str | None:
+    """Return the digest of the run that a log's first line names; `""` where it names none, None for no line."""
+    file = path / "log.jsonl"
+    if not file.exists():
+        return None
+    for line in jsonl.read(file, growing=True):
+        return str(line.get("run", "")) if isinstance(line, dict) else ""
+    return None
 
 
 def _check_owner(path: Path, spec: RunSpec) -> None:
     """Raise RunError where the first line of the log names another run; logs of older versions name none."""
-    file = path / "log.jsonl"
-    first = next(_answers(path), None) if file.exists() else None
-    if first and first.run and first.run != identity(spec):
-        raise RunError(f"{file}:1: these are the answers of another run ({first.run}); restore the log of this one")
+    if log_owner(path) not in (None, "", identity(spec)):
+        raise RunError(f"{path}/log.jsonl:1: its first line names another run; restore the log of this one")
 
 
 def check_same(path: Path, existing: RunSpec, requested: RunSpec, *, same_model: bool = False) -> None:
@@ -345,10 +353,13 @@ def last_answers(path: Path) -> dict[tuple[str, int], Answer]:
 
 
 def answered_samples(path: Path) -> set[tuple[str, int]]:
-    """Return each (item, sample) whose last answer is a completion, without keeping the answers in memory."""
+    """Return each (item, sample) that is not to be asked again, without keeping the answers in memory.
+
+    Its last answer is a completion, or that the run does not apply to the item.
+    """
     answered: set[tuple[str, int]] = set()
     for answer in _answers(path):
-        if isinstance(answer.result, Completion):
+        if isinstance(answer.result, Completion) or answer.result.kind == NOT_APPLICABLE:
             answered.add((answer.item, answer.sample))
         else:
             answered.discard((answer.item, answer.sample))
@@ -363,8 +374,8 @@ def mean_reply_tokens(results: Iterable[Completion | Failure]) -> float | None:
 
 
 def total_cost(path: Path) -> float:
-    """Return the known cost of all answers in the log, in US dollars, including those that were asked for again."""
-    return sum(answer.result.cost or 0.0 for answer in _answers(path))
+    """Return the US dollars that all answers in the log count against a budget, those that were asked again too."""
+    return sum(spent(answer.result) for answer in _answers(path))
 
 
 def _answers(path: Path) -> Iterator[Answer]:

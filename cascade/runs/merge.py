@@ -162,14 +162,13 @@ def _write(out: Path, runs: Sequence[Run], items: Sequence[Item], owners: _Owner
 def _log_lines(runs: Sequence[Run], owners: _Owners) -> Iterator[dict[str, Any]]:
     """Yield the log's lines of each item from its run, without their digests; failed attempts are among them.
 
-    The first line names the run as the first run's log does.
+    The first line names the merged run, where the first run's log names its own.
     """
-    heading: dict[str, Any] = {}
+    first = {"run": owner} if (owner := directory.log_owner(runs[0].path)) else {}
     for run in runs:
         for line in jsonl.read(run.path / "log.jsonl", growing=True):
-            name = line.pop("run", None)
-            if name and run is runs[0]:
-                heading = {"run": name}
             if owners.get(line["item"]) is run:
-                yield without_digest(line) | heading
-                heading = {}
+                fields = without_digest(line)
+                fields.pop("run", None)
+                yield {**fields, **first}
+                first = {}

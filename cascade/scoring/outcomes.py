@@ -1,7 +1,8 @@
 """Right or wrong: every item of a run or prediction file, by each scorer, on the choice that its reply settles on.
 
-An item without an answer is wrong, and listed as failed. Modules that only runs or only prediction files need are
-imported where they are used: scoring a thousand predictions takes less time than importing all of them.
+An item without an answer is wrong, and listed as failed; one that a run does not apply to is left out. Modules that
+only runs or only prediction files need are imported where they are used: scoring a thousand predictions takes less time
+than importing all of them.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
 
-from cascade.errors import RunError
+from cascade.errors import NOT_APPLICABLE, RunError
 from cascade.io import jsonl
 from cascade.runs.describe import with_answer_form
 from cascade.runs.served import count_served
@@ -183,18 +184,24 @@ def _score_directory(path: Path) -> ScoredRun:
             last[answer.item, answer.sample] = _shortened(answer)
     answers = sorted(last.values(), key=lambda answer: answer.sample)
     del last  # The keys of a long log take a tenth of the memory.
+    failures = {answer.item: answer.result for answer in answers if isinstance(answer.result, Failure)}
+    inapplicable = {item: failure for item, failure in failures.items() if failure.kind == NOT_APPLICABLE}
+    items = [item for item in run.items if item.id not in inapplicable]
+    if not items:
+        first = next(iter(inapplicable.values())).message
+        raise RunError(f"{path}: not applicable to any of its {len(known)} items, nothing to score; the first: {first}")
     replies: dict[str, str] = {}
     for answer in answers:
         result = answer.result
         text = f"{result.kind}: {result.message}" if isinstance(result, Failure) else result.text
         replies.setdefault(answer.item, text)
-    choices = read_choices(run.spec, run.items, answers)
+    choices = read_choices(run.spec, items, answers)
     votes = {item: voting.vote(read) for item, read in choices.items()}
     unread = [answer for answer in answers if _is_unread(choices.get(answer.item, {}).get(answer.sample))]
     return ScoredRun(
-        items=run.items,
-        scores=score_items(run.items, votes),
-        failed=frozenset(known) - votes.keys(),
+        items=items,
+        scores=score_items(items, votes),
+        failed=frozenset(known) - inapplicable.keys() - votes.keys(),
         replies=replies,
         choices=choices,
         spec=run.spec,
@@ -202,8 +209,9 @@ def _score_directory(path: Path) -> ScoredRun:
             **_describe_run(path, run.spec, [answer.result for answer in answers]),
             "served": count_served(answers) or None,
             "not_asked": len(run.items) * samples - len(answers) or None,
+            "inapplicable": len(inapplicable) or None,
         },
-        unread_replies=[reply for reply in second_reader.show_replies(run.spec, run.items, unread) if reply.text],
+        unread_replies=[reply for reply in second_reader.show_replies(run.spec, items, unread) if reply.text],
     )
 
 
@@ -263,7 +271,7 @@ def read_reply(reply: Completion, choices: Sequence[str]) -> Choice:
     """Return the choice that a reply settles on, of the choices as they were shown."""
     from cascade.scoring.extraction.extract import extract
 
-    if reply.finish == "length":
+    if reply.is_cut:
         # A reply that was cut at its token limit is an unfinished thought, whatever it names.
         return Choice(text="", how=TRUNCATED)
     return extract(reply.text, choices)

@@ -142,7 +142,7 @@ def read_choice(reply: Completion, choices: Sequence[str]) -> str:
     A choice is copied whole, with its letter or without; case, emphasis and outer white space do not count. Raises
     ValueError, with the reason, for any other reply.
     """
-    if reply.finish == "length":
+    if reply.is_cut:
         raise ValueError("cut at the token limit")
     lines = without_thoughts(reply.text).strip().splitlines()
     match = _ANSWER.fullmatch(lines[-1]) if lines else None

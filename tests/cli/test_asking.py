@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests.llms.test_litellm import odd
 from tests.support.commands import ROOT, cascade, log_of, only_run, rows, write
 from tests.support.stub_server import Reply, Script, Stub
 
@@ -170,6 +171,37 @@ def test_a_reply_without_words_is_paid_for_as_well(mini: Path) -> None:
         assert run(mini, stub, *flags).exit_code == 2  # what they cost is known to the next sitting
         assert len(stub.asked) == 4
     assert sum(line["result"]["cost"] for line in log_of(only_run())) == pytest.approx(0.28)
+
+
+@pytest.mark.parametrize("usage", [None, {"prompt_tokens": 0, "completion_tokens": 0}, {"prompt_tokens": -9}])
+def test_what_a_reply_of_unknown_cost_was_charged_is_remembered(usage: Any, mini: Path) -> None:
+    flags = ["--price", "0,10000", "--max-tokens", "7", "--concurrency", "3", "--budget", "0.3"]
+    with Stub(lambda request, number: odd(usage=usage)) as stub:
+        for _ in range(3):
+            assert run(mini, stub, *flags).exit_code == 2
+            assert len(stub.asked) == 4
+    results = [line["result"] for line in log_of(only_run())]
+    assert {(result["cost"], round(result["charged"], 6)) for result in results} == {(None, 0.07)}
+    assert score()["cost"] is None  # a charge is no price
+
+
+def test_what_failed_tries_were_charged_is_remembered(mini: Path) -> None:
+    flags = ["--price", "0,10000", "--max-tokens", "7", "--retries", "2", "--budget", "0.3"]
+    broken = Reply(finish="abort", headers={"Retry-After": "0"})
+    with Stub(lambda request, number: broken) as stub:
+        for _ in range(3):
+            assert run(mini, stub, *flags, "--concurrency", "2").exit_code == 2
+            assert len(stub.asked) == 4
+    failures = [line["result"] for line in log_of(only_run())]
+    assert {failure["kind"] for failure in failures} <= {"server", "stopped"}
+    assert sum(failure.get("charged", failure["cost"]) for failure in failures) == pytest.approx(0.28)
+
+
+def test_a_reply_of_known_cost_is_logged_as_before(mini: Path) -> None:
+    with Stub() as stub:
+        run(mini, stub, "--price", "0,10000", "--max-tokens", "7", "--budget", "9")
+        run(mini, stub, "--price", "0,10000", "--max-tokens", "7", "--out", "free")
+    assert all("charged" not in line["result"] for line in [*log_of(only_run()), *log_of(Path("free"))])
 
 
 def test_a_budget_needs_a_price(mini: Path) -> None:

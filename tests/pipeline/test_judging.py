@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from cascade.scoring import rubric_score
+from tests.llms.test_litellm import odd
 from tests.support.commands import ROOT, cascade, only_run, rows, write
 from tests.support.stub_server import Reply, Script, Stub
 
@@ -264,6 +265,13 @@ def test_rubrics_may_come_from_the_dataset_and_must_come_from_somewhere(publishe
         assert judge(published, stub, "--dataset", "mini.jsonl", "--out", "joined").exit_code == 0
     unread = cascade("judge", published, "--dataset", "mini.jsonl", "--out", "nothing")
     assert unread.exit_code == 2 and "give --judge MODEL" in unread.stderr
+
+
+def test_what_a_judge_of_unknown_cost_was_charged_is_remembered(published: Path) -> None:
+    with Stub(lambda request, number: odd(usage=None)) as stub:
+        for _ in range(3):
+            assert judge(published, stub, *PRICED, "--budget", "0.3").exit_code == 2
+            assert len(stub.asked) == 4
 
 
 def test_a_plan_a_budget_and_a_fake_judge(published: Path) -> None:

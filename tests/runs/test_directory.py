@@ -353,3 +353,24 @@ def test_each_start_says_what_it_kept_and_did(tmp_path: Path) -> None:
     assert "answers: 0 kept, 2 asked; captions: 2 made\n" in cascade(*command, "--limit", "2").stderr
     assert "answers: 2 kept, 1 asked; captions: 1 made\n" in cascade(*command, "--limit", "3").stderr
     assert "answers: 3 kept, 0 asked; captions: 0 made\n" in cascade(*command, "--limit", "3").stderr
+
+
+def test_a_stray_log_is_not_adopted(tmp_path: Path) -> None:
+    command = ["run", "--dataset", "demo", "--captions", "none", "--limit", "2", "--out", tmp_path / "run"]
+    assert cascade(*command, "--llm", "fake").exit_code == 0
+    assert json.loads((tmp_path / "run" / "log.jsonl").read_text().splitlines()[0])["run"].startswith("b2:")
+    for name in ("run.json", "items.jsonl", "captions.jsonl"):
+        (tmp_path / "run" / name).unlink()
+    done = cascade(*command, "--llm", "fake", "--seed", "1")
+    assert done.exit_code == 2 and "log.jsonl is another run's, or does not say whose" in done.stderr
+    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == ["log.jsonl"]
+    assert "answers: 2 kept, 0 asked" in cascade(*command, "--llm", "fake").stderr
+    assert cascade("verify", tmp_path / "run").exit_code == 0
+
+
+def test_a_log_of_another_run_is_named(tmp_path: Path) -> None:
+    for seed in ("0", "1"):
+        command = ["run", "--dataset", "demo", "--captions", "none", "--llm", "fake", "--limit", "2", "--seed", seed]
+        assert cascade(*command, "--out", tmp_path / seed).exit_code == 0
+    (tmp_path / "1" / "log.jsonl").write_bytes((tmp_path / "0" / "log.jsonl").read_bytes())
+    assert "its first line names another run" in " ".join(cascade("verify", tmp_path / "1").stdout.split())
