@@ -13,6 +13,7 @@ from cascade.cli import output
 from cascade.io.jsonl import to_json
 from cascade.io.tables import Cell, Column, Interval, Label, Row, Share, format_columns, format_words, percent
 from cascade.io.terminal import note, plain, prose
+from cascade.runs.served import served_text
 from cascade.scoring import outcomes
 from cascade.scoring.outcomes import UnreadItem
 from cascade.scoring.predictions import KEYS
@@ -132,11 +133,18 @@ def _title(summary: Summary) -> str:
         if summary.captions_cost is not None:
             counts += f" (captions ${summary.captions_cost:.4f})"
     lines = [" · ".join(what), counts]
+    if summary.unfinished:
+        lines.append(summary.unfinished)
+    if summary.served:
+        lines.append(f"answers: {served_text(summary.served)}")
+    if summary.captions_from:
+        lines.append("captions: " + ", ".join(f"{count} {what}" for what, count in summary.captions_from.items()))
     if summary.inapplicable:
         lines.append(f"not applicable, and left out: {summary.inapplicable} more")
     if summary.readings:
         cost = "unknown" if summary.readings.cost is None else f"${summary.readings.cost:.4f}"
-        lines.append(f"replies {summary.readings}; cost {cost}")
+        by = f"; {served_text(summary.readings.served)}" if summary.readings.served else ""
+        lines.append(f"replies {summary.readings}; cost {cost}{by}")
     return "\n".join(lines) + "\n\n"
 
 

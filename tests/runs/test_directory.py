@@ -313,23 +313,15 @@ def _keys(value: object, prefix: str = "") -> set[str]:
         ("items.jsonl", '"answer": "rain"', '"answer": "a bell"'),
         ("run.json", '"created": "2', '"created": "1'),
         ("log.jsonl", '"text": "Answer: ', '"text": "Answer: not '),
+        ("captions.jsonl", '"text": "', '"text": "not '),
     ],
 )
 @pytest.mark.parametrize("limit", ["2", "3", "5"])
 def test_a_changed_file_is_never_sealed_by_a_resume(name: str, old: str, new: str, limit: str, tmp_path: Path) -> None:
     rows = [{**QUESTION, "id": f"q{number}"} for number in range(5)]
     (tmp_path / "mini.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    command = [
-        "run",
-        "--dataset",
-        tmp_path / "mini.jsonl",
-        "--llm",
-        "fake",
-        "--captions",
-        "none",
-        "--param",
-        "temperature=0",
-    ]
+    (tmp_path / "x.wav").write_bytes(b"clip")
+    command = ["run", "--dataset", tmp_path / "mini.jsonl", "--llm", "fake", "--captions", "speech=fake"]
     run = tmp_path / "run"
     assert cascade(*command, "--limit", "3", "--out", run).exit_code == 0
     text = (run / name).read_text()
@@ -342,6 +334,7 @@ def test_a_changed_file_is_never_sealed_by_a_resume(name: str, old: str, new: st
         assert done.exit_code == 0 and (run / name).read_text() == text
     else:
         assert done.exit_code == 2 and f"{name}: it was changed after it was written" in done.stderr
+        assert ("at line 1" in done.stderr) == (name in ("log.jsonl", "captions.jsonl"))
         assert (run / name).read_text() == changed
 
 
