@@ -95,9 +95,7 @@ _READ = [
 ]
 
 
-def _columns(
-    values: Sequence[tuple[str, str]], *, apart: bool, read: bool, differ: bool, served: bool
-) -> list[Column]:
+def _columns(values: Sequence[tuple[str, str]], *, apart: bool, read: bool, differ: bool, served: bool) -> list[Column]:
     """Return the columns; those of a second reader's readings, of origins, and of what else differs, only where any."""
     share, interval, replies = _READ if read else [Column(None)] * 3
     return [
