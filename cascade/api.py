@@ -131,6 +131,7 @@ def run(
     out: str | Path | None = None,
     cache: str | Path | None = None,
     api_base: str | None = None,
+    same_model: bool = False,
     concurrency: int = 16,
     retries: int = 6,
     timeout: float = 600.0,
@@ -226,6 +227,7 @@ def ablate(
     out: str | Path | None = None,
     cache: str | Path | None = None,
     api_base: str | None = None,
+    same_model: bool = False,
     concurrency: int = 16,
     retries: int = 6,
     timeout: float = 600.0,
@@ -247,7 +249,7 @@ def ablate(
         raise UnknownName("scorer", scorer, SCORERS)
     family = ablation_plan.variant_jobs(jobs.prepare(request), variants, seed, request.out)
     runs = ablation_plan.carry_out_family(family)
-    return ablation.read_family([outcomes.score_source(run.path) for run in runs], scorer=scorer, seed=seed)
+    return ablation.read_family([outcomes.score_source(run.path) for run in runs], scorer=scorer)
 
 
 def score(
@@ -276,10 +278,13 @@ def compare(
     extract: bool = False,
     seed: int = 0,
 ) -> Comparison:
-    """Return the paired difference of two runs or prediction files, `a` − `b`, with its interval, tests and flips."""
+    """Return the paired difference of two runs or prediction files, `a` − `b`, with its interval, tests and flips.
+
+    `seed` has no effect: nothing is drawn any more.
+    """
     questions = _questions(dataset, data)
     sides = [outcomes.score_source(Path(source), questions, read_replies=extract) for source in (a, b)]
-    return comparisons.compare(*sides, scorer=scorer, by=_tags(by), seed=seed)
+    return comparisons.compare(*sides, scorer=scorer, by=_tags(by))
 
 
 def _questions(dataset: Dataset | str | Path | None, data: str | Path | None) -> Dataset | None:
@@ -323,6 +328,7 @@ def judge(
     price: str | None = None,
     out: str | Path | None = None,
     api_base: str | None = None,
+    same_model: bool = False,
     concurrency: int = 16,
     retries: int = 6,
     timeout: float = 600.0,
@@ -357,6 +363,7 @@ def read(
     price: str | None = None,
     out: str | Path | None = None,
     api_base: str | None = None,
+    same_model: bool = False,
     concurrency: int = 16,
     retries: int = 6,
     timeout: float = 600.0,

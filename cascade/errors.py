@@ -31,6 +31,9 @@ class CascadeError(Exception):
     """The root of everything that cascade raises on purpose."""
 
 
+NOT_APPLICABLE = "not_applicable"  # the kind of an `ItemError` that is no failure: the control has nothing to go by
+
+
 class UserError(CascadeError):
     """Something that the user can mend; the message is one line."""
 

@@ -141,7 +141,7 @@ def test_rows_are_flat_and_a_result_is_shown_in_one_line(mini: Path) -> None:
     assert repr(captions) == "Captions(2 captions of 2 items, 1 failed)"
     assert repr(run) == f"Run('{run.path}', 2 items)"
     assert repr(summary).startswith(f"Summary('{run.path}', 2 items, mmar ")
-    assert repr(comparison).endswith("2 items, difference +0.0000 [+0.0000, +0.0000])")
+    assert repr(comparison).endswith("2 items, difference +0.0000 [-0.6576, +0.6576])")
     failed, asked = sorted(run.to_rows(), key=lambda row: str(row["item"]))
     assert failed["failure"].startswith("caption: ") and failed["reply"] is None
     assert asked["reply"].startswith("Answer: ") and asked["failure"] is None

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from cascade.analysis import compare
 from cascade.analysis.compare import PairedDifference
 from cascade.errors import UserError
+from cascade.io.jsonl import OMITTED
 from cascade.runs import describe
 from cascade.scoring.outcomes import ScoredRun
 from cascade.scoring.statistics import rate
@@ -26,6 +27,7 @@ PERCEPTION, REASONING, UNKNOWN = "perception", "reasoning", "unknown"
 class Member:
     """A variant: its accuracy by the scorer with a Wilson interval, and by `strict`.
 
+    `inapplicable` items, None is none, have nothing that it could be asked with: no figure has them, on either side.
     `to_full` is the paired difference variant − full, with Holm's correction over the family; None for the full set.
     """
 
@@ -39,6 +41,7 @@ class Member:
     unread: int
     cost: float | None
     to_full: PairedDifference | None = None
+    inapplicable: int | None = field(default=None, metadata=OMITTED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +49,7 @@ class Diagnosis:
     """The causes of the full set's wrong items, by the run with the benchmark's cues.
 
     `perception`: that run gets the item right, so the captions lacked something; `reasoning`: it fails too; `unknown`:
-    it has no reply. `by` has the same counts by modality, `items` each wrong item's cause.
+    it has no reply, or no cues. `by` has the same counts by modality, `items` each wrong item's cause.
     """
 
     counts: Mapping[str, int]
@@ -56,7 +59,10 @@ class Diagnosis:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Family:
-    """Variants of one run. `adds` is, for each source, full − without it: in all (`""`) and by modality."""
+    """Variants of one run. `adds` is, for each source, full − without it: in all (`""`) and by modality.
+
+    Holm's correction is over the sources, and over the modalities of each.
+    """
 
     dataset: str
     llm: str
@@ -85,21 +91,24 @@ class Family:
         return rows
 
 
-def read_family(sources: Sequence[ScoredRun], *, scorer: str = "mmar", seed: int = 0) -> Family:
+def read_family(sources: Sequence[ScoredRun], *, scorer: str = "mmar") -> Family:
     """Read runs of one dataset and model that differ in evidence or choice order. Raises UserError for others."""
     specs = []
     for source in sources:
         if source.spec is None:
             raise UserError(f"{source.about['run']}: a prediction file does not say what it was made with; give runs")
         specs.append(source.spec)
-    if any((spec.dataset_digest, spec.llm) != (specs[0].dataset_digest, specs[0].llm) for spec in specs):
+    first = specs[0]
+    if any(
+        spec.dataset_digest != first.dataset_digest or not describe.same_model(spec.llm, first.llm) for spec in specs
+    ):
         raise UserError("these are no variants of one run: they are of different datasets or models")
     full, pairs = describe.full_set(specs), list(zip(sources, specs, strict=True))
     whole = sources[full]
     differences = {}
     for place, source in enumerate(sources):
         if place != full:
-            differences[place] = compare.overall(compare.compare(source, whole, scorer=scorer, seed=seed))
+            differences[place] = compare.overall(compare.compare(source, whole, scorer=scorer))
     differences = compare.adjust_family(differences)
     members = []
     for place, name in enumerate(describe.variant_names(specs)):
@@ -109,8 +118,10 @@ def read_family(sources: Sequence[ScoredRun], *, scorer: str = "mmar", seed: int
     for slot in specs[full].prompt.slots:
         without = plain.get(tuple(other for other in specs[full].prompt.slots if other != slot))
         if without is not None:
-            comparison = compare.compare(whole, without, scorer=scorer, seed=seed)
+            comparison = compare.compare(whole, without, scorer=scorer)
             adds[slot] = {"": compare.overall(comparison), **comparison.by.get("modality", {})}
+    for slot, difference in compare.adjust_family({slot: groups[""] for slot, groups in adds.items()}).items():
+        adds[slot][""] = difference
     oracles = [source for source, spec in pairs if describe.evidence_label(spec) == "oracle"]
     return Family(
         dataset=specs[full].dataset,
@@ -137,6 +148,7 @@ def _member(source: ScoredRun, name: str, scorer: str, to_full: PairedDifference
         unread=source.unread,
         cost=source.about["cost"],
         to_full=to_full,
+        inapplicable=source.about["inapplicable"],
     )
 
 

@@ -14,9 +14,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from cascade.errors import UnknownName, UserError
 from cascade.io.jsonl import OMITTED
+from cascade.runs import describe
+from cascade.runs.served import Served
 from cascade.scoring.matchers.registry import SCORERS
 from cascade.scoring.outcomes import ScoredRun
-from cascade.scoring.statistics import detectable, holm, mcnemar, paired_bootstrap, rate
+from cascade.scoring.statistics import detectable, holm, mcnemar, paired_interval, rate
 from cascade.scoring.summary import groups
 from cascade.types import Item
 
@@ -24,13 +26,16 @@ if TYPE_CHECKING:
     from cascade.scoring.second_reader import Readings
 
 Key = TypeVar("Key")
+SIGNIFICANT = 0.05  # a corrected p under it supports a difference
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Side:
     """One of the compared runs: its accuracy on the items of all, and how many of its items are left out.
 
-    `readings` counts its replies where a second reader was asked.
+    `inapplicable` items of the run are left out of all, None is none. `readings` counts its replies where a second
+    reader was asked. `differs` says what the run has that not all of these runs have, besides its model. `served` says
+    which servers answered, and `not_asked` counts the questions that are still to be asked.
     """
 
     run: str
@@ -39,13 +44,26 @@ class Side:
     ci95: tuple[float, float]
     left_out: int
     readings: Readings | None = field(default=None, metadata=OMITTED)
+    served: tuple[Served, ...] | None = field(default=None, metadata=OMITTED)
+    not_asked: int | None = field(default=None, metadata=OMITTED)
+    inapplicable: int | None = field(default=None, metadata=OMITTED)
+    differs: str | None = field(default=None, metadata=OMITTED)
+
+    @property
+    def label(self) -> str:
+        """What was run, in brackets: the model, what else differs, and to how many items it does not apply."""
+        inapplicable = ""
+        if self.inapplicable:
+            inapplicable = f"not applicable to {self.inapplicable} items, left out on all sides"
+        parts = "; ".join(filter(None, [self.llm.split("@")[0], self.differs, inapplicable]))
+        return f" ({parts})" if parts else ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class McNemar:
     """The number of items that only one of the two gets right, and the exact, two-sided p of McNemar's test.
 
-    `p_holm` is adjusted for the family of tests.
+    `p_holm` is adjusted for the family of tests, None where there is none.
     """
 
     only_a: int
@@ -53,10 +71,15 @@ class McNemar:
     p: float
     p_holm: float | None = None
 
+    @property
+    def significant(self) -> bool:
+        """Whether the test, corrected where it is one of several, supports a difference."""
+        return (self.p if self.p_holm is None else self.p_holm) < SIGNIFICANT
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PairedDifference:
-    """A paired difference, `a` − `b`, with a 95 % bootstrap interval over items."""
+    """A paired difference, `a` − `b`, with Tango's 95 % score interval."""
 
     n: int
     a: float
@@ -135,16 +158,16 @@ class Matrix:
     combined: Matrix | None = field(default=None, metadata=OMITTED)
 
 
-def compare(a: ScoredRun, b: ScoredRun, *, scorer: str = "mmar", by: Sequence[str] = (), seed: int = 0) -> Comparison:
-    """Return the paired difference of two runs or files by one scorer, by tag too; `seed` is the bootstrap's.
+def compare(a: ScoredRun, b: ScoredRun, *, scorer: str = "mmar", by: Sequence[str] = ()) -> Comparison:
+    """Return the paired difference of two runs or files by one scorer, by tag too.
 
     Raises UserError where they have no item in common, or different questions under one id.
     """
     items, (right_a, right_b), sides = _pair([a, b], scorer)
-    whole = _difference(right_a, right_b, [item.id for item in items], seed)
+    whole = _difference(right_a, right_b, [item.id for item in items])
     by_tag = {}
     for tag, values in groups(items, by).items():
-        differences = {value: _difference(right_a, right_b, ids, seed) for value, ids in values.items()}
+        differences = {value: _difference(right_a, right_b, ids) for value, ids in values.items()}
         by_tag[tag] = adjust_family(differences)
     choices_a = {score.item: score.choice.text for score in a.scores}
     choices_b = {score.item: score.choice.text for score in b.scores}
@@ -166,7 +189,7 @@ def compare(a: ScoredRun, b: ScoredRun, *, scorer: str = "mmar", by: Sequence[st
         detectable=detectable(whole.n, (whole.mcnemar.only_a + whole.mcnemar.only_b) / whole.n),
         by=by_tag,
         flipped=tuple(flipped),
-        combined=compare(*combined, scorer=scorer, by=by, seed=seed) if combined else None,
+        combined=compare(*combined, scorer=scorer, by=by) if combined else None,
     )
 
 
@@ -241,7 +264,8 @@ def _pair(sources: Sequence[ScoredRun], scorer: str) -> tuple[list[Item], list[d
                 )
     right = [source.correct(scorer) for source in sources]
     sides = []
-    for name, source, correct in zip(names, sources, right, strict=True):
+    differences = describe.differences([source.spec for source in sources], ["model"])
+    for name, source, correct, differs in zip(names, sources, right, differences, strict=True):
         share = rate([correct[item.id] for item in items])
         sides.append(
             Side(
@@ -251,6 +275,10 @@ def _pair(sources: Sequence[ScoredRun], scorer: str) -> tuple[list[Item], list[d
                 ci95=share.ci95,
                 left_out=len(source.items) - len(items),
                 readings=source.readings,
+                served=source.about.get("served"),
+                not_asked=source.about.get("not_asked"),
+                inapplicable=source.about.get("inapplicable"),
+                differs=differs or None,
             )
         )
     return items, right, sides
@@ -266,7 +294,7 @@ def _discordant(a: Mapping[str, bool], b: Mapping[str, bool], ids: Iterable[str]
     return counts[True, False], counts[False, True]
 
 
-def _difference(a: Mapping[str, bool], b: Mapping[str, bool], ids: Sequence[str], seed: int) -> PairedDifference:
+def _difference(a: Mapping[str, bool], b: Mapping[str, bool], ids: Sequence[str]) -> PairedDifference:
     n = len(ids)
     only_a, only_b = _discordant(a, b, ids)
     return PairedDifference(
@@ -274,6 +302,6 @@ def _difference(a: Mapping[str, bool], b: Mapping[str, bool], ids: Sequence[str]
         a=sum(a[item] for item in ids) / n,
         b=sum(b[item] for item in ids) / n,
         difference=(only_a - only_b) / n,
-        ci95=paired_bootstrap(only_a, only_b, n, seed),
+        ci95=paired_interval(only_a, only_b, n),
         mcnemar=McNemar(only_a=only_a, only_b=only_b, p=mcnemar(only_a, only_b)),
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +12,9 @@ from cascade.errors import RunError, UserError
 from cascade.io.digests import digest
 from cascade.io.jsonl import OMITTED
 from cascade.runs import describe, directory
+from cascade.runs.served import Served
 from cascade.scoring import outcomes
+from cascade.scoring.outcomes import ScoredRun
 from cascade.scoring.statistics import Rate
 from cascade.scoring.summary import summarize
 
@@ -28,7 +30,8 @@ class BoardRow:
 
     `mmar` and `strict` have Wilson intervals; `by` has each tag's values by the official matcher. Costs are in US
     dollars; None is unknown, or that there was nothing to pay for. Where a second reader was asked, `readings` counts
-    the replies and `mmar_read` is `mmar` by the combined readings.
+    the replies and `mmar_read` is `mmar` by the combined readings. `differs` says what the run has that not all runs of
+    the board have, besides the other fields. `served` and `not_asked` are a summary's.
     """
 
     run: str
@@ -49,8 +52,18 @@ class BoardRow:
     captions_cost: float | None
     mmar_read: Rate | None = field(default=None, metadata=OMITTED)
     readings: Readings | None = field(default=None, metadata=OMITTED)
+    differs: str | None = field(default=None, metadata=OMITTED)
+    served: tuple[Served, ...] | None = field(default=None, metadata=OMITTED)
+    not_asked: int | None = field(default=None, metadata=OMITTED)
+
+    @property
+    def origins(self) -> str:
+        """Where the answers came from, or `""` where that was not recorded."""
+        return ", ".join(dict.fromkeys(server.origin or "not recorded" for server in self.served or ()))
 
 
+# The parts of specs that other columns show.
+_SHOWN = ("model", "origin", "captions", "controls", "prompt", "answer_as", "samples", "dataset", "only", "limit")
 # The columns that sort the board.
 _HIGHEST_FIRST = ("mmar", "strict", "coverage", "n", "samples")
 SORTS = (*_HIGHEST_FIRST, "cost", "failed", "unread", "model", "captions", "prompt", "run")
@@ -67,14 +80,17 @@ def board_rows(folders: Iterable[Path], by: Sequence[str], skip: Callable[[str],
             paths.update((path.resolve(), path) for path in _find_runs(folder, skip))
         except (UserError, OSError) as error:
             skip(str(error))
-    rows = []
+    rows, specs = [], []
     for path in paths.values():
         try:
-            rows.append(board_row(path, by))
+            scored = outcomes.score_source(path)
+            rows.append(board_row(path, by, scored))
+            specs.append(scored.spec)
         except (UserError, OSError) as error:
             reason = str(error)
             skip(reason if str(path) in reason else f"{path}: {reason}")
-    return rows
+    differences = describe.differences(specs, _SHOWN)
+    return [replace(row, differs=text or None) for row, text in zip(rows, differences, strict=True)]
 
 
 def _find_runs(folder: Path, skip: Callable[[str], None]) -> list[Path]:
@@ -93,12 +109,13 @@ def _find_runs(folder: Path, skip: Callable[[str], None]) -> list[Path]:
     return runs
 
 
-def board_row(path: Path, by: Sequence[str] = ()) -> BoardRow:
-    """Return one run's row. Raises RunError where it cannot be read."""
-    scored = outcomes.score_source(path)
+def board_row(path: Path, by: Sequence[str], scored: ScoredRun) -> BoardRow:
+    """Return a scored run's row. Raises RunError where it is none, or was asked nothing."""
     spec, items = scored.spec, scored.items
     if spec is None:
         raise RunError(f"{path}: this is no run directory")
+    if not scored.choices and all(reply.startswith("caption: ") for reply in scored.replies.values()):
+        raise RunError(f"{path}: no question was asked yet")
     # A tag that this run's items do not have leaves its cells empty.
     known: set[str] = set()
     for item in items:
@@ -108,6 +125,7 @@ def board_row(path: Path, by: Sequence[str] = ()) -> BoardRow:
     for name, result in summary.scores.items():
         rates[name] = Rate(n=summary.n, accuracy=result.accuracy, ci95=result.ci95)
     selection = [f"{tag}={'|'.join(values)}" for tag, values in sorted(spec.only.items())]
+    left_out = f" ({summary.inapplicable} not applicable)" if summary.inapplicable else ""
     # The digest is of what is asked and what is right, in any order; the rest of an item may change.
     questions = sorted([item.id, item.question, list(item.choices), item.answer] for item in items)
     breakdown = summary.scores["mmar"].by
@@ -116,7 +134,7 @@ def board_row(path: Path, by: Sequence[str] = ()) -> BoardRow:
         model=summary.llm,
         captions=", ".join([describe.captioners_label(spec), *describe.controls(spec)]),
         prompt=summary.prompt,
-        items=f"{' '.join([spec.dataset, *selection])}, {len(items)}",
+        items=f"{' '.join([spec.dataset, *selection])}, {len(items)}{left_out}",
         items_digest=digest(questions),
         n=summary.n,
         mmar=rates["mmar"],
@@ -130,6 +148,8 @@ def board_row(path: Path, by: Sequence[str] = ()) -> BoardRow:
         captions_cost=summary.captions_cost,
         mmar_read=rates[summary.readings.column] if summary.readings else None,
         readings=summary.readings,
+        served=summary.served,
+        not_asked=summary.not_asked,
     )
 
 

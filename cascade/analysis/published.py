@@ -7,13 +7,15 @@ published: a difference is one between protocols as much as between models.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from cascade.analysis.compare import SIGNIFICANT
+from cascade.io.jsonl import OMITTED
 from cascade.scoring.outcomes import ScoredRun
-from cascade.scoring.statistics import rate
+from cascade.scoring.statistics import holm, rate, score_test
 from cascade.scoring.summary import groups
 
 _FOLDER = Path(__file__).parent / "presets"
@@ -37,7 +39,8 @@ class PublishedRow:
 class PublishedComparison:
     """A published accuracy beside ours, by the official matcher, with its 95 % Wilson interval.
 
-    `differs` is true where the published figure lies outside it; None where none was published, or for other items.
+    `differs` says whether the test that the interval inverts, with Holm's correction over the groups of a row, tells
+    the published figure from ours; None where none was published, or for other items.
     """
 
     n: int
@@ -49,7 +52,10 @@ class PublishedComparison:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reproduced:
-    """The result of our run in the place of a row: `groups` are all items (`""`) and each modality."""
+    """The result of our run in the place of a row: `groups` are all items (`""`) and each modality.
+
+    `other_captions` are those of the run where they are not the row's.
+    """
 
     row: str
     title: str
@@ -60,6 +66,7 @@ class Reproduced:
     failed: int
     unread: int
     groups: Mapping[str, PublishedComparison] = field(default_factory=dict)
+    other_captions: str | None = field(default=None, metadata=OMITTED)
 
 
 def published_rows() -> dict[str, PublishedRow]:
@@ -82,9 +89,23 @@ def compare_published(row: PublishedRow, scored: ScoredRun, published: Mapping[s
     figures = row.published if published is None else published
     right = scored.correct("mmar")
     same_items = (scored.about["dataset"], len(right)) == _PUBLISHED_ON
-    compared = {}
+    ours, p_values = {}, {}
     for group, items in {WHOLE: list(right), **groups(scored.items).get("modality", {})}.items():
-        compared[group] = _beside([right[item] for item in items], figures.get(group), same_items)
+        ours[group] = share = rate([right[item] for item in items])
+        if same_items and group in figures:
+            # Papers print two decimals: the nearest share that rounds to the figure is tested.
+            nearest = min(max(share.accuracy, figures[group] - 5e-5), figures[group] + 5e-5)
+            p_values[group] = score_test(share.accuracy, share.n, nearest)
+    differs = {group: p < SIGNIFICANT for group, p in zip(p_values, holm(list(p_values.values())), strict=True)}
+    compared = {}
+    for group, share in ours.items():
+        compared[group] = PublishedComparison(
+            n=share.n,
+            published=figures.get(group),
+            accuracy=share.accuracy,
+            ci95=share.ci95,
+            differs=differs.get(group),
+        )
     return Reproduced(
         row=row.name,
         title=row.title,
@@ -96,12 +117,3 @@ def compare_published(row: PublishedRow, scored: ScoredRun, published: Mapping[s
         unread=scored.unread,
         groups=compared,
     )
-
-
-def _beside(right: Sequence[bool], published: float | None, same_items: bool = True) -> PublishedComparison:
-    ours = rate(right)
-    differs = None
-    if published is not None and same_items:
-        # Papers print two decimals: a figure is outside where no share that rounds to it is inside.
-        differs = not ours.ci95[0] - 5e-5 <= published <= ours.ci95[1] + 5e-5
-    return PublishedComparison(n=ours.n, published=published, accuracy=ours.accuracy, ci95=ours.ci95, differs=differs)

@@ -22,6 +22,7 @@ from cascade.prompting.templates import Template
 from cascade.runs import directory
 from cascade.runs.call_log import JUDGE, READER, CallLog, Inquiry
 from cascade.runs.directory import Run
+from cascade.runs.served import count_served, served_text
 from cascade.scoring import export, outcomes, rubric_score, second_reader
 from cascade.types import Answer, Caption, CaptionRecord, Item
 
@@ -164,7 +165,9 @@ def _check_log(run: Run, captions: Sequence[CaptionRecord], verdict: Verdict) ->
     checked = f"{len(answers)} answers, their prompts rendered again"
     missing = len(run.items) * run.spec.llm.samples - len(answers)
     if missing > 0:
-        checked += f"; {missing} questions not asked yet"
+        checked += f"; {missing} of {len(run.items) * run.spec.llm.samples} questions not asked yet"
+    if servers := count_served(answers.values()):
+        checked += f"; {served_text(servers, models=True)}"
     verdict.checked["log.jsonl"] = checked
 
 
@@ -212,6 +215,8 @@ def _check_call_log(log: CallLog, verdict: Verdict, *, has_run: bool) -> None:
     verdict.checked[file] = (
         f"{len(last)} {noun} by {model.llm.model}, digests checked; the prompt is {model.template!r}"
     )
+    if servers := count_served(last.values()):
+        verdict.checked[file] += f"; {served_text(servers, models=True)}"
     if not has_run:
         return
     try:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from cascade.errors import CaptionMissing, UserError
+from cascade.errors import NOT_APPLICABLE, ItemError, UserError
 from cascade.types import Caption, CaptionerSpec, Host, Item, Lookup
 
 VERSION = "1"
@@ -26,7 +26,7 @@ class Params:
 
 
 def lookup(spec: CaptionerSpec, host: Host) -> Lookup:
-    """Return a function from an item and its clip to the annotation. It raises CaptionMissing for an item without one.
+    """Return a function from an item and its clip to the annotation. It raises ItemError for an item without one.
 
     Raises UserError for a field that states the answer.
     """
@@ -37,7 +37,8 @@ def lookup(spec: CaptionerSpec, host: Host) -> Lookup:
     def look_up(item: Item, clip: Path) -> Caption:
         annotation = item.reference.get(field)
         if annotation in (None, "", [], ()):
-            raise CaptionMissing(f"{item.id}: the dataset has no {field!r} for it (MMAR has it since February 2026)")
+            problem = f"{item.id}: the dataset has no {field!r} for it (MMAR has it since February 2026)"
+            raise ItemError(NOT_APPLICABLE, problem)
         if not isinstance(annotation, list | tuple):
             annotation = [annotation]
         return Caption(text="; ".join(map(str, annotation)))

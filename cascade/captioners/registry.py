@@ -81,8 +81,11 @@ class Engine:
 
     @property
     def asks_remotely(self) -> bool:
-        """Whether the engine asks a remote model, which may have an address of its own."""
-        return hasattr(self.module, "lacks")
+        """Whether the engine asks a remote model, which may have an address; false where it is not installed."""
+        try:
+            return hasattr(self.module, "lacks")
+        except UnknownName:
+            return False
 
     @property
     def modules(self) -> set[str]:

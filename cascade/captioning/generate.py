@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
+
+from msgspec.structs import replace
 
 from cascade.captioners.registry import Engine
 from cascade.captioning import bundles
@@ -15,6 +18,7 @@ from cascade.errors import ItemError, UnknownName, UserError
 from cascade.io.digests import caption_key, digest, digest_file
 from cascade.io.progress import Track, silent
 from cascade.io.terminal import note
+from cascade.llms import origins
 from cascade.types import Backend, Caption, CaptionerSpec, CaptionRecord, Execution, Failure, Item
 
 _BACKENDS = {"local": local, "ray": ray}
@@ -140,6 +144,8 @@ def _from_cache(
     with closing(CaptionCache(execution.cache)) as cache:
         for spec in specs:
             results[spec.slot] = _valid_captions(spec, cache, clips)
+            if track:
+                _name_other_origins(spec, results[spec.slot].values(), _origin(spec, execution))
         if track is None:
             return results
         # Every engine is checked before the first one works for hours; an engine with nothing to do needs no packages.
@@ -155,11 +161,29 @@ def _from_cache(
                 for path, result in backend(spec, execution.host, list(missing)):
                     if isinstance(result, Caption):
                         result = _check_unchanged(path, missing[path]) or result
+                    if isinstance(result, Caption) and (origin := _origin(spec, execution)):
+                        result = replace(result, meta={**result.meta, "origin": origin})
                     if isinstance(result, Caption):
                         cache.put(spec, missing[path], result)
                     results[spec.slot][missing[path]] = result
                     tick()
     return results
+
+
+def _origin(spec: CaptionerSpec, execution: Execution) -> str:
+    """Return the address or the provider that an engine asks; `""` for an engine that works here."""
+    model = str(spec.params.get("model", ""))
+    if not model or not Engine(spec.name).asks_remotely:
+        return ""
+    return origins.origin(model, execution.host.endpoints.get(model))
+
+
+def _name_other_origins(spec: CaptionerSpec, cached: Iterable[Caption | Failure], origin: str) -> None:
+    """Say where cached captions came from, if not from the origin that is asked now; older ones do not say it."""
+    known = Counter(str(caption.meta.get("origin", origin)) for caption in cached if isinstance(caption, Caption))
+    del known[origin]
+    if others := ", ".join(f"{count} from {other}" for other, count in known.items()):
+        note(f"{spec.slot} by {spec.name}: cached captions are {others}, and {origin} is given now; they are kept")
 
 
 def _valid_captions(

@@ -14,15 +14,16 @@ from cascade.cli import options as o
 from cascade.cli import output
 from cascade.cli.options import takes_request
 from cascade.io.tables import Cell, Interval, Points, PointsInterval, PValue, Row, Share, format_table, percent
-from cascade.io.terminal import note, prose
+from cascade.io.terminal import note, plain, prose
 from cascade.pipeline import ablation_plan, planning
 from cascade.pipeline.jobs import Job, prepare, report_failures
 from cascade.pipeline.request import Request
 from cascade.scoring import outcomes
 
 _LEGEND = """
-vs all: the paired difference to the full set, with a bootstrap interval; p: McNemar's exact test, Holm's correction.
-adds: the full set less the run without that source.
+this - all: the paired difference of the row's run to the full set, with Tango's score interval; p: McNemar's exact \
+test, Holm's correction.
+adds: what a source adds, the full set less the run without that source.
 perception: right with the benchmark's cues; reasoning: wrong with them, too."""
 _KINDS = "alone,leave-one-out,blind,mismatched,oracle,shuffled"
 
@@ -51,7 +52,7 @@ def ablate(
     runs = ablation_plan.carry_out_family(jobs)
     failed = [report_failures(run) for run in runs]
     sources = [outcomes.score_source(run.path) for run in runs]
-    show(ablation.read_family(sources, scorer=scorer, seed=request.seed), form)
+    show(ablation.read_family(sources, scorer=scorer), form)
     if any(failed):
         raise typer.Exit(3)
 
@@ -73,7 +74,10 @@ def show(family: Family, form: str) -> None:
         return
     if form == "table":
         what = f"{family.dataset} · {family.llm.split('@')[0]} · {family.n} items, by {family.scorer}"
-        typer.echo(f"{what}; chance {percent(family.chance)}\n")
+        for member in family.members:
+            if member.inapplicable:
+                what += f"; {member.inapplicable} not applicable to {member.name}, left out there on both sides"
+        typer.echo(plain(f"{what}; chance {percent(family.chance)}\n"))
     tables = [_members(family)]
     if form != "csv" and family.adds:
         tables.append(_adds(family))
@@ -85,7 +89,7 @@ def show(family: Family, form: str) -> None:
 
 
 def _members(family: Family) -> list[Row]:
-    rows: list[Row] = [["", "n", family.scorer, "95 %", "strict", "vs all", "95 %", "p (Holm)", "failed", "unread"]]
+    rows: list[Row] = [["", "n", family.scorer, "95 %", "strict", "this - all", "95 %", "p (Holm)", "failed", "unread"]]
     for member in family.members:
         cells: list[Cell] = [member.name, member.n, Share(member.accuracy), Interval(*member.ci95)]
         cells.append(Share(member.strict))
@@ -104,7 +108,7 @@ def _points(difference: PairedDifference) -> list[Cell]:
 def _adds(family: Family) -> list[Row]:
     """Return a row for each modality, two columns for each source."""
     groups = dict.fromkeys(group for values in family.adds.values() for group in values)
-    rows: list[Row] = [["adds", "n", *(cell for slot in family.adds for cell in (slot, "95 %"))]]
+    rows: list[Row] = [["adds: all - without it", "n", *(cell for slot in family.adds for cell in (slot, "95 %"))]]
     for group in groups:
         values = [values[group] for values in family.adds.values()]
         rows.append([group or "all", values[0].n, *(cell for value in values for cell in _points(value))])

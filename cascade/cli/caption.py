@@ -10,6 +10,7 @@ import typer
 
 from cascade.cli import output
 from cascade.cli.options import takes_request
+from cascade.errors import NOT_APPLICABLE
 from cascade.io.terminal import note, plain
 from cascade.pipeline.jobs import make_captions, prepare
 from cascade.pipeline.request import Request
@@ -45,7 +46,7 @@ def caption(
     failures = [(caption, caption.failure) for caption in captions if caption.failure]
     for caption, failure in failures:
         note(f"{caption.item}: {caption.slot}: {failure.message}")
-    if failures:
+    if any(failure.kind != NOT_APPLICABLE for _, failure in failures):
         raise typer.Exit(3)
 
 

@@ -26,6 +26,7 @@ from cascade.io.tables import (
     format_words,
 )
 from cascade.io.terminal import note, plain, prose
+from cascade.runs.served import served_text
 from cascade.scoring import outcomes
 
 _COLUMNS = [
@@ -56,11 +57,11 @@ def compare(
     extract: o.Extract = False,
     dataset: o.Joined = None,
     data: o.Data = None,
-    seed: o.Seed = 0,
+    seed: Annotated[int, typer.Option("--seed", hidden=True, help="No effect: nothing is drawn any more.")] = 0,
 ) -> None:
     """Compare two runs item by item; more than two as a matrix.
 
-    Exact McNemar tests, bootstrap intervals of the difference, Holm's correction within each tag.
+    Exact McNemar tests, Tango's score intervals of the difference, Holm's correction within each tag.
     """
     output.check_format(form)
     if len(sources) < 2:
@@ -72,10 +73,14 @@ def compare(
     forced = [source.about["run"] for source in scored if source.spec and source.spec.llm.answer_as == "choice"]
     if 0 < len(forced) < len(scored):
         note(f"choices were forced in {', '.join(forced)}; the replies of the others are free")
+    for source in scored:
+        if source.spec and (count := source.about["not_asked"]):
+            whole = len(source.items) * source.spec.llm.samples
+            note(f"{source.about['run']}: {count} of {whole} questions not asked yet, counted as failed")
     if len(scored) > 2:
         show_matrix(paired.matrix(scored, scorer=scorer), form)
     else:
-        show(paired.compare(*scored, scorer=scorer, by=by or (), seed=seed), form, flips=flips)
+        show(paired.compare(*scored, scorer=scorer, by=by or ()), form, flips=flips)
 
 
 def show(comparison: Comparison, form: str, *, flips: bool = False) -> None:
@@ -83,10 +88,11 @@ def show(comparison: Comparison, form: str, *, flips: bool = False) -> None:
     if form == "json":
         output.echo_json(comparison)
         return
-    if form == "table":
-        typer.echo(plain(_title(comparison)))
-    elif form == "md":
-        typer.echo(plain(f"A: {_label(comparison.a.run)}, B: {_label(comparison.b.run)}\n"))
+    title = plain(_title(comparison))
+    if form == "latex":
+        title = "".join(f"% {line}\n" for line in title.splitlines())
+    if form != "csv":
+        typer.echo(title + "\n" * (form != "latex"), nl=False)
     runs = comparison.a.run, comparison.b.run
     rows = [(runs, *_row(Label("" if form == "csv" else "all"), overall(comparison)))]
     if comparison.combined and (readings := comparison.a.readings):
@@ -99,7 +105,7 @@ def show(comparison: Comparison, form: str, *, flips: bool = False) -> None:
             prose(
                 f"\nWith {comparison.n} items that differ as often as these, a true difference under "
                 f"{100 * comparison.detectable:.1f} points is missed more often than one time in five.\n"
-                "95 % paired bootstrap intervals; p: McNemar's, exact and two-sided; "
+                "95 %: Tango's paired score intervals; p: McNemar's, exact and two-sided; "
                 "Holm's correction within each tag." + (_READ if comparison.combined else "")
             )
         )
@@ -123,18 +129,14 @@ def _row(label: Label, difference: PairedDifference) -> Row:
     )
 
 
-def _label(run: str) -> str:
-    return Path(run).name or run
-
-
 def _title(comparison: Comparison) -> str:
     lines = []
     for name, side in (("A", comparison.a), ("B", comparison.b)):
-        line = f"{name}: {side.run}"
-        if side.llm:
-            line += f" ({side.llm.split('@')[0]})"
+        line = f"{name}: {' '.join(side.run.split())}{side.label}"
         if side.left_out:
             line += f"; {side.left_out} items that the other lacks are left out"
+        if side.served:
+            line += f"; answers: {served_text(side.served)}"
         if side.readings:
             line += f"; replies {side.readings}"
         lines.append(line)
@@ -155,11 +157,14 @@ def show_matrix(matrix: Matrix, form: str) -> None:
         output.echo_json(matrix)
         return
     if form == "table":
+        for side in matrix.runs:
+            if side.served:
+                typer.echo(plain(f"{side.run}: answers: {served_text(side.served)}"))
         typer.echo(f"{matrix.n} items of all, by {matrix.scorer}; row - column in points\n")
     rows = list(_matrix_rows(matrix))
     if matrix.combined:
         rows += _matrix_rows(matrix.combined, ", read by {}")
-    header = ["", matrix.scorer, *map(str, range(1, len(matrix.runs) + 1))]
+    header = ["row - column", matrix.scorer, *map(str, range(1, len(matrix.runs) + 1))]
     typer.echo(plain(format_table(header, rows, form)), nl=False)
     if form == "table":
         legend = "\n*: p < 0.05 by McNemar's exact test, with Holm's correction over all pairs."
@@ -170,7 +175,7 @@ def _matrix_rows(matrix: Matrix, suffix: str = "") -> Iterator[Row]:
     for number, side in enumerate(matrix.runs, 1):
         cells = []
         for difference, p in zip(matrix.difference[number - 1], matrix.p_holm[number - 1], strict=True):
-            star = "*" if p is not None and p < 0.05 else ""
+            star = "*" if p is not None and p < paired.SIGNIFICANT else ""
             cells.append("" if p is None else f"{Points(difference)}{star}")
         reader = suffix.format(side.readings.name) if side.readings else ""
-        yield [f"{number} {_label(side.run)}{reader}", Share(side.accuracy), *cells]
+        yield [f"{number} {side.run}{side.label}{reader}", Share(side.accuracy), *cells]

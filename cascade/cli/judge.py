@@ -14,8 +14,9 @@ from cascade.cli.options import takes_request
 from cascade.cli.second_model import FLAGS, is_planned
 from cascade.io.jsonl import to_json
 from cascade.io.tables import Cell, Column, Interval, Label, Row, Share, format_columns, format_words
-from cascade.io.terminal import note, prose
+from cascade.io.terminal import note, plain, prose
 from cascade.pipeline.request import Request
+from cascade.runs.served import served_text
 from cascade.scoring import rubric_score
 from cascade.scoring.rubric_score import Rating
 from cascade.scoring.statistics import Rate
@@ -88,7 +89,7 @@ def show(rating: Rating, form: str, *, explain: bool = False) -> None:
     columns = [Column(name, words=True), *map(Column, header)]
     text = format_columns(columns, _rows(rating), form)
     if form == "table":
-        text = f"{_title(rating)}\n{text}{prose(_LEGEND)}\n"
+        text = f"{plain(_title(rating))}\n{text}{prose(_LEGEND)}\n"
     typer.echo(text, nl=False)
     if explain:
         listed = "No judgement failed.\n"
@@ -101,12 +102,13 @@ def _title(rating: Rating) -> str:
     calls = ", ".join(f"{count} {kind}" for kind, count in rating.calls.items() if count)
     matched = ", ".join(f"{count} by {how}" for how, count in rating.matched.items())
     cost = "unknown" if rating.cost is None else f"${rating.cost:.4f}"
+    by = f"; {served_text(rating.served)}" if rating.served else ""
     where = f"{rating.run} · {rating.dataset}" if rating.dataset else rating.run
     return (
         f"{where} · judge {rating.judge.split('@')[0]} · prompt {rating.prompt} ({rating.prompt_digest})\n"
         f"{rating.n} items: {rating.right} right, of which {rating.judged} judged, {rating.failed} failed\n"
         f"calls: {calls or 'none'}; matched {matched or 'none'}; "
-        f"{rating.tokens['input']} tokens in, {rating.tokens['output']} out, cost {cost}\n"
+        f"{rating.tokens['input']} tokens in, {rating.tokens['output']} out, cost {cost}{by}\n"
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Annotated
 
 import typer
@@ -41,7 +42,8 @@ _ROWS_OWN = (
 )
 _LEGEND = """
 Published and ours by the official matcher; 95 % Wilson interval of ours.
-"differs": the published figure is outside it, of the very items that it is of.
+"differs": the score test of the published figure, of the very items that it is of, rejects it, with Holm's correction \
+over the groups of a row.
 The captions behind the published rows, and most of their prompts, are not published: \
 the protocol here is ours, so a difference is one of protocols as much as of models."""
 
@@ -73,8 +75,12 @@ def reproduce(
         return
     if any(job.job.spec.llm.answer_as == "choice" for job in jobs):
         note("choices are forced here, which no published row says of its own; --answer-as text leaves replies free")
+    flags = [flag for flag in (request.captions, *(request.caption_param or ())) if flag and ".api_base=" not in flag]
+    other_captions = ", ".join(flags)
+    if other_captions:
+        note(f"the captions are not those of the rows but {other_captions}")
     count_spent(job.job for job in jobs)
-    done, failed = _carry_out(jobs, wanted)
+    done, failed = _carry_out(jobs, wanted, other_captions)
     if done:
         _warn_of_other_items(done)
         show(done, form)
@@ -110,7 +116,9 @@ def _print_plans(jobs: Sequence[RowJob]) -> None:
     note(output.DRY_RUN)
 
 
-def _carry_out(jobs: Sequence[RowJob], rows: Mapping[str, PublishedRow]) -> tuple[list[Reproduced], bool]:
+def _carry_out(
+    jobs: Sequence[RowJob], rows: Mapping[str, PublishedRow], other_captions: str
+) -> tuple[list[Reproduced], bool]:
     """Return the rows that could be run, and whether something in them failed; the others are named on stderr."""
     done: list[Reproduced] = []
     failed = False
@@ -122,7 +130,8 @@ def _carry_out(jobs: Sequence[RowJob], rows: Mapping[str, PublishedRow]) -> tupl
             continue
         failed = report_failures(run) or failed
         figures: dict[str, float] | None = None if job.own_model else {}
-        done.append(compare_published(rows[job.row], outcomes.score_source(run.path), figures))
+        compared = compare_published(rows[job.row], outcomes.score_source(run.path), figures)
+        done.append(replace(compared, other_captions=other_captions or None))
     return done, failed
 
 
@@ -147,6 +156,8 @@ def show(done: Sequence[Reproduced], form: str) -> None:
 def _cells(row: Reproduced, *, indent: bool) -> Iterator[Row]:
     """Yield a row for all items, and one for each modality."""
     name = row.row if row.groups[""].published is not None else f"{row.row} captions + {row.llm}"
+    if row.other_captions:
+        name += " (other captions)"
     for group, ours in row.groups.items():
         label = name
         counts: tuple[int | None, int | None] = row.failed, row.unread

@@ -12,7 +12,8 @@ from cascade.cli import options as o
 from cascade.cli import output
 from cascade.io.jsonl import to_json
 from cascade.io.tables import Cell, Column, Interval, Label, Row, Share, format_columns, format_words, percent
-from cascade.io.terminal import note, prose
+from cascade.io.terminal import note, plain, prose
+from cascade.runs.served import served_text
 from cascade.scoring import outcomes
 from cascade.scoring.outcomes import UnreadItem
 from cascade.scoring.predictions import KEYS
@@ -69,7 +70,7 @@ def show(summary: Summary, form: str, *, first: bool = True, unread: Sequence[Un
         columns += [Column(name, (name,)), Column("95 %", (f"{name}_low", f"{name}_high"))]
     text = format_columns(columns, [(summary.run, *row) for row in _rows(summary, form)], form)
     if form == "table":
-        text = _title(summary) + text + prose(_legend(summary)) + "\n"
+        text = plain(_title(summary)) + text + plain(prose(_legend(summary))) + "\n"
     elif form == "csv" and not first:
         text = text.partition("\n")[2]
     typer.echo(text, nl=False)
@@ -97,6 +98,8 @@ def _rows(summary: Summary, form: str) -> Iterator[Row]:
     if form != "table":  # there the title has them
         yield Label("failed"), summary.failed, *nothing
         yield Label("unread"), summary.unparsed, *nothing
+        if summary.inapplicable:
+            yield Label("not applicable"), summary.inapplicable, *nothing
         for name, count in summary.readings.counts().items() if summary.readings else ():
             yield Label(name), count, *nothing
     for tag, values in first.by.items():
@@ -130,9 +133,18 @@ def _title(summary: Summary) -> str:
         if summary.captions_cost is not None:
             counts += f" (captions ${summary.captions_cost:.4f})"
     lines = [" · ".join(what), counts]
+    if summary.unfinished:
+        lines.append(summary.unfinished)
+    if summary.served:
+        lines.append(f"answers: {served_text(summary.served)}")
+    if summary.captions_from:
+        lines.append("captions: " + ", ".join(f"{count} {what}" for what, count in summary.captions_from.items()))
+    if summary.inapplicable:
+        lines.append(f"not applicable, and left out: {summary.inapplicable} more")
     if summary.readings:
         cost = "unknown" if summary.readings.cost is None else f"${summary.readings.cost:.4f}"
-        lines.append(f"replies {summary.readings}; cost {cost}")
+        by = f"; {served_text(summary.readings.served)}" if summary.readings.served else ""
+        lines.append(f"replies {summary.readings}; cost {cost}{by}")
     return "\n".join(lines) + "\n\n"
 
 

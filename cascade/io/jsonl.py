@@ -219,6 +219,26 @@ def broken_links(lines: Iterable[Any]) -> Iterator[int]:
         before = written if isinstance(written, str) else ""
 
 
+def check_chain(path: Path, hint: str = "") -> str:
+    """Return the digest of a file's last line, `""` where it has none; an unfinished last line is left out.
+
+    Raises RunError, with file, line and the hint, for a line that was changed after it was written.
+    """
+    last: dict[str, Any] = {}
+
+    def values() -> Iterator[Any]:
+        nonlocal last
+        for value in read(path, growing=True):
+            last = value
+            yield value
+
+    for number in broken_links(values()):
+        raise RunError(
+            f"{path}: it was changed after it was written, at line {number} or the one before; restore it{hint}"
+        )
+    return str(last.get("digest", ""))
+
+
 class Appender:
     """A file that grows by whole lines. One process at a time: a second one is refused while the first has it open."""
 
@@ -250,19 +270,22 @@ class Appender:
 
 
 class RecordLog:
-    """A log of records while it grows, as a hash chain; `appended` counts the lines that this process wrote."""
+    """A log of records while it grows, as a hash chain; `appended` counts the lines that this process wrote.
 
-    def __init__(self, appender: Appender, path: Path) -> None:
+    The first line has the fields of `first`, too: they name what the log belongs to. Raises RunError, with file and
+    line, for a log that was changed after it was written.
+    """
+
+    def __init__(self, appender: Appender, path: Path, **first: str) -> None:
         self.appended = 0
+        self._first = first
         self._appender = appender
-        last = None
-        for last in read(path):  # noqa: B007 - the last one is wanted
-            pass
-        self._before = str(last.get("digest", "")) if isinstance(last, dict) else ""
+        self._before = check_chain(path)
 
     def append(self, record: Any) -> None:
         """Write one record, whole or, on a full disk, not at all: then raises OSError."""
-        line = with_digest(to_json(record), self._before)
+        fields = {} if self._before else self._first
+        line = with_digest({**to_json(record), **fields}, self._before)
         self._appender.append(line)
         self._before = line["digest"]
         self.appended += 1

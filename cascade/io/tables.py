@@ -1,6 +1,7 @@
 """Tables of typed cells as text for a terminal, as Markdown, as LaTeX (booktabs) and as CSV.
 
-For people a cell is its text; in CSV it is its unrounded values, in one column or several. A text table that is wider
+For people a cell is its text; in CSV it is its unrounded values, in one column or several. CSV holds no control
+character, and no text that a spreadsheet would take for a formula. A text table that is wider
 than its terminal is folded by rich: words are wrapped, numbers never; where that is not enough, the columns stand in
 parts, one below the other, each under the first column.
 """
@@ -29,6 +30,10 @@ _FLOOR = 12  # the least width of a column of words before the table is split
 # name break at its punctuation.
 _BREAK = "\x1f"
 _BREAKS = re.compile(r"(?<=[-/_|])(?=[^\W\d])")
+# How a text begins that a spreadsheet takes for a formula, and the texts that begin so and are none: a difference, an
+# interval, a marked difference, a dash for none.
+_FORMULA = re.compile(r"[=+@\t\r\n＝＋－＠-]")
+_NUMBER = re.compile(r"-|[-+]?[\d.]+(e[-+]?\d+)?( to [-+]?[\d.]+)?\*?")
 
 
 def percent(share: float) -> str:
@@ -262,8 +267,18 @@ def _plain_csv(lines: list[list[str]], left: Collection[int]) -> str:
 
 def _csv(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     out = io.StringIO()
-    csv.writer(out, lineterminator="\n").writerows([header, *rows])
+    csv.writer(out, lineterminator="\n").writerows([_data(cell) for cell in row] for row in (header, *rows))
     return out.getvalue()
+
+
+def _data(cell: str) -> str:
+    """Return a cell of CSV that is data to a spreadsheet and to a terminal.
+
+    A text that would be a formula begins with an apostrophe. Source: OWASP, CSV injection.
+    """
+    if _FORMULA.match(cell.lstrip(" ")) and not _NUMBER.fullmatch(cell):
+        cell = "'" + cell
+    return plain(cell)
 
 
 def _latex(lines: list[list[str]], left: Collection[int]) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from cascade.errors import MissingExtra, ProviderStop, UserError
-from cascade.llms import credentials, embedded, fake, forced_choice, litellm, prices
+from cascade.llms import credentials, embedded, fake, forced_choice, litellm, origins, prices
 from cascade.llms.budget import Budget, call_within, recording_charges
 from cascade.llms.pacing import ConcurrencyLimit, paced
 from cascade.llms.prices import Price
@@ -55,6 +55,16 @@ def modules(model: str) -> set[str]:
 def identify(model: str) -> tuple[str, dict[str, Path]]:
     """Return a spec's name for the model that the user typed, and the files that it names, by digest."""
     return embedded.identify(model) if is_local(model) else (model, {})
+
+
+def given_origin(model: str, api_base: str | None) -> str | None:
+    """Return the address that a flag or the environment gives for a model; None where the provider's own is asked."""
+    return None if model == "fake" or is_local(model) else origins.given(model, api_base)
+
+
+def origin(model: str, api_base: str | None) -> str:
+    """Return the address or, where none is given, the provider that is asked; `""` for a model that runs here."""
+    return "" if model == "fake" or is_local(model) else origins.origin(model, api_base)
 
 
 def default_params(model: str, seed: int) -> dict[str, Any]:
@@ -156,6 +166,9 @@ async def _open(spec: LLMSpec, execution: Execution, option: str) -> AsyncIterat
     if not is_local(spec.model):
         label, cost = f"{option} {spec.model}", price(spec, execution)
         async with litellm.chat_model(spec.model, execution.api_base, None, execution.timeout, label, cost) as model:
+            # litellm has read a .env file by now, whose address the log would not know.
+            if execution.origin and execution.origin != (asked := origin(spec.model, execution.api_base)):
+                raise ProviderStop(f"{label}: a .env file sets the address {asked}; give it as --api-base {asked}")
             limit = ConcurrencyLimit(execution.concurrency)
             llm = paced(_within_budget(model, cost, execution.budget), limit, execution.rpm, execution.tpm)
             calls = retrying(llm, execution.retries)

@@ -22,6 +22,8 @@ from types import ModuleType
 from typing import Any
 from urllib.parse import urlsplit
 
+from msgspec import UNSET
+
 from cascade.errors import ProviderStop, ReplyError, Transient
 from cascade.llms import credentials, exchange, faults
 from cascade.llms.exchange import Exchange
@@ -288,6 +290,7 @@ def _completion(reply: Any, client: LitellmClient, exchanged: Exchange, price: P
         error.tokens, error.cost = tokens, cost
         raise error
     input_tokens, output_tokens = tokens or (None, None)
+    fingerprint = getattr(reply, "system_fingerprint", None)
     return Completion(
         text=client.remove_secrets(text),
         reasoning=client.remove_secrets(reasoning),
@@ -298,6 +301,7 @@ def _completion(reply: Any, client: LitellmClient, exchanged: Exchange, price: P
         reasoning_tokens=_count(getattr(usage, "completion_tokens_details", None), "reasoning_tokens"),
         cost=cost,
         sent=exchanged.sent,
+        fingerprint=client.remove_secrets(fingerprint) if isinstance(fingerprint, str) else UNSET,
     )
 
 

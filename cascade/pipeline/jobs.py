@@ -13,7 +13,7 @@ from cascade.captioners.registry import Engine
 from cascade.captioning import generate
 from cascade.datasets import registry as datasets
 from cascade.datasets import shards
-from cascade.errors import UserError
+from cascade.errors import NOT_APPLICABLE, UserError
 from cascade.io.progress import Tick, bars
 from cascade.io.terminal import note
 from cascade.llms import connect
@@ -108,8 +108,7 @@ def carry_out(job: Job) -> Run:
         made += total
         return bars(what, total)
 
-    is_new = not job.path.exists()
-    with directory.open_run(job.path, manifest, job.items) as (run, log):
+    with directory.open_run(job.path, manifest, job.items, same_model=job.how.same_model) as (run, log):
         note(f"run directory: {job.path}")
         kept = len(run.items) * run.spec.llm.samples - len(asking.remaining(job.path, run.items, run.spec.llm.samples))
         try:
@@ -117,10 +116,6 @@ def carry_out(job: Job) -> Run:
             asking.check_clips(run, captions)
             directory.write_captions(job.path, captions)
             asking.ask(run, captions, log, job.how, bars)
-        except BaseException:
-            if is_new and not log.appended:
-                directory.remove(job.path)  # Nothing was asked: a run that never began leaves nothing behind.
-            raise
         finally:
             note(f"answers: {kept} kept, {log.appended} asked; captions: {made} made")
     return run
@@ -151,6 +146,7 @@ def report_failures(run: Run) -> bool:
         return False
     answers = directory.last_answers(run.path).values()
     failures = [(answer.item, answer.result) for answer in answers if isinstance(answer.result, Failure)]
+    failures = [(item, failure) for item, failure in failures if failure.kind != NOT_APPLICABLE]
     first = {failure.kind: f"{item}: {failure.message}" for item, failure in reversed(failures)}
     for kind, count in Counter(failure.kind for _, failure in failures).most_common():
         note(f"{count} failed ({kind}), counted as wrong; the first: {first[kind]}")

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from cascade.captioning import generate
+from cascade.errors import NOT_APPLICABLE
 from cascade.llms import connect
 from cascade.llms.prices import Price, reply_limit
 from cascade.pipeline import asking
@@ -52,7 +53,7 @@ def plan(job: Job) -> Plan:
         samples=spec.llm.samples,
         calls=len(missing),
         captions=len(captions),
-        unmade=sum(caption.failure is not None for caption in captions),
+        unmade=sum(bool(caption.failure and caption.failure.kind != NOT_APPLICABLE) for caption in captions),
         input_tokens=sum(count(question.prompt) for question in questions),
         tokenizer=tokenizer,
         reply_tokens=directory.mean_reply_tokens(answer.result for answer in answers),

@@ -6,9 +6,11 @@ import os
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from dataclasses import replace as changed
 from pathlib import Path
 from typing import Any
 
+from msgspec import UNSET
 from msgspec.structs import replace
 
 from cascade.captioners.registry import Engine
@@ -143,7 +145,8 @@ def llm_spec(request: Request) -> tuple[LLMSpec, dict[str, Path]]:
     params |= {key: _param_value(text) for key, text in parse_pairs(request.param or (), "--param").items()}
     name, files = connect.identify(request.llm)
     sent = {key: value for key, value in params.items() if value is not None}
-    spec = LLMSpec(model=name, params=sent, samples=request.samples)
+    origin = connect.given_origin(name, request.api_base) or UNSET
+    spec = LLMSpec(model=name, params=sent, samples=request.samples, origin=origin)
     return replace(spec, answer_as="choice") if answer_as == "choice" else spec, files
 
 
@@ -181,7 +184,8 @@ def model_and_execution(request: Request, captioners: CaptionerSelection) -> tup
     generate.find_backend(request.backend)
     prices.find("", request.price)
     llm, files = llm_spec(request)
-    return llm, build_execution(request, captioners, files)
+    origin = connect.origin(llm.model, request.api_base)
+    return llm, changed(build_execution(request, captioners, files), origin=origin)
 
 
 def build_execution(
@@ -212,6 +216,7 @@ def build_execution(
         backend=request.backend,
         host=host,
         api_base=request.api_base,
+        same_model=request.same_model,
         concurrency=request.concurrency,
         retries=request.retries,
         timeout=request.timeout,

@@ -153,14 +153,15 @@ def differences(title: str, rows: Iterable[tuple[str, PairedDifference]], key: s
 
 
 def difference(paired: PairedDifference, span: float) -> Mark:
-    """Return the mark of a difference with its interval, zero in the middle and ±`span` at the ends."""
+    """Return the mark of a difference with its interval, zero in the middle and ±`span` at the ends.
+
+    It is `more` or `less` only where the corrected test supports a difference.
+    """
     at, low, high = (50 + 50 * value / span for value in (paired.difference, *paired.ci95))
     kind = "even"
-    if paired.ci95[0] > 0:
-        kind = "more"
-    elif paired.ci95[1] < 0:
-        kind = "less"
-    counts = f"only the one right: {paired.mcnemar.only_a}, only the other: {paired.mcnemar.only_b}"
+    if paired.mcnemar.significant:
+        kind = "more" if paired.difference > 0 else "less"
+    counts = f"only the first right: {paired.mcnemar.only_a}, only the second: {paired.mcnemar.only_b}"
     title = f"{signed(paired.difference)} ({signed_interval(paired.ci95)}); {counts}"
     return Mark(at=at, low=low, high=high, kind=kind, title=title)
 
@@ -180,7 +181,7 @@ def adds(report: ReportData) -> list[Picture]:
     pictures = []
     for slot, groups in sources.items():
         rows = [(group or "all", paired) for group, paired in groups.items()]
-        pictures.append(differences(slot, rows, "modality", span))
+        pictures.append(differences(f"{slot}: all − without {slot}", rows, "modality", span))
     return pictures
 
 

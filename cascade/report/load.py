@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cascade.analysis import ablation, compare
 from cascade.analysis.ablation import PERCEPTION, REASONING, UNKNOWN, Diagnosis, Family
-from cascade.analysis.compare import Comparison
+from cascade.analysis.compare import Comparison, PairedDifference
 from cascade.errors import RunError, UserError
 from cascade.prompting.evidence import captions_shown
 from cascade.runs import describe, directory
+from cascade.runs.describe import same_model
 from cascade.runs.directory import Run
 from cascade.scoring import outcomes
 from cascade.scoring.outcomes import ScoredRun
-from cascade.scoring.statistics import holm
 from cascade.scoring.summary import ScorerResult, Summary, summarize
 from cascade.types import Answer, CaptionRecord, RunSpec, Score
 
@@ -66,16 +66,16 @@ class ReportRun:
 class ReportData:
     """Everything that a report is made from.
 
-    `main` is the full set, else the first run given; its items are the report's. `comparisons` are main − other for
-    each of `others`, `p_holm` McNemar's p, adjusted over them. `family` are the runs of main's dataset and model
-    together; None where main is the only one. `diagnosis` is of main's wrong items, where a run has the benchmark's
-    cues.
+    `main` is the full set, else the first run given; its items are the report's. `comparisons` are other − main for
+    each of `others`, `differences` the same over all items, with Holm's correction over them. `family` are the runs of
+    main's dataset and model together; None where main is the only one. `diagnosis` is of main's wrong items, where a
+    run has the benchmark's cues.
     """
 
     main: ReportRun
     others: tuple[ReportRun, ...]
     comparisons: tuple[Comparison, ...]
-    p_holm: tuple[float, ...]
+    differences: tuple[PairedDifference, ...]
     family: Family | None
     diagnosis: Diagnosis | None
 
@@ -100,7 +100,7 @@ class ReportData:
 
 
 def _control(main: ReportRun, others: Sequence[ReportRun], role: str) -> ReportRun | None:
-    return next((run for run in others if run.role == role and run.spec.llm == main.spec.llm), None)
+    return next((run for run in others if run.role == role and same_model(run.spec.llm, main.spec.llm)), None)
 
 
 def load_report(sources: Sequence[Path]) -> ReportData:
@@ -112,19 +112,19 @@ def load_report(sources: Sequence[Path]) -> ReportData:
     runs = _load_runs(paths)
     main = runs[describe.full_set([run.spec for run in runs])]
     others = sorted((run for run in runs if run is not main), key=_rank)
-    comparisons = [compare.compare(main.scored, other.scored) for other in others]
+    comparisons = [compare.compare(other.scored, main.scored) for other in others]
     oracle = _control(main, others, "oracle")
     alike = [
         run.scored
         for run in others
-        if run.spec.llm == main.spec.llm
+        if same_model(run.spec.llm, main.spec.llm)
         and (run.spec.dataset, run.spec.dataset_digest) == (main.spec.dataset, main.spec.dataset_digest)
     ]
     return ReportData(
         main=main,
         others=tuple(others),
         comparisons=tuple(comparisons),
-        p_holm=tuple(holm([comparison.mcnemar.p for comparison in comparisons])),
+        differences=tuple(compare.adjust_family(dict(enumerate(map(compare.overall, comparisons)))).values()),
         family=ablation.read_family([main.scored, *alike]) if alike else None,
         diagnosis=ablation.diagnose(main.scored, oracle.scored) if oracle else None,
     )
@@ -160,7 +160,7 @@ def _load_runs(paths: Sequence[Path]) -> list[ReportRun]:
             ReportRun(
                 name=name,
                 role=describe.control_role(run.spec),
-                run=run,
+                run=replace(run, items=tuple(scores.items)),
                 scored=scores,
                 summary=summarize(scores),
                 scores={score.item: score for score in scores.scores},
@@ -172,7 +172,7 @@ def _load_runs(paths: Sequence[Path]) -> list[ReportRun]:
 
 
 def _names(specs: Sequence[RunSpec], paths: Sequence[Path]) -> list[str]:
-    """Return what tells the runs apart: their evidence, their models, both, or else their directories."""
+    """Return what tells the runs apart: their models, evidence and whatever else differs, or else their directories."""
     models = [describe.with_answer_form(spec.llm.model.split("@")[0], spec) for spec in specs]
     several = len(set(models)) > 1
     if several or len(specs) == 1:
@@ -183,7 +183,13 @@ def _names(specs: Sequence[RunSpec], paths: Sequence[Path]) -> list[str]:
         names = models
     elif several:
         names = [f"{model}, {name}" for model, name in zip(models, names, strict=True)]
-    names = [name.replace("+", " + ") for name in names]
-    return [
-        name if names.count(name) == 1 else f"{name} ({path.name})" for name, path in zip(names, paths, strict=True)
+    # Engines are named where a slot has several.
+    engines = {(captioner.slot, captioner.name) for spec in specs for captioner in spec.captioners}
+    named = ["model", "controls", "answer_as"]
+    if len({slot for slot, _ in engines}) == len(engines):
+        named.append("captions")
+    further = describe.differences(specs, named)
+    names = [
+        ", ".join(filter(None, [name.replace("+", " + "), text])) for name, text in zip(names, further, strict=True)
     ]
+    return [name if names.count(name) == 1 else f"{name} ({path})" for name, path in zip(names, paths, strict=True)]

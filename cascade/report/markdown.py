@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from cascade.analysis.compare import PairedDifference, overall
+from cascade.analysis.compare import PairedDifference
 from cascade.io.tables import render_table
 from cascade.io.terminal import plain
 from cascade.report.charts import Bar, diagnosis, interval, p_value, percent, signed, signed_interval
@@ -36,7 +36,7 @@ def markdown_report(sources: Sequence[Path]) -> str:
 
 _LEGEND = (
     "mmar: the official matcher; strict: equality with the gold choice. 95 % Wilson intervals; every item is in the "
-    "denominator. Differences are paired: bootstrap intervals, McNemar's exact test with Holm's correction."
+    "denominator. Differences are paired: Tango's score intervals, McNemar's exact test with Holm's correction."
 )
 
 
@@ -109,11 +109,12 @@ def _breakdown(report: ReportData, tag: str, name: str) -> str:
 
 
 def _differences(report: ReportData) -> str:
-    header = [f"{escaped(report.main.name)} less", "n", "difference", "95 %", "only this", "only other", "p (Holm)"]
+    header = ["run", "n", f"run − {escaped(report.main.name)}", "95 %", "only run", "only the other", "p (Holm)"]
     rows = []
-    for other, comparison, p_holm in zip(report.others, report.comparisons, report.p_holm, strict=True):
-        counts = [str(comparison.mcnemar.only_a), str(comparison.mcnemar.only_b)]
-        rows.append([other.name, str(comparison.n), *_points(overall(comparison)), *counts, p_value(p_holm)])
+    for other, paired in zip(report.others, report.differences, strict=True):
+        test = paired.mcnemar
+        counts = [str(test.only_a), str(test.only_b), p_value(test.p_holm or 0.0)]
+        rows.append([other.name, str(paired.n), *_points(paired), *counts])
     return _table(header, rows)
 
 
@@ -123,7 +124,7 @@ def _points(paired: PairedDifference) -> list[str]:
 
 def _adds(adds: Mapping[str, Mapping[str, PairedDifference]]) -> str:
     """Return what each source adds, in all (the group `""`) and by modality, a source a column."""
-    header = ["adds", "n"]
+    header = ["adds: all − without it", "n"]
     groups: dict[str, None] = {}
     for slot, by_group in adds.items():
         header += [escaped(slot), "95 %"]

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
-from cascade.analysis.compare import overall
 from cascade.errors import MissingExtra, UnknownName, UserError
 from cascade.io.files import write_text
 from cascade.report import charts, items
@@ -157,15 +156,14 @@ def _pictures(report: ReportData) -> dict[str, charts.Picture]:
 
 
 def _comparisons(report: ReportData) -> list[dict[str, Any]]:
-    """Return main beside each other run: over all items as the rows of one picture, and by modality and layer."""
-    overalls = [overall(comparison) for comparison in report.comparisons]
+    """Return each other run − main: over all items as the rows of one picture, and by modality and layer."""
     names = [other.name for other in report.others]
-    picture = charts.differences("", zip(names, overalls, strict=True))
+    picture = charts.differences("", zip(names, report.differences, strict=True))
     rows = []
     for place, other in enumerate(report.others):
         comparison = report.comparisons[place]
         pictures = [
-            charts.differences(title, comparison.by[tag].items(), key)
+            charts.differences(f"{title}: {other.name} − {report.main.name}", comparison.by[tag].items(), key)
             for key, tag, title in _BREAKDOWNS
             if tag in comparison.by
         ]
@@ -174,7 +172,7 @@ def _comparisons(report: ReportData) -> list[dict[str, Any]]:
                 "at": place,
                 "other": other,
                 "comparison": comparison,
-                "p_holm": report.p_holm[place],
+                "test": report.differences[place].mcnemar,
                 "row": picture.rows[place],
                 "ticks": picture.ticks,
                 "by": pictures,

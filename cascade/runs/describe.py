@@ -1,10 +1,18 @@
-"""Names for the evidence that runs had, made from their specs alone."""
+"""Names for runs and for the evidence that they had, made from their specs alone."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from typing import Any
 
-from cascade.types import RunSpec
+from msgspec import UNSET
+from msgspec.structs import replace
+
+from cascade.io.digests import digest
+from cascade.io.jsonl import to_json
+from cascade.types import LLMSpec, RunSpec
+
+_LONGEST = 40  # characters of a value; a longer one is cut, and its digest tells it from others
 
 
 def captioners_label(spec: RunSpec, separator: str = " ") -> str:
@@ -15,6 +23,11 @@ def captioners_label(spec: RunSpec, separator: str = " ") -> str:
 def with_answer_form(name: str, spec: RunSpec) -> str:
     """Return the name of a run's model or prompt, with a remark where a choice was forced."""
     return f"{name}, forced choice" if spec.llm.answer_as == "choice" else name
+
+
+def same_model(llm: LLMSpec, other: LLMSpec) -> bool:
+    """Return whether two runs ask one model with the same parameters, wherever it is served."""
+    return replace(llm, origin=UNSET) == replace(other, origin=UNSET)
 
 
 def controls(spec: RunSpec) -> list[str]:
@@ -59,6 +72,56 @@ def variant_names(specs: Sequence[RunSpec]) -> list[str]:
     """Return a name for each run beside the others: `all`, `without X`, a source alone, or which control it is."""
     full = specs[full_set(specs)]
     return [_variant_name(spec, full) for spec in specs]
+
+
+def differences(specs: Sequence[RunSpec | None], left_out: Collection[str]) -> list[str]:
+    """Return for each run the parts of its spec that are not equal in all runs, in words; a file (None) has none.
+
+    Runs of different specs have different words, but for the parts that are left out.
+    """
+    parts = [{} if spec is None else _parts(spec) for spec in specs]
+    unequal = []
+    for name in dict.fromkeys(name for own in parts for name in own):
+        values = {own.get(name) for own in parts}
+        if " " in name:
+            values.discard(None)
+        if len(values) > 1 and name not in left_out:
+            unequal.append(name)
+    return [", ".join(f"{name}={own[name]}" for name in unequal if own.get(name)) for own in parts]
+
+
+def _parts(spec: RunSpec) -> dict[str, str]:
+    """Return the parts of a spec as text; a name of two words is compared only between runs that have its first."""
+    llm, prompt = to_json(spec.llm), spec.prompt
+    model, _, revision = spec.llm.model.partition("@")
+    parts = {
+        "captions": captioners_label(spec),
+        "prompt": prompt.template,
+        f"{prompt.template} digest": prompt.template_digest,
+        "controls": " ".join(controls(spec)),
+        "mismatched seed": prompt.mismatch_seed,
+        "shuffled seed": prompt.order_seed,
+        "dataset": spec.dataset,
+        f"{spec.dataset} digest": spec.dataset_digest,
+        "only": " ".join(f"{tag}={'|'.join(values)}" for tag, values in sorted(spec.only.items())),
+        "limit": spec.limit,
+        f"{model} revision": revision,
+        **llm.pop("params"),
+        **llm,
+    }
+    for captioner in spec.captioners:
+        for name, value in {"version": captioner.version, **captioner.params}.items():
+            parts[f"{captioner.slot}={captioner.name} {name}"] = value
+    return {name: _brief(value) for name, value in parts.items() if value is not None}
+
+
+def _brief(value: Any) -> str:
+    """Return a value on one line; of a digest and of a long text, what tells it from others."""
+    text = str(value)
+    if text.startswith("b2:"):
+        return text.removeprefix("b2:")[:8]
+    line = " ".join(text.split())
+    return text if line == text and len(text) <= _LONGEST else f"{line[: _LONGEST // 2]}… {_brief(digest(text))}"
 
 
 def _variant_name(spec: RunSpec, full: RunSpec) -> str:

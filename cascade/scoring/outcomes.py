@@ -1,11 +1,13 @@
 """Right or wrong: every item of a run or prediction file, by each scorer, on the choice that its reply settles on.
 
-An item without an answer is wrong, and listed as failed. Modules that only runs or only prediction files need are
-imported where they are used: scoring a thousand predictions takes less time than importing all of them.
+An item without an answer is wrong, and listed as failed; one that a run does not apply to is left out. Modules that
+only runs or only prediction files need are imported where they are used: scoring a thousand predictions takes less time
+than importing all of them.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from dataclasses import replace as changed
@@ -14,9 +16,10 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
 
-from cascade.errors import RunError
+from cascade.errors import NOT_APPLICABLE, RunError
 from cascade.io import jsonl
 from cascade.runs.describe import with_answer_form
+from cascade.runs.served import count_served
 from cascade.scoring import voting
 from cascade.scoring.matchers.registry import SCORERS
 from cascade.types import Answer, CaptionRecord, Choice, Completion, Dataset, Failure, Item, RunSpec, Score
@@ -110,6 +113,7 @@ def _with_readings(scored: ScoredRun, folder: Path) -> ScoredRun:
     readings, choices = second_reader.combine(scored.choices, scored.unread_replies, model, logged)
     sent = [call.result for call in logged.values()]
     readings = changed(readings, tokens=total_tokens(sent, ("input", "output")), cost=total_cost(sent))
+    readings = changed(readings, served=count_served(logged.values()) or None)
     scored = changed(scored, readings=readings)
     votes = {item: voting.vote(read) for item, read in choices.items()}
     return changed(scored, combined=changed(scored, scores=score_items(scored.items, votes), choices=choices))
@@ -180,23 +184,34 @@ def _score_directory(path: Path) -> ScoredRun:
             last[answer.item, answer.sample] = _shortened(answer)
     answers = sorted(last.values(), key=lambda answer: answer.sample)
     del last  # The keys of a long log take a tenth of the memory.
+    failures = {answer.item: answer.result for answer in answers if isinstance(answer.result, Failure)}
+    inapplicable = {item: failure for item, failure in failures.items() if failure.kind == NOT_APPLICABLE}
+    items = [item for item in run.items if item.id not in inapplicable]
+    if not items:
+        first = next(iter(inapplicable.values())).message
+        raise RunError(f"{path}: not applicable to any of its {len(known)} items, nothing to score; the first: {first}")
     replies: dict[str, str] = {}
     for answer in answers:
         result = answer.result
         text = f"{result.kind}: {result.message}" if isinstance(result, Failure) else result.text
         replies.setdefault(answer.item, text)
-    choices = read_choices(run.spec, run.items, answers)
+    choices = read_choices(run.spec, items, answers)
     votes = {item: voting.vote(read) for item, read in choices.items()}
     unread = [answer for answer in answers if _is_unread(choices.get(answer.item, {}).get(answer.sample))]
     return ScoredRun(
-        items=run.items,
-        scores=score_items(run.items, votes),
-        failed=frozenset(known) - votes.keys(),
+        items=items,
+        scores=score_items(items, votes),
+        failed=frozenset(known) - inapplicable.keys() - votes.keys(),
         replies=replies,
         choices=choices,
         spec=run.spec,
-        about=_describe_run(path, run.spec, [answer.result for answer in answers]),
-        unread_replies=[reply for reply in second_reader.show_replies(run.spec, run.items, unread) if reply.text],
+        about={
+            **_describe_run(path, run.spec, [answer.result for answer in answers]),
+            "served": count_served(answers) or None,
+            "not_asked": len(run.items) * samples - len(answers) or None,
+            "inapplicable": len(inapplicable) or None,
+        },
+        unread_replies=[reply for reply in second_reader.show_replies(run.spec, items, unread) if reply.text],
     )
 
 
@@ -215,11 +230,13 @@ def _shortened(answer: Answer) -> Answer:
 
 def _describe_run(path: Path, spec: RunSpec, results: Sequence[Completion | Failure]) -> dict[str, Any]:
     """Return the fields of a summary that describe a run: its spec, its tokens and its costs."""
-    caption_costs = {}
+    caption_costs, origins = {}, Counter[str]()
     if (path / "captions.jsonl").exists():
         for caption in jsonl.records(CaptionRecord, path / "captions.jsonl"):
             if "cost" in caption.meta:
                 caption_costs[caption.key] = caption.meta["cost"]
+            if "origin" in caption.meta:
+                origins[f"{caption.slot} from {caption.meta['origin']}"] += 1
     return {
         "run": str(path),
         "dataset": spec.dataset,
@@ -229,6 +246,7 @@ def _describe_run(path: Path, spec: RunSpec, results: Sequence[Completion | Fail
         "tokens": total_tokens(results, ("input", "output", "reasoning")),
         "cost": total_cost(results),
         "captions_cost": _sum_known(caption_costs.values()),
+        "captions_from": dict(origins) or None,
         "samples": spec.llm.samples,
         "shuffled": spec.prompt.order_seed is not None,
     }

@@ -14,10 +14,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from cascade.io.digests import digest
+from cascade.io.jsonl import OMITTED
 from cascade.prompting import evidence, templates
 from cascade.prompting.templates import Template
 from cascade.prompting.thinking import without_thoughts
 from cascade.runs.call_log import Inquiry, Question, Replies, SecondModel
+from cascade.runs.served import Served
 from cascade.types import Answer, Choice, Completion, Item, Prompt, RunSpec
 
 LONGEST = 8000  # characters of a reply, from its end: models state their answer there
@@ -42,7 +44,7 @@ class Readings:
 
     `none`: the reader says that the reply gives no choice. `unreadable` and `failed` calls have no reading and are made
     again by the same command. Replies that were cut or empty, and those still to be asked about, are `not_asked`.
-    `tokens` and `cost` (US dollars; None is unknown) are those of the log.
+    `tokens` and `cost` (US dollars; None is unknown) are those of the log, `served` says who answered.
     """
 
     model: str
@@ -55,6 +57,7 @@ class Readings:
     not_asked: int
     tokens: Mapping[str, int] = field(default_factory=dict)
     cost: float | None = None
+    served: tuple[Served, ...] | None = field(default=None, metadata=OMITTED)
 
     @property
     def name(self) -> str:

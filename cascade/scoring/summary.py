@@ -1,7 +1,7 @@
 """Scores: items and answers → right or wrong by each scorer → accuracy with intervals, by tag, beside chance.
 
-Every item of a run or file is in every denominator: an item without an answer is wrong, and counted. A run is scored
-without its model, its cache or its audio.
+Every item that a run or file applies to is in every denominator: an item without an answer is wrong, and counted. A run
+is scored without its model, its cache or its audio.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from cascade.errors import UserError
 from cascade.io.jsonl import OMITTED
+from cascade.runs.served import Served
 from cascade.scoring import outcomes, voting
 from cascade.scoring.matchers.registry import SCORERS
 from cascade.scoring.outcomes import ScoredRun
@@ -44,12 +45,15 @@ class ScorerResult:
 class Summary:
     """A run's or file's scores. `n` is every item, `answered` = n − failed, `coverage` = (answered − unparsed) / n.
 
+    `inapplicable` more items are in no figure, because the control does not apply to them; None is none.
     `failed` items have no reply; the reply of an `unparsed` (unread) item names no choice. `truncated` replies, of all
     samples, were cut at the token limit. With several `samples` an item, `ties` are items whose vote has no winner;
     they are unparsed too. `chance` is the accuracy of a uniform choice. `official_denominator`, for files, is the
     accuracy over the rows that have a prediction key, which the official script prints. `cost`, in US dollars, is
     without `captions_cost`, the cost of making the captions; null is unknown. Where a second reader was asked,
-    `readings` counts the replies, and `scores` has `mmar` by the combined readings too.
+    `readings` counts the replies, and `scores` has `mmar` by the combined readings too. Where it is known, `served`
+    says which servers answered, `captions_from` counts captions by the origin that made them. `not_asked` counts the
+    questions that a run has still to ask; their items are among the failed.
     """
 
     run: str
@@ -73,6 +77,16 @@ class Summary:
     ties: int = 0
     shuffled: bool = False
     readings: Readings | None = field(default=None, metadata=OMITTED)
+    inapplicable: int | None = field(default=None, metadata=OMITTED)
+    served: tuple[Served, ...] | None = field(default=None, metadata=OMITTED)
+    captions_from: Mapping[str, int] | None = field(default=None, metadata=OMITTED)
+    not_asked: int | None = field(default=None, metadata=OMITTED)
+
+    @property
+    def unfinished(self) -> str:
+        """What is still to be asked, in words; `""` where that is nothing."""
+        whole = (self.n + (self.inapplicable or 0)) * self.samples
+        return f"{self.not_asked} of {whole} questions not asked yet, counted as failed" if self.not_asked else ""
 
     def __repr__(self) -> str:
         shares = ", ".join(f"{name} {result.accuracy:.4f}" for name, result in self.scores.items())

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from cascade.analysis import leaderboard
-from cascade.scoring import summary
+from cascade.scoring import outcomes, summary
 from tests.support.commands import cascade
 
 
@@ -83,7 +83,10 @@ def test_rows_are_sorted_within_their_items(board: Path, sort: str) -> None:
 def test_what_is_unknown_is_last_whatever_stands_first(board: Path) -> None:
     from dataclasses import replace
 
-    rows = [leaderboard.board_row(board / name) for name in ("blind", "heard", "other")]
+    rows = [
+        leaderboard.board_row(board / name, (), outcomes.score_source(board / name))
+        for name in ("blind", "heard", "other")
+    ]
     rows = [replace(rows[0], cost=None), replace(rows[1], cost=2.0), replace(rows[2], cost=1.0)]
     ((first, second, last),) = leaderboard.ordered(rows, "cost")
     assert (first.cost, second.cost, last.cost) == (1.0, 2.0, None)

@@ -13,7 +13,7 @@ from cascade.captioning import generate
 from cascade.errors import UserError
 from cascade.io.digests import caption_key, digest, digest_file, sha256_file
 from cascade.types import Execution, Host, Item
-from tests.support.commands import cascade, rows, write
+from tests.support.commands import cascade, log_of, rows, write
 
 
 def items(n: int, cue: Any = ("rain", "a bell")) -> list[Item]:
@@ -107,7 +107,7 @@ def test_a_file_that_has_nothing_or_is_not_there() -> None:
 
 def test_the_oracle_tells_the_cue_and_nothing_that_answers() -> None:
     records = look_up("oracle", "oracle", {}, [*items(1), Item(**{**_plain(items(1)[0]), "id": "q1", "reference": {}})])
-    assert records[0].text == "rain; a bell" and records[1].failure.kind == "missing"
+    assert records[0].text == "rain; a bell" and records[1].failure.kind == "not_applicable"
     assert look_up("oracle", "oracle", {}, items(1, cue="wind"))[0].text == "wind"
     for field in ("thinking", "rubric"):
         with pytest.raises(UserError, match=f"{field} tells the answer"):
@@ -124,3 +124,43 @@ def test_the_oracle_is_a_run_like_any_other() -> None:
     assert run.exit_code == 0 and "captions cue=oracle" in run.stdout  # as in the control of an ablation
     shown = cascade("prompts", "show", "default", "--dataset", data, "--item", "q1", "--captions", "oracle")
     assert "secret cue 1" in shown.stdout
+
+
+def test_an_item_without_a_cue_is_not_applicable_to_the_oracle() -> None:
+    """It is no failure, not asked again, in no score, and on neither side of a pair."""
+    questions = [*rows(4)]
+    questions[2]["cue"] = []
+    del questions[3]["cue"]
+    data = write(Path("mini.jsonl"), questions)
+    asked: list[str | Path] = ["run", "--dataset", data, "--llm", "fake"]
+    first = cascade(*asked, "--captions", "oracle", "--out", "oracle")
+    assert first.exit_code == 0 and "failed (" not in first.stderr
+    assert "2 items: 2 answered, 0 failed, 0 unread" in first.stdout
+    assert "not applicable, and left out: 2 more" in first.stdout
+    log = log_of(Path("oracle"))
+    assert sorted(line["result"].get("kind", "") for line in log) == ["", "", "not_applicable", "not_applicable"]
+    assert cascade(*asked, "--captions", "oracle", "--out", "oracle").exit_code == 0
+    assert log_of(Path("oracle")) == log
+    assert cascade("verify", "oracle").exit_code == 0
+    assert json.loads(cascade("score", "oracle", "--format", "json").stdout)["inapplicable"] == 2
+    plan = cascade(*asked, "--captions", "oracle", "--out", "oracle", "--dry-run").stdout
+    assert "of which 0 are to be made" in plan and "calls     0 (4 questions" in plan
+    cascade(*asked, "--captions", "none", "--out", "blind")
+    pair = json.loads(cascade("compare", "oracle", "blind", "--format", "json").stdout)
+    assert (pair["n"], pair["a"]["inapplicable"], pair["b"]["left_out"]) == (2, 2, 2)
+    assert "not applicable to 2 items, left out on all sides)" in cascade("compare", "oracle", "blind").stdout
+    board = json.loads(cascade("leaderboard", "oracle", "blind", "--format", "json").stdout)
+    assert [row["items"] for row in board] == ["mini, 2 (2 not applicable)", "mini, 4"]
+    for runs in (["oracle"], ["blind", "oracle"]):
+        assert "not applicable to 2 items, which are left out" in cascade("report", *runs, "--format", "md").stdout
+        assert cascade("report", *runs, "--out", "report.html").exit_code == 0
+
+
+def test_an_oracle_without_any_cue_says_so_in_one_line() -> None:
+    data = write(Path("mini.jsonl"), [*rows(3, cue=[])])
+    run = cascade("run", "--dataset", data, "--llm", "fake", "--captions", "oracle", "--out", "oracle")
+    assert run.exit_code == 2 and run.stdout == ""
+    assert (
+        "not applicable to any of its 3 items, nothing to score; the first: cue: q0: the dataset has no" in run.stderr
+    )
+    assert cascade("caption", "--dataset", data, "--captions", "oracle").exit_code == 0

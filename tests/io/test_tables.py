@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 
 import pytest
 
@@ -91,6 +92,30 @@ def test_a_line_break_in_a_latex_cell_is_a_space() -> None:
 )
 def test_latex_specials_are_escaped_once(char: str, wanted: str) -> None:
     assert render_table((char,), [], "latex").splitlines()[2] == wanted + r" \\"
+
+
+@pytest.mark.parametrize(
+    "text", ["=1+1", "+1+cmd|' /C calc'!A0", "-2+3", "@SUM(A1)", "\t=1", "\r=1", "\n=1", " =1", "＝1", "-x"]
+)
+def test_csv_has_no_formula_and_drives_no_terminal(text: str) -> None:
+    """Wherever CSV is written: as people read it and unrounded, in a heading, a name, a tag, its value, a word."""
+    hostile = text + "\x1b]0;owned\x07\x1b[31m"
+    column = Column(hostile, (hostile,))
+    for written in (
+        render_table([hostile], [[hostile]], "csv"),
+        format_columns([column], [[hostile]], "csv"),
+        format_columns([Column("", (hostile, "value"))], [[Label(hostile, hostile)]], "csv"),
+    ):
+        assert "\x1b" not in written and "\x07" not in written and "\r" not in written
+        cells = [cell for row in csv.reader(io.StringIO(written)) for cell in row if cell not in ("", "value")]
+        assert cells and all(cell[0] == "'" for cell in cells)
+    for form in FORMATS:
+        assert "\x1b" not in render_table([hostile], [[hostile]], form)
+
+
+@pytest.mark.parametrize("number", ["-0.25", "+66.67", "-1e-05", "-33.3 to +12.0", "-33.33*", "-", "0.5", "<0.0001"])
+def test_numbers_in_csv_stay_numbers(number: str) -> None:
+    assert render_table(["x"], [[number]], "csv") == f"x\n{number}\n"
 
 
 def test_csv_quotes_what_must_be_quoted() -> None:

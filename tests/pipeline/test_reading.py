@@ -142,7 +142,8 @@ def test_what_the_reader_sees_and_is_sent(mini: Path) -> None:
     orders = {re.split(r"Choices:\n|\n\nEnd", one["messages"][-1]["content"])[1] for one in again.asked}
     assert listed == orders and len(orders) > 2
     head, *calls = lines(run)
-    assert head["llm"] == {"model": "gpt-r", "params": {"temperature": 0}, "samples": 1} and head["calls"] == 1
+    model = {"model": "gpt-r", "params": {"temperature": 0}, "samples": 1, "origin": stub.url}
+    assert head["llm"] == model and head["calls"] == 1
     assert head["text"].startswith("# system") and {call["item"] for call in calls} == {f"q{n}" for n in range(8)}
 
 

@@ -13,13 +13,15 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+from cascade.analysis.compare import McNemar, PairedDifference
 from cascade.errors import MissingExtra, RunError, UserError
 from cascade.io import audio
-from cascade.report import clips, load, timeline
+from cascade.report import charts, clips, load, timeline
 from cascade.report.markdown import markdown_report
 from cascade.report.page import html_report
 from cascade.runs import directory
 from cascade.scoring import outcomes
+from cascade.scoring.statistics import mcnemar, paired_interval
 from cascade.scoring.summary import score_run
 from cascade.types import Completion, Failure
 from tests.support.commands import cascade, only_run, rows, write
@@ -280,9 +282,41 @@ def test_markdown_of_one_run(run: Path) -> None:
 def test_markdown_of_a_family_has_every_table(family: Path) -> None:
     tables = [part for part in markdown_report([family]).split("\n\n") if part.startswith("|")]
     heads = [table.split("|")[1].strip() for table in tables]
-    assert heads == ["run", "modality", "layer", "all: speech + sound less", "adds", ""]
+    assert heads == ["run", "modality", "layer", "run", "adds: all − without it", ""]
+    assert tables[3].startswith("| run | n | run − all: speech + sound | 95 % |")
     for table in tables:
         assert len({line.replace(r"\|", "").count("|") for line in table.splitlines()}) == 1
+
+
+def test_report_and_ablate_give_a_difference_the_same_sign(family: Path) -> None:
+    ablated = json.loads(
+        cascade("ablate", "--dataset", "mini.jsonl", *FLAGS, "--out", family, "--format", "json").stdout
+    )
+    wanted = {}
+    for member in ablated["members"]:
+        if member["to_full"]:
+            wanted[Path(member["run"]).name] = member["to_full"]["difference"]
+    told = load.load_report([family])
+    assert {
+        one.run.path.name: pair.difference for one, pair in zip(told.others, told.differences, strict=True)
+    } == wanted
+    assert any(wanted.values())
+    table = next(part for part in markdown_report([family]).split("\n\n") if part.startswith("| run | n | run −"))
+    for one, line in zip(told.others, table.splitlines()[2:], strict=True):
+        assert line.split(" | ")[2] == charts.signed(wanted[one.run.path.name])
+
+
+def test_only_what_the_corrected_test_supports_has_a_colour() -> None:
+    """Twelve of twelve discordant items are p = 0.0005, five of five 0.06 although the interval is above zero."""
+
+    def kind(only_a: int, p_holm: float | None = None) -> str:
+        test = McNemar(only_a=only_a, only_b=0, p=mcnemar(only_a, 0), p_holm=p_holm)
+        ends = paired_interval(only_a, 0, 12)
+        assert ends[0] > 0
+        pair = PairedDifference(n=12, a=1.0, b=0.0, difference=only_a / 12, ci95=ends, mcnemar=test)
+        return charts.difference(pair, 1.0).kind
+
+    assert [kind(12), kind(12, 0.04), kind(12, 0.06), kind(5)] == ["more", "more", "even", "even"]
 
 
 def test_hostile_text_stays_text_in_markdown(hostile: Path) -> None:

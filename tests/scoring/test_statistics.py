@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from math import log
 from random import Random
 
 import pytest
-from scipy.stats import binomtest, norm
+from scipy.optimize import minimize_scalar
+from scipy.stats import binomtest, multinomial, norm
 
-from cascade.scoring.statistics import clustered, detectable, holm, mcnemar, paired_bootstrap, wilson
+from cascade.scoring.statistics import clustered, detectable, holm, mcnemar, paired_interval, score_test, wilson
 
 SIZES = (1, 2, 3, 7, 11, 40, 206, 1000, 10_000)
 
@@ -61,20 +63,74 @@ def test_mcnemar_equals_scipys_binomial_test() -> None:
 
 
 @pytest.mark.parametrize(
-    ("only_a", "only_b", "n"), [(65, 12, 1000), (4, 1, 9), (0, 7, 100), (30, 30, 206), (11, 0, 11)]
+    ("counts", "wanted"),
+    [
+        ((9, 3, 32), (-0.027, 0.390)),  # Tango (1998), section 6.2: sleeping difficulties
+        ((1, 7, 21), (-0.517, -0.026)),  # Fagerland, Lydersen and Laake (2014), table V: airway reactivity
+    ],
 )
-def test_the_bootstrap_is_that_of_drawing_items(only_a: int, only_b: int, n: int) -> None:
-    signs = [1] * only_a + [-1] * only_b + [0] * (n - only_a - only_b)
-    chance = Random(1)
-    drawn = sorted(sum(chance.choices(signs, k=n)) / n for _ in range(4_000))
-    wanted = drawn[100], drawn[3_899]
-    assert paired_bootstrap(only_a, only_b, n) == pytest.approx(wanted, abs=2 / n if n < 100 else 0.012)
-    assert paired_bootstrap(only_a, only_b, n) == paired_bootstrap(only_a, only_b, n)
-    assert all(-1 <= end <= 1 for end in paired_bootstrap(only_a, only_b, n))
+def test_the_paired_interval_is_that_of_the_published_examples(
+    counts: tuple[int, int, int], wanted: tuple[float, float]
+) -> None:
+    assert paired_interval(*counts) == pytest.approx(wanted, abs=5e-4)
 
 
-def test_without_a_difference_there_is_no_interval() -> None:
-    assert paired_bootstrap(0, 0, 40) == (0.0, 0.0)
+def test_the_paired_interval_at_90_percent_is_that_of_the_published_examples() -> None:
+    z = norm.ppf(0.95)
+    assert paired_interval(0, 1, 44, z)[0] == pytest.approx(-0.096, abs=5e-4)  # section 6.1: contact lenses
+    for n, only_b, wanted in [(30, 0, (-0.083, 0.083)), (50, 1, (-0.085, 0.032)), (80, 2, (-0.073, 0.009))]:
+        assert paired_interval(0, only_b, n, z) == pytest.approx(wanted, abs=5e-4)  # table I
+
+
+@pytest.mark.parametrize("counts", [(1, 0, 1), (5, 0, 5), (4, 1, 9), (3, 8, 11), (65, 12, 1000), (0, 7, 100)])
+def test_the_ends_are_where_the_score_test_rejects(counts: tuple[int, int, int]) -> None:
+    """The likelihood is maximised numerically here: the probabilities of the two kinds, at a given difference."""
+    only_a, only_b, n = counts
+
+    def squared_score(difference: float) -> float:
+        low, high = max(0.0, -difference), (1 - difference) / 2
+
+        def loss(share: float) -> float:
+            logs = [(only_a, share + difference), (only_b, share), (n - only_a - only_b, 1 - 2 * share - difference)]
+            return -sum(count * log(max(p, 1e-300)) for count, p in logs if count)
+
+        share = minimize_scalar(loss, bounds=(low, high), method="bounded", options={"xatol": 1e-12}).x
+        variance = (2 * share + difference * (1 - difference)) / n
+        return float(((only_a - only_b) / n - difference) ** 2 / variance)
+
+    for end in paired_interval(only_a, only_b, n):
+        if abs(end) < 1:
+            assert squared_score(end) == pytest.approx(norm.ppf(0.975) ** 2, rel=1e-3)
+    low, high = paired_interval(only_b, only_a, n)
+    assert paired_interval(only_a, only_b, n) == pytest.approx((-high, -low))
+
+
+@pytest.mark.parametrize("n", SIZES)
+def test_a_handful_of_items_supports_no_certainty(n: int) -> None:
+    z2 = norm.ppf(0.975) ** 2
+    assert paired_interval(0, 0, n) == pytest.approx((-z2 / (n + z2), z2 / (n + z2)))  # eq. 34
+    for only_a in {0, 1, n}:
+        low, high = paired_interval(only_a, 0, n)
+        assert -1 <= low < only_a / n <= high <= 1 and high - low > min(1.0, 1 / n)
+
+
+@pytest.mark.parametrize("n", [5, 11, 24])
+def test_the_paired_interval_covers_the_truth(n: int) -> None:
+    """The coverage is exact: a sum over all outcomes. Every tenth of discordant items, any share of them A's."""
+    ends = {(a, b): paired_interval(a, b, n) for a in range(n + 1) for b in range(n + 1 - a)}
+    coverages = []
+    for discordant in (0.1, 0.2, 0.4, 0.6, 0.8):
+        for share in (0.5, 0.7, 0.9, 1.0):
+            truth = discordant * (2 * share - 1)
+            chances = [discordant * share, discordant * (1 - share), 1 - discordant]
+            covering = [(a, b, n - a - b) for (a, b), (low, high) in ends.items() if low <= truth <= high]
+            coverages.append(sum(multinomial.pmf(covering, n, chances)))
+    assert min(coverages) > 0.925 and sum(coverages) / len(coverages) > 0.95
+
+
+def test_the_score_test_is_the_one_that_wilsons_interval_inverts() -> None:
+    for end in wilson(7, 11):
+        assert score_test(7 / 11, 11, end) == pytest.approx(0.05)
 
 
 def test_holm_adjusts_in_steps() -> None:
