@@ -94,8 +94,12 @@ def check(spec: LLMSpec, execution: Execution) -> None:
 
 
 def check_access(spec: LLMSpec, execution: Execution, option: str = "--llm") -> None:
-    """Raise ProviderStop for an unknown model or a missing key; `option` is the flag that named the model."""
-    if spec.model == "fake" or is_local(spec.model) or execution.api_base:
+    """Raise ProviderStop for an unknown model, or a key that cannot be sent; `option` is the flag that named it."""
+    if spec.model == "fake" or is_local(spec.model):
+        return
+    if variable := credentials.unsendable(spec.model, execution.api_base):
+        raise ProviderStop(f"{option} {spec.model}: {variable} {credentials.UNSENDABLE}: export {variable}=…")
+    if execution.api_base:
         return
     if not credentials.provider(spec.model) or credentials.missing(spec.model):
         # litellm takes seconds to import, but it knows every name, and reads a .env file, which may hold the key.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Collection, Mapping, Sequence
@@ -18,6 +17,7 @@ from cascade.captioners.registry import Engine
 from cascade.captioning import generate
 from cascade.captioning.bundles import read_manifest
 from cascade.errors import UnknownName, UserError
+from cascade.io.jsonl import OutOfBounds, loads
 from cascade.llms import connect, credentials, origins, prices
 from cascade.llms.budget import Budget
 from cascade.pipeline.parsing import parse_captions, parse_pairs
@@ -155,7 +155,9 @@ def _param_value(text: str) -> Any:
     if text.lower() == "none":
         return None
     try:
-        return json.loads(text, parse_constant=str)
+        return loads(text)
+    except OutOfBounds as error:
+        raise UserError(f"--param: {error}") from None
     except ValueError:
         return text
 

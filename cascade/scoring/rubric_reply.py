@@ -100,8 +100,10 @@ def _json_values(text: str) -> Iterator[Any]:
         try:
             value, at = decoder.raw_decode(text, start.start())
             yield value
-        except (json.JSONDecodeError, RecursionError):
+        except json.JSONDecodeError:
             at = start.start() + 1
+        except RecursionError:
+            return  # Each of thousands of brackets would be tried.
 
 
 def _scores(value: Any) -> list[float]:

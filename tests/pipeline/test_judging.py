@@ -272,6 +272,14 @@ def test_what_a_judge_of_unknown_cost_was_charged_is_remembered(published: Path)
             assert len(stub.asked) == 4
 
 
+def test_a_judge_with_a_key_that_no_header_takes_is_refused(published: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-secret-01234\n56789")
+    with Stub(perfect) as stub:
+        refused = judge(published, stub)
+        assert refused.exit_code == 2 and not stub.asked
+    assert "--judge gpt-x: OPENAI_API_KEY holds a line break" in refused.stderr and "secret" not in refused.stderr
+
+
 def test_a_plan_a_budget_and_a_fake_judge(published: Path) -> None:
     with Stub(perfect) as stub:
         plan = judge(published, stub, *PRICED, "--dry-run")

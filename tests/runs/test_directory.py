@@ -321,7 +321,15 @@ def test_a_changed_file_is_never_sealed_by_a_resume(name: str, old: str, new: st
     rows = [{**QUESTION, "id": f"q{number}"} for number in range(5)]
     (tmp_path / "mini.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     (tmp_path / "x.wav").write_bytes(b"clip")
-    command = ["run", "--dataset", tmp_path / "mini.jsonl", "--llm", "fake", "--captions", "speech=fake"]
+    command: list[str | Path] = [
+        "run",
+        "--dataset",
+        tmp_path / "mini.jsonl",
+        "--llm",
+        "fake",
+        "--captions",
+        "speech=fake",
+    ]
     run = tmp_path / "run"
     assert cascade(*command, "--limit", "3", "--out", run).exit_code == 0
     text = (run / name).read_text()
@@ -340,7 +348,15 @@ def test_a_changed_file_is_never_sealed_by_a_resume(name: str, old: str, new: st
 
 def test_a_run_that_never_began_leaves_no_directory(tmp_path: Path) -> None:
     (tmp_path / "mini.jsonl").write_text(json.dumps(QUESTION) + "\n")
-    command = ["run", "--dataset", tmp_path / "mini.jsonl", "--llm", "fake", "--captions", "sound=fake"]
+    command: list[str | Path] = [
+        "run",
+        "--dataset",
+        tmp_path / "mini.jsonl",
+        "--llm",
+        "fake",
+        "--captions",
+        "sound=fake",
+    ]
     done = cascade(*command, "--out", tmp_path / "runs" / "new")
     assert done.exit_code == 2 and "none of the 1 clips can be read" in done.stderr
     assert not (tmp_path / "runs" / "new").exists()
@@ -349,14 +365,34 @@ def test_a_run_that_never_began_leaves_no_directory(tmp_path: Path) -> None:
 
 
 def test_each_start_says_what_it_kept_and_did(tmp_path: Path) -> None:
-    command = ["run", "--dataset", "demo", "--llm", "fake", "--captions", "sound=fake", "--out", tmp_path / "run"]
+    command: list[str | Path] = [
+        "run",
+        "--dataset",
+        "demo",
+        "--llm",
+        "fake",
+        "--captions",
+        "sound=fake",
+        "--out",
+        tmp_path / "run",
+    ]
     assert "answers: 0 kept, 2 asked; captions: 2 made\n" in cascade(*command, "--limit", "2").stderr
     assert "answers: 2 kept, 1 asked; captions: 1 made\n" in cascade(*command, "--limit", "3").stderr
     assert "answers: 3 kept, 0 asked; captions: 0 made\n" in cascade(*command, "--limit", "3").stderr
 
 
 def test_a_stray_log_is_not_adopted(tmp_path: Path) -> None:
-    command = ["run", "--dataset", "demo", "--captions", "none", "--limit", "2", "--out", tmp_path / "run"]
+    command: list[str | Path] = [
+        "run",
+        "--dataset",
+        "demo",
+        "--captions",
+        "none",
+        "--limit",
+        "2",
+        "--out",
+        tmp_path / "run",
+    ]
     assert cascade(*command, "--llm", "fake").exit_code == 0
     assert json.loads((tmp_path / "run" / "log.jsonl").read_text().splitlines()[0])["run"].startswith("b2:")
     for name in ("run.json", "items.jsonl", "captions.jsonl"):
@@ -370,7 +406,19 @@ def test_a_stray_log_is_not_adopted(tmp_path: Path) -> None:
 
 def test_a_log_of_another_run_is_named(tmp_path: Path) -> None:
     for seed in ("0", "1"):
-        command = ["run", "--dataset", "demo", "--captions", "none", "--llm", "fake", "--limit", "2", "--seed", seed]
+        command: list[str | Path] = [
+            "run",
+            "--dataset",
+            "demo",
+            "--captions",
+            "none",
+            "--llm",
+            "fake",
+            "--limit",
+            "2",
+            "--seed",
+            seed,
+        ]
         assert cascade(*command, "--out", tmp_path / seed).exit_code == 0
     (tmp_path / "1" / "log.jsonl").write_bytes((tmp_path / "0" / "log.jsonl").read_bytes())
     assert "its first line names another run" in " ".join(cascade("verify", tmp_path / "1").stdout.split())
