@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
@@ -47,6 +47,20 @@ def check_replaceable(path: Path) -> None:
     """Raise RunError for what a renamed file would destroy: a device, a pipe, a link, a folder."""
     if path.is_symlink() or (path.exists() and not path.is_file()):
         raise RunError(f"{path} is a link or no plain file, and is not replaced; name another file")
+
+
+def missing_folders(path: Path) -> list[Path]:
+    """Return the folders that are to be made for `path` to be one, the innermost first."""
+    return [folder for folder in (path, *path.parents) if not folder.exists()]
+
+
+def remove(names: Iterable[Path], folders: Iterable[Path]) -> None:
+    """Remove files, and after them folders that nothing is in; what cannot be removed stays."""
+    with suppress(OSError):
+        for file in names:
+            file.unlink(missing_ok=True)
+        for folder in folders:
+            folder.rmdir()
 
 
 def umask() -> int:

@@ -24,9 +24,10 @@ _FINISH = ("finish_reason", "finishReason", "stop_reason", "stopReason", "done_r
 
 @dataclass(slots=True)
 class Exchange:
-    """What a call sent, the value of the last reply's JSON, and the `fault` that stopped it here."""
+    """What a call sent, the host that replied, the value of its last JSON, and the `fault` that stopped it here."""
 
     sent: dict[str, Any] = field(default_factory=dict)
+    host: str = ""
     reply: Any = None
     fault: ReplyError | ProviderStop | None = None
 
@@ -78,6 +79,7 @@ async def _check(response: Any) -> None:
     import httpx
 
     exchange = current.get(None) or Exchange()
+    exchange.host = response.url.netloc.decode()
     try:
         _refuse_redirect(response)
         body = bytearray()

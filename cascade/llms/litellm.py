@@ -25,7 +25,7 @@ from urllib.parse import urlsplit
 from msgspec import UNSET
 
 from cascade.errors import ProviderStop, ReplyError, Transient
-from cascade.llms import credentials, exchange, faults
+from cascade.llms import credentials, exchange, faults, origins
 from cascade.llms.exchange import Exchange
 from cascade.llms.prices import Price
 from cascade.llms.redaction import one_line, redact, secret_remover
@@ -118,7 +118,7 @@ class LitellmClient:
         target = {"model": name, "api_base": api_base, "timeout": timeout, "api_key": key or None}
         self.target = {name: value for name, value in target.items() if value is not None}
         self.label, self.timeout, self.loopback = label, timeout, credentials.is_loopback(api_base)
-        self.host = urlsplit(api_base or "").netloc.rpartition("@")[2]  # An address may hold a password.
+        self.host = urlsplit(origins.given(model, api_base) or "").netloc
         self.remove_secrets = secret_remover()
         self._accepted = False
         self._keyless = model if not key and api_base is None else None
@@ -145,6 +145,8 @@ class LitellmClient:
             if isinstance(fault, Transient) and fault.kind == "connection" and self.host:
                 raise Transient(fault.kind, f"{self.host}: {fault}") from None
             raise fault from None
+        if exchanged.host and self.host not in ("", exchanged.host):
+            raise ProviderStop(f"{self.label}: {exchanged.host} is asked, not {self.host}; give its address")
         self._accepted = True
         return reply, exchanged
 

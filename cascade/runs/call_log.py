@@ -17,7 +17,7 @@ from typing import Generic, TypeVar
 import msgspec
 
 from cascade.errors import RunError
-from cascade.io import jsonl
+from cascade.io import files, jsonl
 from cascade.io.jsonl import RecordLog, record
 from cascade.prompting.templates import Template
 from cascade.runs import describe
@@ -183,7 +183,7 @@ class CallLog:
         A new log is removed where an error comes before the first reply. Raises RunError where the log was altered or
         is another model's or, without `same_model`, of another origin, or where another process is writing it.
         """
-        new_folder = not self.folder.exists()
+        new_folders = files.missing_folders(self.folder)
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -200,9 +200,7 @@ class CallLog:
                 yield log
             except BaseException:
                 if not begun and self.file.stat().st_size == first:
-                    self.file.unlink()
-                    if new_folder:
-                        self.folder.rmdir()
+                    files.remove([self.file], new_folders)
                 raise
 
     def check_same(self, wanted: SecondModel, *, same_model: bool = False) -> None:

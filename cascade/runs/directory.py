@@ -134,7 +134,7 @@ def open_run(
     """
     _check_usable(path, wanted)
     begun = (path / "run.json").exists()
-    new_folders = [folder for folder in (path, *path.parents) if not folder.exists()]
+    new_folders = files.missing_folders(path)
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -152,17 +152,9 @@ def open_run(
             yield Run(path=path, manifest=wanted, items=items), log
         except BaseException:
             if not begun and not (path / "log.jsonl").stat().st_size:
-                _remove(path, new_folders)
+                names = ("run.json", "items.jsonl", "captions.jsonl", "log.jsonl")
+                files.remove((path / name for name in names), new_folders)
             raise
-
-
-def _remove(path: Path, new_folders: Iterable[Path]) -> None:
-    """Remove the files of a run that could not begin, and the folders that were made for it, the innermost first."""
-    with suppress(OSError):
-        for name in ("run.json", "items.jsonl", "captions.jsonl", "log.jsonl"):
-            (path / name).unlink(missing_ok=True)
-        for folder in new_folders:
-            folder.rmdir()
 
 
 def check_seals(path: Path, logs: Iterable[str] = ("captions.jsonl", "log.jsonl")) -> None:
