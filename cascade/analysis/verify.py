@@ -70,7 +70,7 @@ def verify(path: Path) -> Verdict:
         return verdict
     run: Run | None = None
     with verdict.recording():
-        run = directory.read_run(path)
+        run = directory.read_run(path, any_log=True)
     if run is None:
         return verdict
     with verdict.recording():
@@ -154,6 +154,8 @@ def _check_log(run: Run, captions: Sequence[CaptionRecord], verdict: Verdict) ->
     """Check the log's digests and, of each answer that counts, the prompt, the captions and the parameters."""
     answers = directory.last_answers(run.path)
     _check_chain(run.path, "log.jsonl", verdict)
+    if directory.log_owner(run.path) not in (None, "", directory.identity(run.spec)):  # "" is of the first version
+        verdict.problems.append("log.jsonl: its first line names another run")
     shown = evidence.captions_shown({item.id: item.audio for item in run.items}, captions, run.spec.prompt)
     items = {item.id: item for item in run.items}
     template = Template(name=run.spec.prompt.template, text=run.manifest.template)

@@ -153,9 +153,11 @@ def _legend(summary: Summary) -> str:
     if summary.readings:
         legend += f"\n{summary.readings.column}: by the rules' reading of a reply, or else by that model's."
     if summary.unparsed > _MANY * summary.n and not summary.readings:
-        legend += f"\n{summary.unparsed} of {summary.n} replies are unread and count as wrong: "
+        legend += f"\n{summary.unparsed} of {summary.n} items have no readable answer and count as wrong: "
         legend += "`cascade score RUN --explain` says why; "
-        legend += "`cascade read RUN --reader MODEL`, or a run with --answer-as choice, reads more."
+        legend += (
+            "to get more answers, use `cascade read RUN --reader MODEL`, or make another run with --answer-as choice."
+        )
     official = summary.official_denominator
     if official is not None and summary.failed:
         legend += f"\nOver the rows that carry a prediction, as the official script counts: {percent(official)} %."

@@ -57,16 +57,6 @@ def identify(model: str) -> tuple[str, dict[str, Path]]:
     return embedded.identify(model) if is_local(model) else (model, {})
 
 
-def given_origin(model: str, api_base: str | None) -> str | None:
-    """Return the address that a flag or the environment gives for a model; None where the provider's own is asked."""
-    return None if model == "fake" or is_local(model) else origins.given(model, api_base)
-
-
-def origin(model: str, api_base: str | None) -> str:
-    """Return the address or, where none is given, the provider that is asked; `""` for a model that runs here."""
-    return "" if model == "fake" or is_local(model) else origins.origin(model, api_base)
-
-
 def default_params(model: str, seed: int) -> dict[str, Any]:
     """Return the parameters that a model is sent unless the user unsets them. Only our own models are sent the seed."""
     if model == "fake":
@@ -167,7 +157,7 @@ async def _open(spec: LLMSpec, execution: Execution, option: str) -> AsyncIterat
         label, cost = f"{option} {spec.model}", price(spec, execution)
         async with litellm.chat_model(spec.model, execution.api_base, None, execution.timeout, label, cost) as model:
             # litellm has read a .env file by now, whose address the log would not know.
-            if execution.origin and execution.origin != (asked := origin(spec.model, execution.api_base)):
+            if execution.origin and execution.origin != (asked := origins.origin(spec.model, execution.api_base)):
                 raise ProviderStop(f"{label}: a .env file sets the address {asked}; give it as --api-base {asked}")
             limit = ConcurrencyLimit(execution.concurrency)
             llm = paced(_within_budget(model, cost, execution.budget), limit, execution.rpm, execution.tpm)

@@ -24,14 +24,15 @@ _OTHER_NAMES = {
 
 
 def origin(model: str, api_base: str | None) -> str:
-    """Return the address that is asked for a model, or its provider's name where no address is given."""
+    """Return the address or, where none is given, the provider that is asked; `""` for a model that runs here."""
     return given(model, api_base) or _provider(model)
 
 
 def given(model: str, api_base: str | None) -> str | None:
     """Return the address that a flag or the environment gives for a model; None leaves the provider's own."""
-    name = _provider(model)
-    variables = *_OTHER_NAMES.get(name, ()), f"{name.upper().replace('-', '_')}_API_BASE"
+    if not (name := _provider(model)):
+        return None
+    variables = (*_OTHER_NAMES.get(name, ()), f"{name.upper().replace('-', '_')}_API_BASE")
     address = api_base or next(filter(None, map(os.environ.get, variables)), None)
     return address and without_secrets(address)
 
@@ -46,4 +47,7 @@ def without_secrets(address: str) -> str:
 
 
 def _provider(model: str) -> str:
+    """Return the provider of a model; `""` for a model that runs here."""
+    if model == "fake" or model.partition(":")[0] == "local":
+        return ""
     return provider(model) or model.partition("/")[0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace as changed
 from typing import Any
 
 from msgspec import UNSET
@@ -36,6 +37,8 @@ def ask_or_plan(request: Request, log: CallLog, inquiry: Inquiry[Any]) -> Plan |
     connect.check(llm, how)
     session = provenance.session([redact(word) for word in ("cascade", *sys.argv[1:])], connect.modules(llm.model))
     model = call_log.new_model(llm, second_template(log.role, request.prompt), session, inquiry.calls)
+    if not inquiry.left(model, log.replies()):
+        how = changed(how, same_model=True)  # Nothing is asked.
     log.check_same(model, same_model=how.same_model)
     if request.dry_run:
         return _plan(log, inquiry, model, how)

@@ -18,7 +18,7 @@ from cascade.captioning import generate
 from cascade.captioning.bundles import read_manifest
 from cascade.errors import UnknownName, UserError
 from cascade.io.jsonl import OutOfBounds, loads
-from cascade.llms import connect, credentials, prices
+from cascade.llms import connect, credentials, origins, prices
 from cascade.llms.budget import Budget
 from cascade.pipeline.parsing import parse_captions, parse_pairs
 from cascade.pipeline.request import DEFAULT_CAPTIONS, EMBEDDED_CAPTIONS, Request
@@ -145,7 +145,7 @@ def llm_spec(request: Request) -> tuple[LLMSpec, dict[str, Path]]:
     params |= {key: _param_value(text) for key, text in parse_pairs(request.param or (), "--param").items()}
     name, files = connect.identify(request.llm)
     sent = {key: value for key, value in params.items() if value is not None}
-    origin = connect.given_origin(name, request.api_base) or UNSET
+    origin = origins.given(name, request.api_base) or UNSET
     spec = LLMSpec(model=name, params=sent, samples=request.samples, origin=origin)
     return replace(spec, answer_as="choice") if answer_as == "choice" else spec, files
 
@@ -184,7 +184,7 @@ def model_and_execution(request: Request, captioners: CaptionerSelection) -> tup
     generate.find_backend(request.backend)
     prices.find("", request.price)
     llm, files = llm_spec(request)
-    origin = connect.origin(llm.model, request.api_base)
+    origin = origins.origin(llm.model, request.api_base)
     return llm, changed(build_execution(request, captioners, files), origin=origin)
 
 

@@ -184,7 +184,10 @@ class CallLog:
         is another model's or, without `same_model`, of another origin, or where another process is writing it.
         """
         new_folder = not self.folder.exists()
-        self.folder.mkdir(parents=True, exist_ok=True)
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise RunError(f"{self.folder}: cannot be made ({error.strerror}); give --out another folder") from error
         with jsonl.Appender(self.file) as appender:
             log = RecordLog(appender, self.file)
             begun = self.file.stat().st_size

@@ -18,7 +18,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -132,7 +132,7 @@ def open_run(
     Raises RunError for a directory of another run or, without `same_model`, another origin, for one that is no run or
     was altered, and for one that another process is writing.
     """
-    _check_usable(path, wanted, same_model=same_model)
+    _check_usable(path, wanted)
     begun = (path / "run.json").exists()
     new_folders = [folder for folder in (path, *path.parents) if not folder.exists()]
     try:
@@ -144,7 +144,9 @@ def open_run(
         if begun:
             check_seals(path, ("captions.jsonl",))
         if begun and (path / "items.jsonl").exists():
-            wanted, items = _resume(path, wanted, items)
+            llm, (wanted, items) = wanted.spec.llm, _resume(path, wanted, items)
+            if not same_model:
+                _check_origin_of_rest(path, wanted.spec.llm, llm, items)
         try:
             wanted = write_manifest(path, wanted, items)
             yield Run(path=path, manifest=wanted, items=items), log
@@ -217,11 +219,19 @@ def _resume(path: Path, wanted: Manifest, items: tuple[Item, ...]) -> tuple[Mani
     return manifest, items
 
 
-def _check_usable(path: Path, wanted: Manifest, *, same_model: bool) -> None:
+def _check_origin_of_rest(path: Path, existing: LLMSpec, requested: LLMSpec, items: Sequence[Item]) -> None:
+    """Raise RunError where another origin than the run's would be asked; a complete run asks nothing."""
+    if existing.origin != requested.origin:
+        answered = answered_samples(path)
+        if any((item.id, sample) not in answered for item in items for sample in range(existing.samples)):
+            check_origin(path, existing, requested, same_model=False)
+
+
+def _check_usable(path: Path, wanted: Manifest) -> None:
     """Raise RunError where a path holds another run, another shard, or anything that is no run."""
     if (path / "run.json").exists():
         existing = _read_manifest(path)
-        check_same(path, existing.spec, wanted.spec, same_model=same_model)
+        check_same(path, existing.spec, wanted.spec, same_model=True)
         _check_owner(path, existing.spec)
         if existing.shard != wanted.shard:
             raise RunError(
@@ -308,13 +318,17 @@ def find_runs(folder: Path, depth: int = 1) -> list[Path]:
     return runs
 
 
-def read_run(path: Path) -> Run:
-    """Read a run directory. Raises RunError, with file and line, where it is none, is damaged, or has other items."""
+def read_run(path: Path, *, any_log: bool = False) -> Run:
+    """Read a run directory. Raises RunError, with file and line, where it is none, is damaged, or has other items.
+
+    It raises it for another run's log, too, unless `any_log` will do.
+    """
     manifest, file = _read_manifest(path), path / "items.jsonl"
     items = tuple(records(Item, file))
     if manifest.items and _lines_digest(file.read_bytes()) != manifest.items:
         raise RunError(f"{file}: these are not the items that run.json names; run again the command that made it")
-    _check_owner(path, manifest.spec)
+    if not any_log:
+        _check_owner(path, manifest.spec)
     for item in items:
         if not item.choices:
             raise RunError(f"{file}: {item.id!r} has no choices; run again the command that made it")

@@ -8,24 +8,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
-from msgspec import UnsetType
-
-from cascade.types import Completion, Failure
+from cascade.runs.call_log import LoggedCall
+from cascade.types import Answer, Completion
 
 
-class Logged(Protocol):
-    """A record of a call: its result, and the origin that was asked."""
-
-    @property
-    def origin(self) -> str | UnsetType: ...
-
-    @property
-    def result(self) -> Completion | Failure: ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Served:
     """How many `answers` came from an origin, by the model and fingerprint that it reports; `""` is unknown."""
 
@@ -35,7 +23,7 @@ class Served:
     answers: int
 
 
-def count_served(records: Iterable[Logged]) -> tuple[Served, ...]:
+def count_served(records: Iterable[Answer | LoggedCall]) -> tuple[Served, ...]:
     """Return the servers of the completions in their order; none for old logs in which one model answered."""
     counts = Counter[tuple[str, str, str]]()
     for record in records:
@@ -44,10 +32,7 @@ def count_served(records: Iterable[Logged]) -> tuple[Served, ...]:
             counts[record.origin or "", model, fingerprint] += 1
     if len(counts) < 2 and not any(origin for origin, _, _ in counts):
         return ()
-    return tuple(
-        Served(origin=origin, model=model, fingerprint=fingerprint, answers=count)
-        for (origin, model, fingerprint), count in counts.items()
-    )
+    return tuple(Served(*server, answers=count) for server, count in counts.items())
 
 
 def reported(result: Completion) -> tuple[str, str]:

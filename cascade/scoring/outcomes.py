@@ -37,12 +37,12 @@ _REASONS = {
     "label against text": "its letter and its text are different choices",
     "label or text": "its letter labels one choice and is the text of another",
     "label with another value": "the value after its letter is no choice",
-    "denied": "it denies the choice that it names",
-    "denied or weighed": "it denies or weighs the choice that it names",
+    "denied": "it rejects the choice that it names",
+    "denied or weighed": "it rejects the choice that it names, or is unsure of it",
     "taken back": "it takes its answer back",
     "truncated": "the reply was cut at its token limit",
-    voting.TIE: "as many samples give another choice",
-    "as it stands": "the prediction is no choice word for word",
+    voting.TIE: "a tie: two choices have the same number of votes",
+    "as it stands": "the prediction is not the exact text of a choice",
 }
 _ENDING = 160  # characters shown of a reply: models state their answer at the end
 

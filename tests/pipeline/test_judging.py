@@ -210,9 +210,7 @@ def test_a_run_and_what_it_exports_are_judged_alike_and_verified(published: Path
     (run / "judge.jsonl").write_text(whole.replace('\\"score\\": 5', '\\"score\\": 0', 1))
     assert "judge.jsonl:2: this line" in cascade("verify", run).stdout
     (run / "judge.jsonl").write_text("".join(whole.splitlines(keepends=True)[:-2]))
-    assert "digests checked; the prompt is 'judge'; 2 calls not made yet" in " ".join(
-        cascade("verify", run).stdout.split()
-    )
+    assert "(gpt-x); 2 calls not made yet" in " ".join(cascade("verify", run).stdout.split())
     (run / "judge.jsonl").write_text(whole)
     log = run / "log.jsonl"
     log.write_text(log.read_text().replace("Answer: rain", "Answer:  rain"))
