@@ -154,7 +154,7 @@ def read_choice(reply: Completion, choices: Sequence[str]) -> str:
     bare = list(map(_bare, choices))
     if answer.rstrip(".").casefold() == "none":
         if "none" in (text.casefold() for text in bare):
-            raise ValueError("none is a choice, too")
+            raise ValueError("the answer is none and a choice, too")
         return ""
     for fold in (str, str.casefold):
         named = set()

@@ -383,7 +383,7 @@ NOTES = ("C major", "c major", "None", "**bold**", "A. 3", "two\n lines", "")
         ("Answer: c major", "c major"),
         ("thoughts\n**Answer:** `a. c major` ", "C major"),
         ("<think>Answer: None</think>answer : C. None", "None"),
-        ("Answer: none", ""),
+        ("Answer: C major.", "C major"),
         ("Answer: **bold**", "**bold**"),
         ("Answer: D. BOLD", "**bold**"),
         ("Answer: E. A. 3", "A. 3"),
@@ -397,7 +397,7 @@ def test_a_reading_is_one_of_the_choices_or_none(text: str, choice: str) -> None
 @pytest.mark.parametrize(
     "text",
     [
-        *("", "C major", "Answer: C MAJOR", "Answer: B", "Answer: C major.", "Answer: None\nI am sure.", "Answer:"),
+        *("", "C major", "Answer: C MAJOR", "Answer: B", "Answer: none", "Answer: None\nI am sure.", "Answer:"),
         *("Answer: C major or None", "The answer: C major", "Answer: A. None", "<think>Answer: none"),
     ],
 )
@@ -410,6 +410,7 @@ def test_a_cut_reading_is_no_reading_and_many_choices_are_numbered() -> None:
     with pytest.raises(ValueError, match="cut"):
         second_reader.read_choice(Completion(text="Answer: none", finish="length"), NOTES)
     many = [f"choice {number}" for number in range(30)]
+    assert second_reader.read_choice(Completion(text="Answer: none."), many) == ""
     assert second_reader.read_choice(Completion(text="Answer: 30. choice 29"), many) == "choice 29"
     reply = second_reader.show_reply("q", 0, "half \ud83d a pair $choices", many)
     prompt = second_reader.reader_prompt(second_template("reader"), reply)
