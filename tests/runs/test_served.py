@@ -130,6 +130,12 @@ def test_a_reader_has_one_origin_too(mini: Path, servers: tuple[Stub, Stub]) -> 
     done = cascade(*read, second.url, "--same-model")
     assert len(second.asked) == 4 and f"4 from {second.url}" in done.stdout
     assert f"4 from {second.url}" in " ".join(cascade("verify", "r").stdout.split())
+    log = Path("r/reader.jsonl")
+    changed = log.read_text().replace("nonsense", "D. wind", 1)
+    log.write_text(changed)
+    refused = cascade(*read, second.url, "--same-model")
+    assert refused.exit_code == 2 and "reader.jsonl: it was changed after it was written, at line 2" in refused.stderr
+    assert log.read_text() == changed
 
 
 def test_another_model_behind_the_address_is_said_once_and_counted(mini: Path) -> None:
