@@ -16,12 +16,13 @@ _TAG = "b2:"
 _BLOCK = 1 << 20
 
 
-def canonical(value: Any) -> str:
+def canonical(value: Any, *, parsed: bool = False) -> str:
     """Return JSON text that is equal for equal values: sorted keys, no spaces, ASCII only.
 
     Raises TypeError for anything but plain JSON values (keys that are not text too), ValueError for NaN and infinities.
     """
-    _refuse_odd_keys(value)
+    if not parsed:
+        _refuse_odd_keys(value)
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
@@ -36,9 +37,9 @@ def _refuse_odd_keys(value: Any) -> None:
             _refuse_odd_keys(part)
 
 
-def digest(value: Any) -> str:
-    """Return the digest of a JSON value."""
-    return digest_bytes(canonical(value).encode("ascii"))
+def digest(value: Any, *, parsed: bool = False) -> str:
+    """Return the digest of a JSON value; a `parsed` one is of JSON text, so its keys are text and not checked."""
+    return digest_bytes(canonical(value, parsed=parsed).encode("ascii"))
 
 
 def digest_bytes(data: bytes) -> str:

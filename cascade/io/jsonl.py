@@ -222,7 +222,7 @@ def broken_links(lines: Iterable[Any]) -> Iterator[int]:
         record = without_digest(line) if isinstance(line, dict) else {}
         written = line.get("digest") if isinstance(line, dict) else None
         try:
-            intact = written == with_digest(record, before)["digest"]
+            intact = written == digest([before, record], parsed=True)
         except ValueError:  # A number too large for a float has no digest, and was written by nobody.
             intact = False
         if not intact:
