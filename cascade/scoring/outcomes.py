@@ -195,6 +195,7 @@ def _score_directory(path: Path) -> ScoredRun:
     choices = read_choices(run.spec, items, answers)
     votes = {item: voting.vote(read) for item, read in choices.items()}
     unread = [answer for answer in answers if _is_unread(choices.get(answer.item, {}).get(answer.sample))]
+    about = _describe_run(path, run.spec, [answer.result for answer in answers])
     return ScoredRun(
         items=items,
         scores=score_items(items, votes),
@@ -202,10 +203,7 @@ def _score_directory(path: Path) -> ScoredRun:
         replies=replies,
         choices=choices,
         spec=run.spec,
-        about={
-            **_describe_run(path, run.spec, [answer.result for answer in answers]),
-            "inapplicable": len(inapplicable) or None,
-        },
+        about=about | {"inapplicable": len(inapplicable) or None},
         unread_replies=[reply for reply in second_reader.show_replies(run.spec, items, unread) if reply.text],
     )
 
