@@ -83,9 +83,13 @@ class BudgetSpent(UserError):
 
 
 class ItemError(CascadeError):
-    """One item has no result; `cost`, in US dollars, is what a provider charged all the same."""
+    """One item has no result; `cost`, in US dollars, is what a provider charged all the same.
+
+    `charged` is what all tries counted against a budget, None for the cost.
+    """
 
     cost: float | None = None
+    charged: float | None = None
 
     def __init__(self, kind: str, message: str) -> None:
         super().__init__(message)
@@ -95,7 +99,8 @@ class ItemError(CascadeError):
         """Return this error as the record that stands in captions and logs."""
         from cascade.types import Failure  # The command line's help needs no record.
 
-        return Failure(kind=self.kind, message=str(self), cost=self.cost)
+        charged = {} if self.charged is None else {"charged": self.charged}
+        return Failure(kind=self.kind, message=str(self), cost=self.cost, **charged)
 
 
 class ClipError(ItemError):

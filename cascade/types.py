@@ -90,16 +90,18 @@ class LLMSpec(Record, frozen=True, kw_only=True):
     """The model by its litellm name (or `local`, `local:…`, `fake`), its parameters, and samples an item.
 
     `answer_as` is `choice` where the reply is forced to be one of the choices; a free text leaves it out of the JSON.
+    `origin` is the address that is asked, without secrets; the provider's own, as in older runs, leaves it out.
     """
 
     model: str
     params: Params = msgspec.field(default_factory=dict)
     samples: int = 1
     answer_as: Literal["choice"] | msgspec.UnsetType = msgspec.UNSET
+    origin: str | msgspec.UnsetType = msgspec.UNSET
 
 
 class RunSpec(Record, frozen=True, kw_only=True):
-    """Everything that can change a result. Holds no path, device, endpoint, key, time limit or concurrency."""
+    """Everything that can change a result. Holds no path, device, key, time limit or concurrency."""
 
     dataset: str
     dataset_digest: str
@@ -140,7 +142,8 @@ class Execution:
 
     `budget` is what may be spent (a `budget.Budget`, or None), `price` the user's word for what tokens cost; `rpm` and
     `tpm` are the requests and tokens that the provider allows a minute. `bundles` maps a slot to the file of captions
-    that fills it: there no engine runs.
+    that fills it: there no engine runs. `origin` is the address or the provider that is asked, `""` for a model that
+    runs here; `same_model` is the user's word that it serves the same model as the run's own origin.
     """
 
     cache: Path
@@ -156,6 +159,8 @@ class Execution:
     rpm: float | None = None
     tpm: float | None = None
     bundles: Mapping[str, Path] = field(default_factory=dict)
+    origin: str = ""
+    same_model: bool = False
 
 
 class Prompt(Record, frozen=True, kw_only=True):
@@ -168,10 +173,19 @@ class Prompt(Record, frozen=True, kw_only=True):
     order: tuple[str, ...] = ()
 
 
+# Providers' words for a reply that is whole. Any other word, `length` among them, means that the reply was cut.
+_NATURAL_ENDS = """
+stop end_turn stop_sequence eos eos_token end_of_sequence end_of_text endoftext complete completed finished done
+tool_calls tool_call tool_use function_call
+"""
+
+
 class Completion(Record, frozen=True, kw_only=True, tag="completion"):
     """What a model said, as it said it. `finish` is the provider's reason (`stop`, `length`, …); None is unknown.
 
-    `cost` is in US dollars; `sent` are the parameters as they went out, without the messages.
+    `model` and `fingerprint` are what the server says of itself. `cost` is in US dollars; `sent` are the parameters as
+    they went out, without the messages. `charged` is what all tries of the call counted against a budget, where that is
+    not `cost`: a reply of unknown cost counts as its bound.
     """
 
     text: str
@@ -183,17 +197,30 @@ class Completion(Record, frozen=True, kw_only=True, tag="completion"):
     reasoning_tokens: int | None = None
     cost: float | None = None
     sent: Params = msgspec.field(default_factory=dict)
+    fingerprint: str | msgspec.UnsetType = msgspec.UNSET
+    charged: float | msgspec.UnsetType = msgspec.UNSET
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether the reply was cut: the provider's reason is none of its words for a natural end."""
+        return self.finish is not None and self.finish.lower() not in _NATURAL_ENDS.split()
 
 
 class Failure(Record, frozen=True, kw_only=True, tag="failure"):
     """Why there is no result. Recorded, counted as wrong, tried again on resume; never text that could be read.
 
-    `cost` is in US dollars, where the provider charges for what it held back.
+    `cost` is in US dollars, where the provider charges for what it held back; `charged` is a completion's.
     """
 
     kind: str
     message: str
     cost: float | None = None
+    charged: float | msgspec.UnsetType = msgspec.UNSET
+
+
+def spent(result: Completion | Failure) -> float:
+    """Return the US dollars that a call counts against a budget."""
+    return result.cost or 0.0 if result.charged is msgspec.UNSET else result.charged
 
 
 class Answer(Record, frozen=True, kw_only=True):
@@ -201,6 +228,8 @@ class Answer(Record, frozen=True, kw_only=True):
 
     `prompt` is the digest of the messages sent, `captions` the cache key behind each slot, `seconds` the time the call
     took, `at` the moment it ended in UTC (ISO 8601). `params` are the model's parameters as they were asked for.
+    `origin` is the address or the provider that was asked, where the model does not run here; the first line of a log
+    names the `run` that it belongs to, by the digest of its identity. Logs of older versions have neither.
     """
 
     item: str
@@ -211,6 +240,8 @@ class Answer(Record, frozen=True, kw_only=True):
     seconds: float
     at: str
     params: Params = msgspec.field(default_factory=dict)
+    origin: str | msgspec.UnsetType = msgspec.UNSET
+    run: str | msgspec.UnsetType = msgspec.UNSET
 
 
 class Choice(Record, frozen=True, kw_only=True):

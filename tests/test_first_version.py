@@ -91,7 +91,7 @@ def numbers(text: str) -> list[int]:
 
 def answers(run: str) -> list[dict[str, Any]]:
     """Return a run's log, sorted, without what differs each time."""
-    left_out = ("seconds", "at", "digest")
+    left_out = ("seconds", "at", "digest", "run")  # The first line of a log names its run since 0.2.0.
     kept = [{key: part for key, part in line.items() if key not in left_out} for line in lines(Path(run, "log.jsonl"))]
     return sorted(kept, key=lambda line: (int(re.sub(r"\D", "", line["item"])), line["sample"]))
 

@@ -98,7 +98,10 @@ def read_family(sources: Sequence[ScoredRun], *, scorer: str = "mmar") -> Family
         if source.spec is None:
             raise UserError(f"{source.about['run']}: a prediction file does not say what it was made with; give runs")
         specs.append(source.spec)
-    if any((spec.dataset_digest, spec.llm) != (specs[0].dataset_digest, specs[0].llm) for spec in specs):
+    first = specs[0]
+    if any(
+        spec.dataset_digest != first.dataset_digest or not describe.same_model(spec.llm, first.llm) for spec in specs
+    ):
         raise UserError("these are no variants of one run: they are of different datasets or models")
     full, pairs = describe.full_set(specs), list(zip(sources, specs, strict=True))
     whole = sources[full]

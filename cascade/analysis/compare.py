@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from cascade.errors import UnknownName, UserError
 from cascade.io.jsonl import OMITTED
 from cascade.runs import describe
+from cascade.runs.served import Served
 from cascade.scoring.matchers.registry import SCORERS
 from cascade.scoring.outcomes import ScoredRun
 from cascade.scoring.statistics import detectable, holm, mcnemar, paired_interval, rate
@@ -33,7 +34,8 @@ class Side:
     """One of the compared runs: its accuracy on the items of all, and how many of its items are left out.
 
     `inapplicable` items of the run are left out of all, None is none. `readings` counts its replies where a second
-    reader was asked. `differs` says what the run has that not all of these runs have, besides its model.
+    reader was asked. `differs` says what the run has that not all of these runs have, besides its model. `served` says
+    which servers answered, and `not_asked` counts the questions that are still to be asked.
     """
 
     run: str
@@ -42,6 +44,8 @@ class Side:
     ci95: tuple[float, float]
     left_out: int
     readings: Readings | None = field(default=None, metadata=OMITTED)
+    served: tuple[Served, ...] | None = field(default=None, metadata=OMITTED)
+    not_asked: int | None = field(default=None, metadata=OMITTED)
     inapplicable: int | None = field(default=None, metadata=OMITTED)
     differs: str | None = field(default=None, metadata=OMITTED)
 
@@ -271,6 +275,8 @@ def _pair(sources: Sequence[ScoredRun], scorer: str) -> tuple[list[Item], list[d
                 ci95=share.ci95,
                 left_out=len(source.items) - len(items),
                 readings=source.readings,
+                served=source.about.get("served"),
+                not_asked=source.about.get("not_asked"),
                 inapplicable=source.about.get("inapplicable"),
                 differs=differs or None,
             )

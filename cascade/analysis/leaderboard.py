@@ -12,6 +12,7 @@ from cascade.errors import RunError, UserError
 from cascade.io.digests import digest
 from cascade.io.jsonl import OMITTED
 from cascade.runs import describe, directory
+from cascade.runs.served import Served
 from cascade.scoring import outcomes
 from cascade.scoring.outcomes import ScoredRun
 from cascade.scoring.statistics import Rate
@@ -30,7 +31,7 @@ class BoardRow:
     `mmar` and `strict` have Wilson intervals; `by` has each tag's values by the official matcher. Costs are in US
     dollars; None is unknown, or that there was nothing to pay for. Where a second reader was asked, `readings` counts
     the replies and `mmar_read` is `mmar` by the combined readings. `differs` says what the run has that not all runs of
-    the board have, besides the other fields.
+    the board have, besides the other fields. `served` and `not_asked` are a summary's.
     """
 
     run: str
@@ -52,10 +53,17 @@ class BoardRow:
     mmar_read: Rate | None = field(default=None, metadata=OMITTED)
     readings: Readings | None = field(default=None, metadata=OMITTED)
     differs: str | None = field(default=None, metadata=OMITTED)
+    served: tuple[Served, ...] | None = field(default=None, metadata=OMITTED)
+    not_asked: int | None = field(default=None, metadata=OMITTED)
+
+    @property
+    def origins(self) -> str:
+        """Where the answers came from, or `""` where that was not recorded."""
+        return ", ".join(dict.fromkeys(server.origin or "not recorded" for server in self.served or ()))
 
 
 # The parts of specs that other columns show.
-_SHOWN = ("model", "captions", "controls", "prompt", "answer_as", "samples", "dataset", "only", "limit")
+_SHOWN = ("model", "origin", "captions", "controls", "prompt", "answer_as", "samples", "dataset", "only", "limit")
 # The columns that sort the board.
 _HIGHEST_FIRST = ("mmar", "strict", "coverage", "n", "samples")
 SORTS = (*_HIGHEST_FIRST, "cost", "failed", "unread", "model", "captions", "prompt", "run")
@@ -102,10 +110,12 @@ def _find_runs(folder: Path, skip: Callable[[str], None]) -> list[Path]:
 
 
 def board_row(path: Path, by: Sequence[str], scored: ScoredRun) -> BoardRow:
-    """Return a scored run's row. Raises RunError where it is none."""
+    """Return a scored run's row. Raises RunError where it is none, or was asked nothing."""
     spec, items = scored.spec, scored.items
     if spec is None:
         raise RunError(f"{path}: this is no run directory")
+    if not scored.choices and all(reply.startswith("caption: ") for reply in scored.replies.values()):
+        raise RunError(f"{path}: no question was asked yet")
     # A tag that this run's items do not have leaves its cells empty.
     known: set[str] = set()
     for item in items:
@@ -138,6 +148,8 @@ def board_row(path: Path, by: Sequence[str], scored: ScoredRun) -> BoardRow:
         captions_cost=summary.captions_cost,
         mmar_read=rates[summary.readings.column] if summary.readings else None,
         readings=summary.readings,
+        served=summary.served,
+        not_asked=summary.not_asked,
     )
 
 

@@ -22,6 +22,7 @@ from cascade.prompting.templates import Template
 from cascade.runs import directory
 from cascade.runs.call_log import JUDGE, READER, CallLog, Inquiry
 from cascade.runs.directory import Run
+from cascade.runs.served import count_served, served_text
 from cascade.scoring import export, outcomes, rubric_score, second_reader
 from cascade.types import Answer, Caption, CaptionRecord, Item
 
@@ -69,7 +70,7 @@ def verify(path: Path) -> Verdict:
         return verdict
     run: Run | None = None
     with verdict.recording():
-        run = directory.read_run(path)
+        run = directory.read_run(path, any_log=True)
     if run is None:
         return verdict
     with verdict.recording():
@@ -153,6 +154,8 @@ def _check_log(run: Run, captions: Sequence[CaptionRecord], verdict: Verdict) ->
     """Check the log's digests and, of each answer that counts, the prompt, the captions and the parameters."""
     answers = directory.last_answers(run.path)
     _check_chain(run.path, "log.jsonl", verdict)
+    if directory.log_owner(run.path) not in (None, "", directory.identity(run.spec)):  # "" is of the first version
+        verdict.problems.append("log.jsonl: its first line names another run")
     shown = evidence.captions_shown({item.id: item.audio for item in run.items}, captions, run.spec.prompt)
     items = {item.id: item for item in run.items}
     template = Template(name=run.spec.prompt.template, text=run.manifest.template)
@@ -164,7 +167,9 @@ def _check_log(run: Run, captions: Sequence[CaptionRecord], verdict: Verdict) ->
     checked = f"{len(answers)} answers, their prompts rendered again"
     missing = len(run.items) * run.spec.llm.samples - len(answers)
     if missing > 0:
-        checked += f"; {missing} questions not asked yet"
+        checked += f"; {missing} of {len(run.items) * run.spec.llm.samples} questions not asked yet"
+    if servers := count_served(answers.values()):
+        checked += f"; {served_text(servers, models=True)}"
     verdict.checked["log.jsonl"] = checked
 
 
@@ -212,6 +217,8 @@ def _check_call_log(log: CallLog, verdict: Verdict, *, has_run: bool) -> None:
     verdict.checked[file] = (
         f"{len(last)} {noun} by {model.llm.model}, digests checked; the prompt is {model.template!r}"
     )
+    if servers := count_served(last.values()):
+        verdict.checked[file] += f"; {served_text(servers, models=True)}"
     if not has_run:
         return
     try:

@@ -17,6 +17,8 @@ It may also have
   one call after another with up to `host.batch` clips,
 * `lacks(params, host)`: what is missing (a key, say) before a remote model can be asked, or "". Such an engine takes
   `api_base` beside its parameters: the address goes into `Host.endpoints`, not into the spec,
+* `rejects(text)`: whether a remote model's text is a page or of another format. Cached captions with such a text are
+  made again,
 * `spelled(given)`: the given parameters, with presets and names of prompts replaced by what they stand for,
 * `lookup(spec, host)`, in the place of `make`: a function that looks captions up by item. Such an engine (`file`,
   `oracle`) needs no clip, and its captions never enter the cache.
@@ -25,7 +27,7 @@ It may also have
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import MISSING, asdict, fields
 from functools import cached_property
 from math import isfinite
@@ -36,7 +38,7 @@ from typing import Any, get_type_hints
 from cascade import plugins
 from cascade.errors import MissingExtra, UnknownName, UserError
 from cascade.io.digests import digest_path
-from cascade.types import Captioner, CaptionerSpec, Host, Lookup
+from cascade.types import Caption, Captioner, CaptionerSpec, Host, Lookup
 
 _SLOT = re.compile(r"[a-z][a-z0-9_-]*\Z")
 _BOOLEANS = {"true": True, "false": False}
@@ -79,8 +81,11 @@ class Engine:
 
     @property
     def asks_remotely(self) -> bool:
-        """Whether the engine asks a remote model, which may have an address of its own."""
-        return hasattr(self.module, "lacks")
+        """Whether the engine asks a remote model, which may have an address; false where it is not installed."""
+        try:
+            return hasattr(self.module, "lacks")
+        except UnknownName:
+            return False
 
     @property
     def modules(self) -> set[str]:
@@ -142,6 +147,13 @@ class Engine:
     def missing_access(self, spec: CaptionerSpec, host: Host) -> str:
         """Return what is missing before the remote model can be asked and what to type, or ""."""
         return str(self._call("lacks", spec, host, ""))
+
+    def rejects(self, caption: Caption) -> bool:
+        """Return whether a cached caption has a text that the engine would not take today, in whole or in a window."""
+        rejects: Callable[[str], bool] | None = getattr(self.module, "rejects", None)
+        parts = [*caption.meta.get("segments", ()), *caption.meta.get("windows", ())]
+        texts = [caption.text, *(str(part.get("text", "")) for part in parts)]
+        return rejects is not None and any(map(rejects, texts))
 
     def pending_download(self, spec: CaptionerSpec, host: Host) -> tuple[str, str] | None:
         """Return what would be fetched before the first clip and from where. The engine's `NEEDS` must be installed."""

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
+
+from msgspec.structs import replace
 
 from cascade.captioners.registry import Engine
 from cascade.captioning import bundles
@@ -14,6 +17,8 @@ from cascade.captioning.cache import CaptionCache
 from cascade.errors import ItemError, UnknownName, UserError
 from cascade.io.digests import caption_key, digest, digest_file
 from cascade.io.progress import Track, silent
+from cascade.io.terminal import note
+from cascade.llms import origins
 from cascade.types import Backend, Caption, CaptionerSpec, CaptionRecord, Execution, Failure, Item
 
 _BACKENDS = {"local": local, "ray": ray}
@@ -138,8 +143,9 @@ def _from_cache(
     results: _Results = {}
     with closing(CaptionCache(execution.cache)) as cache:
         for spec in specs:
-            captions = {digest: cache.get(_key(spec, digest)) for digest in clips}
-            results[spec.slot] = {digest: caption for digest, caption in captions.items() if caption is not None}
+            results[spec.slot] = _valid_captions(spec, cache, clips)
+            if track:
+                _name_other_origins(spec, results[spec.slot].values(), _origin(spec, execution))
         if track is None:
             return results
         # Every engine is checked before the first one works for hours; an engine with nothing to do needs no packages.
@@ -155,11 +161,47 @@ def _from_cache(
                 for path, result in backend(spec, execution.host, list(missing)):
                     if isinstance(result, Caption):
                         result = _check_unchanged(path, missing[path]) or result
+                    if isinstance(result, Caption) and (origin := _origin(spec, execution)):
+                        result = replace(result, meta={**result.meta, "origin": origin})
                     if isinstance(result, Caption):
                         cache.put(spec, missing[path], result)
                     results[spec.slot][missing[path]] = result
                     tick()
     return results
+
+
+def _origin(spec: CaptionerSpec, execution: Execution) -> str:
+    """Return the address or the provider that an engine asks; `""` for an engine that works here."""
+    model = str(spec.params.get("model", ""))
+    if not model or not Engine(spec.name).asks_remotely:
+        return ""
+    return origins.origin(model, execution.host.endpoints.get(model))
+
+
+def _name_other_origins(spec: CaptionerSpec, cached: Iterable[Caption | Failure], origin: str) -> None:
+    """Say where cached captions came from, if not from the origin that is asked now; older ones do not say it."""
+    known = Counter(str(caption.meta.get("origin", origin)) for caption in cached if isinstance(caption, Caption))
+    del known[origin]
+    if others := ", ".join(f"{count} from {other}" for other, count in known.items()):
+        note(f"{spec.slot} by {spec.name}: cached captions are {others}, and {origin} is given now; they are kept")
+
+
+def _valid_captions(
+    spec: CaptionerSpec, cache: CaptionCache, clips: Mapping[str, Path]
+) -> dict[str, Caption | Failure]:
+    """Return the cached captions, without those that the engine rejects today: a note names their clips."""
+    captions, rejected = dict[str, Caption | Failure](), []
+    engine = Engine(spec.name)
+    for audio, clip in clips.items():
+        caption = cache.get(_key(spec, audio))
+        if caption is not None and engine.rejects(caption):
+            rejected.append(clip.name)
+        elif caption is not None:
+            captions[audio] = caption
+    if rejected:
+        names = ", ".join(rejected[:5]) + ", …" * (len(rejected) > 5)
+        note(f"{spec.slot} by {spec.name}: {len(rejected)} cached captions are pages or errors, and not used: {names}")
+    return captions
 
 
 def _check_unchanged(path: Path, digest: str) -> Failure | None:

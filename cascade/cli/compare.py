@@ -26,6 +26,7 @@ from cascade.io.tables import (
     format_words,
 )
 from cascade.io.terminal import note, plain, prose
+from cascade.runs.served import served_text
 from cascade.scoring import outcomes
 
 _COLUMNS = [
@@ -72,6 +73,10 @@ def compare(
     forced = [source.about["run"] for source in scored if source.spec and source.spec.llm.answer_as == "choice"]
     if 0 < len(forced) < len(scored):
         note(f"choices were forced in {', '.join(forced)}; the replies of the others are free")
+    for source in scored:
+        if source.spec and (count := source.about["not_asked"]):
+            whole = len(source.items) * source.spec.llm.samples
+            note(f"{source.about['run']}: {count} of {whole} questions not asked yet, counted as failed")
     if len(scored) > 2:
         show_matrix(paired.matrix(scored, scorer=scorer), form)
     else:
@@ -130,6 +135,8 @@ def _title(comparison: Comparison) -> str:
         line = f"{name}: {' '.join(side.run.split())}{side.label}"
         if side.left_out:
             line += f"; {side.left_out} items that the other lacks are left out"
+        if side.served:
+            line += f"; answers: {served_text(side.served)}"
         if side.readings:
             line += f"; replies {side.readings}"
         lines.append(line)
@@ -150,6 +157,9 @@ def show_matrix(matrix: Matrix, form: str) -> None:
         output.echo_json(matrix)
         return
     if form == "table":
+        for side in matrix.runs:
+            if side.served:
+                typer.echo(plain(f"{side.run}: answers: {served_text(side.served)}"))
         typer.echo(f"{matrix.n} items of all, by {matrix.scorer}; row - column in points\n")
     rows = list(_matrix_rows(matrix))
     if matrix.combined:

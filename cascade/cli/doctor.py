@@ -116,6 +116,8 @@ def _check_model(llm: str) -> Check:
         # The command that the message ends with stands on a line of its own.
         detail = str(error).rpartition(": pip install")[0] or str(error)
         return Check(what, MISSING, detail, getattr(error, "command", ""))
+    if variable := credentials.unsendable(llm):
+        return Check(what, MISSING, f"{variable} {credentials.UNSENDABLE}", f"export {variable}=…")
     variables = credentials.VARIABLES.get(credentials.provider(llm) or "")
     if not variables:
         return Check(what, OK, "needs no key that is known" if name == llm else "embedded")

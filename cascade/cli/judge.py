@@ -16,6 +16,7 @@ from cascade.io.jsonl import to_json
 from cascade.io.tables import Cell, Column, Interval, Label, Row, Share, format_columns, format_words
 from cascade.io.terminal import note, plain, prose
 from cascade.pipeline.request import Request
+from cascade.runs.served import served_text
 from cascade.scoring import rubric_score
 from cascade.scoring.rubric_score import Rating
 from cascade.scoring.statistics import Rate
@@ -101,12 +102,13 @@ def _title(rating: Rating) -> str:
     calls = ", ".join(f"{count} {kind}" for kind, count in rating.calls.items() if count)
     matched = ", ".join(f"{count} by {how}" for how, count in rating.matched.items())
     cost = "unknown" if rating.cost is None else f"${rating.cost:.4f}"
+    by = f"; {served_text(rating.served)}" if rating.served else ""
     where = f"{rating.run} · {rating.dataset}" if rating.dataset else rating.run
     return (
         f"{where} · judge {rating.judge.split('@')[0]} · prompt {rating.prompt} ({rating.prompt_digest})\n"
         f"{rating.n} items: {rating.right} right, of which {rating.judged} judged, {rating.failed} failed\n"
         f"calls: {calls or 'none'}; matched {matched or 'none'}; "
-        f"{rating.tokens['input']} tokens in, {rating.tokens['output']} out, cost {cost}\n"
+        f"{rating.tokens['input']} tokens in, {rating.tokens['output']} out, cost {cost}{by}\n"
     )
 
 

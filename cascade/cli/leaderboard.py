@@ -62,14 +62,18 @@ def _show(groups: Sequence[Sequence[BoardRow]], by: Sequence[str], form: str) ->
         return
     values = _values([row for _, row in named], by)
     read = any(row.readings for _, row in named)
-    differ = any(row.differs for _, row in named)
-    columns = _columns(values, apart=len(groups) > 1, read=read, differ=differ)
+    rows = [row for _, row in named]
+    differ, served = any(row.differs for row in rows), any(row.served for row in rows)
+    columns = _columns(values, apart=len(groups) > 1, read=read, differ=differ, served=served)
     typer.echo(format_columns(columns, [_row(row, name, values, form) for name, row in named], form), nl=False)
     if form == "table":
         legend = "\nmmar: the official matcher; strict: equality with the gold choice. 95 % Wilson intervals."
         if read:
             legend += "\nmmar read: by the rules' reading of a reply, or else by that of the model that is named."
         typer.echo(prose(legend))
+    for _, row in named:
+        if row.not_asked:
+            note(f"{row.run}: {row.not_asked} of {row.n * row.samples} questions not asked yet, counted as failed")
     if len(groups) > 1:
         note(f"the runs are of {len(groups)} different sets of items: rows of one set can be compared, others not")
 
@@ -91,12 +95,13 @@ _READ = [
 ]
 
 
-def _columns(values: Sequence[tuple[str, str]], *, apart: bool, read: bool, differ: bool) -> list[Column]:
-    """Return the columns; those of a second reader's readings, and of what else differs, only where a run has any."""
+def _columns(values: Sequence[tuple[str, str]], *, apart: bool, read: bool, differ: bool, served: bool) -> list[Column]:
+    """Return the columns; those of a second reader's readings, of origins, and of what else differs, only where any."""
     share, interval, replies = _READ if read else [Column(None)] * 3
     return [
         Column(None, ("run", "model")),
         Column("model", words=True),
+        Column("answered by", ("answered_by",), words=True) if served else Column(None),
         Column("captions", ("captions",), words=True),
         Column("prompt", ("prompt",), words=True),
         Column("differs", ("differs",), words=True) if differ else Column(None),
@@ -127,6 +132,7 @@ def _row(row: BoardRow, items: str, values: Sequence[tuple[str, str]], form: str
     return (
         (row.run, row.model),
         row.model.split("@")[0],
+        row.origins or None,
         row.captions,
         row.prompt,
         row.differs,

@@ -88,6 +88,9 @@ Shard = Annotated[
     typer.Option("--shard", metavar="I/N", help="Only part I of N, by the clips; `cascade merge` joins them."),
 ]
 ApiBase = Annotated[str | None, typer.Option("--api-base", metavar="URL", help="An OpenAI-compatible endpoint.")]
+SameModel = Annotated[
+    bool, typer.Option("--same-model", help="The address serves the model that answered so far: go on there.")
+]
 Concurrency = Annotated[
     int,
     typer.Option("--concurrency", min=LEAST["concurrency"], metavar="N", help="At most N calls to a model at once."),
@@ -200,6 +203,7 @@ _OPTIONS: dict[str, Any] = {
     "out": Out,
     "cache": Cache,
     "api_base": ApiBase,
+    "same_model": SameModel,
     "concurrency": Concurrency,
     "retries": Retries,
     "timeout": Timeout,

@@ -13,6 +13,7 @@ from cascade.cli import output
 from cascade.io.jsonl import to_json
 from cascade.io.tables import Cell, Column, Interval, Label, Row, Share, format_columns, format_words, percent
 from cascade.io.terminal import note, plain, prose
+from cascade.runs.served import served_text
 from cascade.scoring import outcomes
 from cascade.scoring.outcomes import UnreadItem
 from cascade.scoring.predictions import KEYS
@@ -132,11 +133,18 @@ def _title(summary: Summary) -> str:
         if summary.captions_cost is not None:
             counts += f" (captions ${summary.captions_cost:.4f})"
     lines = [" · ".join(what), counts]
+    if summary.unfinished:
+        lines.append(summary.unfinished)
+    if summary.served:
+        lines.append(f"answers: {served_text(summary.served)}")
+    if summary.captions_from:
+        lines.append("captions: " + ", ".join(f"{count} {what}" for what, count in summary.captions_from.items()))
     if summary.inapplicable:
         lines.append(f"not applicable, and left out: {summary.inapplicable} more")
     if summary.readings:
         cost = "unknown" if summary.readings.cost is None else f"${summary.readings.cost:.4f}"
-        lines.append(f"replies {summary.readings}; cost {cost}")
+        by = f"; {served_text(summary.readings.served)}" if summary.readings.served else ""
+        lines.append(f"replies {summary.readings}; cost {cost}{by}")
     return "\n".join(lines) + "\n\n"
 
 
@@ -145,9 +153,11 @@ def _legend(summary: Summary) -> str:
     if summary.readings:
         legend += f"\n{summary.readings.column}: by the rules' reading of a reply, or else by that model's."
     if summary.unparsed > _MANY * summary.n and not summary.readings:
-        legend += f"\n{summary.unparsed} of {summary.n} replies are unread and count as wrong: "
+        legend += f"\n{summary.unparsed} of {summary.n} items have no readable answer and count as wrong: "
         legend += "`cascade score RUN --explain` says why; "
-        legend += "`cascade read RUN --reader MODEL`, or a run with --answer-as choice, reads more."
+        legend += (
+            "to get more answers, use `cascade read RUN --reader MODEL`, or make another run with --answer-as choice."
+        )
     official = summary.official_denominator
     if official is not None and summary.failed:
         legend += f"\nOver the rows that carry a prediction, as the official script counts: {percent(official)} %."

@@ -15,7 +15,7 @@ from cascade.runs.call_log import CallLog, Inquiry
 
 FLAGS = (
     *("data", "param", "max_tokens", "dry_run", "budget", "price"),
-    *("api_base", "concurrency", "retries", "timeout", "rpm", "tpm"),
+    *("api_base", "same_model", "concurrency", "retries", "timeout", "rpm", "tpm"),
 )
 
 

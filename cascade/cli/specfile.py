@@ -18,6 +18,11 @@ from typing import Any
 from cascade.errors import UserError
 from cascade.pipeline.parsing import typed_flags
 
+_LARGEST = 1 << 20  # bytes
+_DEEPEST = 50
+_STARTS = ("[", "{", "<block sequence start>", "<block mapping start>")  # of YAML's tokens
+_ENDS = ("]", "}", "<block end>")
+
 
 def read_spec(path: Path, flags: Mapping[str, bool]) -> dict[str, str | list[str]]:
     """Return each flag's value as it would have been typed, by the flag's name without its dashes.
@@ -27,6 +32,8 @@ def read_spec(path: Path, flags: Mapping[str, bool]) -> dict[str, str | list[str
     """
     place = f"--spec {path}"
     try:
+        if path.stat().st_size > _LARGEST:
+            raise UserError(f"{place}: is larger than {_LARGEST >> 20} MiB")
         text = path.read_text(encoding="utf-8-sig")
     except OSError as error:
         raise UserError(f"{place}: cannot be read ({error.strerror})") from None
@@ -58,6 +65,14 @@ def _parse_yaml(text: str, place: str) -> Any:
     import yaml
 
     try:
+        depth = 0
+        for token in yaml.scan(text):
+            # Some lines of aliases can stand for any number of values, or for a value within itself.
+            if token.id == "<alias>":
+                raise UserError(f"{place}: *{token.value} is an alias, which is not read here; write the value again")
+            depth += (token.id in _STARTS) - (token.id in _ENDS)
+            if depth > _DEEPEST:  # Each level would be read once more for every level within.
+                raise UserError(f"{place}: is nested deeper than {_DEEPEST} levels")
         return yaml.safe_load(text)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise UserError(f"{place}: not YAML ({' '.join(str(error).split())})") from None

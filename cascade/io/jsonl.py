@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import errno
 import json
+import math
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from functools import cache
+from itertools import chain
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar, cast
 
@@ -26,6 +28,7 @@ from cascade.io.files import write_text
 T = TypeVar("T")
 OMITTED = {"omitted": True}  # the metadata of a dataclass's field that is left out of its JSON where it is None
 _TAIL = 1 << 16
+_DEEPEST = 200
 _CHAINED = re.compile(rb', "digest": "b2:[0-9a-f]{32}"\}\s*\Z')
 
 
@@ -60,20 +63,54 @@ def from_json(kind: type[T], value: Any) -> T:
         raise ValueError(f"{kind.__name__}: {error}") from error
 
 
+class OutOfBounds(ValueError):
+    """JSON that is nested deeper, or holds a larger number, than what is read here."""
+
+
 def loads(text: bytes | str, *, allow_nan: bool = False) -> Any:
-    """Return the value of a JSON text. Raises ValueError for anything else: NaN unless allowed, nesting without end."""
+    """Return the value of a JSON text. Raises ValueError for anything else, and for NaN unless it is allowed.
+
+    Raises OutOfBounds for more than 200 levels and, unless NaN is allowed, for a number beyond floats.
+    """
     try:
-        return msgspec.json.decode(text)
+        value = msgspec.json.decode(text)
     except (ValueError, RecursionError):
-        pass  # `json` also reads half a surrogate pair, and says better what is wrong.
-    try:
-        return json.loads(text, parse_constant=None if allow_nan else _refuse)
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"not JSON ({error})") from error
+        # `json` also reads half a surrogate pair, and says better what is wrong.
+        try:
+            if allow_nan:
+                value = json.loads(text)
+            else:
+                value = json.loads(text, parse_constant=_refuse, parse_float=_finite)
+        except OutOfBounds:
+            raise
+        except (ValueError, RecursionError) as error:
+            raise ValueError(f"not JSON ({error})") from error
+    if _may_be_deep(text):
+        level, depth = [value], 0
+        while level and depth < _DEEPEST:
+            parts = chain.from_iterable(part.values() if type(part) is dict else part for part in level)
+            level = [part for part in parts if type(part) is dict or type(part) is list]
+            depth += 1
+        if level:
+            raise OutOfBounds(f"it is nested deeper than {_DEEPEST} levels")
+    return value
+
+
+def _may_be_deep(text: bytes | str) -> bool:
+    """Return whether a JSON text has enough brackets for too many levels: writing it would exhaust the stack."""
+    if isinstance(text, str):
+        return text.count("[") + text.count("{") > _DEEPEST
+    return text.count(b"[") + text.count(b"{") > _DEEPEST
 
 
 def _refuse(name: str) -> NoReturn:
     raise ValueError(f"{name} is no number")
+
+
+def _finite(text: str) -> float:
+    if math.isinf(number := float(text)):
+        raise OutOfBounds(f"{text[:40]} is larger than any number that can be stored")
+    return number
 
 
 def dumps(value: Any) -> str:
@@ -122,10 +159,11 @@ def records(kind: type[T], path: Path, *, growing: bool = False) -> Iterator[T]:
 def record(kind: type[T], path: Path, number: int, line: bytes) -> T:
     """Return the record of a line, without its digest. Raises RunError, with file and line, where it holds none."""
     try:
-        return cast(T, _decoder(cast(Any, kind)).decode(_CHAINED.sub(b"}", line)))
-    except (ValueError, RecursionError):
-        # A damaged line, one that was written by hand, or half a surrogate pair, which only `json` reads.
-        value = without_digest(_value(path, number, line))
+        if not _may_be_deep(line):
+            return cast(T, _decoder(cast(Any, kind)).decode(_CHAINED.sub(b"}", line)))
+    except ValueError:
+        pass  # A damaged line, one that was written by hand, or half a surrogate pair, which only `json` reads.
+    value = without_digest(_value(path, number, line))
     try:
         return from_json(kind, value)
     except ValueError as error:
@@ -181,6 +219,26 @@ def broken_links(lines: Iterable[Any]) -> Iterator[int]:
         before = written if isinstance(written, str) else ""
 
 
+def check_chain(path: Path, hint: str = "") -> str:
+    """Return the digest of a file's last line, `""` where it has none; an unfinished last line is left out.
+
+    Raises RunError, with file, line and the hint, for a line that was changed after it was written.
+    """
+    last: dict[str, Any] = {}
+
+    def values() -> Iterator[Any]:
+        nonlocal last
+        for value in read(path, growing=True):
+            last = value
+            yield value
+
+    for number in broken_links(values()):
+        raise RunError(
+            f"{path}: it was changed after it was written, at line {number} or the one before; restore it{hint}"
+        )
+    return str(last.get("digest", ""))
+
+
 class Appender:
     """A file that grows by whole lines. One process at a time: a second one is refused while the first has it open."""
 
@@ -212,19 +270,22 @@ class Appender:
 
 
 class RecordLog:
-    """A log of records while it grows, as a hash chain; `appended` counts the lines that this process wrote."""
+    """A log of records while it grows, as a hash chain; `appended` counts the lines that this process wrote.
 
-    def __init__(self, appender: Appender, path: Path) -> None:
+    The first line has the fields of `first`, too: they name what the log belongs to. Raises RunError, with file and
+    line, for a log that was changed after it was written.
+    """
+
+    def __init__(self, appender: Appender, path: Path, **first: str) -> None:
         self.appended = 0
+        self._first = first
         self._appender = appender
-        last = None
-        for last in read(path):  # noqa: B007 - the last one is wanted
-            pass
-        self._before = str(last.get("digest", "")) if isinstance(last, dict) else ""
+        self._before = check_chain(path)
 
     def append(self, record: Any) -> None:
         """Write one record, whole or, on a full disk, not at all: then raises OSError."""
-        line = with_digest(to_json(record), self._before)
+        fields = {} if self._before else self._first
+        line = with_digest({**to_json(record), **fields}, self._before)
         self._appender.append(line)
         self._before = line["digest"]
         self.appended += 1

@@ -5,13 +5,18 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Awaitable, Callable
+from contextvars import ContextVar
 from pathlib import Path
 from typing import TypeVar
 
-from cascade.errors import BudgetSpent, ReplyError
+from msgspec.structs import replace
+
+from cascade.errors import BudgetSpent, ReplyError, UserError
+from cascade.types import LLM, Completion, Params, Prompt
 
 Reply = TypeVar("Reply")
 _POLL = 0.02  # seconds
+_charges: ContextVar[list[float]] = ContextVar("charges")  # of the tries of the call that is being made
 
 
 class Budget:
@@ -82,3 +87,28 @@ async def call_within(
         raise
     finally:
         budget.settle(reserved, spent)
+        _charges.get([]).append(spent)
+
+
+def recording_charges(llm: LLM) -> LLM:
+    """Return the call, of one or more tries, with their charges in its result or error, where they are not its cost.
+
+    Where the run stops between two tries, the call fails: what the first was charged would be in no record otherwise.
+    """
+
+    async def complete(prompt: Prompt, params: Params) -> Completion:
+        charges: list[float] = []
+        _charges.set(charges)
+        try:
+            reply = await llm(prompt, params)
+        except (ReplyError, UserError) as error:
+            if isinstance(error, UserError):
+                if not any(charges):
+                    raise
+                error = ReplyError("stopped", str(error))
+            if sum(charges) != (error.cost or 0.0):
+                error.charged = sum(charges)
+            raise error from None
+        return reply if sum(charges) == (reply.cost or 0.0) else replace(reply, charged=sum(charges))
+
+    return complete

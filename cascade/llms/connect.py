@@ -13,8 +13,8 @@ from typing import Any
 from msgspec.structs import replace
 
 from cascade.errors import MissingExtra, ProviderStop, UserError
-from cascade.llms import credentials, embedded, fake, forced_choice, litellm, prices
-from cascade.llms.budget import Budget, call_within
+from cascade.llms import credentials, embedded, fake, forced_choice, litellm, origins, prices
+from cascade.llms.budget import Budget, call_within, recording_charges
 from cascade.llms.pacing import ConcurrencyLimit, paced
 from cascade.llms.prices import Price
 from cascade.llms.redaction import holds_secret, redact
@@ -94,8 +94,12 @@ def check(spec: LLMSpec, execution: Execution) -> None:
 
 
 def check_access(spec: LLMSpec, execution: Execution, option: str = "--llm") -> None:
-    """Raise ProviderStop for an unknown model or a missing key; `option` is the flag that named the model."""
-    if spec.model == "fake" or is_local(spec.model) or execution.api_base:
+    """Raise ProviderStop for an unknown model, or a key that cannot be sent; `option` is the flag that named it."""
+    if spec.model == "fake" or is_local(spec.model):
+        return
+    if variable := credentials.unsendable(spec.model, execution.api_base):
+        raise ProviderStop(f"{option} {spec.model}: {variable} {credentials.UNSENDABLE}: export {variable}=…")
+    if execution.api_base:
         return
     if not credentials.provider(spec.model) or credentials.missing(spec.model):
         # litellm takes seconds to import, but it knows every name, and reads a .env file, which may hold the key.
@@ -152,9 +156,13 @@ async def _open(spec: LLMSpec, execution: Execution, option: str) -> AsyncIterat
     if not is_local(spec.model):
         label, cost = f"{option} {spec.model}", price(spec, execution)
         async with litellm.chat_model(spec.model, execution.api_base, None, execution.timeout, label, cost) as model:
+            # litellm has read a .env file by now, whose address the log would not know.
+            if execution.origin and execution.origin != (asked := origins.origin(spec.model, execution.api_base)):
+                raise ProviderStop(f"{label}: a .env file sets the address {asked}; give it as --api-base {asked}")
             limit = ConcurrencyLimit(execution.concurrency)
             llm = paced(_within_budget(model, cost, execution.budget), limit, execution.rpm, execution.tpm)
-            yield retrying(llm, execution.retries)
+            calls = retrying(llm, execution.retries)
+            yield recording_charges(calls) if execution.budget else calls
         return
     path = execution.host.files[spec.model.rpartition("@")[2]]
     reply_tokens = int(spec.params.get("max_tokens", _LOCAL_TOKENS))

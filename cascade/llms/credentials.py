@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from functools import cache
 from importlib.machinery import ModuleSpec
 from importlib.util import find_spec
@@ -44,6 +45,7 @@ VARIABLES = {
     "ai21": ("AI21_API_KEY",),
     "replicate": ("REPLICATE_API_KEY", "REPLICATE_API_TOKEN"),
 }
+UNSENDABLE = "holds a line break or another character that no header takes"
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
@@ -104,3 +106,10 @@ def missing(model: str) -> str:
     if not names or any(os.environ.get(name) for name in names):
         return ""
     return names[0]
+
+
+def unsendable(model: str, api_base: str | None = None) -> str:
+    """Return the variable that holds a key of the model which no HTTP header takes, or `""`."""
+    name = provider(model) or model.partition("/")[0]
+    names = VARIABLES.get(name) or (f"{name.upper()}_API_KEY", *["OPENAI_API_KEY"] * (api_base is not None))
+    return next((name for name in names if re.search(r"[^ -~]", os.environ.get(name, ""))), "")

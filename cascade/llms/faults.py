@@ -3,23 +3,29 @@
 | what happened | recognised by | what follows |
 |---|---|---|
 | content filter | litellm's type, an error code or the finish reason | the item fails: `content_filter` |
+| refusal | the reply's field `refusal` | the item fails: `refusal` |
 | prompt too long | litellm's type, an error code or status 413 | the item fails: `too_long` |
 | empty reply | no text and no reasoning, and not cut | the item fails: `empty` |
 | wrong key, no access | 401, 403 | the run stops |
 | unknown model or address | 404, 405 | the run stops |
 | no money | 402 or the code `insufficient_quota` | the run stops |
+| redirect to another origin | scheme, host or port of the new address | the run stops; nothing was sent there |
 | no key, missing package | no HTTP answer, and litellm's list of keys or an ImportError | the run stops |
 | refused parameter or request | any other 4xx | the run stops; after a first success, the item fails: `refused` |
 | rate limit, server fault | 408, 409, 429, 5xx | another try, not before Retry-After |
-| connection lost, time-out, unreadable body | the client library's type, or no HTTP answer | another try |
+| connection lost, time-out, unreadable body | the client library's type, no JSON, more than 16 MiB | another try |
+| reply broken off | a finish reason that names a fault, as `abort` and `error` do | another try |
+| reply cut | any other finish reason that is no natural end | the reply is kept, and unread |
 
-The rows are tried in this order. A refusal stops the run only before the first success: every call would be refused
+The rows are tried in this order. An error that comes with a success status has the status that fits its code or type,
+503 where neither is known. A refused request stops the run only before the first success: every call would be refused
 alike. Later it concerns this item only.
 """
 
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from datetime import datetime, timezone
@@ -39,6 +45,21 @@ _STOP = {
 _PASSING = frozenset({408, 409, 429})
 _FILTERED = frozenset({"content_filter", "content_policy_violation"})
 _TOO_LONG = frozenset({"context_length_exceeded", "exceed_context_size_error"})
+# The status of an error by its code or type, for an error that comes within a success; any other is a server fault.
+_STATUS = {
+    **dict.fromkeys((*_FILTERED, *_TOO_LONG, "invalid_request_error", "invalid_argument", "badrequesterror"), 400),
+    **dict.fromkeys(("authentication_error", "authenticationerror", "invalid_api_key", "unauthenticated"), 401),
+    **dict.fromkeys(("billing_error", "insufficient_quota", "payment_required"), 402),
+    **dict.fromkeys(("permission_error", "permission_denied", "permissiondeniederror"), 403),
+    **dict.fromkeys(("not_found_error", "notfounderror", "not_found", "model_not_found"), 404),
+    "request_too_large": 413,
+    **dict.fromkeys(("rate_limit_error", "ratelimiterror", "rate_limit_exceeded", "resource_exhausted"), 429),
+}
+# Finish reasons by which a server says that it broke the reply off.
+BROKEN_OFF = """
+abort aborted error failed cancelled canceled user_cancel network_error timeout timed_out server_error
+insufficient_system_resource overloaded unavailable
+"""
 
 
 def classify(error: Any, litellm: Any, label: str, *, accepted: bool, keyless: str | None) -> ProviderStop | ReplyError:
@@ -67,6 +88,32 @@ def classify(error: Any, litellm: Any, label: str, *, accepted: bool, keyless: s
         hint = "; unset it with --param temperature=none" if "temperature" in message else ""
         return Refused(f"{label}: refused: {message}{hint}")
     return Transient(_kind(error, status), message, _retry_after(error))
+
+
+def error_within(reply: Any, choice: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return the error (`message`, `type`, `code`) that a reply, or its first choice, is or holds; None without one."""
+    first = reply[0] if isinstance(reply, list) and reply else reply
+    if not isinstance(first, Mapping):
+        return None
+    message = choice.get("message")
+    holders = [first, choice, *([message] if isinstance(message, Mapping) else [])]
+    errors = [holder.get("error") for holder in holders]
+    if "error" in (first.get("object"), first.get("type")) and not errors[0]:
+        errors[0] = first
+    for error in errors:
+        fields = error if isinstance(error, Mapping) else {"message": error}
+        # Some providers send an empty error with every reply.
+        if fields.get("message") or fields.get("code"):
+            code = fields.get("code") or fields.get("status")
+            return {"message": str(fields.get("message") or code), "type": fields.get("type"), "code": code}
+    return None
+
+
+def status_of(error: Mapping[str, Any]) -> int:
+    """Return the status that an error would come with."""
+    words = [str(error[name]).lower() for name in ("code", "type")]
+    numbers = [int(word) for word in words if re.fullmatch(r"[45]\d\d", word)]
+    return next(iter([*numbers, *(_STATUS[word] for word in words if word in _STATUS)]), 503)
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:

@@ -61,7 +61,7 @@ def forced(llm: LLM, spec: LLMSpec, label: str, *, direct: bool) -> Iterator[LLM
             raise Refused(f"{stop}; if it takes no JSON schema, {OTHERWISE}") from None
         replies += 1
         # A reply that was cut is no sign of an endpoint that ignores the schema.
-        free += reply.finish != "length" and not _is_answer(reply.text, prompt.order)
+        free += not reply.is_cut and not _is_answer(reply.text, prompt.order)
         return reply
 
     try:

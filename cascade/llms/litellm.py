@@ -1,36 +1,40 @@
 """Any model that litellm knows: one call → one HTTP request → one `Completion`, or one transcript of a clip.
 
-`faults` classifies failures. A reply that was cut at the token limit is a `Completion` with `finish="length"`: its text
-is kept, and read as no answer. litellm's own retries, cache, dropping of parameters and log messages are off.
+`faults` classifies failures. A reply that was cut is a `Completion` with the provider's word for that in `finish`; its
+text is kept, and read as no answer. litellm's own retries, cache, dropping of parameters and log messages are off.
 """
 
 from __future__ import annotations
 
 import asyncio
 import gc
+import importlib
 import json
 import logging
+import math
 import os
 import re
 import warnings
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
-from contextvars import ContextVar
-from functools import cache, lru_cache
+from functools import cache, lru_cache, wraps
 from types import ModuleType
 from typing import Any
 from urllib.parse import urlsplit
 
+from msgspec import UNSET
+
 from cascade.errors import ProviderStop, ReplyError, Transient
-from cascade.llms import credentials, faults
+from cascade.llms import credentials, exchange, faults
+from cascade.llms.exchange import Exchange
 from cascade.llms.prices import Price
-from cascade.llms.redaction import redact, secret_remover
+from cascade.llms.redaction import one_line, redact, secret_remover
 from cascade.types import LLM, Completion, Params, Prompt
 
 _THOUGHT = re.compile(r"\s*(?:<think>)?(?P<thought>.*?)</think>|\s*<think>(?P<cut>.*)\Z", re.DOTALL)
 # A request's fields that are no parameters: the prompt in all its forms, and whatever may carry a key.
+_MOST_TOKENS = 10**9  # of one call
 _UNLOGGED = {"messages", "prompt", "input", "contents", "system", "system_instruction", "extra_headers", "file"}
-_sent: ContextVar[dict[str, Any]] = ContextVar("_sent")
 
 
 @cache
@@ -57,13 +61,30 @@ def _library() -> ModuleType:
 
         def log_pre_api_call(self, model: str, messages: Any, kwargs: dict[str, Any]) -> None:
             body = (kwargs.get("additional_args") or {}).get("complete_input_dict")
-            record = _sent.get(None)
+            record = exchange.current.get(None)
             if isinstance(body, Mapping) and record is not None:
                 params = {name: value for name, value in body.items() if name not in _UNLOGGED and value != {}}
-                record.update(_redacted(json.dumps(params, default=str)))
+                record.sent.update(_redacted(json.dumps(params, default=str)))
 
     litellm.input_callback.append(SentParameters())
+    _guard_clients()
     return litellm
+
+
+def _guard_clients() -> None:
+    """Guard every client that litellm makes itself; those that block, of rare providers, follow no redirect."""
+    handlers: Any = importlib.import_module("litellm.llms.custom_httpx.http_handler")
+
+    def change(handler: Any, guard: Callable[[Any], Any]) -> None:
+        create = handler.create_client
+        handler.create_client = wraps(create)(lambda *args, **kwargs: guard(create(*args, **kwargs)))
+
+    def stay(client: Any) -> Any:
+        client.follow_redirects = False
+        return client
+
+    change(handlers.AsyncHTTPHandler, exchange.guard)
+    change(handlers.HTTPHandler, stay)
 
 
 @lru_cache(maxsize=8)  # Every call of a run without a forced choice sends the same parameters.
@@ -89,6 +110,9 @@ class LitellmClient:
 
     def __init__(self, model: str, api_base: str | None, key: str | None, timeout: float, label: str) -> None:
         name, provider = resolve(model, api_base, label)
+        # litellm may have read keys from a .env file by now.
+        if not key and (variable := credentials.unsendable(model, api_base)):
+            raise ProviderStop(f"{label}: {variable} {credentials.UNSENDABLE}: export {variable}=…")
         if not key and api_base and provider == "openai" and not os.environ.get("OPENAI_API_KEY"):
             key = "none"  # The endpoint may need no key, but openai's client does.
         target = {"model": name, "api_base": api_base, "timeout": timeout, "api_key": key or None}
@@ -99,21 +123,30 @@ class LitellmClient:
         self._accepted = False
         self._keyless = model if not key and api_base is None else None
 
-    async def call(self, function: Callable[..., Awaitable[Any]], **params: Any) -> Any:
-        """Return the library function's result. Raises ProviderStop, ReplyError or Transient, as `faults` says."""
+    async def call(self, function: Callable[..., Awaitable[Any]], **params: Any) -> tuple[Any, Exchange]:
+        """Return the library function's result, and the exchange behind it.
+
+        Raises ProviderStop, ReplyError or Transient, as `faults` says.
+        """
         import openai  # litellm's exceptions derive from openai's.
 
+        exchanged = Exchange()
+        exchange.current.set(exchanged)
         try:
             reply = await asyncio.wait_for(function(**self.target, **params), self.timeout)
         except asyncio.TimeoutError:
             raise Transient("timeout", f"no whole reply within {self.timeout:g} s") from None
         except openai.OpenAIError as error:
-            fault = faults.classify(error, _library(), self.label, accepted=self._accepted, keyless=self._keyless)
+            if isinstance(exchanged.fault, ProviderStop):
+                raise ProviderStop(f"{self.label}: {exchanged.fault}") from None
+            fault = exchanged.fault or faults.classify(
+                error, _library(), self.label, accepted=self._accepted, keyless=self._keyless
+            )
             if isinstance(fault, Transient) and fault.kind == "connection" and self.host:
                 raise Transient(fault.kind, f"{self.host}: {fault}") from None
             raise fault from None
         self._accepted = True
-        return reply
+        return reply, exchanged
 
 
 @asynccontextmanager
@@ -129,12 +162,16 @@ async def chat_model(
 
     async def complete(prompt: Prompt, params: Params) -> Completion:
         messages = [dict(message) for message in prompt.messages]
-        sent: dict[str, Any] = {}
-        _sent.set(sent)
-        reply = await client.call(
-            _library().acompletion, messages=messages, num_retries=0, max_retries=0, **{"no-log": True}, **params
-        )
-        return _completion(reply, client, sent, price)
+        try:
+            reply, exchanged = await client.call(
+                _library().acompletion, messages=messages, num_retries=0, max_retries=0, **{"no-log": True}, **params
+            )
+        except ReplyError as error:
+            # A provider charges for what it wrote before it failed.
+            error.tokens = _tokens(exchange.current.get().whole.get("usage"))
+            error.cost = price.of(*error.tokens) if price and error.tokens else None
+            raise
+        return _completion(reply, client, exchanged, price)
 
     async with _connections(client.loopback):
         yield complete
@@ -154,8 +191,8 @@ async def transcription_model(
     async def transcribe(clip: bytes, params: Params) -> dict[str, Any]:
         # Every clip is sent under the same name: a file's own may name the video, or the answer.
         file = ("clip.wav", clip, "audio/wav")
-        reply = await client.call(_library().atranscription, file=file, max_retries=0, **params)
-        answer = reply.model_dump() if hasattr(reply, "model_dump") else {}
+        reply, exchanged = await client.call(_library().atranscription, file=file, max_retries=0, **params)
+        answer = exchanged.whole
         if not isinstance(answer.get("text"), str):
             raise Transient("unreadable", "the reply has no text")
         return {**answer, "cost": None if client.loopback else _cost(reply)}
@@ -180,7 +217,9 @@ async def _connections(loopback: bool) -> AsyncIterator[None]:
         connector = aiohttp.TCPConnector(limit=0, ssl=get_ssl_configuration())  # type: ignore[arg-type]
         session = aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
         transport = LiteLLMAiohttpTransport(client=session)
-        litellm.aclient_session = httpx.AsyncClient(transport=transport, follow_redirects=True, timeout=None)
+        litellm.aclient_session = exchange.guard(
+            httpx.AsyncClient(transport=transport, follow_redirects=True, timeout=None)
+        )
         try:
             yield
         finally:
@@ -224,15 +263,12 @@ def takes_schema(model: str) -> bool:
     return "response_format" in (_library().get_supported_openai_params(model=model) or ())
 
 
-def _completion(reply: Any, client: LitellmClient, sent: Params, price: Price | None) -> Completion:
+def _completion(reply: Any, client: LitellmClient, exchanged: Exchange, price: Price | None) -> Completion:
     """Return litellm's response as a record. Raises ReplyError for an empty one, Transient for what is no response."""
     if not getattr(reply, "choices", None):
         raise Transient("unreadable", "the reply has no choices")
     choice, usage = reply.choices[0], getattr(reply, "usage", None)
-    counts = getattr(usage, "prompt_tokens", 0), getattr(usage, "completion_tokens", 0)
-    # litellm makes up zeros where the provider did not count.
-    counted = any(counts) and all(isinstance(count, int) and count >= 0 for count in counts)
-    tokens = counts if counted else None
+    tokens = _tokens(usage)
     cost = _cost(reply) if tokens and not client.loopback else None
     if tokens and price and price.source == "--price":
         cost = price.of(*tokens)
@@ -240,32 +276,51 @@ def _completion(reply: Any, client: LitellmClient, sent: Params, price: Price | 
     reasoning = getattr(choice.message, "reasoning_content", None) or ""
     if not reasoning and (match := _THOUGHT.match(text)):
         text, reasoning = text[match.end() :], match["thought"] or match["cut"] or ""
+    finish = exchanged.finish(choice.finish_reason)
     error = None
-    if choice.finish_reason == "content_filter":
+    if refusal := exchanged.refusal:
+        error = ReplyError("refusal", one_line(redact(refusal)))
+    elif choice.finish_reason == "content_filter":
         error = ReplyError("content_filter", "the provider's filter held the reply back")
+    elif (finish or "").lower() in faults.BROKEN_OFF.split():
+        error = Transient("server", f"the server broke the reply off (finish reason {finish})")
     elif not text.strip() and not reasoning.strip() and choice.finish_reason != "length":
-        error = ReplyError("empty", f"the reply has no text (finish reason {choice.finish_reason!r})")
+        error = ReplyError("empty", f"the reply has no text (finish reason {one_line(redact(repr(finish)))})")
     if error:
         error.tokens, error.cost = tokens, cost
         raise error
     input_tokens, output_tokens = tokens or (None, None)
+    fingerprint = getattr(reply, "system_fingerprint", None)
     return Completion(
         text=client.remove_secrets(text),
         reasoning=client.remove_secrets(reasoning),
-        finish=client.remove_secrets(choice.finish_reason),
+        finish=client.remove_secrets(finish),
         model=client.remove_secrets(reply.model) if isinstance(reply.model, str) else None,
         input_tokens=input_tokens,
         output_tokens=output_tokens,
-        reasoning_tokens=getattr(getattr(usage, "completion_tokens_details", None), "reasoning_tokens", None),
+        reasoning_tokens=_count(getattr(usage, "completion_tokens_details", None), "reasoning_tokens"),
         cost=cost,
-        sent=sent,
+        sent=exchanged.sent,
+        fingerprint=client.remove_secrets(fingerprint) if isinstance(fingerprint, str) else UNSET,
     )
+
+
+def _tokens(usage: Any) -> tuple[int, int] | None:
+    """Return the tokens in and out; None where the provider did not count: litellm makes up zeros then."""
+    counts = _count(usage, "prompt_tokens"), _count(usage, "completion_tokens")
+    return None if counts[0] is None or counts[1] is None or not any(counts) else (counts[0], counts[1])
+
+
+def _count(usage: Any, name: str) -> int | None:
+    value = usage.get(name) if isinstance(usage, Mapping) else getattr(usage, name, None)
+    return value if isinstance(value, int) and 0 <= value <= _MOST_TOKENS else None
 
 
 def _cost(reply: Any) -> float | None:
     """Return the price of a call in US dollars by litellm's price map; None for a model that it does not list."""
     cost = getattr(reply, "_hidden_params", {}).get("response_cost")
-    return None if cost is None else float(cost)
+    # Details of the usage that the provider made up may give a cost below zero.
+    return float(cost) if cost is not None and 0 <= cost < math.inf else None
 
 
 def count_tokens(*texts: str) -> int:

@@ -122,6 +122,7 @@ def existing_directory(job: Job) -> Path:
     except UserError:
         return job.path
     same = directory.identity(run.spec) == directory.identity(job.spec) and run.manifest.part is None
+    same = same and (run.spec.llm.origin == job.spec.llm.origin or job.how.same_model)
     if same and {item.id for item in run.items} <= {item.id for item in job.items}:
         return usual
     return job.path

@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
 from typing import Any, Protocol, TypeVar
 
-from cascade.errors import NOT_APPLICABLE, ProviderStop, ReplyError, RunError
+from msgspec import UNSET
+from msgspec.structs import replace
+
+from cascade.errors import NOT_APPLICABLE, BudgetSpent, ProviderStop, ReplyError, RunError
 from cascade.io.jsonl import RecordLog
 from cascade.io.progress import Track, silent
+from cascade.io.terminal import note
 from cascade.llms import connect
 from cascade.prompting import evidence
 from cascade.prompting.templates import Template
 from cascade.runs import directory
 from cascade.runs.directory import Run
 from cascade.runs.provenance import now
+from cascade.runs.served import reported
 from cascade.types import (
     LLM,
     Answer,
@@ -80,7 +85,7 @@ def ask(
     with track("asking", len(missing)) as tick:
 
         def write(answer: Answer) -> None:
-            log.append(answer)
+            log.append(replace(answer, origin=execution.origin or UNSET))
             tick()
 
         def questions() -> Iterator[Question]:
@@ -94,7 +99,8 @@ def ask(
         def call(question: Question, llm: LLM) -> Awaitable[Answer]:
             return ask_question(question, llm, params)
 
-        run_coroutine(fan_out(questions(), run.spec.llm, execution, call, write))
+        earlier = directory.last_answers(run.path).values()
+        run_coroutine(fan_out(questions(), run.spec.llm, execution, call, write, earlier=earlier))
 
 
 def check_clips(run: Run, captions: Sequence[CaptionRecord]) -> None:
@@ -144,28 +150,32 @@ async def fan_out(
     call: Callable[[Asked, LLM], Awaitable[Reply]],
     write: Callable[[Reply], None],
     option: str = "--llm",
+    earlier: Collection[Result] = (),
 ) -> None:
     """Put each question to the model, with `execution.concurrency` calls at once, and write each reply as it comes.
 
-    `option` is the flag that named the model. Raises ProviderStop where nothing is answered any more.
+    `option` is the flag that named the model; where the server reports another model than in the `earlier` replies or
+    in those before, one line says so. Raises ProviderStop where nothing is answered any more.
     """
     first = next(questions, None)
     if first is None:
         return  # Nothing to ask: no model is started.
     async with connect.connect(spec, execution, option) as llm:
         silence = _SilenceLimit(max(_MOST_UNANSWERED, execution.concurrency), f"{option} {spec.model}")
-        stops: list[ProviderStop] = []
+        watch_model = _model_watch(f"{option} {spec.model}", earlier)
+        stops: list[ProviderStop | BudgetSpent] = []
 
         async def worker(question: Asked | None) -> None:
             while question is not None and not stops:
                 try:
                     reply = await call(question, llm)
-                except ProviderStop as stop:
-                    if not silence.answered:
+                except (ProviderStop, BudgetSpent) as stop:
+                    if isinstance(stop, ProviderStop) and not silence.answered:
                         raise  # Every call is refused alike: there is nothing to wait for.
                     stops.append(stop)  # Calls in flight are already charged: they are waited for.
                     return
                 write(reply)
+                watch_model(reply.result)
                 silence.count(reply.result)
                 question = next(questions, None)
 
@@ -179,6 +189,24 @@ async def fan_out(
             await asyncio.gather(*tasks, return_exceptions=True)
         if stops:
             raise stops[0]
+
+
+def _model_watch(asked: str, earlier: Collection[Result]) -> Callable[[Completion | Failure], None]:
+    """Return a function that takes each result, and says once that the server reports another model than before."""
+    seen = {reported(reply.result) for reply in earlier if isinstance(reply.result, Completion)}
+    silent = len(seen) > 1  # That was said before.
+
+    def watch(result: Completion | Failure) -> None:
+        nonlocal silent
+        if silent or not isinstance(result, Completion):
+            return
+        seen.add(reported(result))
+        if len(seen) > 1:
+            silent = True
+            models = " and ".join(sorted(", ".join(filter(None, model)) or "no name" for model in seen))
+            note(f"{asked}: the server reports several models in one log: {models}; score and verify count both")
+
+    return watch
 
 
 class _SilenceLimit:

@@ -108,8 +108,7 @@ def carry_out(job: Job) -> Run:
         made += total
         return bars(what, total)
 
-    is_new = not job.path.exists()
-    with directory.open_run(job.path, manifest, job.items) as (run, log):
+    with directory.open_run(job.path, manifest, job.items, same_model=job.how.same_model) as (run, log):
         note(f"run directory: {job.path}")
         kept = len(run.items) * run.spec.llm.samples - len(asking.remaining(job.path, run.items, run.spec.llm.samples))
         try:
@@ -117,10 +116,6 @@ def carry_out(job: Job) -> Run:
             asking.check_clips(run, captions)
             directory.write_captions(job.path, captions)
             asking.ask(run, captions, log, job.how, bars)
-        except BaseException:
-            if is_new and not log.appended:
-                directory.remove(job.path)  # Nothing was asked: a run that never began leaves nothing behind.
-            raise
         finally:
             note(f"answers: {kept} kept, {log.appended} asked; captions: {made} made")
     return run

@@ -57,6 +57,7 @@ class Request:
     out: Path | None = None
     cache: Path | None = None
     api_base: str | None = None
+    same_model: bool = False
     concurrency: int = 16
     retries: int = 6
     timeout: float = 600.0

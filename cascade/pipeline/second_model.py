@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace as changed
 from typing import Any
 
 from msgspec import UNSET
@@ -36,7 +37,9 @@ def ask_or_plan(request: Request, log: CallLog, inquiry: Inquiry[Any]) -> Plan |
     connect.check(llm, how)
     session = provenance.session([redact(word) for word in ("cascade", *sys.argv[1:])], connect.modules(llm.model))
     model = call_log.new_model(llm, second_template(log.role, request.prompt), session, inquiry.calls)
-    log.check_same(model)
+    if not inquiry.left(model, log.replies()):
+        how = changed(how, same_model=True)  # Nothing is asked.
+    log.check_same(model, same_model=how.same_model)
     if request.dry_run:
         return _plan(log, inquiry, model, how)
     _ask(log, inquiry, model, how)
@@ -71,9 +74,10 @@ def _ask(log: CallLog, inquiry: Inquiry[Any], model: SecondModel, how: Execution
     option = f"--{log.role}"
     if inquiry.left(model, log.replies()):
         connect.check_access(model.llm, how, option)
-    with log.open(model) as lines:
+    with log.open(model, same_model=how.same_model) as lines:
         note(f"replies of the {log.role}: {log.file}")
-        left = inquiry.left(model, log.replies())
+        replies = log.replies()
+        left = inquiry.left(model, replies)
         kept = len(inquiry.questions(model.prompt)) - len(left)
         if not left:
             note(f"replies: {kept} kept, 0 asked")
@@ -91,6 +95,7 @@ def _ask(log: CallLog, inquiry: Inquiry[Any], model: SecondModel, how: Execution
                 seconds=seconds,
                 at=provenance.now(),
                 params=model.llm.params,
+                origin=how.origin or UNSET,
             )
 
         with bars(f"asking the {log.role}", len(left)) as tick:
@@ -100,6 +105,7 @@ def _ask(log: CallLog, inquiry: Inquiry[Any], model: SecondModel, how: Execution
                 tick()
 
             try:
-                asking.run_coroutine(asking.fan_out(iter(left), model.llm, how, call, write, option))
+                work = asking.fan_out(iter(left), model.llm, how, call, write, option, replies.values())
+                asking.run_coroutine(work)
             finally:
                 note(f"replies: {kept} kept, {lines.appended} asked")

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from dataclasses import replace as changed
 from pathlib import Path
 from typing import Any
 
+from msgspec import UNSET
 from msgspec.structs import replace
 
 from cascade.captioners.registry import Engine
 from cascade.captioning import generate
 from cascade.captioning.bundles import read_manifest
 from cascade.errors import UnknownName, UserError
-from cascade.llms import connect, credentials, prices
+from cascade.io.jsonl import OutOfBounds, loads
+from cascade.llms import connect, credentials, origins, prices
 from cascade.llms.budget import Budget
 from cascade.pipeline.parsing import parse_captions, parse_pairs
 from cascade.pipeline.request import DEFAULT_CAPTIONS, EMBEDDED_CAPTIONS, Request
@@ -143,7 +145,8 @@ def llm_spec(request: Request) -> tuple[LLMSpec, dict[str, Path]]:
     params |= {key: _param_value(text) for key, text in parse_pairs(request.param or (), "--param").items()}
     name, files = connect.identify(request.llm)
     sent = {key: value for key, value in params.items() if value is not None}
-    spec = LLMSpec(model=name, params=sent, samples=request.samples)
+    origin = origins.given(name, request.api_base) or UNSET
+    spec = LLMSpec(model=name, params=sent, samples=request.samples, origin=origin)
     return replace(spec, answer_as="choice") if answer_as == "choice" else spec, files
 
 
@@ -152,7 +155,9 @@ def _param_value(text: str) -> Any:
     if text.lower() == "none":
         return None
     try:
-        return json.loads(text, parse_constant=str)
+        return loads(text)
+    except OutOfBounds as error:
+        raise UserError(f"--param: {error}") from None
     except ValueError:
         return text
 
@@ -179,7 +184,8 @@ def model_and_execution(request: Request, captioners: CaptionerSelection) -> tup
     generate.find_backend(request.backend)
     prices.find("", request.price)
     llm, files = llm_spec(request)
-    return llm, build_execution(request, captioners, files)
+    origin = origins.origin(llm.model, request.api_base)
+    return llm, changed(build_execution(request, captioners, files), origin=origin)
 
 
 def build_execution(
@@ -210,6 +216,7 @@ def build_execution(
         backend=request.backend,
         host=host,
         api_base=request.api_base,
+        same_model=request.same_model,
         concurrency=request.concurrency,
         retries=request.retries,
         timeout=request.timeout,

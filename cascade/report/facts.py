@@ -8,6 +8,7 @@ from typing import Any
 
 from cascade.report.load import ReportData, ReportRun
 from cascade.runs.describe import with_answer_form
+from cascade.runs.served import served_text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +47,8 @@ def _brief(run: ReportRun) -> Iterator[tuple[str, str]]:
     yield "prompt", ", ".join(prompt)
     if spec.llm.samples > 1:
         yield "samples", f"{spec.llm.samples} an item, which vote"
+    if summary.served:
+        yield "answers", served_text(summary.served)
     if summary.readings:
         yield "replies", str(summary.readings)
     yield "when", manifest.created[:16].replace("T", " ") + " UTC"
@@ -83,6 +86,10 @@ def _notes(report: ReportData, missing_clips: int) -> Iterator[str]:
     if missing_clips:
         yield f"Clips that are not where the run says they were, and cannot be played or drawn: {missing_clips}."
     for run in report.runs:
+        if run.summary.unfinished:
+            yield f"{run.name}: {run.summary.unfinished}."
+        if run.summary.served and run is not report.main:
+            yield f"{run.name}: answers: {served_text(run.summary.served)}."
         if run.summary.inapplicable:
             yield f"{run.name}: not applicable to {run.summary.inapplicable} items, which are left out on both sides."
     for other, comparison in zip(report.others, report.comparisons, strict=True):

@@ -12,6 +12,7 @@ from cascade.analysis.compare import Comparison, PairedDifference
 from cascade.errors import RunError, UserError
 from cascade.prompting.evidence import captions_shown
 from cascade.runs import describe, directory
+from cascade.runs.describe import same_model
 from cascade.runs.directory import Run
 from cascade.scoring import outcomes
 from cascade.scoring.outcomes import ScoredRun
@@ -99,7 +100,7 @@ class ReportData:
 
 
 def _control(main: ReportRun, others: Sequence[ReportRun], role: str) -> ReportRun | None:
-    return next((run for run in others if run.role == role and run.spec.llm == main.spec.llm), None)
+    return next((run for run in others if run.role == role and same_model(run.spec.llm, main.spec.llm)), None)
 
 
 def load_report(sources: Sequence[Path]) -> ReportData:
@@ -116,7 +117,7 @@ def load_report(sources: Sequence[Path]) -> ReportData:
     alike = [
         run.scored
         for run in others
-        if run.spec.llm == main.spec.llm
+        if same_model(run.spec.llm, main.spec.llm)
         and (run.spec.dataset, run.spec.dataset_digest) == (main.spec.dataset, main.spec.dataset_digest)
     ]
     return ReportData(

@@ -20,8 +20,10 @@ from cascade.errors import RunError
 from cascade.io import jsonl
 from cascade.io.jsonl import RecordLog, record
 from cascade.prompting.templates import Template
+from cascade.runs import describe
+from cascade.runs.directory import check_origin
 from cascade.runs.provenance import Session, now
-from cascade.types import Completion, Failure, LLMSpec, Params, Prompt, Record
+from cascade.types import Completion, Failure, LLMSpec, Params, Prompt, Record, spent
 
 JUDGE, READER = "judge", "reader"
 _FORMAT = 1
@@ -50,7 +52,8 @@ class SecondModel(Record, frozen=True, kw_only=True):
 class LoggedCall(Record, frozen=True, kw_only=True):
     """One call: `prompt` is the digest of the messages, `seconds` its duration, `at` when it ended (UTC).
 
-    `call` numbers a judge's calls about an item; for a reader it is the sample whose reply is read.
+    `call` numbers a judge's calls about an item; for a reader it is the sample whose reply is read. `origin` is the
+    address or the provider that was asked, where the model does not run here; logs of older versions have none.
     """
 
     item: str
@@ -60,6 +63,7 @@ class LoggedCall(Record, frozen=True, kw_only=True):
     seconds: float
     at: str
     params: Params = msgspec.field(default_factory=dict)
+    origin: str | msgspec.UnsetType = msgspec.UNSET
 
 
 Replies = Mapping[tuple[str, int, str], LoggedCall]  # by item, call and the digest of the messages
@@ -166,33 +170,51 @@ class CallLog:
         return self.read()[1] if self.exists() else {}
 
     def cost(self) -> float:
-        """Return the known cost of all calls, in US dollars, including those that were made again."""
+        """Return what all calls count against a budget, in US dollars, with those that were made again."""
         if not self.exists():
             return 0.0
         calls = islice(jsonl.lines(self.file, growing=True), 1, None)
-        return sum(record(LoggedCall, self.file, *line).result.cost or 0.0 for line in calls)
+        return sum(spent(record(LoggedCall, self.file, *line).result) for line in calls)
 
     @contextmanager
-    def open(self, wanted: SecondModel) -> Iterator[RecordLog]:
+    def open(self, wanted: SecondModel, *, same_model: bool = False) -> Iterator[RecordLog]:
         """Open the log to append to, locked for this process; begin a new one with the model.
 
-        Raises RunError where the log is another model's, or another process is writing it.
+        A new log is removed where an error comes before the first reply. Raises RunError where the log was altered or
+        is another model's or, without `same_model`, of another origin, or where another process is writing it.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
+        new_folder = not self.folder.exists()
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise RunError(f"{self.folder}: cannot be made ({error.strerror}); give --out another folder") from error
         with jsonl.Appender(self.file) as appender:
             log = RecordLog(appender, self.file)
-            if self.file.stat().st_size:
-                self.check_same(wanted)
+            begun = self.file.stat().st_size
+            if begun:
+                self.check_same(wanted, same_model=same_model)
             else:
                 log.append(wanted)
-            yield log
+            first = self.file.stat().st_size
+            try:
+                yield log
+            except BaseException:
+                if not begun and self.file.stat().st_size == first:
+                    self.file.unlink()
+                    if new_folder:
+                        self.folder.rmdir()
+                raise
 
-    def check_same(self, wanted: SecondModel) -> None:
-        """Raise RunError where the log is by another model, or with another prompt, than `wanted`."""
+    def check_same(self, wanted: SecondModel, *, same_model: bool = False) -> None:
+        """Raise RunError where the log is by another model, or with another prompt, than `wanted`.
+
+        Raises it for another origin, too, unless `same_model` says that both serve one model.
+        """
         if not self.exists():
             return
         model, _ = self.read()
-        if model.llm == wanted.llm and model.text == wanted.text:
+        if describe.same_model(model.llm, wanted.llm) and model.text == wanted.text:
+            check_origin(self.file, model.llm, wanted.llm, same_model=same_model)
             return
         values = {
             "model": (model.llm.model, wanted.llm.model),

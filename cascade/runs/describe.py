@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Any
 
+from msgspec import UNSET
+from msgspec.structs import replace
+
 from cascade.io.digests import digest
 from cascade.io.jsonl import to_json
-from cascade.types import RunSpec
+from cascade.types import LLMSpec, RunSpec
 
 _LONGEST = 40  # characters of a value; a longer one is cut, and its digest tells it from others
 
@@ -20,6 +23,11 @@ def captioners_label(spec: RunSpec, separator: str = " ") -> str:
 def with_answer_form(name: str, spec: RunSpec) -> str:
     """Return the name of a run's model or prompt, with a remark where a choice was forced."""
     return f"{name}, forced choice" if spec.llm.answer_as == "choice" else name
+
+
+def same_model(llm: LLMSpec, other: LLMSpec) -> bool:
+    """Return whether two runs ask one model with the same parameters, wherever it is served."""
+    return replace(llm, origin=UNSET) == replace(other, origin=UNSET)
 
 
 def controls(spec: RunSpec) -> list[str]:

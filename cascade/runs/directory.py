@@ -18,21 +18,23 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from msgspec import UNSET
 from msgspec.structs import replace
 
 from cascade.errors import NOT_APPLICABLE, RunError
 from cascade.io import files, jsonl
 from cascade.io.digests import digest, digest_bytes
 from cascade.io.jsonl import RecordLog, from_json, records, to_json, without_digest
+from cascade.io.terminal import note
 from cascade.runs.describe import captioners_label
 from cascade.runs.provenance import Session, now
-from cascade.types import Answer, CaptionRecord, Completion, Failure, Item, Record, RunSpec, Shard
+from cascade.types import Answer, CaptionRecord, Completion, Failure, Item, LLMSpec, Record, RunSpec, Shard, spent
 
 _FORMAT = 2
 
@@ -97,8 +99,11 @@ class Run:
 
 
 def identity(spec: RunSpec) -> str:
-    """Return the digest of all that can change a result, except the number of items, which may grow."""
-    return digest(to_json(replace(spec, limit=None)))
+    """Return the digest of all that can change a result, except the number of items, which may grow.
+
+    The origin is not in it, because two may serve one model; `check_same` compares it.
+    """
+    return digest(to_json(replace(spec, limit=None, llm=replace(spec.llm, origin=UNSET))))
 
 
 def default_directory(runs: Path, spec: RunSpec) -> Path:
@@ -118,35 +123,61 @@ def new_manifest(
 
 
 @contextmanager
-def open_run(path: Path, wanted: Manifest, items: tuple[Item, ...]) -> Iterator[tuple[Run, RecordLog]]:
+def open_run(
+    path: Path, wanted: Manifest, items: tuple[Item, ...], *, same_model: bool = False
+) -> Iterator[tuple[Run, RecordLog]]:
     """Create a run directory, or resume one of the same identity; yield the run and its log, locked for this process.
 
-    Extra items of the directory are kept. Raises RunError for a directory of another run, one that is no run, and one
-    that another process is writing.
+    Extra items of the directory are kept. A new directory is removed where an error comes before the first answer.
+    Raises RunError for a directory of another run or, without `same_model`, another origin, for one that is no run or
+    was altered, and for one that another process is writing.
     """
     _check_usable(path, wanted)
+    begun = (path / "run.json").exists()
+    new_folders = [folder for folder in (path, *path.parents) if not folder.exists()]
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise RunError(f"{path}: cannot be made there ({error.strerror}); give --out another directory") from error
     with jsonl.Appender(path / "log.jsonl") as lines:
-        log = RecordLog(lines, path / "log.jsonl")
-        if (path / "run.json").exists() and (path / "items.jsonl").exists():
-            wanted, items = _resume(path, wanted, items)
-        wanted = write_manifest(path, wanted, items)
-        yield Run(path=path, manifest=wanted, items=items), log
+        log = RecordLog(lines, path / "log.jsonl", run=identity(wanted.spec))
+        if begun:
+            check_seals(path, ("captions.jsonl",))
+        if begun and (path / "items.jsonl").exists():
+            llm, (wanted, items) = wanted.spec.llm, _resume(path, wanted, items)
+            if not same_model:
+                _check_origin_of_rest(path, wanted.spec.llm, llm, items)
+        try:
+            wanted = write_manifest(path, wanted, items)
+            yield Run(path=path, manifest=wanted, items=items), log
+        except BaseException:
+            if not begun and not (path / "log.jsonl").stat().st_size:
+                _remove(path, new_folders)
+            raise
 
 
-def remove(path: Path) -> None:
-    """Remove a run of which nothing was asked: its own files, and the directory if nothing else is in it."""
-    for name in ("run.json", "items.jsonl", "captions.jsonl", "log.jsonl"):
-        (path / name).unlink(missing_ok=True)
+def _remove(path: Path, new_folders: Iterable[Path]) -> None:
+    """Remove the files of a run that could not begin, and the folders that were made for it, the innermost first."""
     with suppress(OSError):
-        path.rmdir()
+        for name in ("run.json", "items.jsonl", "captions.jsonl", "log.jsonl"):
+            (path / name).unlink(missing_ok=True)
+        for folder in new_folders:
+            folder.rmdir()
+
+
+def check_seals(path: Path, logs: Iterable[str] = ("captions.jsonl", "log.jsonl")) -> None:
+    """Raise RunError, with file and line, where `run.json` or a hash chain was changed after it was written."""
+    if list(jsonl.broken_links([jsonl.loads((path / "run.json").read_bytes())])):
+        raise RunError(f"{path}/run.json: it was changed after it was written: its digest does not match; restore it")
+    hints = {"captions.jsonl": ", or delete it: the command that made the run makes it again"}
+    for name in logs:
+        if (path / name).exists():
+            jsonl.check_chain(path / name, hints.get(name, ""))
 
 
 def copy_run(source: Path, path: Path) -> None:
-    """Copy a run directory, whole or not at all."""
+    """Copy a run directory, whole or not at all; raises as `check_seals` does."""
+    check_seals(source)
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
         shutil.copytree(source, Path(folder, path.name)).rename(path)
@@ -163,42 +194,45 @@ def write_manifest(path: Path, manifest: Manifest, items: Iterable[Item]) -> Man
 
 
 def _resume(path: Path, wanted: Manifest, items: tuple[Item, ...]) -> tuple[Manifest, tuple[Item, ...]]:
-    """Return the manifest and items of a run that is resumed; the larger set of items stays."""
-    _check_seals(path, items)
-    earlier, known = _read_manifest(path), tuple(records(Item, path / "items.jsonl"))
+    """Return the manifest and items of a run that is resumed; the larger set of items stays.
+
+    Raises RunError for altered items, unless the items that are wanted are those that `run.json` names.
+    """
+    earlier, file = _read_manifest(path), path / "items.jsonl"
     chosen = wanted
+    if earlier.items in ("", _lines_digest(file.read_bytes())):
+        known = tuple(records(Item, file))
+    elif earlier.items == _lines_digest(jsonl.text(map(to_json, items)).encode()):
+        note(f"{file}: it was changed after it was written; the items that run.json names are written again")
+        known = items
+    else:
+        raise RunError(
+            f"{file}: it was changed after it was written; run again the command that made it, or restore it"
+        )
     if len(known) > len(items):
         chosen, items = earlier, known
     sessions = earlier.sessions
     if replace(wanted.sessions[0], at=sessions[-1].at) != sessions[-1]:
         sessions = (*sessions, *wanted.sessions)
-    manifest = replace(earlier, spec=chosen.spec, part=chosen.part, sessions=sessions, audio_root=wanted.audio_root)
+    spec = replace(chosen.spec, llm=earlier.spec.llm)  # with the origin that the run began with
+    manifest = replace(earlier, spec=spec, part=chosen.part, sessions=sessions, audio_root=wanted.audio_root)
     return manifest, items
 
 
-def _check_seals(path: Path, items: tuple[Item, ...]) -> None:
-    """Raise RunError where a file was changed after it was written: a resumed run would seal the change.
-
-    A start that was killed between its two files left the digest of the `items` that are asked for again.
-    """
-    sealed = _read_manifest(path).items
-    texts = ((path / "items.jsonl").read_bytes(), jsonl.text(map(to_json, items)).encode())
-    broken = {
-        "run.json": any(jsonl.broken_links([jsonl.loads((path / "run.json").read_bytes())])),
-        "items.jsonl": bool(sealed) and sealed not in map(_lines_digest, texts),
-        "log.jsonl": any(jsonl.broken_links(jsonl.read(path / "log.jsonl", growing=True))),
-    }
-    for name, is_broken in broken.items():
-        if is_broken:
-            hint = "`cascade verify` says where; give --out another directory"
-            raise RunError(f"{path / name}: it was changed after it was written; {hint}")
+def _check_origin_of_rest(path: Path, existing: LLMSpec, requested: LLMSpec, items: Sequence[Item]) -> None:
+    """Raise RunError where another origin than the run's would be asked; a complete run asks nothing."""
+    if existing.origin != requested.origin:
+        answered = answered_samples(path)
+        if any((item.id, sample) not in answered for item in items for sample in range(existing.samples)):
+            check_origin(path, existing, requested, same_model=False)
 
 
 def _check_usable(path: Path, wanted: Manifest) -> None:
     """Raise RunError where a path holds another run, another shard, or anything that is no run."""
     if (path / "run.json").exists():
         existing = _read_manifest(path)
-        check_same(path, existing.spec, wanted.spec)
+        check_same(path, existing.spec, wanted.spec, same_model=True)
+        _check_owner(path, existing.spec)
         if existing.shard != wanted.shard:
             raise RunError(
                 f"{path} holds shard {existing.shard}, and {wanted.shard} is asked for; give --out another directory"
@@ -208,11 +242,33 @@ def _check_usable(path: Path, wanted: Manifest) -> None:
         resumable = path.is_dir() and all(re.match(r"log\.jsonl\Z|\.run\.json\.", name) for name in os.listdir(path))
         if not resumable:
             raise RunError(f"{path} is no run directory and not empty; give --out a new or empty one")
+        if log_owner(path) not in (None, identity(wanted.spec)):
+            raise RunError(f"{path}/log.jsonl is another run's, or does not say whose; give --out a new directory")
 
 
-def check_same(path: Path, existing: RunSpec, requested: RunSpec) -> None:
-    """Raise RunError, with the differences, where the run in `path` has another identity than the requested one."""
+def log_owner(path: Path) -> str | None:
+    """Return the digest of the run that a log's first line names; `""` where it names none, None for no line."""
+    file = path / "log.jsonl"
+    if not file.exists():
+        return None
+    for line in jsonl.read(file, growing=True):
+        return str(line.get("run", "")) if isinstance(line, dict) else ""
+    return None
+
+
+def _check_owner(path: Path, spec: RunSpec) -> None:
+    """Raise RunError where the first line of the log names another run; logs of older versions name none."""
+    if log_owner(path) not in (None, "", identity(spec)):
+        raise RunError(f"{path}/log.jsonl:1: its first line names another run; restore the log of this one")
+
+
+def check_same(path: Path, existing: RunSpec, requested: RunSpec, *, same_model: bool = False) -> None:
+    """Raise RunError, with the differences, where the run in `path` has another identity than the requested one.
+
+    Raises it for another origin, too, unless `same_model` says that both serve one model.
+    """
     if identity(existing) == identity(requested):
+        check_origin(path, existing.llm, requested.llm, same_model=same_model)
         return
     captioners = [captioners_label(spec, ",") for spec in (existing, requested)]
     if captioners[0] != captioners[1]:
@@ -222,6 +278,17 @@ def check_same(path: Path, existing: RunSpec, requested: RunSpec) -> None:
         keys = sorted(key for key in old.keys() | new.keys() if key != "limit" and old.get(key) != new.get(key))
         differences = [f"{key} is {old.get(key)!r} there, {new.get(key)!r} here" for key in keys[:3]]
     raise RunError(f"{path} holds another run ({'; '.join(differences)}); give --out another directory")
+
+
+def check_origin(place: Path, existing: LLMSpec, requested: LLMSpec, *, same_model: bool) -> None:
+    """Raise RunError where two models are asked at different addresses, unless these serve the `same_model`."""
+    if existing.origin != requested.origin and not same_model:
+        there, here = (llm.origin or "the provider's own address" for llm in (existing, requested))
+        recorded = "" if existing.origin else ", or one that was not recorded"
+        raise RunError(
+            f"{place} has answers of {there}{recorded}, and {here} is asked for; give --out another directory, "
+            "or --same-model if both serve one model"
+        )
 
 
 def _flatten(value: Any, prefix: str = "") -> dict[str, Any]:
@@ -251,12 +318,17 @@ def find_runs(folder: Path, depth: int = 1) -> list[Path]:
     return runs
 
 
-def read_run(path: Path) -> Run:
-    """Read a run directory. Raises RunError, with file and line, where it is none, is damaged, or has other items."""
+def read_run(path: Path, *, any_log: bool = False) -> Run:
+    """Read a run directory. Raises RunError, with file and line, where it is none, is damaged, or has other items.
+
+    It raises it for another run's log, too, unless `any_log` will do.
+    """
     manifest, file = _read_manifest(path), path / "items.jsonl"
     items = tuple(records(Item, file))
     if manifest.items and _lines_digest(file.read_bytes()) != manifest.items:
         raise RunError(f"{file}: these are not the items that run.json names; run again the command that made it")
+    if not any_log:
+        _check_owner(path, manifest.spec)
     for item in items:
         if not item.choices:
             raise RunError(f"{file}: {item.id!r} has no choices; run again the command that made it")
@@ -316,8 +388,8 @@ def mean_reply_tokens(results: Iterable[Completion | Failure]) -> float | None:
 
 
 def total_cost(path: Path) -> float:
-    """Return the known cost of all answers in the log, in US dollars, including those that were asked for again."""
-    return sum(answer.result.cost or 0.0 for answer in _answers(path))
+    """Return the US dollars that all answers in the log count against a budget, those that were asked again too."""
+    return sum(spent(answer.result) for answer in _answers(path))
 
 
 def _answers(path: Path) -> Iterator[Answer]:

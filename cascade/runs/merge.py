@@ -40,11 +40,11 @@ class Merged:
     conflicts: int
 
 
-def merge(paths: Sequence[Path], out: Path) -> Merged:
+def merge(paths: Sequence[Path], out: Path, *, same_model: bool = False) -> Merged:
     """Write the run that these runs make together, whole or not at all.
 
-    Raises RunError for runs of different identity, altered ones, shards of which some are missing, and an `out` that
-    exists already.
+    Raises RunError for runs of different identity or, without `same_model`, of different origins, altered ones, shards
+    of which some are missing, and an `out` that exists already.
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise RunError(f"{out} is there already; give --out a new directory")
@@ -53,7 +53,7 @@ def merge(paths: Sequence[Path], out: Path) -> Merged:
         runs.append(directory.read_run(path))
         _check_unaltered(runs[-1])
     for run in runs[1:]:
-        directory.check_same(run.path, run.spec, runs[0].spec)
+        directory.check_same(run.path, run.spec, runs[0].spec, same_model=same_model)
     items, owners = _assign_items(runs)
     _write(out, runs, items, owners)
     counts = Counter[str]()
@@ -68,11 +68,7 @@ def _check_unaltered(run: Run) -> None:
     """Raise RunError for a run that was changed by hand, since the merged one has new digests, or cannot be merged."""
     if run.spec.prompt.mismatch_seed is not None and run.manifest.part:
         raise RunError(f"{run.path}: mismatched captions come from the other items: such a run has no shards")
-    files = {name: jsonl.read(run.path / name, growing=True) for name in ("captions.jsonl", "log.jsonl")}
-    files["run.json"] = iter([jsonl.loads((run.path / "run.json").read_bytes())])
-    for name, lines in files.items():
-        if next(jsonl.broken_links(lines), None) is not None:
-            raise RunError(f"{run.path}/{name}: it was changed after it was written; `cascade verify` says where")
+    directory.check_seals(run.path)
 
 
 def _assign_items(runs: Sequence[Run]) -> tuple[list[Item], _Owners]:
@@ -164,8 +160,15 @@ def _write(out: Path, runs: Sequence[Run], items: Sequence[Item], owners: _Owner
 
 
 def _log_lines(runs: Sequence[Run], owners: _Owners) -> Iterator[dict[str, Any]]:
-    """Yield the log's lines of each item from its run, without their digests; failed attempts are among them."""
+    """Yield the log's lines of each item from its run, without their digests; failed attempts are among them.
+
+    The first line names the merged run, where the first run's log names its own.
+    """
+    first = {"run": owner} if (owner := directory.log_owner(runs[0].path)) else {}
     for run in runs:
         for line in jsonl.read(run.path / "log.jsonl", growing=True):
             if owners.get(line["item"]) is run:
-                yield without_digest(line)
+                fields = without_digest(line)
+                fields.pop("run", None)
+                yield {**fields, **first}
+                first = {}

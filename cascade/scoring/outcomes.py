@@ -7,6 +7,7 @@ than importing all of them.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from dataclasses import replace as changed
@@ -18,6 +19,7 @@ from msgspec.structs import replace
 from cascade.errors import NOT_APPLICABLE, RunError
 from cascade.io import jsonl
 from cascade.runs.describe import with_answer_form
+from cascade.runs.served import count_served
 from cascade.scoring import voting
 from cascade.scoring.matchers.registry import SCORERS
 from cascade.types import Answer, CaptionRecord, Choice, Completion, Dataset, Failure, Item, RunSpec, Score
@@ -35,12 +37,12 @@ _REASONS = {
     "label against text": "its letter and its text are different choices",
     "label or text": "its letter labels one choice and is the text of another",
     "label with another value": "the value after its letter is no choice",
-    "denied": "it denies the choice that it names",
-    "denied or weighed": "it denies or weighs the choice that it names",
+    "denied": "it rejects the choice that it names",
+    "denied or weighed": "it rejects the choice that it names, or is unsure of it",
     "taken back": "it takes its answer back",
     "truncated": "the reply was cut at its token limit",
-    voting.TIE: "as many samples give another choice",
-    "as it stands": "the prediction is no choice word for word",
+    voting.TIE: "a tie: two choices have the same number of votes",
+    "as it stands": "the prediction is not the exact text of a choice",
 }
 _ENDING = 160  # characters shown of a reply: models state their answer at the end
 
@@ -111,6 +113,7 @@ def _with_readings(scored: ScoredRun, folder: Path) -> ScoredRun:
     readings, choices = second_reader.combine(scored.choices, scored.unread_replies, model, logged)
     sent = [call.result for call in logged.values()]
     readings = changed(readings, tokens=total_tokens(sent, ("input", "output")), cost=total_cost(sent))
+    readings = changed(readings, served=count_served(logged.values()) or None)
     scored = changed(scored, readings=readings)
     votes = {item: voting.vote(read) for item, read in choices.items()}
     return changed(scored, combined=changed(scored, scores=score_items(scored.items, votes), choices=choices))
@@ -195,7 +198,6 @@ def _score_directory(path: Path) -> ScoredRun:
     choices = read_choices(run.spec, items, answers)
     votes = {item: voting.vote(read) for item, read in choices.items()}
     unread = [answer for answer in answers if _is_unread(choices.get(answer.item, {}).get(answer.sample))]
-    about = _describe_run(path, run.spec, [answer.result for answer in answers])
     return ScoredRun(
         items=items,
         scores=score_items(items, votes),
@@ -203,7 +205,12 @@ def _score_directory(path: Path) -> ScoredRun:
         replies=replies,
         choices=choices,
         spec=run.spec,
-        about=about | {"inapplicable": len(inapplicable) or None},
+        about={
+            **_describe_run(path, run.spec, [answer.result for answer in answers]),
+            "served": count_served(answers) or None,
+            "not_asked": len(run.items) * samples - len(answers) or None,
+            "inapplicable": len(inapplicable) or None,
+        },
         unread_replies=[reply for reply in second_reader.show_replies(run.spec, items, unread) if reply.text],
     )
 
@@ -223,11 +230,13 @@ def _shortened(answer: Answer) -> Answer:
 
 def _describe_run(path: Path, spec: RunSpec, results: Sequence[Completion | Failure]) -> dict[str, Any]:
     """Return the fields of a summary that describe a run: its spec, its tokens and its costs."""
-    caption_costs = {}
+    caption_costs, origins = {}, Counter[str]()
     if (path / "captions.jsonl").exists():
         for caption in jsonl.records(CaptionRecord, path / "captions.jsonl"):
             if "cost" in caption.meta:
                 caption_costs[caption.key] = caption.meta["cost"]
+            if "origin" in caption.meta:
+                origins[f"{caption.slot} from {caption.meta['origin']}"] += 1
     return {
         "run": str(path),
         "dataset": spec.dataset,
@@ -237,6 +246,7 @@ def _describe_run(path: Path, spec: RunSpec, results: Sequence[Completion | Fail
         "tokens": total_tokens(results, ("input", "output", "reasoning")),
         "cost": total_cost(results),
         "captions_cost": _sum_known(caption_costs.values()),
+        "captions_from": dict(origins) or None,
         "samples": spec.llm.samples,
         "shuffled": spec.prompt.order_seed is not None,
     }
@@ -261,7 +271,7 @@ def read_reply(reply: Completion, choices: Sequence[str]) -> Choice:
     """Return the choice that a reply settles on, of the choices as they were shown."""
     from cascade.scoring.extraction.extract import extract
 
-    if reply.finish == "length":
+    if reply.is_cut:
         # A reply that was cut at its token limit is an unfinished thought, whatever it names.
         return Choice(text="", how=TRUNCATED)
     return extract(reply.text, choices)

@@ -74,7 +74,7 @@ def read_scores(reply: Completion, rubric: Sequence[Criterion]) -> tuple[float, 
 
     Raises ValueError with the reason where it does not give each criterion one of the scores that it allows.
     """
-    if reply.finish == "length":
+    if reply.is_cut:
         raise ValueError("cut at the token limit")
     problem = "no JSON in the reply"
     for value in reversed(list(_json_values(reply.text))):
@@ -100,8 +100,10 @@ def _json_values(text: str) -> Iterator[Any]:
         try:
             value, at = decoder.raw_decode(text, start.start())
             yield value
-        except (json.JSONDecodeError, RecursionError):
+        except json.JSONDecodeError:
             at = start.start() + 1
+        except RecursionError:
+            return  # Each of thousands of brackets would be tried.
 
 
 def _scores(value: Any) -> list[float]:

@@ -13,16 +13,18 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
 from cascade.errors import UserError
 from cascade.io import jsonl
+from cascade.io.jsonl import OMITTED
 from cascade.prompting import evidence, templates
 from cascade.prompting.templates import Template
 from cascade.runs import call_log, directory
 from cascade.runs.call_log import CallLog, Inquiry, Question, Replies, SecondModel
+from cascade.runs.served import Served, count_served
 from cascade.scoring import export, outcomes, predictions, rubric_reply
 from cascade.scoring.outcomes import ScoredRun
 from cascade.scoring.rubric_reply import Criterion
@@ -77,7 +79,7 @@ class Rating:
     `calls` are replies that count: `read`, `unreadable`, `failed` (no reply), `missing` (not asked yet). `matched` are
     the read ones by how their scores were matched to criteria: always by `place`. `accuracy` is the official matcher's,
     `ours` and `official` are rubric scores; `official` is None where no item is left. `tokens` and `cost` (US dollars;
-    null is unknown) are those of the log. `failures` has the first reason by item.
+    null is unknown) are those of the log, `served` says who answered. `failures` has the first reason by item.
     """
 
     run: str
@@ -98,6 +100,7 @@ class Rating:
     tokens: Mapping[str, int]
     cost: float | None
     failures: Mapping[str, str]
+    served: tuple[Served, ...] | None = field(default=None, metadata=OMITTED)
 
     def __repr__(self) -> str:
         score = self.ours.whole.accuracy
@@ -256,6 +259,7 @@ def rate_run(cases: Cases, judge: SecondModel, replies: Replies, by: Sequence[st
         tokens=outcomes.total_tokens(sent, ("input", "output")),
         cost=outcomes.total_cost(sent),
         failures=failures,
+        served=count_served(replies.values()) or None,
     )
 
 

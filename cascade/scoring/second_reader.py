@@ -14,15 +14,18 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from cascade.io.digests import digest
+from cascade.io.jsonl import OMITTED
 from cascade.prompting import evidence, templates
 from cascade.prompting.templates import Template
 from cascade.prompting.thinking import without_thoughts
 from cascade.runs.call_log import Inquiry, Question, Replies, SecondModel
+from cascade.runs.served import Served
 from cascade.types import Answer, Choice, Completion, Item, Prompt, RunSpec
 
 LONGEST = 8000  # characters of a reply, from its end: models state their answer there
 _CUT = "[the beginning is left out]\n"
 _EDGE = " \t*_`"  # white space and emphasis around an answer
+_CLOSING = re.compile(r"<\|[a-z_]{1,20}\|>|</s>")
 _ANSWER = re.compile(rf"[{_EDGE}]*answer[{_EDGE}]*:(.*)", re.IGNORECASE)
 
 
@@ -42,7 +45,7 @@ class Readings:
 
     `none`: the reader says that the reply gives no choice. `unreadable` and `failed` calls have no reading and are made
     again by the same command. Replies that were cut or empty, and those still to be asked about, are `not_asked`.
-    `tokens` and `cost` (US dollars; None is unknown) are those of the log.
+    `tokens` and `cost` (US dollars; None is unknown) are those of the log, `served` says who answered.
     """
 
     model: str
@@ -55,6 +58,7 @@ class Readings:
     not_asked: int
     tokens: Mapping[str, int] = field(default_factory=dict)
     cost: float | None = None
+    served: tuple[Served, ...] | None = field(default=None, metadata=OMITTED)
 
     @property
     def name(self) -> str:
@@ -81,7 +85,8 @@ class Readings:
 
 def show_reply(item: str, sample: int, reply: str, choices: Sequence[str]) -> ShownReply:
     """Return a reply as the reader is shown it; its text is `""` where nothing but thoughts is in it."""
-    text = without_thoughts(reply).strip()
+    # A lone surrogate, as of a text that was cut, cannot be sent.
+    text = without_thoughts(reply).encode("utf-8", "replace").decode().strip()
     if len(text) > LONGEST:
         text = _CUT + text[-LONGEST:]
     return ShownReply(item=item, sample=sample, text=text, choices=tuple(choices))
@@ -139,20 +144,22 @@ def read_choice(reply: Completion, choices: Sequence[str]) -> str:
     A choice is copied whole, with its letter or without; case, emphasis and outer white space do not count. Raises
     ValueError, with the reason, for any other reply.
     """
-    if reply.finish == "length":
+    if reply.is_cut:
         raise ValueError("cut at the token limit")
-    lines = without_thoughts(reply.text).strip().splitlines()
+    lines = _CLOSING.sub("", without_thoughts(reply.text)).strip().splitlines()
     match = _ANSWER.fullmatch(lines[-1]) if lines else None
     if match is None:
         raise ValueError("the last line is no answer line")
     answer = _bare(match[1])
-    if answer.casefold() == "none":
-        return ""
     bare = list(map(_bare, choices))
+    if answer.rstrip(".").casefold() == "none":
+        if "none" in (text.casefold() for text in bare):
+            raise ValueError("none is a choice, too")
+        return ""
     for fold in (str, str.casefold):
         named = set()
         for choice, text, line in zip(choices, bare, _listed(bare), strict=True):
-            if fold(answer) in (fold(text), fold(line)):
+            if fold(answer).rstrip(".") in (fold(text).rstrip("."), fold(line).rstrip(".")):
                 named.add(choice)
         if len(named) == 1:
             return named.pop()

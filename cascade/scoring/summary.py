@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from cascade.errors import UserError
 from cascade.io.jsonl import OMITTED
+from cascade.runs.served import Served
 from cascade.scoring import outcomes, voting
 from cascade.scoring.matchers.registry import SCORERS
 from cascade.scoring.outcomes import ScoredRun
@@ -50,7 +51,9 @@ class Summary:
     they are unparsed too. `chance` is the accuracy of a uniform choice. `official_denominator`, for files, is the
     accuracy over the rows that have a prediction key, which the official script prints. `cost`, in US dollars, is
     without `captions_cost`, the cost of making the captions; null is unknown. Where a second reader was asked,
-    `readings` counts the replies, and `scores` has `mmar` by the combined readings too.
+    `readings` counts the replies, and `scores` has `mmar` by the combined readings too. Where it is known, `served`
+    says which servers answered, `captions_from` counts captions by the origin that made them. `not_asked` counts the
+    questions that a run has still to ask; their items are among the failed.
     """
 
     run: str
@@ -75,6 +78,15 @@ class Summary:
     shuffled: bool = False
     readings: Readings | None = field(default=None, metadata=OMITTED)
     inapplicable: int | None = field(default=None, metadata=OMITTED)
+    served: tuple[Served, ...] | None = field(default=None, metadata=OMITTED)
+    captions_from: Mapping[str, int] | None = field(default=None, metadata=OMITTED)
+    not_asked: int | None = field(default=None, metadata=OMITTED)
+
+    @property
+    def unfinished(self) -> str:
+        """What is still to be asked, in words; `""` where that is nothing."""
+        whole = (self.n + (self.inapplicable or 0)) * self.samples
+        return f"{self.not_asked} of {whole} questions not asked yet, counted as failed" if self.not_asked else ""
 
     def __repr__(self) -> str:
         shares = ", ".join(f"{name} {result.accuracy:.4f}" for name, result in self.scores.items())

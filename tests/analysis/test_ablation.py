@@ -183,7 +183,8 @@ def test_a_run_that_was_cut_goes_on_with_the_whole_family(dataset: Path) -> None
         cut = ablate(dataset, stub, "--concurrency", "1")
         assert cut.exit_code == 2 and len(stub.asked) == 31
     with Stub(reader) as stub:
-        ablate(dataset, stub)
+        assert "--same-model if both serve one model" in ablate(dataset, stub).stderr
+        ablate(dataset, stub, "--same-model")
         assert len(stub.asked) == 83 - 30
 
 

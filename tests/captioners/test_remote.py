@@ -15,10 +15,13 @@ from typing import Any
 import pytest
 
 from cascade.captioners.registry import Engine
+from cascade.captioning import generate
 from cascade.captioning.backends import local
+from cascade.captioning.cache import CaptionCache
 from cascade.errors import ProviderStop, UnknownName, UserError
+from cascade.io.digests import digest_file
 from cascade.prompting import templates
-from cascade.types import Caption, Failure, Host
+from cascade.types import Caption, Execution, Failure, Host, Item
 from tests.support import clips
 from tests.support.commands import cascade
 from tests.support.stub_server import Reply, Stub
@@ -216,6 +219,64 @@ def test_a_transcription_that_cannot_be_read_is_a_failure(tmp_path: Path, reply:
     with Stub(lambda request, number: reply) as stub:
         failure = hear("asr-api", {}, [path], stub)[path]
     assert isinstance(failure, Failure) and "\n" not in failure.message
+
+
+PAGE = b"<!DOCTYPE html>\n<html><body>Sign in</body></html>"
+OTHER_FORMATS = {
+    "a page": Reply(raw=PAGE, headers={"Content-Type": "text/html"}),
+    "a page called JSON": Reply(raw=PAGE),
+    "a text": Reply(raw=b"Hello.", headers={"Content-Type": "text/plain"}),
+    "a JSON text": Reply(raw=b'"Hello."'),
+    "a page in JSON": Reply(raw=json.dumps({"text": PAGE.decode()}).encode()),
+    "a page in a completion": Reply(text=PAGE.decode()),
+    "JSON in JSON": Reply(raw=json.dumps({"text": '{"error": "busy"}'}).encode()),
+    "subtitles": Reply(raw=json.dumps({"text": "1\n00:00:00,000 --> 00:00:01,000\nHello."}).encode()),
+    "no number": Reply(raw=b'{"text": "Hello.", "segments": [{"start": NaN, "end": 1}]}'),
+    "broken off": Reply(finish="abort"),
+}
+
+
+@pytest.mark.parametrize("name", OTHER_FORMATS)
+@pytest.mark.parametrize(
+    "engine", [("asr-api", {}), ("asr-api", {"format": "json"}), ("audio-llm", {"model": "openai/x"})]
+)
+def test_what_is_not_the_format_asked_for_is_no_caption(engine: tuple[str, Any], name: str, tmp_path: Path) -> None:
+    if engine[0] == "audio-llm" and name == "no number":
+        pytest.skip("a chat has no segments")
+    (path,) = tones(tmp_path, 300)
+    with Stub(lambda request, number: OTHER_FORMATS[name]) as stub:
+        failure = hear(*engine, [path], stub)[path]
+    assert isinstance(failure, Failure) and failure.kind in ("unreadable", "server")
+
+
+def test_a_page_for_a_transcript_is_tried_again(tmp_path: Path) -> None:
+    (path,) = tones(tmp_path, 300)
+    good = Reply(raw=b'{"text": "Hello."}')
+    with Stub(lambda request, number: good if number else OTHER_FORMATS["a page"]) as stub:
+        assert hear("asr-api", {}, [path], stub, retries=1)[path].text == "Hello."
+
+
+@pytest.mark.parametrize("part", [{}, {"segments": [{"text": PAGE.decode()}]}])
+def test_a_page_in_the_cache_is_named_and_made_again(
+    part: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    paths = tones(tmp_path, 300, 500)
+    spec, _ = Engine("asr-api").specify("speech", {})
+    cache = CaptionCache(tmp_path / "cache")
+    for path, text in zip(paths, ["Hello." if part else PAGE.decode(), "Good day."], strict=True):
+        cache.put(spec, digest_file(path), Caption(text=text, meta=part if path == paths[0] else {}))
+    cache.close()
+    items = [Item(id=path.stem, audio=path.name, question="q", choices=("a",), answer="a") for path in paths]
+    with Stub(lambda request, number: Reply(raw=b'{"text": "Good evening."}')) as stub:
+        how = Execution(
+            cache=tmp_path / "cache", runs=tmp_path, host=Host(endpoints={"whisper-1": stub.url}, retries=0)
+        )
+        for _ in range(2):
+            records = generate.caption(items, tmp_path, [spec], how)
+            assert [record.text for record in records] == ["Good evening.", "Good day."]
+        assert len(stub.asked) == 1
+    notes = capsys.readouterr().err.splitlines()
+    assert notes == [f"speech by asr-api: 1 cached captions are pages or errors, and not used: {paths[0].name}"]
 
 
 def test_presets_and_prompts_are_spelled_out_in_the_spec(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests.llms.test_litellm import odd
 from tests.support.commands import ROOT, cascade, log_of, only_run, rows, write
 from tests.support.stub_server import Reply, Script, Stub
 
@@ -170,6 +171,77 @@ def test_a_reply_without_words_is_paid_for_as_well(mini: Path) -> None:
         assert run(mini, stub, *flags).exit_code == 2  # what they cost is known to the next sitting
         assert len(stub.asked) == 4
     assert sum(line["result"]["cost"] for line in log_of(only_run())) == pytest.approx(0.28)
+
+
+@pytest.mark.parametrize("usage", [None, {"prompt_tokens": 0, "completion_tokens": 0}, {"prompt_tokens": -9}])
+def test_what_a_reply_of_unknown_cost_was_charged_is_remembered(usage: Any, mini: Path) -> None:
+    flags = ["--price", "0,10000", "--max-tokens", "7", "--concurrency", "3", "--budget", "0.3"]
+    with Stub(lambda request, number: odd(usage=usage)) as stub:
+        for _ in range(3):
+            assert run(mini, stub, *flags).exit_code == 2
+            assert len(stub.asked) == 4
+    results = [line["result"] for line in log_of(only_run())]
+    assert {(result["cost"], round(result["charged"], 6)) for result in results} == {(None, 0.07)}
+    assert score()["cost"] is None  # a charge is no price
+
+
+def test_what_failed_tries_were_charged_is_remembered(mini: Path) -> None:
+    flags = ["--price", "0,10000", "--max-tokens", "7", "--retries", "2", "--budget", "0.3"]
+    broken = Reply(finish="abort", headers={"Retry-After": "0"})
+    with Stub(lambda request, number: broken) as stub:
+        for _ in range(3):
+            assert run(mini, stub, *flags, "--concurrency", "2").exit_code == 2
+            assert len(stub.asked) == 4
+    failures = [line["result"] for line in log_of(only_run())]
+    assert {failure["kind"] for failure in failures} <= {"server", "stopped"}
+    assert sum(failure.get("charged", failure["cost"]) for failure in failures) == pytest.approx(0.28)
+
+
+MALFORMED = ["sk-secret-01234\n56789", "sk-secret-0123456789\n", "\tsk-secret-0123456789", "sk-s\u00e9cret-0123456789"]
+
+
+@pytest.mark.parametrize("key", MALFORMED)
+@pytest.mark.parametrize(
+    ("model", "variable"),
+    [
+        ("gpt-x", "OPENAI_API_KEY"),
+        ("anthropic/claude-3-haiku-20240307", "ANTHROPIC_API_KEY"),
+        ("hosted_vllm/x", "HOSTED_VLLM_API_KEY"),
+        ("azure/x", "AZURE_API_KEY"),
+    ],
+)
+def test_a_key_that_no_header_takes_is_named_before_anything_is_sent(
+    mini: Path, key: str, model: str, variable: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(variable, key)
+    engine = f"audio-llm(model={model},api_base=URL)"
+    with Stub() as stub:
+        for command in (
+            ["run", "--dataset", str(mini), "--captions", "none", "--llm", model, "--api-base", stub.url],
+            ["run", "--dataset", str(mini), "--captions", engine.replace("URL", stub.url), "--llm", "fake"],
+            ["doctor", "--dataset", str(mini), "--captions", "none", "--llm", model],
+        ):
+            if command[0] == "doctor" and model == "gpt-x":
+                continue  # without an address, nobody knows whose model that is
+            done = cascade(*command)
+            shown = done.stdout + done.stderr
+            assert f"{variable} holds a line break or another character that no header takes" in " ".join(shown.split())
+            assert "secret-01234" not in shown and "cret-0123456789" not in shown
+            assert done.exit_code == (0 if command[0] == "doctor" else 2)
+        assert not stub.asked
+
+
+def test_a_reply_of_known_cost_is_logged_as_before(mini: Path) -> None:
+    with Stub() as stub:
+        run(mini, stub, "--price", "0,10000", "--max-tokens", "7", "--budget", "9")
+        run(mini, stub, "--price", "0,10000", "--max-tokens", "7", "--out", "free")
+    assert all("charged" not in line["result"] for line in [*log_of(only_run()), *log_of(Path("free"))])
+
+
+@pytest.mark.parametrize("value", ["1e999", "[-1e999]", "[" * 300 + "]" * 300])
+def test_a_parameter_beyond_bounds_is_refused_in_one_line(mini: Path, value: str) -> None:
+    done = cascade("run", "--dataset", mini, "--captions", "none", "--llm", "fake", "--param", f"x={value}")
+    assert done.exit_code == 2 and done.stderr.startswith("cascade: --param: ") and done.stderr.count("\n") == 1
 
 
 def test_a_budget_needs_a_price(mini: Path) -> None:

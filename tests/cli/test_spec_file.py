@@ -70,6 +70,11 @@ def test_a_flag_overrides_the_spec(mini: Path) -> None:
     [
         ("s.yaml", "lmm: fake", "unknown flag 'lmm' (did you mean 'llm'?); in --spec s.yaml"),
         ("s.yaml", "llm: [x", "--spec s.yaml: not YAML"),
+        ("s.yaml", "param: &a {x: *a}", "--spec s.yaml: *a is an alias"),
+        ("s.yaml", "a: &a {x: 1}\nb: {<<: [*a, *a]}", "--spec s.yaml: *a is an alias"),
+        ("s.yaml", "param: " + "[" * 9999, "--spec s.yaml: is nested deeper than 50 levels"),
+        ("s.yaml", "#" * (1 << 21), "--spec s.yaml: is larger than 1 MiB"),
+        ("s.toml", "x = " + "[" * 9999, "--spec s.toml: not TOML"),
         ("s.yaml", "just text", "`flag: value` lines are needed, not str"),
         ("s.yaml", "!!python/object/apply:os.system ['touch trapped']", "not YAML"),
         ("s.yaml", "llm: true", "--spec s.yaml: llm: true is no value of that flag"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -55,6 +56,21 @@ def test_a_long_unfinished_line_is_cut_off(log: Path, size: int) -> None:
     with jsonl.Appender(log) as appender:
         appender.append("next")
     assert list(jsonl.read(log)) == ["kept", "next"]
+
+
+@pytest.mark.parametrize("text", ["[" * 201 + "]" * 201, '{"a":' * 400 + "1" + "}" * 400, "1e999", '{"a": [-1e999]}'])
+def test_json_beyond_the_bounds_is_refused(text: str, log: Path) -> None:
+    for form in (text, text.encode()):
+        with pytest.raises(jsonl.OutOfBounds):
+            jsonl.loads(form)
+    log.write_text(text + "\n")
+    with pytest.raises(RunError, match=r"log\.jsonl:1: "):
+        list(jsonl.read(log))
+
+
+def test_json_within_the_bounds_is_read() -> None:
+    for value in ([[1]] * 500, {"a": "[" * 999}, json.loads("[" * 200 + "]" * 200)):
+        assert jsonl.loads(json.dumps(value)) == value
 
 
 @pytest.mark.parametrize("bad", [b"{", b"", b"\xff", b"{} {}", b'"\x00', b"[" * 100_000])

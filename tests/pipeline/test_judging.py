@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from cascade.scoring import rubric_score
+from tests.llms.test_litellm import odd
 from tests.support.commands import ROOT, cascade, only_run, rows, write
 from tests.support.stub_server import Reply, Script, Stub
 
@@ -209,9 +210,7 @@ def test_a_run_and_what_it_exports_are_judged_alike_and_verified(published: Path
     (run / "judge.jsonl").write_text(whole.replace('\\"score\\": 5', '\\"score\\": 0', 1))
     assert "judge.jsonl:2: this line" in cascade("verify", run).stdout
     (run / "judge.jsonl").write_text("".join(whole.splitlines(keepends=True)[:-2]))
-    assert "digests checked; the prompt is 'judge'; 2 calls not made yet" in " ".join(
-        cascade("verify", run).stdout.split()
-    )
+    assert "(gpt-x); 2 calls not made yet" in " ".join(cascade("verify", run).stdout.split())
     (run / "judge.jsonl").write_text(whole)
     log = run / "log.jsonl"
     log.write_text(log.read_text().replace("Answer: rain", "Answer:  rain"))
@@ -264,6 +263,21 @@ def test_rubrics_may_come_from_the_dataset_and_must_come_from_somewhere(publishe
         assert judge(published, stub, "--dataset", "mini.jsonl", "--out", "joined").exit_code == 0
     unread = cascade("judge", published, "--dataset", "mini.jsonl", "--out", "nothing")
     assert unread.exit_code == 2 and "give --judge MODEL" in unread.stderr
+
+
+def test_what_a_judge_of_unknown_cost_was_charged_is_remembered(published: Path) -> None:
+    with Stub(lambda request, number: odd(usage=None)) as stub:
+        for _ in range(3):
+            assert judge(published, stub, *PRICED, "--budget", "0.3").exit_code == 2
+            assert len(stub.asked) == 4
+
+
+def test_a_judge_with_a_key_that_no_header_takes_is_refused(published: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-secret-01234\n56789")
+    with Stub(perfect) as stub:
+        refused = judge(published, stub)
+        assert refused.exit_code == 2 and not stub.asked
+    assert "--judge gpt-x: OPENAI_API_KEY holds a line break" in refused.stderr and "secret" not in refused.stderr
 
 
 def test_a_plan_a_budget_and_a_fake_judge(published: Path) -> None:

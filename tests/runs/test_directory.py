@@ -313,22 +313,22 @@ def _keys(value: object, prefix: str = "") -> set[str]:
         ("items.jsonl", '"answer": "rain"', '"answer": "a bell"'),
         ("run.json", '"created": "2', '"created": "1'),
         ("log.jsonl", '"text": "Answer: ', '"text": "Answer: not '),
+        ("captions.jsonl", '"text": "', '"text": "not '),
     ],
 )
 @pytest.mark.parametrize("limit", ["2", "3", "5"])
 def test_a_changed_file_is_never_sealed_by_a_resume(name: str, old: str, new: str, limit: str, tmp_path: Path) -> None:
     rows = [{**QUESTION, "id": f"q{number}"} for number in range(5)]
     (tmp_path / "mini.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    command = [
+    (tmp_path / "x.wav").write_bytes(b"clip")
+    command: list[str | Path] = [
         "run",
         "--dataset",
         tmp_path / "mini.jsonl",
         "--llm",
         "fake",
         "--captions",
-        "none",
-        "--param",
-        "temperature=0",
+        "speech=fake",
     ]
     run = tmp_path / "run"
     assert cascade(*command, "--limit", "3", "--out", run).exit_code == 0
@@ -342,12 +342,21 @@ def test_a_changed_file_is_never_sealed_by_a_resume(name: str, old: str, new: st
         assert done.exit_code == 0 and (run / name).read_text() == text
     else:
         assert done.exit_code == 2 and f"{name}: it was changed after it was written" in done.stderr
+        assert ("at line 1" in done.stderr) == (name in ("log.jsonl", "captions.jsonl"))
         assert (run / name).read_text() == changed
 
 
 def test_a_run_that_never_began_leaves_no_directory(tmp_path: Path) -> None:
     (tmp_path / "mini.jsonl").write_text(json.dumps(QUESTION) + "\n")
-    command = ["run", "--dataset", tmp_path / "mini.jsonl", "--llm", "fake", "--captions", "sound=fake"]
+    command: list[str | Path] = [
+        "run",
+        "--dataset",
+        tmp_path / "mini.jsonl",
+        "--llm",
+        "fake",
+        "--captions",
+        "sound=fake",
+    ]
     done = cascade(*command, "--out", tmp_path / "runs" / "new")
     assert done.exit_code == 2 and "none of the 1 clips can be read" in done.stderr
     assert not (tmp_path / "runs" / "new").exists()
@@ -356,7 +365,60 @@ def test_a_run_that_never_began_leaves_no_directory(tmp_path: Path) -> None:
 
 
 def test_each_start_says_what_it_kept_and_did(tmp_path: Path) -> None:
-    command = ["run", "--dataset", "demo", "--llm", "fake", "--captions", "sound=fake", "--out", tmp_path / "run"]
+    command: list[str | Path] = [
+        "run",
+        "--dataset",
+        "demo",
+        "--llm",
+        "fake",
+        "--captions",
+        "sound=fake",
+        "--out",
+        tmp_path / "run",
+    ]
     assert "answers: 0 kept, 2 asked; captions: 2 made\n" in cascade(*command, "--limit", "2").stderr
     assert "answers: 2 kept, 1 asked; captions: 1 made\n" in cascade(*command, "--limit", "3").stderr
     assert "answers: 3 kept, 0 asked; captions: 0 made\n" in cascade(*command, "--limit", "3").stderr
+
+
+def test_a_stray_log_is_not_adopted(tmp_path: Path) -> None:
+    command: list[str | Path] = [
+        "run",
+        "--dataset",
+        "demo",
+        "--captions",
+        "none",
+        "--limit",
+        "2",
+        "--out",
+        tmp_path / "run",
+    ]
+    assert cascade(*command, "--llm", "fake").exit_code == 0
+    assert json.loads((tmp_path / "run" / "log.jsonl").read_text().splitlines()[0])["run"].startswith("b2:")
+    for name in ("run.json", "items.jsonl", "captions.jsonl"):
+        (tmp_path / "run" / name).unlink()
+    done = cascade(*command, "--llm", "fake", "--seed", "1")
+    assert done.exit_code == 2 and "log.jsonl is another run's, or does not say whose" in done.stderr
+    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == ["log.jsonl"]
+    assert "answers: 2 kept, 0 asked" in cascade(*command, "--llm", "fake").stderr
+    assert cascade("verify", tmp_path / "run").exit_code == 0
+
+
+def test_a_log_of_another_run_is_named(tmp_path: Path) -> None:
+    for seed in ("0", "1"):
+        command: list[str | Path] = [
+            "run",
+            "--dataset",
+            "demo",
+            "--captions",
+            "none",
+            "--llm",
+            "fake",
+            "--limit",
+            "2",
+            "--seed",
+            seed,
+        ]
+        assert cascade(*command, "--out", tmp_path / seed).exit_code == 0
+    (tmp_path / "1" / "log.jsonl").write_bytes((tmp_path / "0" / "log.jsonl").read_bytes())
+    assert "its first line names another run" in " ".join(cascade("verify", tmp_path / "1").stdout.split())

@@ -17,7 +17,8 @@ from typing import Any
 class Reply:
     """What the server does with one request. `drop` closes the connection after that many bytes of the body.
 
-    `delay` is in seconds before the reply, `trickle` in seconds after each byte of it.
+    `delay` is in seconds before the reply, `trickle` in seconds after each byte of it; `repeat` sends the body so many
+    times.
     """
 
     text: str = "Answer: rain"
@@ -29,6 +30,7 @@ class Reply:
     raw: bytes | None = None
     drop: int | None = None
     trickle: float = 0.0
+    repeat: int = 1
 
     def body(self, model: str) -> bytes:
         """The body as it is sent: `raw`, an error object, or a completion."""
@@ -44,8 +46,10 @@ class Reply:
         return json.dumps({**whole, "usage": usage}).encode()
 
 
-def _parts(body: bytes, trickle: float) -> Iterator[bytes]:
-    return (body[at : at + 1] for at in range(len(body))) if trickle else iter([body])
+def _parts(body: bytes, reply: Reply) -> Iterator[bytes]:
+    if reply.trickle:
+        return (body[at : at + 1] for at in range(len(body)))
+    return (body for _ in range(reply.repeat))
 
 
 def _read(kind: str, body: bytes) -> dict[str, Any]:
@@ -114,9 +118,9 @@ class Stub:
                 self.send_response(reply.status)
                 for name, value in {"Content-Type": "application/json", **reply.headers}.items():
                     self.send_header(name, value)
-                self.send_header("Content-Length", str(len(body)))
+                self.send_header("Content-Length", str(len(body) * reply.repeat))
                 self.end_headers()
-                for part in _parts(body[: reply.drop], reply.trickle):
+                for part in _parts(body[: reply.drop], reply):
                     self.wfile.write(part)
                     self.wfile.flush()
                     time.sleep(reply.trickle)

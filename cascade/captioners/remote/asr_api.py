@@ -6,10 +6,13 @@ the endpoint returns segments, the rules for what is no speech are those of `fas
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from math import isfinite
+from operator import itemgetter
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -24,6 +27,9 @@ VERSION = "1"
 SLOT = "speech"
 NEEDS, lanes, lacks = client.NEEDS, client.lanes, client.lacks
 FORMATS = ("verbose_json", "json")
+# A page, JSON within the text, and formats with times: none of them was asked for.
+_OTHER = re.compile(rf"{client.PAGE.pattern}|\s*(?:[{{\[]\s*[\"{{]|WEBVTT|\d+\s+[\d:]+,\d+\s+-->)", re.IGNORECASE)
+rejects = partial(client.rejects, _OTHER)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +66,8 @@ def make(params: Params, host: Host) -> Captioner:
     connection = litellm.transcription_model(
         params.model, host.endpoints.get(params.model), host.timeout, f"speech.model={params.model}"
     )
-    return client.RemoteCaptioner(connection, host, partial(_caption, params), lambda reply: reply["cost"])
+    caption, cost = partial(_caption, params), itemgetter("cost")
+    return client.RemoteCaptioner(connection, host, caption, cost, lambda reply: rejects(reply["text"]))
 
 
 def _caption(params: Params, transcribe: Callable[..., dict[str, Any]], clip: Path) -> Caption:
@@ -84,7 +91,9 @@ def _segments(reply: dict[str, Any], length: float) -> list[Any]:
         for segment in reply.get("segments") or [{}]:
             fields = {**numbers, "text": reply["text"], **segment}
             values = {name: float(fields[name] or 0.0) for name in numbers}
+            if not all(map(isfinite, values.values())):
+                raise ValueError("a number in them is not finite")
             segments.append(SimpleNamespace(text=str(fields["text"]), **values))
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise Transient("unreadable", f"the segments of the reply cannot be read ({error})") from None
     return segments

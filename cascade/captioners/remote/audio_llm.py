@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from cascade.types import Caption, Captioner, Completion, Host, Prompt
 VERSION = "1"
 SLOT = "any"
 NEEDS, lanes, lacks = client.NEEDS, client.lanes, client.lacks
+rejects = partial(client.rejects, client.PAGE)
 
 # What `preset=NAME` stands for. Users serve the first two themselves (vLLM): they give api_base=URL beside the preset.
 PRESETS: Mapping[str, Mapping[str, str]] = {
@@ -81,7 +83,8 @@ def make(params: Params, host: Host) -> Captioner:
     connection = litellm.chat_model(
         params.model, host.endpoints.get(params.model), None, host.timeout, f"audio-llm's model={params.model}"
     )
-    return client.RemoteCaptioner(connection, host, partial(_caption, params, options), lambda reply: reply.cost)
+    caption, cost = partial(_caption, params, options), attrgetter("cost")
+    return client.RemoteCaptioner(connection, host, caption, cost, lambda reply: rejects(reply.text))
 
 
 def _caption(params: Params, options: Mapping[str, Any], complete: Callable[..., Completion], clip: Path) -> Caption:

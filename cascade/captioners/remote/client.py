@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import re
 import threading
 import wave
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import Any, Generic, ParamSpec, TypeVar
 
 from cascade.captioners import speech
-from cascade.errors import UserError
+from cascade.errors import Transient, UserError
 from cascade.io import audio
 from cascade.llms import credentials
 from cascade.llms.budget import call_within
@@ -24,6 +25,7 @@ NEEDS = {
     "litellm": "pip install 'audio-cascade[llm]'",
     **dict.fromkeys(("soundfile", "av", "soxr"), "pip install 'audio-cascade[local]'"),
 }
+PAGE = re.compile(r"\s*<(?:!doctype|html|\?xml)\b", re.IGNORECASE)
 LONGEST = 600  # seconds a request, at most: endpoints refuse larger files
 
 Asked = ParamSpec("Asked")
@@ -40,11 +42,12 @@ class RemoteCaptioner(Generic[Asked, Reply]):
         host: Host,
         caption: Callable[[Callable[Asked, Reply], Path], Caption],
         cost: Callable[[Reply], float | None],
+        rejects: Callable[[Reply], bool],
     ) -> None:
         """Open the connection. Raises what opening raises.
 
         `connection` gives the model's call, `caption` makes a clip's caption with it, `cost` returns a reply's price in
-        US dollars.
+        US dollars, `rejects` whether a reply is no text of a clip: it is unreadable then.
         """
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True, name="remote")
@@ -61,9 +64,12 @@ class RemoteCaptioner(Generic[Asked, Reply]):
 
             async def limited(*asked: Asked.args, **named: Asked.kwargs) -> Reply:
                 # Nothing bounds what a clip costs, so the budget has no estimate.
-                return await call_within_limit(
+                reply = await call_within_limit(
                     limit, lambda: call_within(host.budget, None, lambda: call(*asked, **named), cost)
                 )
+                if rejects(reply):
+                    raise Transient("unreadable", "the reply's text is a page or another format than was asked for")
+                return reply
 
             self._call = retrying(limited, host.retries)
         except BaseException:
@@ -115,9 +121,16 @@ def lanes(params: object, host: Host) -> int:
     return host.concurrency
 
 
+def rejects(pattern: re.Pattern[str], text: str) -> bool:
+    """Return whether a text is of another format than a caption, by the pattern of its beginning."""
+    return pattern.match(text) is not None
+
+
 def lacks(params: Any, host: Host) -> str:
     """Return what is missing before `params.model` can be asked and what to type; "" where nothing is known to be."""
     model = params.model
+    if key := credentials.unsendable(model, host.endpoints.get(model)):
+        return f"{key} {credentials.UNSENDABLE}: export {key}=…"
     if model in host.endpoints:
         return ""
     if credentials.unserved(model):

@@ -106,7 +106,7 @@ class Choices:
     def is_other_value(self, index: int, text: str) -> bool:
         """Return whether the text after a label is a value that is not its choice and does not begin it: "(D) 9"."""
         words, own = self._loosened(text), self._loose[index]
-        if not words or "".join(own).startswith("".join(words)):
+        if not words or (" ".join(own).startswith(" ".join(words)) and len(words[-1]) > 1):
             return False
         clause = self._loosened(_CLAUSE_END.split(text, maxsplit=1)[0])
         number = len(clause) < 6 and any(word[0].isdigit() and word not in own for word in clause)

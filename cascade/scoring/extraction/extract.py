@@ -6,8 +6,10 @@ replies. Precision comes before recall: an unread reply is counted as such, but 
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import lru_cache
 from itertools import pairwise
 
@@ -24,7 +26,8 @@ _TURN = re.compile(r"(?im)^(?:#{1,4} )?(?:(?:question|q)(?: ?\d{1,4})?\s?[:.]|(?
 _LIST_LINE = re.compile(r"(?m)^[ \t]{0,8}(?:[-*•] )?[*_]{0,3}\(?([A-Z])[).:][*_]{0,3}[ \t]{0,4}(\S.{0,300})$")
 _TAKEN_BACK = re.compile(
     r"(?i)(?:^|[.!?…\n,])[\s*]{0,3}(?:no|(?:no )?wait|actually|oops|hmm+|correction|update|edit)(?=[,:.!…])"
-    r"|\b(?:I meant|I retract|scratch that|second thought|actually no|hold on|let me (?:double|re)\W?(?:check|think))\b"
+    r"|\b(?:I meant|I retract|scratch that|second thought|actually no|hold on|re-?consider\w*"
+    r"|let me (?:double|re)\W?(?:check|think))\b"
 )
 _prepare = lru_cache(maxsize=64)(Choices)
 _THOUGHT = re.compile(r"(?i)(?:okay|ok|alright|hmm+|let me|let's|so,? i)\b")
@@ -69,7 +72,12 @@ def _read(text: str, choices: Choices) -> Reading:
 
 
 def _whole(text: str, choices: Choices) -> Reading | None:
-    """Read a reply that is a choice or a label and nothing else, or the same line again and again."""
+    """Read a reply that is a choice or a label and nothing else, the same line again and again, or a forced choice."""
+    if text.startswith("{"):
+        with suppress(ValueError, RecursionError):
+            content = json.loads(text)
+            if content.get("answer") in choices.texts:
+                return Reading(choices.texts.index(content["answer"]), "text")
     lines = {line.strip() for line in text.splitlines()} - {""}
     return pieces.read_alone(lines.pop()[: 2 * SHORT], choices) if len(lines) == 1 else None
 
@@ -88,12 +96,12 @@ def _marked(text: str, choices: Choices) -> Reading | None:
             continue
         if best is None and _TAKEN_BACK.search(text, mark.start):
             return Reading(None, "taken back")
-        if best is None or mark.strength > best.strength:
-            best, decided = mark, reading
-            continue
         named = [index for index in (reading.choice, decided.choice) if index is not None]
-        if not choices.same(*named) and not _TAKEN_BACK.search(text, mark.end, best.start):
-            return Reading(None, "several answers")
+        if best and not choices.same(*named):
+            if not _TAKEN_BACK.search(text, mark.end, best.start):
+                return Reading(None, "several answers")
+        elif best is None or mark.strength > best.strength:
+            best, decided = mark, reading
     return decided if best else None
 
 

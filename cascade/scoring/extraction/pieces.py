@@ -24,12 +24,13 @@ _ENGLISH = any_of("the this that there it he she they we i is are was were sound
 CONCLUSION = any_of("correct answer best most right likely fits matches conclude choose therefore thus so hence")
 DENIAL = any_of(
     r"not \w+n't no never neither nor none nobody nothing cannot unable without except unlike instead rather incorrect"
-    r" wrong unlikely hardly either absent lack\w* fails? less (?<!at\s)least opposite false eliminat\w+ reject\w*"
-    r" whether unless although let consider doubt unclear impossible"
+    r" wrong unlikely hardly either absent lack\w* fails? less (?<!at\s)least opposite false eliminat\w+ exclud\w+"
+    r" reject\w* whether unless although let consider doubt unclear impossible"
 )
 _REFUSAL = any_of("unable unclear cannot can't impossible would_need")
 _DENIED_AFTER = re.compile(
-    r"[')\]:]{0,3}\s{0,2}(?:(?:is|are|was|would be)\s(?:\w+\s){0,5}(?:not|incorrect|wrong|unlikely)|isn't)\b"
+    r"[')\]:]{0,3}\s{0,2}(?:(?:is|are|was|would be)\s(?:\w+\s){0,5}(?:not|incorrect|wrong|unlikely"
+    r"|implausible|ruled out|eliminated|excluded|less|least)|isn't)\b"
     r"|[\s(]{0,2}(?:rejected|[❌✗?])|[.,]?\s?(?:I|we) (?:can|am|do)"
 )
 # Words beside a mention that make it one of several, or a part of another value.

@@ -1,0 +1,134 @@
+"""An HTTP exchange with a provider as it was, which litellm does not show: its client's responses pass through here.
+
+A body has bounds, must be JSON where the status is a success, and keeps the provider's own words. An error within a
+success gets its proper status. A redirect to another origin is not followed: keys travel in headers.
+"""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Mapping
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Any
+
+from cascade.errors import ProviderStop, ReplyError, Transient
+from cascade.io.jsonl import loads
+from cascade.llms import faults
+
+MOST_BYTES = 16 << 20  # of a body, as it is sent and as it is decoded
+_ENCODINGS = ("gzip", "deflate")  # zlib decodes these within bounds
+_FINISH = ("finish_reason", "finishReason", "stop_reason", "stopReason", "done_reason")
+
+
+@dataclass(slots=True)
+class Exchange:
+    """What a call sent, the value of the last reply's JSON, and the `fault` that stopped it here."""
+
+    sent: dict[str, Any] = field(default_factory=dict)
+    reply: Any = None
+    fault: ReplyError | ProviderStop | None = None
+
+    @property
+    def whole(self) -> Mapping[str, Any]:
+        """The reply, where it is an object."""
+        return self.reply if isinstance(self.reply, Mapping) else {}
+
+    @property
+    def first(self) -> Mapping[str, Any]:
+        """The reply's first choice or candidate; the whole reply of a provider that gives no list."""
+        for name in ("choices", "candidates", "results"):
+            listed = self.whole.get(name)
+            if isinstance(listed, list) and listed and isinstance(listed[0], Mapping):
+                return listed[0]
+        return self.whole
+
+    @property
+    def refusal(self) -> str:
+        """The model's refusal, where the provider has a field of its own for it."""
+        message = self.first.get("message")
+        refusal = message.get("refusal") if isinstance(message, Mapping) else None
+        return refusal.strip() if isinstance(refusal, str) else ""
+
+    def finish(self, mapped: str | None) -> str | None:
+        """Return the provider's word for why the reply ended; None where it leaves that empty.
+
+        `mapped` is litellm's word, for a provider that has another field for it.
+        """
+        for name in _FINISH:
+            if name in self.first:
+                word = self.first[name]
+                return word if isinstance(word, str) and word else None
+        return mapped
+
+
+current: ContextVar[Exchange] = ContextVar("exchange")
+
+
+def guard(client: Any) -> Any:
+    """Return an httpx.AsyncClient whose responses are checked and recorded in the `current` exchange."""
+    client.headers["Accept-Encoding"] = ", ".join(_ENCODINGS)
+    client.event_hooks["response"].append(_check)
+    return client
+
+
+async def _check(response: Any) -> None:
+    """Replace the response's body by its checked content. Raises the exchange's fault."""
+    import httpx
+
+    exchange = current.get(None) or Exchange()
+    try:
+        _refuse_redirect(response)
+        body = bytearray()
+        async for part in response.stream:
+            body += part
+            if len(body) > MOST_BYTES:
+                raise Transient("unreadable", f"the reply is larger than {MOST_BYTES >> 20} MiB")
+        content = _decode(bytes(body), response.headers.pop("content-encoding", "identity").lower())
+        if response.is_success:
+            exchange.reply = _parse(content, response.headers.get("content-type", ""))
+            if error := faults.error_within(exchange.reply, exchange.first):
+                response.status_code, content = faults.status_of(error), json.dumps({"error": error}).encode()
+    except (ReplyError, ProviderStop) as fault:
+        exchange.fault = fault
+        raise
+    finally:
+        await response.stream.aclose()
+    response.stream = httpx.ByteStream(content)
+
+
+def _refuse_redirect(response: Any) -> None:
+    if not response.has_redirect_location:
+        return
+    asked, target = response.url, response.url.join(response.headers["location"])
+    if (asked.scheme, asked.host, asked.port) != (target.scheme, target.host, target.port):
+        here, there = (f"{url.scheme}://{url.netloc.decode()}" for url in (asked, target))
+        raise ProviderStop(f"{here} redirects to {there}, which was sent nothing; if it is right, give its address")
+
+
+def _decode(body: bytes, encoding: str) -> bytes:
+    """Return the content of a body. Raises Transient for one that is damaged, too large or in another encoding."""
+    if encoding == "identity":
+        return body
+    if encoding not in _ENCODINGS:
+        raise Transient("unreadable", f"the reply is encoded as {encoding[:40]!r}, which was not asked for")
+    decoder = zlib.decompressobj(wbits=47)  # a header of gzip's or of zlib's
+    try:
+        content = decoder.decompress(body, MOST_BYTES)
+    except zlib.error as error:
+        raise Transient("unreadable", f"the reply cannot be decoded ({error})") from None
+    if not decoder.eof:
+        raise Transient("unreadable", f"the reply is cut short, or decodes to more than {MOST_BYTES >> 20} MiB")
+    return content
+
+
+def _parse(content: bytes, kind: str) -> Any:
+    """Return the JSON object or list of a body. Raises Transient for anything else; `kind` is its content type."""
+    try:
+        value = loads(content, allow_nan=True)
+        if not isinstance(value, dict | list):
+            raise ValueError("no JSON object")
+        return value
+    except ValueError as error:
+        raise Transient("unreadable", f"the reply is {kind.partition(';')[0][:40] or 'no JSON'}: {error}") from None

@@ -1,0 +1,53 @@
+"""The origin of a reply: the address that is asked, or the provider's name where its own address is.
+
+An address is given by a flag or by a variable of the environment that litellm reads.
+"""
+
+from __future__ import annotations
+
+import os
+from urllib.parse import urlsplit
+
+from cascade.llms.credentials import provider
+
+# What litellm reads a provider's address from, before PROVIDER_API_BASE.
+_OTHER_NAMES = {
+    "openai": ("OPENAI_BASE_URL",),
+    "text-completion-openai": ("OPENAI_BASE_URL", "OPENAI_API_BASE"),
+    "huggingface": ("HF_API_BASE",),
+    "anthropic": ("ANTHROPIC_API_BASE", "ANTHROPIC_BASE_URL"),
+    "fireworks_ai": ("FIREWORKS_API_BASE",),
+    "cohere_chat": ("COHERE_API_BASE",),
+    "mistral": ("MISTRAL_AZURE_API_BASE",),
+    "vertex_ai": ("VERTEXAI_API_BASE",),
+}
+
+
+def origin(model: str, api_base: str | None) -> str:
+    """Return the address or, where none is given, the provider that is asked; `""` for a model that runs here."""
+    return given(model, api_base) or _provider(model)
+
+
+def given(model: str, api_base: str | None) -> str | None:
+    """Return the address that a flag or the environment gives for a model; None leaves the provider's own."""
+    if not (name := _provider(model)):
+        return None
+    variables = (*_OTHER_NAMES.get(name, ()), f"{name.upper().replace('-', '_')}_API_BASE")
+    address = api_base or next(filter(None, map(os.environ.get, variables)), None)
+    return address and without_secrets(address)
+
+
+def without_secrets(address: str) -> str:
+    """Return scheme, host, port and path of an address: user, query and fragment may hold a key."""
+    parts = urlsplit(address)
+    host = parts.netloc.rpartition("@")[2].lower()
+    if host.endswith({"http": ":80", "https": ":443"}.get(parts.scheme, ":")):
+        host = host.rpartition(":")[0]
+    return f"{parts.scheme}://{host}{parts.path.rstrip('/')}"
+
+
+def _provider(model: str) -> str:
+    """Return the provider of a model; `""` for a model that runs here."""
+    if model == "fake" or model.partition(":")[0] == "local":
+        return ""
+    return provider(model) or model.partition("/")[0]

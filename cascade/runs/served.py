@@ -1,0 +1,51 @@
+"""Who answered: the origins that were asked, and the models that the servers report, counted over the records of a log.
+
+Logs of older versions name no origin; a log where nothing tells two servers apart has no count.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from cascade.runs.call_log import LoggedCall
+from cascade.types import Answer, Completion
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """How many `answers` came from an origin, by the model and fingerprint that it reports; `""` is unknown."""
+
+    origin: str
+    model: str
+    fingerprint: str
+    answers: int
+
+
+def count_served(records: Iterable[Answer | LoggedCall]) -> tuple[Served, ...]:
+    """Return the servers of the completions in their order; none for old logs in which one model answered."""
+    counts = Counter[tuple[str, str, str]]()
+    for record in records:
+        if isinstance(record.result, Completion):
+            model, fingerprint = reported(record.result)
+            counts[record.origin or "", model, fingerprint] += 1
+    if len(counts) < 2 and not any(origin for origin, _, _ in counts):
+        return ()
+    return tuple(Served(*server, answers=count) for server, count in counts.items())
+
+
+def reported(result: Completion) -> tuple[str, str]:
+    """Return the model and the fingerprint that the server reports; `""` where it reports none."""
+    return result.model or "", result.fingerprint or ""
+
+
+def served_text(servers: Sequence[Served], *, models: bool = False) -> str:
+    """Return who answered, in words; with the models that the servers report where these differ, or with `models`."""
+    models = models or len({(server.model, server.fingerprint) for server in servers}) > 1
+    parts = []
+    for server in servers:
+        named = ", ".join(filter(None, [server.model, server.fingerprint])) if models else ""
+        origin = server.origin or "an address that was not recorded"
+        parts.append(f"{server.answers} from {origin}" + (f" ({named})" if named else ""))
+    return ", ".join(parts)
