@@ -67,6 +67,17 @@ class OutOfBounds(ValueError):
     """JSON that is nested deeper, or holds a larger number, than what is read here."""
 
 
+def flatten(value: Any, prefix: str = "") -> dict[str, Any]:
+    """Return the leaves of a JSON value by their dotted paths; an empty object or list is a leaf."""
+    inner = dict(enumerate(value)) if isinstance(value, list | tuple) else value
+    if not isinstance(inner, dict) or not inner:
+        return {prefix: value}
+    leaves: dict[str, Any] = {}
+    for name, part in inner.items():
+        leaves |= flatten(part, f"{prefix}.{name}".lstrip("."))
+    return leaves
+
+
 def loads(text: bytes | str, *, allow_nan: bool = False) -> Any:
     """Return the value of a JSON text. Raises ValueError for anything else, and for NaN unless it is allowed.
 

@@ -274,7 +274,7 @@ def check_same(path: Path, existing: RunSpec, requested: RunSpec, *, same_model:
     if captioners[0] != captioners[1]:
         differences = [f"captions are {captioners[0]} there, {captioners[1]} here"]
     else:
-        old, new = ({"llm.answer_as": "text", **_flatten(to_json(spec))} for spec in (existing, requested))
+        old, new = ({"llm.answer_as": "text", **jsonl.flatten(to_json(spec))} for spec in (existing, requested))
         keys = sorted(key for key in old.keys() | new.keys() if key != "limit" and old.get(key) != new.get(key))
         differences = [f"{key} is {old.get(key)!r} there, {new.get(key)!r} here" for key in keys[:3]]
     raise RunError(f"{path} holds another run ({'; '.join(differences)}); give --out another directory")
@@ -289,17 +289,6 @@ def check_origin(place: Path, existing: LLMSpec, requested: LLMSpec, *, same_mod
             f"{place} has answers of {there}{recorded}, and {here} is asked for; give --out another directory, "
             "or --same-model if both serve one model"
         )
-
-
-def _flatten(value: Any, prefix: str = "") -> dict[str, Any]:
-    """Return the leaves of a JSON value by their dotted paths; an empty object or list is a leaf."""
-    inner = dict(enumerate(value)) if isinstance(value, list | tuple) else value
-    if not isinstance(inner, dict) or not inner:
-        return {prefix: value}
-    leaves: dict[str, Any] = {}
-    for name, part in inner.items():
-        leaves |= _flatten(part, f"{prefix}.{name}".lstrip("."))
-    return leaves
 
 
 def find_runs(folder: Path, depth: int = 1) -> list[Path]:

@@ -175,7 +175,7 @@ def test_an_entry_that_is_nested_too_deeply_is_damaged(folder: Path) -> None:
         "UPDATE Cache SET value = ?",
         re.sub(r'"meta":\s*{', '"meta":{"x":' + "[" * 600 + "]" * 600 + ",", text),
     )
-    with pytest.raises(CacheError, match=rf"{key}: the entry is damaged .*recursion"):
+    with pytest.raises(CacheError, match=rf"{key}: the entry is damaged .*nested deeper"):
         cache.get(key)
 
 
