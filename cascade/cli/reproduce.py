@@ -80,7 +80,8 @@ def reproduce(
     if other_captions:
         note(f"the captions are not those of the rows but {other_captions}")
     count_spent(job.job for job in jobs)
-    done, failed = _carry_out(jobs, wanted, other_captions)
+    done, failed = _carry_out(jobs, wanted)
+    done = [replace(row, other_captions=other_captions or None) for row in done]
     if done:
         _warn_of_other_items(done)
         show(done, form)
@@ -116,9 +117,7 @@ def _print_plans(jobs: Sequence[RowJob]) -> None:
     note(output.DRY_RUN)
 
 
-def _carry_out(
-    jobs: Sequence[RowJob], rows: Mapping[str, PublishedRow], other_captions: str
-) -> tuple[list[Reproduced], bool]:
+def _carry_out(jobs: Sequence[RowJob], rows: Mapping[str, PublishedRow]) -> tuple[list[Reproduced], bool]:
     """Return the rows that could be run, and whether something in them failed; the others are named on stderr."""
     done: list[Reproduced] = []
     failed = False
@@ -130,8 +129,7 @@ def _carry_out(
             continue
         failed = report_failures(run) or failed
         figures: dict[str, float] | None = None if job.own_model else {}
-        compared = compare_published(rows[job.row], outcomes.score_source(run.path), figures)
-        done.append(replace(compared, other_captions=other_captions or None))
+        done.append(compare_published(rows[job.row], outcomes.score_source(run.path), figures))
     return done, failed
 
 
