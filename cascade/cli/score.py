@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated
@@ -20,10 +21,6 @@ from cascade.scoring.predictions import KEYS
 from cascade.scoring.statistics import Rate
 from cascade.scoring.summary import ScorerResult, Summary, summarize
 
-_ADVICE = """
-To read more: `cascade read RUN --reader MODEL` asks a second model what these replies say; --answer-as choice makes \
-another run, in which the model can only name a choice.
-"""
 _MANY = 0.1  # of the items unread: then the table says so
 
 
@@ -78,7 +75,7 @@ def show(summary: Summary, form: str, *, first: bool = True, unread: Sequence[Un
         listing = "Every reply was read.\n"
         if unread:
             listing = format_words(["item", "why", "said"], [[item.item, item.why, item.said] for item in unread])
-            listing += prose(_ADVICE) + "\n"
+            listing += f"\n{prose(_advice(summary))}\n"
         typer.echo("\n" + listing, nl=False)
 
 
@@ -154,11 +151,16 @@ def _legend(summary: Summary) -> str:
         legend += f"\n{summary.readings.column}: by the rules' reading of a reply, or else by that model's."
     if summary.unparsed > _MANY * summary.n and not summary.readings:
         legend += f"\n{summary.unparsed} of {summary.n} items have no readable answer and count as wrong: "
-        legend += "`cascade score RUN --explain` says why; "
-        legend += (
-            "to get more answers, use `cascade read RUN --reader MODEL`, or make another run with --answer-as choice."
-        )
+        legend += f"`cascade score {shlex.quote(summary.run)} --explain` says why. {_advice(summary)}"
     official = summary.official_denominator
     if official is not None and summary.failed:
         legend += f"\nOver the rows that carry a prediction, as the official script counts: {percent(official)} %."
     return legend
+
+
+def _advice(summary: Summary) -> str:
+    """Return how to get more answers than the rules read."""
+    advice = f"`cascade read {shlex.quote(summary.run)} --reader MODEL` asks a second model what these replies say"
+    if not summary.prompt.endswith("forced choice"):
+        advice += "; --answer-as choice makes another run, in which the model can only name a choice"
+    return f"{advice}."
