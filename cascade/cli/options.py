@@ -69,7 +69,7 @@ AnswerAs = Annotated[
     typer.Option(
         "--answer-as",
         metavar="text|choice",
-        help="A free text, or by force one of the choices.  [default: text; with --llm local: choice]",
+        help="Reply in free text, or only with one of the choices.  [default: text; with --llm local: choice]",
     ),
 ]
 Param = Annotated[

@@ -52,5 +52,6 @@ def read(
     show(summarize(scored, by or ()), form, unread=outcomes.unread_items(scored) if explain else None)
     readings = scored.readings
     if model is not None and readings and readings.failed + readings.unreadable:
-        note(f"{readings.failed} calls failed, {readings.unreadable} could not be read; the same command asks again")
+        calls = f"{readings.failed} calls failed, {readings.unreadable} without an answer line"
+        note(f"{calls}; the same command asks again")
         raise typer.Exit(3)

@@ -20,10 +20,10 @@ OTHERWISE = "give --answer-as text"
 
 
 def response_format(spec: LLMSpec, choices: Sequence[str], *, direct: bool) -> dict[str, Any]:
-    """Return the strict schema of a reply: what it is reasoned by, then the answer, which is one of the choices.
+    """Return the strict schema of a reply: a field for the reasoning, then the answer, which is one of the choices.
 
     The enumeration has each choice once, in the order given, without blank ones. There is no field for the reasoning
-    where the reply is to be `direct`, or the model reasons before it replies.
+    where `direct` is set, or the model reasons before it replies.
     """
     named = [choice for choice in dict.fromkeys(choices) if choice.strip()]
     fields: dict[str, Any] = {"answer": {"type": "string", "enum": named or [""]}}
@@ -58,7 +58,7 @@ def forced(llm: LLM, spec: LLMSpec, label: str, *, direct: bool) -> Iterator[LLM
         try:
             reply = await llm(prompt, {**params, "response_format": form})
         except Refused as stop:
-            raise Refused(f"{stop}; if it takes no JSON schema, {OTHERWISE}") from None
+            raise Refused(f"{stop}; if the endpoint supports no JSON schema, {OTHERWISE}") from None
         replies += 1
         # A reply that was cut is no sign of an endpoint that ignores the schema.
         free += not reply.is_cut and not _is_answer(reply.text, prompt.order)

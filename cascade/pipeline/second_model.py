@@ -1,4 +1,4 @@
-"""A second model, asked about a run's replies: which calls its log still lacks, what they would take, and the calls."""
+"""A second model that is asked about a run's replies: its missing calls are found, planned and made."""
 
 from __future__ import annotations
 

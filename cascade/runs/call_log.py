@@ -155,7 +155,7 @@ class CallLog:
     def read(self) -> tuple[SecondModel, Replies]:
         """Return the model, and the last reply of each call. Raises RunError, with file and line, for a damaged log."""
         if not self.exists():
-            raise RunError(f"{self.file}: no {self.role} was asked here yet; give --{self.role} MODEL")
+            raise RunError(f"{self.file}: no {self.role} was asked about this run yet; give --{self.role} MODEL")
         lines = jsonl.lines(self.file, growing=True)
         model = record(SecondModel, self.file, *next(lines))
         if model.format != _FORMAT:

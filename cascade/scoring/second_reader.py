@@ -2,8 +2,8 @@
 
 It is shown the reply without its thoughts, of a long one the end alone, and the choices in the order in which they were
 shown to the model that replied; never the question, the captions or the gold answer. A reply that was cut at its token
-limit, or has no text, is not asked about. The rules' readings are never replaced: the two are combined in a column of
-its own.
+limit, or has no text, is not asked about. A reading by the rules is never replaced: a separate column combines
+both.
 """
 
 from __future__ import annotations
@@ -119,8 +119,8 @@ def inquiry(replies: Sequence[ShownReply]) -> Inquiry[str]:
 def reader_prompt(template: Template, reply: ShownReply) -> Prompt:
     """Return the messages about one reply.
 
-    The mark around the reply is a digest of it, which no text can hold of itself. `order` are the answers of which the
-    model `fake` gives one.
+    The mark around the reply is a digest of it, so that no reply can hold its own mark. `order` are the answers of
+    which the model `fake` gives one.
     """
     listed = _listed(reply.choices)
     fields = {"choices": "\n".join(listed), "mark": digest(reply.text).removeprefix("b2:")[:16], "reply": reply.text}

@@ -87,7 +87,9 @@ def test_an_endpoint_that_refuses_or_ignores_it(mini: Path) -> None:
     with Stub(lambda request, number: Reply(status=400, text="unknown field")) as stub:
         refused = run(mini, "refused", "--llm", "gpt-x", "--api-base", stub.url, *CHOICE)
     assert refused.exit_code == 2
-    assert refused.stderr.splitlines()[-1].endswith("unknown field; if it takes no JSON schema, give --answer-as text")
+    assert refused.stderr.splitlines()[-1].endswith(
+        "unknown field; if the endpoint supports no JSON schema, give --answer-as text"
+    )
     with Stub() as stub:
         ignored = run(mini, "ignored", "--llm", "gpt-x", "--api-base", stub.url, *CHOICE)
     assert ignored.exit_code == 0 and "coverage 100.00 %" in ignored.stdout

@@ -97,7 +97,7 @@ def test_an_endpoint_that_refuses_the_schema_stops_the_run() -> None:
     assert isinstance(stop, ProviderStop)
     assert str(stop) == (
         "--llm gpt-x: refused: This response_format type is unavailable now; "
-        "if it takes no JSON schema, give --answer-as text"
+        "if the endpoint supports no JSON schema, give --answer-as text"
     )
     (key,) = ask(lambda request, number: Reply(status=401, text="no"))
     assert "--answer-as" not in str(key)
@@ -110,7 +110,7 @@ def test_what_litellm_does_not_send_is_refused_and_not_dropped(monkeypatch: pyte
     for model in ("gpt-4", "replicate/meta/llama"):
         (stop,) = ask(lambda request, number: Reply(), model)
         assert isinstance(stop, ProviderStop)
-        assert str(stop).endswith("if it takes no JSON schema, give --answer-as text")
+        assert str(stop).endswith("if the endpoint supports no JSON schema, give --answer-as text")
         assert "drop_params" not in str(stop)
     for name in ("OPENAI_API_KEY", "REPLICATE_API_KEY", "GEMINI_API_KEY", "DEEPSEEK_API_KEY"):
         monkeypatch.setenv(name, "x")

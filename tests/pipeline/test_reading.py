@@ -172,7 +172,7 @@ def test_late_misshapen_and_dead_by_turns_then_healthy(run: Path) -> None:
     with Stub(ill) as stub:
         first = read(run, stub, "--explain")
         assert first.exit_code == 3 and len(stub.asked) == 4
-        assert "2 calls failed, 1 could not be read; the same command asks again" in first.stderr
+        assert "2 calls failed, 1 without an answer line; the same command asks again" in first.stderr
         assert "by gpt-r 1 more, 0 none, 2 not asked, 2 calls failed, 1 unreadable" in first.stdout
         whys = {unread["item"]: unread["why"] for unread in score(run, "--explain")["unread"]}
         assert whys["q1"].endswith("; gpt-r: unreadable: the last line is no answer line")
@@ -339,7 +339,7 @@ def test_every_format_has_the_column_and_the_counts(run: Path, form: str) -> Non
 
 
 def test_the_verb(run: Path) -> None:
-    with pytest.raises(RunError, match="no reader was asked here yet; give --reader MODEL"):
+    with pytest.raises(RunError, match="no reader was asked about this run yet; give --reader MODEL"):
         package.read(run)
     with Stub(right) as stub:
         summary = package.read(run, "gpt-r", api_base=stub.url, retries=0)
