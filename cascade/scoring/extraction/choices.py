@@ -10,25 +10,28 @@ import re
 import unicodedata
 from collections.abc import Iterator, Sequence
 from functools import cache
-from itertools import chain
 from typing import NamedTuple
 
+_SIGNS = str.maketrans({"−": "-", "’": "'", "‘": "'", "♯": "#"})
+_SPAN = 1000  # characters that are normalized together: the time grows with the square of a run of combining marks
 _FRACTION = re.compile(r"\\[dt]?frac ?\{([^{}]{1,60})\} ?\{([^{}]{1,60})\}")
-_LATEX = re.compile(r"\\(?:text|textbf|mathrm|mathbf|mbox|boldsymbol|left|right)(?![a-z])|\\[()\[\],;:! ]|[~{}$^\\]")
-_SIGNS = {"\\circ": "°", "\\times": "×", "\\cdot": "·", "−": "-", "’": "'", "‘": "'", "♯": "#"}
-_SIGN = re.compile(r"\\(?:circ|times|cdot)(?![a-z])|[−’‘♯]")
+_LATEX = re.compile(
+    r"\\(?:text|textbf|mathrm|mathbf|mbox|boldsymbol|left|right|times|cdot)(?![a-z])|\\[()\[\],;:! ]|[~{}$^\\]"
+)
 _EMPHASIS = re.compile(r"[*`$\u200b\"“”]|(?<![^\W_])_|_(?![^\W_])")
 _CJK = "\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af"
 _WORD = rf"(?:(?![{_CJK}])[^\W\d_])+"
 _TOKEN = re.compile(
-    rf"[{_CJK}]|\d+(?:,\d{{3}}(?!\d))*(?:\.\d+)?|{_WORD}(?:'{_WORD})?#?|[+/=<>≤≥≠±×÷·%°♭~]|-(?=\s?(?:\d|[a-zA-Z]\b|\())"
+    rf"[{_CJK}]|\d+(?:,\d{{3}}(?!\d))*(?:\.\d+)?|{_WORD}(?:'{_WORD})?#?|[+/=<>≤≥≠±÷%°♭~]|-(?=\s?(?:\d|[a-zA-Z]\b|\())"
 )
 _NUMBERS = "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen"
 _LOOSE = {word: str(number) for number, word in enumerate(_NUMBERS.split())}
-_LOOSE |= {"twice": "2 time", "percent": "%", "cannot": "can not", "can't": "can not", "won't": "will not"}
-_CLAUSE_END = re.compile(r"[.;!?。)](?!\d)|,\s|\n|\b(?:because|since|as)\b")
+_LOOSE |= {"hundred": "100", "thousand": "1000", "million": "1000000", "percent": "%", "twice": "2 time"}
+_LOOSE |= {"cannot": "can not", "can't": "can not", "won't": "will not"}
 _CONTRACTED = {"s": "is", "re": "are", "m": "am", "ll": "will", "ve": "have", "d": "would"}
 _COMMON = {"yes", "no", "true", "false", "none", "both", "all", "it", "he", "she", "they", "we", "you", "not"}
+_UNIT = re.compile(r"[%°] ?[a-z]?|[a-z]+(?: [23])?")
+_CLAUSE_END = re.compile(r"[.;!?。)](?!\d)|,\s|\n|\b(?:because|since|as)\b")
 
 
 class Mention(NamedTuple):
@@ -39,11 +42,16 @@ class Mention(NamedTuple):
     end: int
 
 
+def normalize(text: str) -> str:
+    """Return the text in one form of width and composition, with the apostrophes and signs of ASCII."""
+    spans = (text[start : start + _SPAN] for start in range(0, len(text), _SPAN))
+    return "".join(unicodedata.normalize("NFKC", span) for span in spans).translate(_SIGNS)
+
+
 def unwrap(text: str) -> str:
-    """Return the text without LaTeX wrappers, emphasis, and differences of width and composition."""
-    text = _SIGN.sub(lambda sign: _SIGNS[sign[0]], unicodedata.normalize("NFKC", text))
+    """Return a normalized text without LaTeX wrappers and emphasis."""
     if "\\" in text or "$" in text:
-        text = _LATEX.sub("", _FRACTION.sub(r"\1/\2", text))
+        text = _LATEX.sub("", _FRACTION.sub(r"\1/\2", text).replace("\\circ", "°"))
     return _EMPHASIS.sub("", text).strip()
 
 
@@ -66,41 +74,47 @@ def _loosen(token: str) -> list[str]:
     return [token[:-1]] if plural else [token.replace(",", "")]
 
 
+def _numbers(words: Sequence[str]) -> tuple[str, ...]:
+    return tuple(word for word in words if word[0].isdigit())
+
+
 class Choices:
-    """The choices of a question in the order shown, and what a piece of unwrapped text says of them."""
+    """The choices of a question in the order shown, and what a piece of unwrapped text says of them.
+
+    A choice is given by its index; of choices with the same text, by that of the first.
+    """
 
     def __init__(self, texts: Sequence[str]) -> None:
         self.texts = texts
-        words = [_TOKEN.findall(unwrap(text).casefold()) for text in texts]
+        self._plain = {texts.index(text): unwrap(normalize(text)) for text in texts}
         # Beside "B is darker" or "C major", the A of "A is darker" or "A minor" is a letter and no article.
-        letters = any(len(word) == 1 and "b" <= word <= "h" for word in chain.from_iterable(words))
+        words = [word for text in self._plain.values() for word in _TOKEN.findall(text.casefold())]
+        letters = any(len(word) == 1 and "b" <= word <= "h" for word in words)
         self._articles = () if letters else ("a", "an", "the")
-        self._plain = [unwrap(text) for text in texts]
-        self._loose = [self._loosened(text) for text in self._plain]
+        self._loose = {index: self._loosened(text) for index, text in self._plain.items()}
 
-    def same(self, *indexes: int) -> bool:
-        """Return whether these choices have the same text."""
-        return len({self.texts[index] for index in indexes}) <= 1
-
-    def equal(self, text: str) -> int | None:
-        """Return the choice that equals the text exactly or else in its loose form; None for none or several."""
+    def equal(self, text: str, *, exactly: bool = False) -> int | None:
+        """Return the choice that equals the text `exactly`, or else in its loose form; None for none or several."""
+        matches = [index for index, choice in self._plain.items() if choice and choice == text]
+        if matches or exactly:
+            return matches[0] if len(matches) == 1 else None
         words = self._loosened(text)
-        matches = [index for index, choice in enumerate(self._plain) if choice and choice == text]
-        matches = matches or [index for index, choice in enumerate(self._loose) if words and choice == words]
+        matches = [index for index, choice in self._loose.items() if words and choice == words]
         if not matches and len(words) == 1 and words[0][0].isdigit():
-            # "35" is the only choice that begins with this number: "35°".
-            matches = [index for index, choice in enumerate(self._loose) if choice[:1] == words]
-        return matches[0] if matches and self.same(*matches) else None
+            # "35" is the only choice that begins with this number, if no more than a unit follows: "35 cm²", not "35-50".
+            matches = [index for index, choice in self._loose.items() if choice[:1] == words]
+            matches = [index for index in matches if _UNIT.fullmatch(" ".join(self._loose[index][1:]))]
+        return matches[0] if len(matches) == 1 else None
 
     def labelled(self, letter: str) -> int | None:
         """Return the choice that the letter labels, A the first; None for none."""
         index = ord(letter.upper()) - ord("A")
-        return index if 0 <= index < len(self.texts) else None
+        return self.texts.index(self.texts[index]) if 0 <= index < len(self.texts) else None
 
     def abbreviates(self, letter: str, index: int) -> bool:
         """Return whether the letter may stand for another choice than `index`: itself, a key, a list of letters."""
         short = re.compile(rf"{letter.lower()}(?: [a-z])*(?: (?:major|minor|sharp|flat))?")
-        names = [place for place, words in enumerate(self._loose) if short.fullmatch(" ".join(words))]
+        names = [place for place, words in self._loose.items() if short.fullmatch(" ".join(words))]
         return bool(names) and index not in names
 
     def is_other_value(self, index: int, text: str) -> bool:
@@ -109,19 +123,19 @@ class Choices:
         if not words or (" ".join(own).startswith(" ".join(words)) and len(words[-1]) > 1):
             return False
         clause = self._loosened(_CLAUSE_END.split(text, maxsplit=1)[0])
-        number = len(clause) < 6 and any(word[0].isdigit() and word not in own for word in clause)
-        return number or (len(words) < 3 and 2 * len(set(words) & set(own)) <= len(words))
+        other_number = len(clause) < 6 and not set(_numbers(clause)) <= set(own)
+        return other_number or (len(words) < 3 and 2 * len(set(words) & set(own)) <= len(words))
 
     def has_other_number(self, index: int, text: str) -> bool:
         """Return whether the choice has a number, and the text another one."""
-        own = {word for word in self._loose[index] if word[0].isdigit()}
-        return bool(own) and any(word[0].isdigit() and word not in own for word in self._loosened(text))
+        own = _numbers(self._loose[index])
+        return bool(own) and not set(_numbers(self._loosened(text))) <= set(own)
 
     def leading(self, text: str) -> Mention | None:
         """Return the longest mention that begins the text; None for none, or for several alike."""
         mentions = list(self._scan(text, first=True))
         longest = [mention for mention in mentions if mention.end == max(other.end for other in mentions)]
-        return longest[0] if longest and self.same(*(mention.choice for mention in longest)) else None
+        return longest[0] if len(longest) == 1 else None
 
     def mentions(self, text: str) -> list[Mention]:
         """Return the mentions in the text, longest first, without those inside a longer one."""
@@ -144,11 +158,12 @@ class Choices:
         """Yield each place where the loose tokens of a choice stand; with `first`, at the start of the text alone."""
         places = self._words(text)
         words = tuple(word for word, _, _ in places)
-        for index, choice in enumerate(self._loose):
+        for index, choice in self._loose.items():
             # A lone letter is a label or any word; a common word ("no", "it") names a choice only at the start.
-            skipped = re.fullmatch("[a-z]?", "".join(choice)) or (
-                not first and choice[1:] == () and choice[0] in _COMMON
-            )
-            for start in range(0 if skipped else 1 if first else len(words)):
+            is_letter = re.fullmatch("[a-z]?", "".join(choice))
+            is_common = len(choice) == 1 and choice[0] in _COMMON
+            if is_letter or (is_common and not first):
+                continue
+            for start in range(1 if first else len(words)):
                 if words[start : start + len(choice)] == choice:
                     yield Mention(index, places[start][1], places[start + len(choice) - 1][2])

@@ -15,7 +15,7 @@ from itertools import pairwise
 
 from cascade.prompting.thinking import without_thoughts
 from cascade.scoring.extraction import pieces
-from cascade.scoring.extraction.choices import Choices, unwrap
+from cascade.scoring.extraction.choices import Choices, normalize, unwrap
 from cascade.scoring.extraction.marks import marks
 from cascade.scoring.extraction.pieces import SHORT, Reading
 from cascade.types import Choice
@@ -40,9 +40,7 @@ def extract(reply: str, choices: Sequence[str]) -> Choice:
     choice, or the reason why there is none.
     """
     known = _prepare(tuple(choices))
-    if len(reply) > _LONGEST:
-        reply = reply[: _LONGEST // 2] + "\n\n" + reply[-_LONGEST // 2 :]
-    text = _CLOSING.sub("", without_thoughts(reply)).strip()
+    text = _CLOSING.sub("", without_thoughts(_shorten(normalize(_shorten(reply))))).strip()
     # What follows the heading of another question or turn is no part of the answer.
     starts = (turn.start() for turn in _TURN.finditer(text))
     text = next((own for start in starts if (own := text[:start].strip())), text)
@@ -50,6 +48,11 @@ def extract(reply: str, choices: Sequence[str]) -> Choice:
     if reading.choice is None:
         reading = _read(text, known)
     return Choice(text="" if reading.choice is None else choices[reading.choice], how=reading.how)
+
+
+def _shorten(text: str) -> str:
+    """Return the first and the last half of what is read of a long text."""
+    return text if len(text) <= _LONGEST else text[: _LONGEST // 2] + "\n\n" + text[-_LONGEST // 2 :]
 
 
 def _before_other_choices(text: str, choices: Choices) -> str:
@@ -75,9 +78,7 @@ def _whole(text: str, choices: Choices) -> Reading | None:
     """Read a reply that is a choice or a label and nothing else, the same line again and again, or a forced choice."""
     if text.startswith("{"):
         with suppress(ValueError, RecursionError):
-            content = json.loads(text)
-            if content.get("answer") in choices.texts:
-                return Reading(choices.texts.index(content["answer"]), "text")
+            return pieces.read_alone(str(json.loads(text).get("answer")), choices)
     lines = {line.strip() for line in text.splitlines()} - {""}
     return pieces.read_alone(lines.pop()[: 2 * SHORT], choices) if len(lines) == 1 else None
 
@@ -96,8 +97,7 @@ def _marked(text: str, choices: Choices) -> Reading | None:
             continue
         if best is None and _TAKEN_BACK.search(text, mark.start):
             return Reading(None, "taken back")
-        named = [index for index in (reading.choice, decided.choice) if index is not None]
-        if best and not choices.same(*named):
+        if best and None not in (reading.choice, decided.choice) and reading.choice != decided.choice:
             if not _TAKEN_BACK.search(text, mark.end, best.start):
                 return Reading(None, "several answers")
         elif best is None or mark.strength > best.strength:
@@ -121,7 +121,8 @@ def _first_line(text: str, choices: Choices) -> Reading | None:
 def _last_line(text: str, choices: Choices) -> Reading | None:
     """Read a last line that is a label or a choice alone, unless it ends a list."""
     *before, last = [line for line in text.splitlines() if line.strip()]
-    if not before or last[0] in "-•" or last.isdigit() or _LIST_LINE.match(before[-1]):
+    denied = before and before[-1].endswith(":") and pieces.DENIAL.search(before[-1])
+    if not before or denied or last[0] in "-•" or last.isdigit() or _LIST_LINE.match(before[-1]):
         return None
     return None if pieces.read_alone(before[-1], choices) else pieces.read_alone(last, choices)
 

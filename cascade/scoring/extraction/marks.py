@@ -19,7 +19,7 @@ _KIND = (
     r"|likel(?:y|iest)|most [a-z]{3,15})"
 )
 _IS = r"(?:is|would be|should be|must be|will be|seems to be|appears to be)\b"
-_GAP = r"[\s*_`\"“”'‘’)\]】>$]{0,8}"
+_GAP = r"[\s*_`\"“”')\]】>$]{0,8}"
 _OF = r"(?: (?:to|for|of|from|among|that|which|provided|given|here|in)\b[^.\n]{0,200}?| [a-z]{2,12})?"
 _ECHO = r"(?: text| copied word for word)?"  # the default prompt's own words, which small models repeat
 # What a mark marks: the rest of the line or else the next line with a word, a tag's or braces' content, a JSON value.
@@ -36,11 +36,11 @@ _FORMS = (
     (
         2,
         False,
-        rf"(?:(?<![^\W_])(?<!a )(?:{_KIND} )?{_NOUN}{_ECHO}{_GAP}(?:\([^()\n]{{0,60}}\)|is)?{_GAP}[:：=]"
-        rf"|答案\s?[:：]){_LINE}",
+        rf"(?:(?<![^\W_])(?<!a )(?:{_KIND} )?{_NOUN}{_ECHO}{_GAP}(?:\([^()\n]{{0,60}}\)|is)?{_GAP}[:=]"
+        rf"|答案\s?:){_LINE}",
     ),
     # "The answer is B", "the best match for the description would be B", "I would choose B"
-    (1, False, rf"\b(?:{_KIND} (?:{_NOUN}|match|one)|answer)\b{_GAP}{_OF}{_GAP}\s{_IS}[:：]?{_LINE}"),
+    (1, False, rf"\b(?:{_KIND} (?:{_NOUN}|match|one)|answer)\b{_GAP}{_OF}{_GAP}\s{_IS}:?{_LINE}"),
     (1, False, rf"\bI(?:'d| would| will|'ll)? (?:choose|pick|select|say|go with|answer with)\b{_LINE}"),
     # {"instrument": "Cello"}
     (0, True, rf"^\s{{0,20}}\{{?\s{{0,20}}[\"'][^\"'\n]{{1,60}}[\"']\s{{0,3}}:{_VALUE}"),
@@ -51,7 +51,9 @@ _TAINT = any_of(
     r"not \w+n't never no if whether unless suppose wrong incorrect other another each every everyone some why first"
     r" second initial previous perhaps maybe might either least unlikely tempting common cannot nobody doubt rule_out"
 )
-_CLAUSE = re.compile(r"[.,;:!?\n。，；：！？{]")
+_SENTENCE = re.compile(r"[.!?\n。]")
+_HYPOTHESIS = re.compile(r"(?i)\b(?:if|unless)\b.*\bwould\b|\bwould\b.*\b(?:if|unless)\b")
+_CLAUSE = re.compile(r"[.,;:!?\n。{]")
 
 
 class Mark(NamedTuple):
@@ -70,10 +72,12 @@ def marks(reply: str) -> Iterator[Mark]:
         (match.end(), strength, whole, match) for strength, whole, form in _COMPILED for match in form.finditer(reply)
     ]
     for end, strength, whole, match in islice(sorted(matches, key=itemgetter(0, 1), reverse=True), _MOST):
-        before = _CLAUSE.split(reply[max(0, match.start() - 120) : match.start()])[-1] + match[0]
-        if strength in (1, 2) and _TAINT.search(before):
-            continue
         text = next(filter(None, match.groups()), "")
+        before = reply[max(0, match.start() - 120) : match.start()]
+        sentence = _SENTENCE.split(before)[-1] + match[0] + _SENTENCE.split(text)[0]
+        tainted = _TAINT.search(_CLAUSE.split(before)[-1] + match[0]) or _HYPOTHESIS.search(sentence)
+        if strength in (1, 2) and tainted:
+            continue
         if match.re.groups > 1 and "\\" in text:
             with suppress(ValueError):  # A backslash that is none of JSON's, as in LaTeX, stays as it is.
                 text = str(json.loads(f'"{text}"'))

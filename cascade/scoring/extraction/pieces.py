@@ -9,13 +9,13 @@ from cascade.scoring.extraction.choices import Choices, Mention, any_of, unwrap
 
 SHORT = 300  # characters of a sentence, or a reply, in which a mention counts
 _LABEL = re.compile(
-    r"((?i:option|choice|letter|选项)\s?[:：]?\s?[(\[]?|[(\[]\s?)?(?:([A-Z])(?=\s{0,3}(?:[).:,;、。!\]\n—→=<【]|$)"
+    r"((?i:option|choice|letter|选项)\s?:?\s?[(\[]?|[(\[]\s?)?(?:([A-Z])(?=\s{0,3}(?:[).:,;、。!\]\n—→=<【]|$)"
     r"|\s{1,3}(?:[-–(]|(?:because|since|as|is|and|or)\b)|选项|项|[\u4e00-\u9fff])|([a-z])(?=[).:\]]|\s{0,3}$))"
 )
 INNER_LABEL = re.compile(r"(?<![^\W_])([(\[]|(?:[Oo]ption|[Cc]hoice|answer|is|be):?\s?\(?)?[A-Z](?=[).:\]\s]|$)")
-_MORE_LABELS = re.compile(r"[)\]]?\s{0,2}(?:,|、|，|and|or|&|/)\s{0,2}(?:and |or )?\(?(?!I\s|A\s[a-z])[A-Z](?![^\W_])")
-_SEPARATOR = re.compile(r"(?:(?:or|which is|i\.e\.,?)\s|[\s).:,;\]、。–—=→>'‘]|-(?!\s?[\d.]))*")
-SENTENCE_END = re.compile(r"(?<=[.!?])\s|(?<=[。！？])|\n")
+_MORE_LABELS = re.compile(r"[)\]]?\s{0,2}(?:,|、|and|or|&|/)\s{0,2}(?:and |or )?\(?(?!I\s|A\s[a-z])[A-Z](?![^\W_])")
+_SEPARATOR = re.compile(r"(?:(?:or|which is|i\.e\.,?)\s|[\s).:,;\]、。–—=→>']|-(?!\s?[\d.]))*")
+SENTENCE_END = re.compile(r"(?<=[.!?])(?:\s|(?=[A-Z][a-z]))|(?<=。)|\n")
 _BOUNDARY = re.compile(r"\s*(?:$|[.,;:!)\]\n'(—–。]|-\s|(?:because|since|as|is|was|which|due)\b)")
 _LEAD_IN = re.compile(
     r"(?i)\A(?:(?:most likely|likely|probably|it is|it's|is|that|to be|therefore|thus|so)[,:]?\s+){1,4}"
@@ -25,17 +25,18 @@ CONCLUSION = any_of("correct answer best most right likely fits matches conclude
 DENIAL = any_of(
     r"not \w+n't no never neither nor none nobody nothing cannot unable without except unlike instead rather incorrect"
     r" wrong unlikely hardly either absent lack\w* fails? less (?<!at\s)least opposite false eliminat\w+ exclud\w+"
-    r" reject\w* whether unless although let consider doubt unclear impossible"
+    r" reject\w* rule[ds]?_out whether unless although let consider doubt unclear impossible"
 )
+HYPOTHESIS = re.compile(r"(?i)\b(?:if|unless)\b.*\bwould\b|\bwould\b.*\b(?:if|unless)\b")
 _REFUSAL = any_of("unable unclear cannot can't impossible would_need")
 _DENIED_AFTER = re.compile(
     r"[')\]:]{0,3}\s{0,2}(?:(?:is|are|was|would be)\s(?:\w+\s){0,5}(?:not|incorrect|wrong|unlikely"
     r"|implausible|ruled out|eliminated|excluded|less|least)|isn't)\b"
-    r"|[\s(]{0,2}(?:rejected|[❌✗?])|[.,]?\s?(?:I|we) (?:can|am|do)"
+    r"|[\s(]{0,2}(?:rejected|[❌✗?])|[.,]?\s?(?:I|we) (?:can|am|do)|\w{0,4}[不错非]"
 )
-# Words beside a mention that make it one of several, or a part of another value.
-_BEFORE = re.compile(r"(?i)\b(?:or|and|than|between|at least|at most)\s(?:an?\s|the\s)?$")
-_AFTER = re.compile(r"\s+or\b|-|\s?[-+/*=^]\s?\w|[^.,]{0,20}\bwould\b")
+# Words beside a mention that make it one of several, or a part of another value or phrase ("K-pop", "happy to help").
+_BEFORE = re.compile(r"(?i)(?:\b(?:or|and|than|between|over|under|at least|at most)\s(?:an?\s|the\s)?|\w-)$")
+_AFTER = re.compile(r"\s+(?:or|to)\b|-|\s?[-+/*=^]\s?\w|[^.,]{0,20}\bwould\b")
 
 
 class Reading(NamedTuple):
@@ -60,7 +61,7 @@ def read_label(text: str, choices: Choices) -> Reading | None:
     reason = ""
     if _MORE_LABELS.match(text, match.end()):
         reason = "several choices"
-    elif named is not None and not choices.same(index, named):
+    elif named not in (None, index):
         reason = "label against text"
     elif not bare and _DENIED_AFTER.match(rest, lead.end if lead and named is not None else 0):
         reason = "denied"
@@ -75,8 +76,9 @@ def read_label(text: str, choices: Choices) -> Reading | None:
 def read_alone(text: str, choices: Choices) -> Reading | None:
     """Read a text that is nothing but a choice, a label, or a label with its choice."""
     text = unwrap(text).strip("<>")
-    if text in choices.texts:  # A prompt may show no labels, so that "A" is the choice "A".
-        return Reading(choices.texts.index(text), "text")
+    index = choices.equal(text, exactly=True)
+    if index is not None:  # A prompt may show no labels, so that "A" is the choice "A".
+        return Reading(index, "text")
     index = choices.equal(text)
     text = _LEAD_IN.sub("", text, count=1)
     index, label = choices.equal(text) if index is None else index, read_label(text, choices)
@@ -88,7 +90,7 @@ def read_alone(text: str, choices: Choices) -> Reading | None:
 
 def read_value(text: str, choices: Choices, *, whole: bool = False) -> Reading:
     """Read what a marked text names; a choice must be the `whole` of a formula."""
-    text = unwrap(text).lstrip(":：= ")
+    text = unwrap(text).lstrip(":= ")
     if alone := read_alone(text, choices):
         return alone
     text = _LEAD_IN.sub("", text, count=1)
@@ -109,15 +111,14 @@ def _doubt(text: str, lead: Mention, choices: Choices) -> str:
     if _DENIED_AFTER.match(claim) or (lead.choice in named and DENIAL.search(claim)):
         return "denied"
     labels = [choices.labelled(match[0][-1]) for match in INNER_LABEL.finditer(sentence, lead.end) if match[1]]
-    named += [label for label in labels if label is not None]
-    return "" if choices.same(lead.choice, *named) else "several choices"
+    return "" if {lead.choice, *named, *labels} <= {lead.choice, None} else "several choices"
 
 
 def read_mention(text: str, choices: Choices) -> Reading:
     """Read a short English text that holds exactly one choice, and no word beside it that denies, asks or weighs."""
     mentions = choices.mentions(text) if len(text) <= SHORT else []
     beside = any(_BEFORE.search(text[:start]) or _AFTER.match(text, end) for _, start, end in mentions)
-    several = not choices.same(*(choice for choice, _, _ in mentions))
+    several = len({mention.choice for mention in mentions}) > 1
     if several or beside or (mentions and choices.has_other_number(mentions[0].choice, text)):
         return Reading(None, "several choices")
     if not mentions or not _ENGLISH.search(text):
@@ -126,5 +127,7 @@ def read_mention(text: str, choices: Choices) -> Reading:
     for _, start, end in mentions:
         rest = rest[:start] + "\0" * (end - start) + rest[end:]
     sentences = [sentence for sentence in re.split(r"(?<=[.!?])\s", rest) if "\0" in sentence]
-    denied = _REFUSAL.search(rest) or any("?" in sentence or DENIAL.search(sentence) for sentence in sentences)
+    denied = _REFUSAL.search(rest) or any(
+        "?" in sentence or DENIAL.search(sentence) or HYPOTHESIS.search(sentence) for sentence in sentences
+    )
     return Reading(None, "denied or weighed") if denied else Reading(mentions[0].choice, "mention")
