@@ -89,9 +89,9 @@ def _marked(text: str, choices: Choices) -> Reading | None:
     for mark in marks(text):
         # A guess in a thought without tags that goes on is no answer.
         guess = mark.strength == 1 and _THOUGHT.match(text) and "\n\n" in text[mark.end :].strip()
-        if guess or not mark.text.strip(" *_`\n") or (best and mark.strength < best.strength):
+        if guess or (best and mark.strength < best.strength):
             continue
-        reading = pieces.read_value(mark.text, choices, whole=mark.whole)
+        reading = pieces.read_value(mark.text, choices, whole=mark.strength in (0, 3))
         vague = reading.how in ("no choice named", "denied or weighed") and (mark.strength < 2 or len(mark.text) > 100)
         if reading.choice is None and (best or vague):
             continue

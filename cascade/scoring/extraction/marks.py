@@ -1,11 +1,9 @@
-"""Marks of an answer in a reply: boxes, tags, JSON fields, answer lines; what each marks, and how strongly."""
+"""Marked answers in a reply: boxes, tags, JSON fields, answer lines; what each marks, and which of them decides."""
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator
-from contextlib import suppress
 from itertools import islice
 from operator import itemgetter
 from typing import NamedTuple
@@ -26,41 +24,39 @@ _ECHO = r"(?: text| copied word for word)?"  # the default prompt's own words, w
 _LINE = r"(?=(\W{0,600}[^\n]{0,600}))"
 _BRACED = r"(?=((?:[^{}]|\{(?:[^{}]|\{[^{}]{0,99}\}){0,200}\}){0,600}))"
 _VALUE = r"(?=\s{0,8}(?:\"((?:[^\"\\\n]|\\.){0,600})\"|'([^'\n]{0,600})'|(\w{1,40}))\s{0,8}(?:[,}\n]|\Z))"
+# The marks by their strength; the strongest decide. What the strengths 3 and 0 mark counts only as a whole.
 _FORMS = (
-    # Strength (the strongest decide), whether the marked text counts only as a whole, mark.
-    (3, True, rf"\\(?:boxed|fbox)\s{{0,3}}\{{{_BRACED}"),
-    (3, False, r"<(?:final_)?(?:answer|choice)>(?=((?:[^<]|<(?!/)){0,600}))"),
-    (3, True, rf"[\"'](?:(?:final|best|correct|selected|chosen|predicted|my)_)?{_NOUN}[\"']\s{{0,3}}:{_VALUE}"),
-    (3, False, rf"【答案】{_LINE}"),
+    (3, rf"\\(?:boxed|fbox)\s{{0,3}}\{{{_BRACED}"),
+    (3, r"<(?:final_)?(?:answer|choice)>(?=((?:[^<]|<(?!/)){0,600}))"),
+    (3, rf"[\"'](?:(?:final|best|correct|selected|chosen|predicted|my)_)?{_NOUN}[\"']\s{{0,3}}:{_VALUE}"),
+    (3, rf"【答案】{_LINE}"),
     # "Answer: B", "Final answer (letter): B", "答案：A"
     (
         2,
-        False,
         rf"(?:(?<![^\W_])(?<!a )(?:{_KIND} )?{_NOUN}{_ECHO}{_GAP}(?:\([^()\n]{{0,60}}\)|is)?{_GAP}[:=]"
         rf"|答案\s?:){_LINE}",
     ),
     # "The answer is B", "the best match for the description would be B", "I would choose B"
-    (1, False, rf"\b(?:{_KIND} (?:{_NOUN}|match|one)|answer)\b{_GAP}{_OF}{_GAP}\s{_IS}:?{_LINE}"),
-    (1, False, rf"\bI(?:'d| would| will|'ll)? (?:choose|pick|select|say|go with|answer with)\b{_LINE}"),
+    (1, rf"\b(?:{_KIND} (?:{_NOUN}|match|one)|answer)\b{_GAP}{_OF}{_GAP}\s{_IS}:?{_LINE}"),
+    (1, rf"\bI(?:'d| would| will|'ll)? (?:choose|pick|select|say|go with|answer with)\b{_LINE}"),
     # {"instrument": "Cello"}
-    (0, True, rf"^\s{{0,20}}\{{?\s{{0,20}}[\"'][^\"'\n]{{1,60}}[\"']\s{{0,3}}:{_VALUE}"),
+    (0, rf"^\s{{0,20}}\{{?\s{{0,20}}[\"'][^\"'\n]{{1,60}}[\"']\s{{0,3}}:{_VALUE}"),
 )
-_COMPILED = [(strength, whole, re.compile(mark, re.IGNORECASE | re.MULTILINE)) for strength, whole, mark in _FORMS]
+_COMPILED = [(strength, re.compile(form, re.IGNORECASE | re.MULTILINE)) for strength, form in _FORMS]
 # In the clause before a mark, or in it, these words say that the marked text is not the answer, or may not be.
 _TAINT = any_of(
-    r"not \w+n't never no if whether unless suppose wrong incorrect other another each every everyone some why first"
+    r"not \w+n't no never if whether unless suppose wrong incorrect other another each every everyone some why first"
     r" second initial previous perhaps maybe might either least unlikely tempting common cannot nobody doubt rule_out"
 )
+HYPOTHESIS = re.compile(r"(?i)\b(?:if|unless)\b.*\bwould\b|\bwould\b.*\b(?:if|unless)\b")
 _SENTENCE = re.compile(r"[.!?\n。]")
-_HYPOTHESIS = re.compile(r"(?i)\b(?:if|unless)\b.*\bwould\b|\bwould\b.*\b(?:if|unless)\b")
 _CLAUSE = re.compile(r"[.,;:!?\n。{]")
 
 
 class Mark(NamedTuple):
-    """A marked text, whether it counts only as a whole, the strength of its mark (0 to 3), and its span."""
+    """A marked text, the strength of its mark (0 to 3), and the span of both."""
 
     text: str
-    whole: bool
     strength: int
     start: int
     end: int
@@ -68,17 +64,11 @@ class Mark(NamedTuple):
 
 def marks(reply: str) -> Iterator[Mark]:
     """Yield the marks of a reply from the last to the first, without those in a clause that denies or supposes."""
-    matches = [
-        (match.end(), strength, whole, match) for strength, whole, form in _COMPILED for match in form.finditer(reply)
-    ]
-    for end, strength, whole, match in islice(sorted(matches, key=itemgetter(0, 1), reverse=True), _MOST):
+    matches = [(match.end(), strength, match) for strength, form in _COMPILED for match in form.finditer(reply)]
+    for end, strength, match in islice(sorted(matches, key=itemgetter(0, 1), reverse=True), _MOST):
         text = next(filter(None, match.groups()), "")
         before = reply[max(0, match.start() - 120) : match.start()]
         sentence = _SENTENCE.split(before)[-1] + match[0] + _SENTENCE.split(text)[0]
-        tainted = _TAINT.search(_CLAUSE.split(before)[-1] + match[0]) or _HYPOTHESIS.search(sentence)
-        if strength in (1, 2) and tainted:
-            continue
-        if match.re.groups > 1 and "\\" in text:
-            with suppress(ValueError):  # A backslash that is none of JSON's, as in LaTeX, stays as it is.
-                text = str(json.loads(f'"{text}"'))
-        yield Mark(text, whole, strength, match.start(), end + len(text))
+        tainted = _TAINT.search(_CLAUSE.split(before)[-1] + match[0]) or HYPOTHESIS.search(sentence)
+        if text.strip(" *_`\n") and not (tainted and strength in (1, 2)):
+            yield Mark(text, strength, match.start(), end + len(text))

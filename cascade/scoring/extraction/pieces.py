@@ -6,6 +6,7 @@ import re
 from typing import NamedTuple
 
 from cascade.scoring.extraction.choices import Choices, Mention, any_of, unwrap
+from cascade.scoring.extraction.marks import HYPOTHESIS
 
 SHORT = 300  # characters of a sentence, or a reply, in which a mention counts
 _LABEL = re.compile(
@@ -27,7 +28,6 @@ DENIAL = any_of(
     r" wrong unlikely hardly either absent lack\w* fails? less (?<!at\s)least opposite false eliminat\w+ exclud\w+"
     r" reject\w* rule[ds]?_out whether unless although let consider doubt unclear impossible"
 )
-HYPOTHESIS = re.compile(r"(?i)\b(?:if|unless)\b.*\bwould\b|\bwould\b.*\b(?:if|unless)\b")
 _REFUSAL = any_of("unable unclear cannot can't impossible would_need")
 _DENIED_AFTER = re.compile(
     r"[')\]:]{0,3}\s{0,2}(?:(?:is|are|was|would be)\s(?:\w+\s){0,5}(?:not|incorrect|wrong|unlikely"
