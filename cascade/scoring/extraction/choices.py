@@ -93,17 +93,20 @@ class Choices:
         self._articles = () if letters else ("a", "an", "the")
         self._loose = {index: self._loosened(text) for index, text in self._plain.items()}
 
-    def equal(self, text: str, *, exactly: bool = False) -> int | None:
-        """Return the choice that equals the text `exactly`, or else in its loose form; None for none or several."""
-        matches = [index for index, choice in self._plain.items() if choice and choice == text]
-        if matches or exactly:
-            return matches[0] if len(matches) == 1 else None
+    def is_verbatim(self, text: str) -> bool:
+        """Return whether the text is that of a choice, to the letter."""
+        return text in self._plain.values()
+
+    def equal(self, text: str) -> int | None:
+        """Return the choice that equals the text exactly or else in its loose form; None for none or several."""
         words = self._loosened(text)
-        matches = [index for index, choice in self._loose.items() if words and choice == words]
+        matches = [index for index, choice in self._plain.items() if choice and choice == text]
+        if not matches and words:
+            matches = [index for index, choice in self._loose.items() if choice == words]
         if not matches and len(words) == 1 and words[0][0].isdigit():
             # "35" is the only choice that begins with this number, if no more than a unit follows: "35 cm²", not "35-50".
-            matches = [index for index, choice in self._loose.items() if choice[:1] == words]
-            matches = [index for index in matches if _UNIT.fullmatch(" ".join(self._loose[index][1:]))]
+            units = {index: " ".join(choice[1:]) for index, choice in self._loose.items() if choice[:1] == words}
+            matches = [index for index, unit in units.items() if _UNIT.fullmatch(unit)]
         return matches[0] if len(matches) == 1 else None
 
     def labelled(self, letter: str) -> int | None:
@@ -133,17 +136,29 @@ class Choices:
 
     def leading(self, text: str) -> Mention | None:
         """Return the longest mention that begins the text; None for none, or for several alike."""
-        mentions = list(self._scan(text, first=True))
+        words = self._words(text)
+        mentions = [mention for mention in self._scan(words) if mention.start == words[0][1]]
         longest = [mention for mention in mentions if mention.end == max(other.end for other in mentions)]
         return longest[0] if len(longest) == 1 else None
 
     def mentions(self, text: str) -> list[Mention]:
-        """Return the mentions in the text, longest first, without those inside a longer one."""
+        """Return the mentions in the text, longest first, without those inside a longer one, and those of common words."""
         kept: list[Mention] = []
-        for mention in sorted(self._scan(text), key=lambda mention: mention.start - mention.end):
-            if not any(other.start < mention.end and mention.start < other.end for other in kept):
+        for mention in sorted(self._scan(self._words(text)), key=lambda mention: mention.start - mention.end):
+            is_common = len(self._loose[mention.choice]) == 1 and self._loose[mention.choice][0] in _COMMON
+            if not is_common and not any(other.start < mention.end and mention.start < other.end for other in kept):
                 kept.append(mention)
         return kept
+
+    def _scan(self, words: list[tuple[str, int, int]]) -> Iterator[Mention]:
+        """Yield each place where the loose tokens of a choice stand; a lone letter is a label or any word."""
+        texts = tuple(word for word, _, _ in words)
+        for index, choice in self._loose.items():
+            if re.fullmatch("[a-z]?", "".join(choice)):
+                continue
+            for start in range(len(texts)):
+                if texts[start : start + len(choice)] == choice:
+                    yield Mention(index, words[start][1], words[start + len(choice) - 1][2])
 
     def _words(self, text: str) -> list[tuple[str, int, int]]:
         """Return the loose tokens of a text with the spans of their words. The last word is never an article."""
@@ -153,17 +168,3 @@ class Choices:
 
     def _loosened(self, text: str) -> tuple[str, ...]:
         return tuple(word for word, _, _ in self._words(text))
-
-    def _scan(self, text: str, *, first: bool = False) -> Iterator[Mention]:
-        """Yield each place where the loose tokens of a choice stand; with `first`, at the start of the text alone."""
-        places = self._words(text)
-        words = tuple(word for word, _, _ in places)
-        for index, choice in self._loose.items():
-            # A lone letter is a label or any word; a common word ("no", "it") names a choice only at the start.
-            is_letter = re.fullmatch("[a-z]?", "".join(choice))
-            is_common = len(choice) == 1 and choice[0] in _COMMON
-            if is_letter or (is_common and not first):
-                continue
-            for start in range(1 if first else len(words)):
-                if words[start : start + len(choice)] == choice:
-                    yield Mention(index, places[start][1], places[start + len(choice) - 1][2])

@@ -11,7 +11,6 @@ import re
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import lru_cache
-from itertools import pairwise
 
 from cascade.prompting.thinking import without_thoughts
 from cascade.scoring.extraction import pieces
@@ -22,15 +21,17 @@ from cascade.types import Choice
 
 _LONGEST = 60_000  # characters that are read of a reply: the first and the last half of them
 _CLOSING = re.compile(r"<(?:eo[a-z]|/?s|\|[a-z_]{2,20}\||end_of_turn)>")
+_LISTED = r"[ \t]{0,8}(?:[-*•] )?[*_]{0,3}\(?%s[).:][*_]{0,3}[ \t]{0,4}"
+_LIST_LINE = re.compile(rf"(?m)^{_LISTED % '([A-Z])'}\S")
+_LIST = re.compile(rf"(?m)^{_LISTED % 'A'}(\S.{{0,60}})\n\s{{0,3}}{_LISTED % 'B'}")
 _TURN = re.compile(r"(?im)^(?:#{1,4} )?(?:(?:question|q)(?: ?\d{1,4})?\s?[:.]|(?:human|user|assistant)\s?(?::|$))")
-_LIST_LINE = re.compile(r"(?m)^[ \t]{0,8}(?:[-*•] )?[*_]{0,3}\(?([A-Z])[).:][*_]{0,3}[ \t]{0,4}(\S.{0,300})$")
 _TAKEN_BACK = re.compile(
-    r"(?i)(?:^|[.!?…\n,])[\s*]{0,3}(?:no|(?:no )?wait|actually|oops|hmm+|correction|update|edit)(?=[,:.!…])"
+    r"(?i)(?:^|[.!?\n,])[\s*]{0,3}(?:no|(?:no )?wait|actually|oops|hmm+|correction|update|edit)(?=[,:.!])"
     r"|\b(?:I meant|I retract|scratch that|second thought|actually no|hold on|re-?consider\w*"
     r"|let me (?:double|re)\W?(?:check|think))\b"
 )
-_prepare = lru_cache(maxsize=64)(Choices)
 _THOUGHT = re.compile(r"(?i)(?:okay|ok|alright|hmm+|let me|let's|so,? i)\b")
+_prepare = lru_cache(maxsize=64)(Choices)
 
 
 def extract(reply: str, choices: Sequence[str]) -> Choice:
@@ -41,9 +42,11 @@ def extract(reply: str, choices: Sequence[str]) -> Choice:
     """
     known = _prepare(tuple(choices))
     text = _CLOSING.sub("", without_thoughts(_shorten(normalize(_shorten(reply))))).strip()
+    if not text:
+        return Choice(text="", how="empty")
     # What follows the heading of another question or turn is no part of the answer.
-    starts = (turn.start() for turn in _TURN.finditer(text))
-    text = next((own for start in starts if (own := text[:start].strip())), text)
+    parts = (text[: turn.start()].strip() for turn in _TURN.finditer(text))
+    text = next(filter(None, parts), text)
     reading = _read(_before_other_choices(text, known), known)
     if reading.choice is None:
         reading = _read(text, known)
@@ -51,25 +54,21 @@ def extract(reply: str, choices: Sequence[str]) -> Choice:
 
 
 def _shorten(text: str) -> str:
-    """Return the first and the last half of what is read of a long text."""
     return text if len(text) <= _LONGEST else text[: _LONGEST // 2] + "\n\n" + text[-_LONGEST // 2 :]
 
 
 def _before_other_choices(text: str, choices: Choices) -> str:
     """Return the text before a list of choices that are not this question's: an exercise without a heading."""
-    for line, after in pairwise(_LIST_LINE.finditer(text)):
-        adjacent = (line[1], after[1]) == ("A", "B") and after.start() - line.end() < 4
-        if adjacent and len(line[2]) < 60 and not choices.leading(unwrap(line[2])):
-            return text[: line.start()].strip() or text
+    for first in _LIST.finditer(text):
+        if not choices.leading(unwrap(first[1])):
+            return text[: first.start()].strip() or text
     return text
 
 
 def _read(text: str, choices: Choices) -> Reading:
     """Return the reading of the first rule that applies."""
-    if not text:
-        return Reading(None, "empty")
     for name, rule in _RULES.items():
-        if (reading := rule(text, choices)) is not None:
+        if reading := rule(text, choices):
             return Reading(reading.choice, f"{name}: {reading.how}")
     return Reading(None, "no choice named")
 
@@ -112,19 +111,19 @@ def _first_line(text: str, choices: Choices) -> Reading | None:
     if first[:1].isdigit() or reading.how in ("mention", "no choice named", "denied or weighed", "several choices"):
         return None
     others = [pieces.read_alone(line, choices) for line in after.splitlines()[:20]]
-    listed = {match[1] for match in _LIST_LINE.finditer(text)}
-    if len(listed) > 1 or any(other and other.choice != reading.choice for other in others):
+    if len(set(_LIST_LINE.findall(text))) > 1 or any(other and other.choice != reading.choice for other in others):
         return None
     return Reading(None, "taken back") if _TAKEN_BACK.search(text, 1) else reading
 
 
 def _last_line(text: str, choices: Choices) -> Reading | None:
-    """Read a last line that is a label or a choice alone, unless it ends a list."""
-    *before, last = [line for line in text.splitlines() if line.strip()]
-    denied = before and before[-1].endswith(":") and pieces.DENIAL.search(before[-1])
-    if not before or denied or last[0] in "-•" or last.isdigit() or _LIST_LINE.match(before[-1]):
+    """Read a last line that is a label or a choice alone, unless it ends a list, or what is ruled out."""
+    *before, last = ["", *filter(str.strip, text.splitlines())]
+    above = before[-1]
+    if not above or last[0] in "-•" or _LIST_LINE.match(above) or pieces.read_alone(above, choices):
         return None
-    return None if pieces.read_alone(before[-1], choices) else pieces.read_alone(last, choices)
+    is_denied = above.endswith(":") and pieces.DENIAL.search(above)
+    return None if is_denied else pieces.read_alone(last, choices)
 
 
 def _inner_label(text: str, choices: Choices) -> Reading | None:

@@ -16,7 +16,7 @@ _KIND = (
     r"(?:best|correct|right|final|my|appropriate|accurate|suitable|fitting|plausible|closest|logical|reasonable"
     r"|likel(?:y|iest)|most [a-z]{3,15})"
 )
-_IS = r"(?:is|would be|should be|must be|will be|seems to be|appears to be)\b"
+_IS = r"(?:is|would be|should be|must be|will be|seems to be|appears to be)(?: most likely| likely| probably| that)?\b"
 _GAP = r"[\s*_`\"“”')\]】>$]{0,8}"
 _OF = r"(?: (?:to|for|of|from|among|that|which|provided|given|here|in)\b[^.\n]{0,200}?| [a-z]{2,12})?"
 _ECHO = r"(?: text| copied word for word)?"  # the default prompt's own words, which small models repeat

@@ -18,9 +18,6 @@ _MORE_LABELS = re.compile(r"[)\]]?\s{0,2}(?:,|、|and|or|&|/)\s{0,2}(?:and |or )
 _SEPARATOR = re.compile(r"(?:(?:or|which is|i\.e\.,?)\s|[\s).:,;\]、。–—=→>']|-(?!\s?[\d.]))*")
 SENTENCE_END = re.compile(r"(?<=[.!?])(?:\s|(?=[A-Z][a-z]))|(?<=。)|\n")
 _BOUNDARY = re.compile(r"\s*(?:$|[.,;:!)\]\n'(—–。]|-\s|(?:because|since|as|is|was|which|due)\b)")
-_LEAD_IN = re.compile(
-    r"(?i)\A(?:(?:most likely|likely|probably|it is|it's|is|that|to be|therefore|thus|so)[,:]?\s+){1,4}"
-)
 _ENGLISH = any_of("the this that there it he she they we i is are was were sounds")
 CONCLUSION = any_of("correct answer best most right likely fits matches conclude choose therefore thus so hence")
 DENIAL = any_of(
@@ -76,14 +73,11 @@ def read_label(text: str, choices: Choices) -> Reading | None:
 def read_alone(text: str, choices: Choices) -> Reading | None:
     """Read a text that is nothing but a choice, a label, or a label with its choice."""
     text = unwrap(text).strip("<>")
-    index = choices.equal(text, exactly=True)
-    if index is not None:  # A prompt may show no labels, so that "A" is the choice "A".
-        return Reading(index, "text")
-    index = choices.equal(text)
-    text = _LEAD_IN.sub("", text, count=1)
-    index, label = choices.equal(text) if index is None else index, read_label(text, choices)
+    # A prompt may show no labels, so that "A" is the choice "A".
+    label = None if choices.is_verbatim(text) else read_label(text, choices)
     if label and label.how in ("label", "label or text", "label and text", "label against text"):
         return label
+    index = choices.equal(text)
     doubted = index is not None and text[-1:] in "?❌✗" and not choices.texts[index].endswith(text[-1:])
     return None if index is None or doubted else Reading(index, "text")
 
@@ -93,7 +87,6 @@ def read_value(text: str, choices: Choices, *, whole: bool = False) -> Reading:
     text = unwrap(text).lstrip(":= ")
     if alone := read_alone(text, choices):
         return alone
-    text = _LEAD_IN.sub("", text, count=1)
     lead = None if whole else choices.leading(text)
     if lead and _BOUNDARY.match(text, lead.end):
         doubt = _doubt(text, lead, choices)
