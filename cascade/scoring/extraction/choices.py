@@ -10,6 +10,7 @@ import re
 import unicodedata
 from collections.abc import Iterator, Sequence
 from functools import cache
+from string import ascii_uppercase
 from typing import NamedTuple
 
 _SIGNS = str.maketrans({"−": "-", "’": "'", "‘": "'", "♯": "#"})
@@ -35,9 +36,9 @@ _CLAUSE_END = re.compile(r"[.;!?。)](?!\d)|,\s|\n|\b(?:because|since|as)\b")
 
 
 class Mention(NamedTuple):
-    """A place in a text where the words of a choice stand: the choice's index, and the span in characters."""
+    """A place in a text where the words of a choice stand: the choice, and the span in characters."""
 
-    choice: int
+    choice: str
     start: int
     end: int
 
@@ -74,65 +75,56 @@ def _loosen(token: str) -> list[str]:
     return [token[:-1]] if plural else [token.replace(",", "")]
 
 
-def _numbers(words: Sequence[str]) -> tuple[str, ...]:
-    return tuple(word for word in words if word[0].isdigit())
+def _numbers(words: Sequence[str]) -> set[str]:
+    return {word for word in words if word[0].isdigit()}
 
 
 class Choices:
-    """The choices of a question in the order shown, and what a piece of unwrapped text says of them.
+    """The choices of a question, `labels` in the order shown, and what a piece of unwrapped text says of them.
 
-    A choice is given by its index; of choices with the same text, by that of the first.
+    A choice is its text, verbatim, and `""` is none.
     """
 
     def __init__(self, texts: Sequence[str]) -> None:
-        self.texts = texts
-        self._plain = {texts.index(text): unwrap(normalize(text)) for text in texts}
+        self.labels = dict(zip(ascii_uppercase, texts, strict=False))
+        self.plain = {text: unwrap(normalize(text)) for text in texts}
         # Beside "B is darker" or "C major", the A of "A is darker" or "A minor" is a letter and no article.
-        words = [word for text in self._plain.values() for word in _TOKEN.findall(text.casefold())]
+        words = [word for text in self.plain.values() for word in _TOKEN.findall(text.casefold())]
         letters = any(len(word) == 1 and "b" <= word <= "h" for word in words)
         self._articles = () if letters else ("a", "an", "the")
-        self._loose = {index: self._loosened(text) for index, text in self._plain.items()}
+        self._loose = {choice: self._loosened(text) for choice, text in self.plain.items()}
 
-    def is_verbatim(self, text: str) -> bool:
-        """Return whether the text is that of a choice, to the letter."""
-        return text in self._plain.values()
-
-    def equal(self, text: str) -> int | None:
-        """Return the choice that equals the text exactly or else in its loose form; None for none or several."""
+    def equal(self, text: str) -> str:
+        """Return the choice that equals the text exactly or else in its loose form; `""` for none or several."""
         words = self._loosened(text)
-        matches = [index for index, choice in self._plain.items() if choice and choice == text]
+        matches = [choice for choice, plain in self.plain.items() if plain == text]
         if not matches and words:
-            matches = [index for index, choice in self._loose.items() if choice == words]
+            matches = [choice for choice, loose in self._loose.items() if loose == words]
         if not matches and len(words) == 1 and words[0][0].isdigit():
             # "35" is the only choice that begins with this number, if no more than a unit follows: "35 cm²", not "35-50".
-            units = {index: " ".join(choice[1:]) for index, choice in self._loose.items() if choice[:1] == words}
-            matches = [index for index, unit in units.items() if _UNIT.fullmatch(unit)]
-        return matches[0] if len(matches) == 1 else None
+            units = {choice: " ".join(loose[1:]) for choice, loose in self._loose.items() if loose[:1] == words}
+            matches = [choice for choice, unit in units.items() if _UNIT.fullmatch(unit)]
+        return matches[0] if len(matches) == 1 else ""
 
-    def labelled(self, letter: str) -> int | None:
-        """Return the choice that the letter labels, A the first; None for none."""
-        index = ord(letter.upper()) - ord("A")
-        return self.texts.index(self.texts[index]) if 0 <= index < len(self.texts) else None
-
-    def abbreviates(self, letter: str, index: int) -> bool:
-        """Return whether the letter may stand for another choice than `index`: itself, a key, a list of letters."""
+    def abbreviates(self, letter: str, own: str) -> bool:
+        """Return whether the letter may stand for another choice than its `own`: itself, a key, a list of letters."""
         short = re.compile(rf"{letter.lower()}(?: [a-z])*(?: (?:major|minor|sharp|flat))?")
-        names = [place for place, words in self._loose.items() if short.fullmatch(" ".join(words))]
-        return bool(names) and index not in names
+        named = [choice for choice, words in self._loose.items() if short.fullmatch(" ".join(words))]
+        return bool(named) and own not in named
 
-    def is_other_value(self, index: int, text: str) -> bool:
+    def is_other_value(self, choice: str, text: str) -> bool:
         """Return whether the text after a label is a value that is not its choice and does not begin it: "(D) 9"."""
-        words, own = self._loosened(text), self._loose[index]
+        words, own = self._loosened(text), self._loose[choice]
         if not words or (" ".join(own).startswith(" ".join(words)) and len(words[-1]) > 1):
             return False
         clause = self._loosened(_CLAUSE_END.split(text, maxsplit=1)[0])
-        other_number = len(clause) < 6 and not set(_numbers(clause)) <= set(own)
+        other_number = len(clause) < 6 and not _numbers(clause) <= set(own)
         return other_number or (len(words) < 3 and 2 * len(set(words) & set(own)) <= len(words))
 
-    def has_other_number(self, index: int, text: str) -> bool:
+    def has_other_number(self, choice: str, text: str) -> bool:
         """Return whether the choice has a number, and the text another one."""
-        own = _numbers(self._loose[index])
-        return bool(own) and not set(_numbers(self._loosened(text))) <= set(own)
+        own = _numbers(self._loose[choice])
+        return bool(own) and not _numbers(self._loosened(text)) <= own
 
     def leading(self, text: str) -> Mention | None:
         """Return the longest mention that begins the text; None for none, or for several alike."""
@@ -145,7 +137,7 @@ class Choices:
         """Return the mentions in the text, longest first, without those inside a longer one, and those of common words."""
         kept: list[Mention] = []
         for mention in sorted(self._scan(self._words(text)), key=lambda mention: mention.start - mention.end):
-            is_common = len(self._loose[mention.choice]) == 1 and self._loose[mention.choice][0] in _COMMON
+            is_common = " ".join(self._loose[mention.choice]) in _COMMON
             if not is_common and not any(other.start < mention.end and mention.start < other.end for other in kept):
                 kept.append(mention)
         return kept
@@ -153,12 +145,12 @@ class Choices:
     def _scan(self, words: list[tuple[str, int, int]]) -> Iterator[Mention]:
         """Yield each place where the loose tokens of a choice stand; a lone letter is a label or any word."""
         texts = tuple(word for word, _, _ in words)
-        for index, choice in self._loose.items():
-            if re.fullmatch("[a-z]?", "".join(choice)):
+        for choice, loose in self._loose.items():
+            if re.fullmatch("[a-z]?", "".join(loose)):
                 continue
             for start in range(len(texts)):
-                if texts[start : start + len(choice)] == choice:
-                    yield Mention(index, words[start][1], words[start + len(choice) - 1][2])
+                if texts[start : start + len(loose)] == loose:
+                    yield Mention(choice, words[start][1], words[start + len(loose) - 1][2])
 
     def _words(self, text: str) -> list[tuple[str, int, int]]:
         """Return the loose tokens of a text with the spans of their words. The last word is never an article."""

@@ -15,7 +15,7 @@ from functools import lru_cache
 from cascade.prompting.thinking import without_thoughts
 from cascade.scoring.extraction import pieces
 from cascade.scoring.extraction.choices import Choices, normalize, unwrap
-from cascade.scoring.extraction.marks import marks
+from cascade.scoring.extraction.marks import read_marked
 from cascade.scoring.extraction.pieces import SHORT, Reading
 from cascade.types import Choice
 
@@ -25,12 +25,6 @@ _LISTED = r"[ \t]{0,8}(?:[-*•] )?[*_]{0,3}\(?%s[).:][*_]{0,3}[ \t]{0,4}"
 _LIST_LINE = re.compile(rf"(?m)^{_LISTED % '([A-Z])'}\S")
 _LIST = re.compile(rf"(?m)^{_LISTED % 'A'}(\S.{{0,60}})\n\s{{0,3}}{_LISTED % 'B'}")
 _TURN = re.compile(r"(?im)^(?:#{1,4} )?(?:(?:question|q)(?: ?\d{1,4})?\s?[:.]|(?:human|user|assistant)\s?(?::|$))")
-_TAKEN_BACK = re.compile(
-    r"(?i)(?:^|[.!?\n,])[\s*]{0,3}(?:no|(?:no )?wait|actually|oops|hmm+|correction|update|edit)(?=[,:.!])"
-    r"|\b(?:I meant|I retract|scratch that|second thought|actually no|hold on|re-?consider\w*"
-    r"|let me (?:double|re)\W?(?:check|think))\b"
-)
-_THOUGHT = re.compile(r"(?i)(?:okay|ok|alright|hmm+|let me|let's|so,? i)\b")
 _prepare = lru_cache(maxsize=64)(Choices)
 
 
@@ -48,9 +42,9 @@ def extract(reply: str, choices: Sequence[str]) -> Choice:
     parts = (text[: turn.start()].strip() for turn in _TURN.finditer(text))
     text = next(filter(None, parts), text)
     reading = _read(_before_other_choices(text, known), known)
-    if reading.choice is None:
+    if not reading.choice:
         reading = _read(text, known)
-    return Choice(text="" if reading.choice is None else choices[reading.choice], how=reading.how)
+    return Choice(text=reading.choice, how=reading.how)
 
 
 def _shorten(text: str) -> str:
@@ -70,7 +64,7 @@ def _read(text: str, choices: Choices) -> Reading:
     for name, rule in _RULES.items():
         if reading := rule(text, choices):
             return Reading(reading.choice, f"{name}: {reading.how}")
-    return Reading(None, "no choice named")
+    return Reading("", "no choice named")
 
 
 def _whole(text: str, choices: Choices) -> Reading | None:
@@ -82,28 +76,6 @@ def _whole(text: str, choices: Choices) -> Reading | None:
     return pieces.read_alone(lines.pop()[: 2 * SHORT], choices) if len(lines) == 1 else None
 
 
-def _marked(text: str, choices: Choices) -> Reading | None:
-    """Read the strongest marks; of several that disagree, the last if it takes those before it back."""
-    best, decided = None, Reading(None, "")
-    for mark in marks(text):
-        # A guess in a thought without tags that goes on is no answer.
-        guess = mark.strength == 1 and _THOUGHT.match(text) and "\n\n" in text[mark.end :].strip()
-        if guess or (best and mark.strength < best.strength):
-            continue
-        reading = pieces.read_value(mark.text, choices, whole=mark.strength in (0, 3))
-        vague = reading.how in ("no choice named", "denied or weighed") and (mark.strength < 2 or len(mark.text) > 100)
-        if reading.choice is None and (best or vague):
-            continue
-        if best is None and _TAKEN_BACK.search(text, mark.start):
-            return Reading(None, "taken back")
-        if best and None not in (reading.choice, decided.choice) and reading.choice != decided.choice:
-            if not _TAKEN_BACK.search(text, mark.end, best.start):
-                return Reading(None, "several answers")
-        elif best is None or mark.strength > best.strength:
-            best, decided = mark, reading
-    return decided if best else None
-
-
 def _first_line(text: str, choices: Choices) -> Reading | None:
     """Read a label or a choice that stands at the start, before an explanation."""
     first, _, after = text.partition("\n")
@@ -113,7 +85,7 @@ def _first_line(text: str, choices: Choices) -> Reading | None:
     others = [pieces.read_alone(line, choices) for line in after.splitlines()[:20]]
     if len(set(_LIST_LINE.findall(text))) > 1 or any(other and other.choice != reading.choice for other in others):
         return None
-    return Reading(None, "taken back") if _TAKEN_BACK.search(text, 1) else reading
+    return Reading("", "taken back") if pieces.TAKEN_BACK.search(text, 1) else reading
 
 
 def _last_line(text: str, choices: Choices) -> Reading | None:
@@ -128,7 +100,7 @@ def _last_line(text: str, choices: Choices) -> Reading | None:
 
 def _inner_label(text: str, choices: Choices) -> Reading | None:
     """Read the only label in the last paragraph that stands with its own choice, or in a sentence that concludes."""
-    if _THOUGHT.match(text) and not text.endswith((".", "!", "*", ")", "。")):
+    if pieces.THOUGHT.match(text) and not text.endswith((".", "!", "*", ")", "。")):
         return None  # An unfinished thought without tags.
     paragraph = unwrap(text.rsplit("\n\n", 1)[-1])[-2000:]
     pairs, lone, labels = [], [], set()
@@ -144,7 +116,7 @@ def _inner_label(text: str, choices: Choices) -> Reading | None:
     if pairs:
         return Reading(pairs[0], "label and text") if len(labels) == 1 else None
     sentence = pieces.SENTENCE_END.split(paragraph)[-1]
-    if len({*lone}) != 1 or lone[0] is None or not pieces.CONCLUSION.search(sentence) or pieces.DENIAL.search(sentence):
+    if len({*lone}) != 1 or not lone[0] or not pieces.CONCLUSION.search(sentence) or pieces.DENIAL.search(sentence):
         return None
     other_value = choices.is_other_value(lone[0], " ".join(re.findall(r"\d+(?:\.\d+)?", sentence)))
     return None if other_value else Reading(lone[0], "label")
@@ -159,7 +131,7 @@ def _sentence(text: str, choices: Choices) -> Reading | None:
 
 _RULES = {
     "whole": _whole,
-    "answer line": _marked,
+    "answer line": read_marked,
     "first line": _first_line,
     "last line": _last_line,
     "inner label": _inner_label,

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from itertools import islice
 from operator import itemgetter
-from typing import NamedTuple
 
-from cascade.scoring.extraction.choices import any_of
+from cascade.scoring.extraction import pieces
+from cascade.scoring.extraction.choices import Choices, any_of
+from cascade.scoring.extraction.pieces import Reading
 
 _MOST = 60  # marks that are read, from the last
 _NOUN = r"(?:answer|choice|option|response|selection|letter|conclusion|prediction)"
@@ -48,27 +48,35 @@ _TAINT = any_of(
     r"not \w+n't no never if whether unless suppose wrong incorrect other another each every everyone some why first"
     r" second initial previous perhaps maybe might either least unlikely tempting common cannot nobody doubt rule_out"
 )
-HYPOTHESIS = re.compile(r"(?i)\b(?:if|unless)\b.*\bwould\b|\bwould\b.*\b(?:if|unless)\b")
 _SENTENCE = re.compile(r"[.!?\n。]")
 _CLAUSE = re.compile(r"[.,;:!?\n。{]")
 
 
-class Mark(NamedTuple):
-    """A marked text, the strength of its mark (0 to 3), and the span of both."""
+def read_marked(text: str, choices: Choices) -> Reading | None:
+    """Read the strongest marks; of several that disagree, the last if it takes those before it back.
 
-    text: str
-    strength: int
-    start: int
-    end: int
-
-
-def marks(reply: str) -> Iterator[Mark]:
-    """Yield the marks of a reply from the last to the first, without those in a clause that denies or supposes."""
-    matches = [(match.end(), strength, match) for strength, form in _COMPILED for match in form.finditer(reply)]
+    A mark does not count in a clause that denies or supposes, nor a guess in a thought without tags that goes on.
+    """
+    matches = [(match.end(), strength, match) for strength, form in _COMPILED for match in form.finditer(text)]
+    best, decided, begins = -1, Reading("", ""), len(text)
     for end, strength, match in islice(sorted(matches, key=itemgetter(0, 1), reverse=True), _MOST):
-        text = next(filter(None, match.groups()), "")
-        before = reply[max(0, match.start() - 120) : match.start()]
-        sentence = _SENTENCE.split(before)[-1] + match[0] + _SENTENCE.split(text)[0]
-        tainted = _TAINT.search(_CLAUSE.split(before)[-1] + match[0]) or HYPOTHESIS.search(sentence)
-        if text.strip(" *_`\n") and not (tainted and strength in (1, 2)):
-            yield Mark(text, strength, match.start(), end + len(text))
+        marked = next(filter(None, match.groups()), "")
+        before = text[max(0, match.start() - 120) : match.start()]
+        sentence = _SENTENCE.split(before)[-1] + match[0] + _SENTENCE.split(marked)[0]
+        tainted = _TAINT.search(_CLAUSE.split(before)[-1] + match[0]) or pieces.HYPOTHESIS.search(sentence)
+        after = end + len(marked)
+        guess = strength == 1 and pieces.THOUGHT.match(text) and "\n\n" in text[after:].strip()
+        if strength < best or guess or not marked.strip(" *_`\n") or (tainted and strength in (1, 2)):
+            continue
+        reading = pieces.read_value(marked, choices, whole=strength in (0, 3))
+        vague = reading.how in ("no choice named", "denied or weighed") and (strength < 2 or len(marked) > 100)
+        if not reading.choice and (best >= 0 or vague):
+            continue
+        if best < 0 and pieces.TAKEN_BACK.search(text, match.start()):
+            return Reading("", "taken back")
+        if best >= 0 and decided.choice and reading.choice != decided.choice:
+            if not pieces.TAKEN_BACK.search(text, after, begins):
+                return Reading("", "several answers")
+        elif strength > best:
+            best, decided, begins = strength, reading, match.start()
+    return decided if best >= 0 else None
