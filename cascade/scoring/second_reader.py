@@ -44,8 +44,8 @@ class Readings:
     """How many of the replies the rules read, how many more the `reader` (a model), and what became of the rest.
 
     `none`: the reader says that the reply gives no choice. `unreadable` and `failed` calls have no reading and are made
-    again by the same command. Of the replies that are `not_asked`, `cut` ones were cut at the token limit or have no text
-    beside thoughts; the others are still to be asked about.
+    again by the same command. Of the replies that are `not_asked`, `cut` ones were cut at the token limit or have no
+    text beside thoughts; the others are still to be asked about.
     `tokens` and `cost` (US dollars; None is unknown) are those of the log, `served` says who answered.
     """
 

@@ -11,14 +11,11 @@ import unicodedata
 from collections.abc import Iterator, Sequence
 from functools import cache
 from string import ascii_uppercase
-from typing import NamedTuple
 
 _SIGNS = str.maketrans({"−": "-", "’": "'", "‘": "'", "♯": "#"})
 _SPAN = 1000  # characters that are normalized together: the time grows with the square of a run of combining marks
 _FRACTION = re.compile(r"\\[dt]?frac ?\{([^{}]{1,60})\} ?\{([^{}]{1,60})\}")
-_LATEX = re.compile(
-    r"\\(?:text|textbf|mathrm|mathbf|mbox|boldsymbol|left|right|times|cdot)(?![a-z])|\\[()\[\],;:! ]|[~{}$^\\]"
-)
+_LATEX = re.compile(r"\\(?:(?:text|math|mbox|bold|left|right|times|cdot)[a-z]{0,6}|[()\[\],;:! ])|[~{}$^\\]")
 _EMPHASIS = re.compile(r"[*`$\u200b\"“”]|(?<![^\W_])_|_(?![^\W_])")
 _CJK = "\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af"
 _WORD = rf"(?:(?![{_CJK}])[^\W\d_])+"
@@ -34,13 +31,7 @@ _COMMON = {"yes", "no", "true", "false", "none", "both", "all", "it", "he", "she
 _UNIT = re.compile(r"[%°] ?[a-z]?|[a-z]+(?: [23])?")
 _CLAUSE_END = re.compile(r"[.;!?。)](?!\d)|,\s|\n|\b(?:because|since|as)\b")
 
-
-class Mention(NamedTuple):
-    """A place in a text where the words of a choice stand: the choice, and the span in characters."""
-
-    choice: str
-    start: int
-    end: int
+Span = tuple[str, int, int]  # a word, or a choice that is mentioned, with its start and its end in a text
 
 
 def normalize(text: str) -> str:
@@ -101,7 +92,7 @@ class Choices:
         if not matches and words:
             matches = [choice for choice, loose in self._loose.items() if loose == words]
         if not matches and len(words) == 1 and words[0][0].isdigit():
-            # "35" is the only choice that begins with this number, if no more than a unit follows: "35 cm²", not "35-50".
+            # "35" is the only choice of this number with no more than a unit after it: "35 cm²", but not "35-50".
             units = {choice: " ".join(loose[1:]) for choice, loose in self._loose.items() if loose[:1] == words}
             matches = [choice for choice, unit in units.items() if _UNIT.fullmatch(unit)]
         return matches[0] if len(matches) == 1 else ""
@@ -126,23 +117,23 @@ class Choices:
         own = _numbers(self._loose[choice])
         return bool(own) and not _numbers(self._loosened(text)) <= own
 
-    def leading(self, text: str) -> Mention | None:
-        """Return the longest mention that begins the text; None for none, or for several alike."""
+    def leading(self, text: str) -> tuple[str, int]:
+        """Return the longest choice that begins the text, and where it ends; `("", 0)` for none, or several alike."""
         words = self._words(text)
-        mentions = [mention for mention in self._scan(words) if mention.start == words[0][1]]
-        longest = [mention for mention in mentions if mention.end == max(other.end for other in mentions)]
-        return longest[0] if len(longest) == 1 else None
+        ends = {choice: end for choice, start, end in self._scan(words) if start == words[0][1]}
+        longest = [choice for choice, end in ends.items() if end == max(ends.values())]
+        return (longest[0], ends[longest[0]]) if len(longest) == 1 else ("", 0)
 
-    def mentions(self, text: str) -> list[Mention]:
-        """Return the mentions in the text, longest first, without those inside a longer one, and those of common words."""
-        kept: list[Mention] = []
-        for mention in sorted(self._scan(self._words(text)), key=lambda mention: mention.start - mention.end):
-            is_common = " ".join(self._loose[mention.choice]) in _COMMON
-            if not is_common and not any(other.start < mention.end and mention.start < other.end for other in kept):
-                kept.append(mention)
+    def mentions(self, text: str) -> list[Span]:
+        """Return the mentions in the text, longest first, without common words and those inside a longer one."""
+        kept: list[Span] = []
+        for choice, start, end in sorted(self._scan(self._words(text)), key=lambda span: span[1] - span[2]):
+            is_common = " ".join(self._loose[choice]) in _COMMON
+            if not is_common and not any(other[1] < end and start < other[2] for other in kept):
+                kept.append((choice, start, end))
         return kept
 
-    def _scan(self, words: list[tuple[str, int, int]]) -> Iterator[Mention]:
+    def _scan(self, words: list[Span]) -> Iterator[Span]:
         """Yield each place where the loose tokens of a choice stand; a lone letter is a label or any word."""
         texts = tuple(word for word, _, _ in words)
         for choice, loose in self._loose.items():
@@ -150,9 +141,9 @@ class Choices:
                 continue
             for start in range(len(texts)):
                 if texts[start : start + len(loose)] == loose:
-                    yield Mention(choice, words[start][1], words[start + len(loose) - 1][2])
+                    yield choice, words[start][1], words[start + len(loose) - 1][2]
 
-    def _words(self, text: str) -> list[tuple[str, int, int]]:
+    def _words(self, text: str) -> list[Span]:
         """Return the loose tokens of a text with the spans of their words. The last word is never an article."""
         matches = list(_TOKEN.finditer(text))
         kept = [match for match in matches[:-1] if match[0].casefold() not in self._articles] + matches[-1:]

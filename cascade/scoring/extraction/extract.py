@@ -54,7 +54,7 @@ def _shorten(text: str) -> str:
 def _before_other_choices(text: str, choices: Choices) -> str:
     """Return the text before a list of choices that are not this question's: an exercise without a heading."""
     for first in _LIST.finditer(text):
-        if not choices.leading(unwrap(first[1])):
+        if not choices.leading(unwrap(first[1]))[0]:
             return text[: first.start()].strip() or text
     return text
 

@@ -57,16 +57,16 @@ def read_label(text: str, choices: Choices) -> Reading | None:
     if match is None or not own:
         return None
     rest = _SEPARATOR.sub("", text[match.end() :], count=1)
-    lead, named = choices.leading(rest), choices.equal(rest.split("\n")[0])
+    named, (lead, end) = choices.equal(rest.split("\n")[0]), choices.leading(rest)
     bare = choices.equal(rest) != "" if named else not any(map(str.isalnum, rest))
-    if not named and lead and _BOUNDARY.match(rest, lead.end):
-        named = lead.choice
+    if not named and lead and _BOUNDARY.match(rest, end):
+        named = lead
     reason = ""
     if _MORE_LABELS.match(text, match.end()):
         reason = "several choices"
     elif named not in ("", own):
         reason = "label against text"
-    elif not bare and _DENIED_AFTER.match(rest, lead.end if lead and named else 0):
+    elif not bare and _DENIED_AFTER.match(rest, end if named else 0):
         reason = "denied"
     elif not named and not match[1] and choices.abbreviates(letter, own):
         reason = "label or text"
@@ -94,15 +94,15 @@ def read_value(text: str, choices: Choices, *, whole: bool = False) -> Reading:
     if alone := read_alone(text, choices):
         return alone
     sentence = SENTENCE_END.split(text, maxsplit=1)[0][: 2 * SHORT]
-    lead = None if whole else choices.leading(text)
-    if lead and _BOUNDARY.match(text, lead.end):
-        named = {mention.choice for mention in choices.mentions(sentence)}
-        claim = re.split(r"\b(?:because|since|as)\b", sentence[lead.end :], maxsplit=1)[0]
-        if _DENIED_AFTER.match(claim) or (lead.choice in named and DENIAL.search(claim)):
+    lead, end = choices.leading(text)
+    if lead and _BOUNDARY.match(text, end) and not whole:
+        named = {choice for choice, _, _ in choices.mentions(sentence)}
+        claim = re.split(r"\b(?:because|since|as)\b", sentence[end:], maxsplit=1)[0]
+        if _DENIED_AFTER.match(claim) or (lead in named and DENIAL.search(claim)):
             return Reading("", "denied")
-        labels = [match[0][-1] for match in INNER_LABEL.finditer(sentence, lead.end) if match[1]]
-        named |= {choices.labels.get(label, lead.choice) for label in labels}
-        return Reading("", "several choices") if named - {lead.choice} else Reading(lead.choice, "text")
+        labels = [match[0][-1] for match in INNER_LABEL.finditer(sentence, end) if match[1]]
+        named |= {choices.labels.get(label, lead) for label in labels}
+        return Reading("", "several choices") if named - {lead} else Reading(lead, "text")
     if label := read_label(text, choices):
         return label
     return Reading("", "no choice named") if whole else read_mention(sentence, choices)
@@ -112,7 +112,7 @@ def read_mention(text: str, choices: Choices) -> Reading:
     """Read a short English text that holds exactly one choice, and no word beside it that denies, asks or weighs."""
     mentions = choices.mentions(text) if len(text) <= SHORT else []
     beside = any(_BEFORE.search(text[:start]) or _AFTER.match(text, end) for _, start, end in mentions)
-    named = {mention.choice for mention in mentions}
+    named = {choice for choice, _, _ in mentions}
     if len(named) > 1 or beside or any(choices.has_other_number(choice, text) for choice in named):
         return Reading("", "several choices")
     if not named or not _ENGLISH.search(text):
