@@ -20,7 +20,7 @@ from cascade.scoring.extraction.pieces import SHORT, Reading
 from cascade.types import Choice
 
 _LONGEST = 60_000  # characters that are read of a reply: the first and the last half of them
-_CLOSING = re.compile(r"<(?:eo[a-z]|/?s|\|[a-z_]{2,20}\||end_of_turn)>")
+_TOKEN = re.compile(r"<(?:eo[a-z]|/?s|\|[a-z_]{2,20}\||end_of_turn)>|\[ANS\]")  # a token that opens or closes a reply
 _LISTED = r"[ \t]{0,8}(?:[-*•] )?[*_]{0,3}\(?%s[).:][*_]{0,3}[ \t]{0,4}"
 _LIST_LINE = re.compile(rf"(?m)^{_LISTED % '([A-Z])'}\S")
 _LIST = re.compile(rf"(?m)^{_LISTED % 'A'}(\S.{{0,60}})\n\s{{0,3}}{_LISTED % 'B'}")
@@ -35,7 +35,7 @@ def extract(reply: str, choices: Sequence[str]) -> Choice:
     choice, or the reason why there is none.
     """
     known = _prepare(tuple(choices))
-    text = _CLOSING.sub("", without_thoughts(_shorten(normalize(_shorten(reply))))).strip()
+    text = _TOKEN.sub("", without_thoughts(_shorten(normalize(_shorten(reply))))).strip()
     if not text:
         return Choice(text="", how="empty")
     # What follows the heading of another question or turn is no part of the answer.

@@ -16,7 +16,7 @@ INNER_LABEL = re.compile(r"(?<![^\W_])([(\[]|(?:[Oo]ption|[Cc]hoice|answer|is|be
 _MORE_LABELS = re.compile(r"[)\]]?\s{0,2}(?:,|、|and|or|&|/)\s{0,2}(?:and |or )?\(?(?!I\s|A\s[a-z])[A-Z](?![^\W_])")
 _SEPARATOR = re.compile(r"(?:(?:or|which is|i\.e\.,?)\s|[\s).:,;\]、。–—=→>']|-(?!\s?[\d.]))*")
 SENTENCE_END = re.compile(r"(?<=[.!?])(?:\s|(?=[A-Z][a-z]))|(?<=。)|\n")
-_BOUNDARY = re.compile(r"\s*(?:$|[.,;:!)\]\n'(—–。]|-\s|(?:because|since|as|is|was|which|due)\b)")
+_BOUNDARY = re.compile(r"\s*(?:$|:(?!\s?\d)|[.,;!)\]\n'(—–。]|-\s|(?:because|since|as|is|was|which|due)\b)")
 _ENGLISH = any_of("the this that there it he she they we i is are was were sounds")
 TAKEN_BACK = re.compile(
     r"(?i)(?:^|[.!?\n,])[\s*]{0,3}(?:no|(?:no )?wait|actually|oops|hmm+|correction|update|edit)(?=[,:.!])"
