@@ -28,7 +28,7 @@ _LOOSE |= {"hundred": "100", "thousand": "1000", "million": "1000000", "percent"
 _LOOSE |= {"cannot": "can not", "can't": "can not", "won't": "will not"}
 _CONTRACTED = {"s": "is", "re": "are", "m": "am", "ll": "will", "ve": "have", "d": "would"}
 _COMMON = {"yes", "no", "true", "false", "none", "both", "all", "it", "he", "she", "they", "we", "you", "not"}
-_UNIT = re.compile(r"[%°] ?[a-z]?|[a-z]+(?: [23])?")
+_UNIT = re.compile(r"[%°] ?[a-z]?|(?!(?:to|or|and)\b)[a-z]+(?: [a-z]+)?(?: [23])?")
 _CLAUSE_END = re.compile(r"[.;!?。)](?!\d)|,\s|\n|\b(?:because|since|as)\b")
 
 Span = tuple[str, int, int]  # a word, or a choice that is mentioned, with its start and its end in a text

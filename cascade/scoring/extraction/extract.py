@@ -94,7 +94,7 @@ def _last_line(text: str, choices: Choices) -> Reading | None:
     above = before[-1]
     if not above or last[0] in "-•" or _LIST_LINE.match(above) or pieces.read_alone(above, choices):
         return None
-    is_denied = above.endswith(":") and pieces.DENIAL.search(above)
+    is_denied = above.endswith(":") and pieces.DENIAL.search(pieces.SENTENCE_END.split(above)[-1])
     return None if is_denied else pieces.read_alone(last, choices)
 
 
