@@ -20,6 +20,7 @@ The dropped segments stay in `meta`, each with its rule.
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -32,7 +33,7 @@ from cascade.errors import UnknownName, UserError
 from cascade.io import audio
 from cascade.types import Caption, Captioner, Host
 
-VERSION = "2"
+VERSION = "3"
 SLOT = "speech"
 # The package with the weights is needed, so that the default's name can never mean other weights.
 NEEDS = dict.fromkeys(
@@ -108,6 +109,8 @@ def make(params: Params, host: Host) -> Captioner:
         "compute": params.compute,
         "weights": "packaged" if params.model == PACKAGED else weights.name,
     }
+    if not model.model.is_multilingual:
+        about["languages"] = "en"
 
     def caption(clips: Sequence[Path]) -> list[Caption]:
         return [_transcribe(params, model, about, clip) for clip in clips]
@@ -179,6 +182,14 @@ def _transcribe(params: Params, model: Any, about: Mapping[str, str], clip: Path
             log_prob_threshold=None,
             compression_ratio_threshold=None,
         )
-        windows.append(speech.describe_window(start, end, info.language, info.language_probability))
-        segments += [speech.describe_segment(params, start, end, segment, voices) for segment in transcript]
+        # Without a detection (English-only weights, a given language) faster-whisper reports a probability of 1.
+        probability = info.language_probability if info.all_language_probs else None
+        windows.append(speech.describe_window(start, end, info.language, probability))
+        decoded = list(transcript)
+        tokens = Counter[int]()  # by the decoding that a segment comes from, for its averages are that decoding's
+        for segment in decoded:
+            tokens[segment.seek] += len(segment.tokens)
+        segments += [
+            speech.describe_segment(params, start, end, segment, voices, tokens[segment.seek]) for segment in decoded
+        ]
     return speech.make_caption(params, windows, segments, time.perf_counter() - began, about)
