@@ -19,7 +19,8 @@ RATE = 16_000  # Hz, the rate that Whisper takes
 WINDOW = 30 * RATE  # samples, the length that its encoder takes
 SEARCH = 5  # seconds at a full window's end in which the cut is sought
 SHORT = 3  # words; what Whisper invents for sounds is seldom longer ("Thank you.", "you")
-FEW = 6  # tokens; two timestamps and the end are half of those of a single word, and never sure
+FEW = 6  # tokens; three of a single word's are its times and the end, of which Whisper is never sure
+SCREAMS = 5 / 3  # times `max_compression`; a word said eight times in a row stays under it
 ENGLISH_WORDS = 5  # words, fewer are too few to doubt that they are English
 ENGLISH_LOGPROB = -0.8  # a word, under which a transcript is improbable as English
 MAX_TOKENS = 224  # a window, half of the decoder's context, as in Whisper's own decoding: a loop ends there
@@ -116,21 +117,20 @@ def no_speech_rule(thresholds: SpeechThresholds, segment: Mapping[str, Any]) -> 
     """Return the rule by which a segment is no speech, or "" for speech."""
     if not any(character.isalnum() for character in segment["text"]):
         return "no words"
-    doubted = segment["no_speech_prob"] > thresholds.max_no_speech
-    # From 0, where Whisper is sure that it is speech, to 1. Captions by an endpoint keep the rules that they were paid
-    # under, which know no tokens and only whether Whisper doubts.
-    doubt = float(doubted)
-    logprob = segment["avg_logprob"]
+    logprob, no_speech, repetition = segment["avg_logprob"], segment["no_speech_prob"], 2.0
     is_short = len(segment["text"].split()) <= SHORT
-    if "tokens" in segment and not doubted:
-        doubt = segment["no_speech_prob"] / (thresholds.max_no_speech or 1)
-        if is_short and doubt <= 0.5:
+    # Captions by an endpoint, which says no tokens, keep the rules that they were paid under.
+    if is_short and "tokens" in segment:
+        if no_speech <= thresholds.max_no_speech / 2:
             logprob *= min(1, (segment["tokens"] + 1) / FEW)
+        if no_speech > thresholds.max_no_speech / 3:
+            repetition = SCREAMS
     if logprob < (thresholds.short_logprob if is_short else thresholds.min_logprob):
         return "improbable"
+    doubted = no_speech > thresholds.max_no_speech
     if doubted and segment["avg_logprob"] < thresholds.sure_logprob:
         return "probably no speech"
-    if segment["compression_ratio"] > thresholds.max_compression * (2 - doubt):
+    if segment["compression_ratio"] > thresholds.max_compression * (1 if doubted else repetition):
         return "repeats itself"
     return ""
 

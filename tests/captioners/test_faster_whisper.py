@@ -137,8 +137,9 @@ def test_the_gate(text: str, logprob: float, doubt: float, ratio: float, dropped
         ("Dollar.", 4, -1.25, 0.1, 0.5, "improbable"),
         ("Oh!", 4, -1.15, 0.35, 0.3, "improbable"),  # a cow
         ("Sinko.", 5, -1.01, 0.1, 0.4, "improbable"),  # five in Portuguese
-        ("Ah! Ah! Ah! Ah! Ah! Ah!", 64, -0.27, 0.3, 4.2, "repeats itself"),  # monkeys
-        ("Close the window.", 24, -0.2, 0.05, 4.2, ""),  # several times
+        ("Ah!", 64, -0.27, 0.3, 4.2, "repeats itself"),  # monkeys, sixteen times
+        ("Activated.", 30, -0.34, 0.19, 4.74, ""),  # said eight times
+        ("Press 1 to enter a number.", 50, -0.2, 0.34, 4.24, ""),  # said five times
         ("No, no, no.", 24, -0.2, 0.9, 2.5, "repeats itself"),
     ],
 )
