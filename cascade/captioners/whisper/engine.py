@@ -50,7 +50,8 @@ class Params:
 
     `model`: a size ("turbo", "large-v3", …), fetched once and checked by Whisper itself, or a checkpoint's path.
     `compute`: float32, or float16 on a GPU.
-    `language`: a code such as "fr"; "" is detected in each window. English-only models transcribe English.
+    `language`: a code such as "fr"; "" is detected in each window. English-only models write
+    English words for any language.
     `beam_size`: 1, greedy; with more, Whisper's own code searches, a window at a time.
     `times`, `vad` and the thresholds mean what they mean for `faster-whisper`; `vad` needs its package.
     """
