@@ -8,14 +8,12 @@ of clips, so a transcript does not depend on its batch neighbours.
 Whisper invents sentences for silence, noise and music. A segment is dropped as no speech where it
 
 1. has no letter or digit,
-2. is improbable: average log-probability under `min_logprob`, or under `short_logprob` for three words or fewer. Where
-   Whisper hardly doubts these few to be speech, the average is taken over six tokens at least: half of a word's four
-   are times. Of 160 single words heard rightly 155 stay, with the plain average 141; of noises no more.
+2. is improbable: average log-probability under `min_logprob`, or under `short_logprob` for three words or fewer; over
+   six tokens at least where they are hardly doubted. (Of 160 words heard rightly 155 stay, with the plain average 141.)
 3. is doubted twice: no-speech probability above `max_no_speech` and average log-probability under `sure_logprob`, or
 4. repeats itself: compression ratio above `max_compression` where no-speech probability is above `max_no_speech`, above
    twice that anywhere. (People do say a sentence three times, and then Whisper does not doubt that it is speech.)
-   For three words or fewer 5/3 of it are enough where no-speech probability is above a third of `max_no_speech`:
-   so monkeys are transcribed ("Ah!" sixteen times), and no recording of a word that was played eight times.
+   For three words or fewer 5/3 are enough where no-speech probability is above a third of `max_no_speech`: monkeys.
 5. With `vad=true`: lies where Silero's detector finds no voice. A window without a voice is not transcribed.
 
 The dropped segments stay in `meta`, each with its rule.
@@ -24,7 +22,6 @@ The dropped segments stay in `meta`, each with its rule.
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -56,8 +53,7 @@ class Params:
     `model`: "tiny.en" is the packaged one; another size or repository comes from the hub; a folder with a converted
     model is used as it is. `revision`: of a repository on the hub; "" is its newest.
     `compute`: the arithmetic, int8 because every processor has it and it is the fastest there.
-    `language`: a code such as "fr"; "" is detected in each window. English-only models write
-    English words for any language.
+    `language`: a code such as "fr"; "" is detected in each window. English-only models transcribe English.
     `beam_size`: 1, greedy; on speech five beams gave the same words, on noise and music longer and surer inventions.
     `vad`: whether only what Silero's detector takes for a voice is speech; off, for it misses speech under music.
     `times`: whether the transcript has times, a line a segment; the times are in `meta` anyway.
@@ -113,9 +109,8 @@ def make(params: Params, host: Host) -> Captioner:
         "device": device,
         "compute": params.compute,
         "weights": "packaged" if params.model == PACKAGED else weights.name,
+        "languages": "many" if model.model.is_multilingual else "en",
     }
-    if not model.model.is_multilingual:
-        about["languages"] = "en"
 
     def caption(clips: Sequence[Path]) -> list[Caption]:
         return [_transcribe(params, model, about, clip) for clip in clips]
@@ -191,10 +186,8 @@ def _transcribe(params: Params, model: Any, about: Mapping[str, str], clip: Path
         probability = info.language_probability if info.all_language_probs else None
         windows.append(speech.describe_window(start, end, info.language, probability))
         decoded = list(transcript)
-        tokens = Counter[int]()  # by the decoding that a segment comes from, for its averages are that decoding's
         for segment in decoded:
-            tokens[segment.seek] += len(segment.tokens)
-        segments += [
-            speech.describe_segment(params, start, end, segment, voices, tokens[segment.seek]) for segment in decoded
-        ]
+            # The averages are those of a decoding, which several segments share.
+            tokens = sum(len(other.tokens) for other in decoded if other.seek == segment.seek)
+            segments.append(speech.describe_segment(params, start, end, segment, voices, tokens))
     return speech.make_caption(params, windows, segments, time.perf_counter() - began, about)

@@ -168,7 +168,7 @@ def _from_cache(
                     if isinstance(result, Caption):
                         cache.put(spec, missing[path], result)
                         if not is_named and result.meta.get("languages") == "en":
-                            note(speech.describe_doubts(spec.slot, {}))
+                            note(speech.ENGLISH_ONLY.format(spec.slot))
                             is_named = True
                     results[spec.slot][missing[path]] = result
                     tick()

@@ -37,8 +37,8 @@ def caption(
             output.echo_json(_json_line(caption, engines[caption.slot]))
     else:
         typer.echo(caption_table(captions), nl=False)
-        for slot, doubts in speech.language_doubts(captions).items():
-            typer.echo("\n" + prose(speech.describe_doubts(slot, doubts)))
+        for line in speech.english_only(captions):
+            typer.echo("\n" + prose(line))
     # Where an engine asked a provider, its captions have a cost; None is an unknown price.
     costs = {caption.key: caption.meta["cost"] for caption in captions if "cost" in caption.meta}
     known = [cost for cost in costs.values() if cost is not None]

@@ -116,7 +116,8 @@ def carry_out(job: Job) -> Run:
             captions = generate.caption(run.items, root, run.spec.captioners, job.how, track)
             asking.check_clips(run, captions)
             directory.write_captions(job.path, captions)
-            _note_doubts(captions)
+            for line in speech.english_only(captions, doubtful=True):
+                note(line)
             asking.ask(run, captions, log, job.how, bars)
         finally:
             note(f"answers: {kept} kept, {log.appended} asked; captions: {made} made")
@@ -126,12 +127,6 @@ def carry_out(job: Job) -> Run:
 def make_captions(job: Job) -> list[CaptionRecord]:
     """Return the captions of a job's items, an item and slot a record, from the cache or made now; nothing is asked."""
     return generate.caption(job.items, _clip_root(job), job.spec.captioners, job.how, bars) if job.items else []
-
-
-def _note_doubts(captions: Iterable[CaptionRecord]) -> None:
-    for slot, doubts in speech.language_doubts(captions).items():
-        if any(doubts.values()):
-            note(speech.describe_doubts(slot, doubts))
 
 
 def _clip_root(job: Job) -> Path:
@@ -178,7 +173,8 @@ def ask_clip(
     connect.check(llm, how)
     item = Item(id=clip.name, audio=str(clip.absolute()), question=question, choices=tuple(choices), answer=choices[0])
     captions = generate.caption([item], Path(), captioners.specs, how)
-    _note_doubts(captions)
+    for line in speech.english_only(captions, doubtful=True):
+        note(line)
     prompt = PromptSpec(
         template=template.name,
         template_digest=template.digest,

@@ -50,8 +50,7 @@ class Params:
 
     `model`: a size ("turbo", "large-v3", …), fetched once and checked by Whisper itself, or a checkpoint's path.
     `compute`: float32, or float16 on a GPU.
-    `language`: a code such as "fr"; "" is detected in each window. English-only models write
-    English words for any language.
+    `language`: a code such as "fr"; "" is detected in each window. English-only models transcribe English.
     `beam_size`: 1, greedy; with more, Whisper's own code searches, a window at a time.
     `times`, `vad` and the thresholds mean what they mean for `faster-whisper`; `vad` needs its package.
     """
@@ -113,9 +112,8 @@ def make(params: Params, host: Host) -> Captioner:
         "device": device,
         "compute": params.compute,
         "weights": host.files[params.model].name if params.model in host.files else params.model,
+        "languages": "many" if model.is_multilingual else "en",
     }
-    if not model.is_multilingual:
-        about["languages"] = "en"
     return partial(_transcribe, params, model, about)
 
 
