@@ -8,10 +8,11 @@ from typing import Annotated, Any
 
 import typer
 
+from cascade.captioners import speech
 from cascade.cli import output
 from cascade.cli.options import takes_request
 from cascade.errors import NOT_APPLICABLE
-from cascade.io.terminal import note, plain
+from cascade.io.terminal import note, plain, prose
 from cascade.pipeline.jobs import make_captions, prepare
 from cascade.pipeline.request import Request
 from cascade.types import CaptionRecord
@@ -36,6 +37,8 @@ def caption(
             output.echo_json(_json_line(caption, engines[caption.slot]))
     else:
         typer.echo(caption_table(captions), nl=False)
+        for line in speech.english_only(captions):
+            typer.echo("\n" + prose(line))
     # Where an engine asked a provider, its captions have a cost; None is an unknown price.
     costs = {caption.key: caption.meta["cost"] for caption in captions if "cost" in caption.meta}
     known = [cost for cost in costs.values() if cost is not None]
@@ -58,7 +61,7 @@ def _json_line(caption: CaptionRecord, engine: str) -> dict[str, Any]:
 
 
 def caption_table(captions: Sequence[CaptionRecord]) -> str:
-    """Return one row per item and slot: the seconds are those the caption took when it was made; texts are folded."""
+    """Return one row per item and slot: "made in" is the time that the engine took; texts are folded."""
     from io import StringIO
     from shutil import get_terminal_size
 
@@ -70,7 +73,7 @@ def caption_table(captions: Sequence[CaptionRecord]) -> str:
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="")
     table.add_column("clip", overflow="fold", max_width=columns // 4)
     table.add_column("slot", overflow="fold", max_width=columns // 6)
-    table.add_column("seconds", overflow="fold", justify="right")
+    table.add_column("made in", overflow="fold", justify="right")
     table.add_column("text", overflow="fold")
     item = None
     for caption in captions:
@@ -78,7 +81,7 @@ def caption_table(captions: Sequence[CaptionRecord]) -> str:
         if caption.failure:
             text = f"({caption.failure.kind}: {caption.failure.message})"
         seconds = caption.meta.get("seconds")
-        time = f"{seconds:.1f}" if isinstance(seconds, int | float) else "-"
+        time = f"{seconds:.1f} s" if isinstance(seconds, int | float) else "-"
         name = "" if caption.item == item else caption.item
         item = caption.item
         table.add_row(*(Text(plain(cell)) for cell in (name, caption.slot, time, text)))

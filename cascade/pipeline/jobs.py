@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from cascade.captioners import speech
 from cascade.captioners.registry import Engine
 from cascade.captioning import generate
 from cascade.datasets import registry as datasets
@@ -115,6 +116,8 @@ def carry_out(job: Job) -> Run:
             captions = generate.caption(run.items, root, run.spec.captioners, job.how, track)
             asking.check_clips(run, captions)
             directory.write_captions(job.path, captions)
+            for line in speech.english_only(captions, doubtful=True):
+                note(line)
             asking.ask(run, captions, log, job.how, bars)
         finally:
             note(f"answers: {kept} kept, {log.appended} asked; captions: {made} made")
@@ -170,6 +173,8 @@ def ask_clip(
     connect.check(llm, how)
     item = Item(id=clip.name, audio=str(clip.absolute()), question=question, choices=tuple(choices), answer=choices[0])
     captions = generate.caption([item], Path(), captioners.specs, how)
+    for line in speech.english_only(captions, doubtful=True):
+        note(line)
     prompt = PromptSpec(
         template=template.name,
         template_digest=template.digest,

@@ -194,7 +194,7 @@ def test_caption_prints_a_line_an_item_and_slot(mini: Path) -> None:
     }
     assert "q2: speech: 2.wav" in result.stderr
     table = cascade("caption", "--dataset", mini, "--captions", "speech=fake").stdout.splitlines()
-    assert table[0].split() == ["clip", "slot", "seconds", "text"]
+    assert table[0].split() == ["clip", "slot", "made", "in", "text"]
     assert table[1].split(maxsplit=3) == ["q0", "speech", "-", "A fixed caption."]
 
 

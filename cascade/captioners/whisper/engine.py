@@ -33,7 +33,7 @@ from cascade.errors import ClipError, MissingExtra, UnknownName, UserError
 from cascade.io import audio
 from cascade.types import Caption, Captioner, Failure, Host
 
-VERSION = "2"
+VERSION = "3"
 SLOT = "speech"
 NEEDS = dict.fromkeys(("whisper", "soundfile", "av", "soxr"), "pip install 'audio-cascade[whisper]'")
 FILES = {"model": None}
@@ -112,6 +112,7 @@ def make(params: Params, host: Host) -> Captioner:
         "device": device,
         "compute": params.compute,
         "weights": host.files[params.model].name if params.model in host.files else params.model,
+        "languages": "many" if model.is_multilingual else "en",
     }
     return partial(_transcribe, params, model, about)
 
@@ -222,7 +223,8 @@ def _add(params: Params, result: ClipResult, decoded: decoder.DecodedWindow) -> 
             no_speech_prob=decoded.no_speech_prob,
             compression_ratio=decoded.compression_ratio,
         )
-        segments.append(speech.describe_segment(params, begin, begin + length, segment, window.voices))
+        tokens = len(decoded.tokens)
+        segments.append(speech.describe_segment(params, begin, begin + length, segment, window.voices, tokens))
     end = length
     # The rest of a window without speech is not transcribed: Whisper would go on inventing.
     has_speech = not all(segment["dropped"] for segment in segments)
