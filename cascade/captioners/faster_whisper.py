@@ -161,7 +161,8 @@ def _transcribe(params: Params, model: Any, about: Mapping[str, str], clip: Path
     began = time.perf_counter()
     windows: list[dict[str, Any]] = []
     segments: list[dict[str, Any]] = []
-    for first, samples in speech.split_windows(audio.blocks(clip, speech.RATE, 30.0)):
+    blocks = audio.blocks(clip, speech.RATE, 30.0)
+    for first, samples in speech.split_windows(blocks):
         start, end = first / speech.RATE, (first + len(samples)) / speech.RATE
         voices = speech.find_voices(samples) if params.vad else None
         if voices == []:
@@ -181,4 +182,4 @@ def _transcribe(params: Params, model: Any, about: Mapping[str, str], clip: Path
         )
         windows.append(speech.describe_window(start, end, info.language, info.language_probability))
         segments += [speech.describe_segment(params, start, end, segment, voices) for segment in transcript]
-    return speech.make_caption(params, windows, segments, time.perf_counter() - began, about)
+    return speech.make_caption(params, windows, segments, time.perf_counter() - began, {**about, **blocks.meta})

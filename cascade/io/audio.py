@@ -53,7 +53,8 @@ _OPTIONS = {
     "format_whitelist": "3gp,aac,ac3,adx,aea,aiff,amr,amrnb,amrwb,ape,asf,ast,au,avi,avr,caf,dsf,dts,dtshd,eac3,epaf,"
     "flac,flv,g722,gsm,iamf,iff,ircam,lc3,loas,matroska,mlp,mmf,mov,mp3,mpc,mpc8,mpeg,mpegts,mxf,nistsphere,nut,ogg,"
     "oma,pvf,qcp,qoa,rm,sds,shn,sln,sox,spdif,swf,tak,truehd,tta,voc,vqf,w64,wav,wtv,wv,xwma",
-    "max_size": "131072",  # bytes of PCM at a time; FFmpeg's own choice, a tenth of a second, takes thrice the time
+    "max_size": "32768",  # bytes of PCM at a time; FFmpeg's own choice, a tenth of a second, takes thrice the time
+    "max_probe_packets": "4",  # of PCM, in which FFmpeg looks for DTS; its own choice is the whole clip
 }
 
 
@@ -302,11 +303,12 @@ def _mixed(chunks: Iterator[Samples], channels: int, rate: int, notes: dict[str,
         yield from (chunk[:, 0] for chunk in chunks)
         return
     for window in _regrouped(chunks, max(1, round(_WINDOW * rate))):
-        mix: Samples = window.mean(axis=1, dtype=np.float32)
-        powers = np.square(window).mean(axis=0)
+        by_channel = np.ascontiguousarray(window.T)
+        mix: Samples = by_channel.mean(axis=0, dtype=np.float32)
+        powers = np.square(by_channel).mean(axis=1)
         if np.square(mix).mean() < _CANCELLED * powers.max():
             # The first of those that are not much weaker than the loudest, so that it does not change on the way.
-            mix = window[:, (powers >= powers.max() / 2).argmax()]
+            mix = by_channel[(powers >= powers.max() / 2).argmax()]
             notes["cancelled_s"] += len(window) / rate
         yield mix
 

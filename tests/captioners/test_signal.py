@@ -155,9 +155,10 @@ def test_a_sound_that_moves(describe: Any) -> None:
 
 
 def test_channels_that_cancel(describe: Any) -> None:
-    assert describe([clips.tone(440, 2), -clips.tone(440, 2)]).text.endswith(
-        "The channels cancel each other when mixed."
-    )
+    result = describe([clips.tone(440, 2), -clips.tone(440, 2)])
+    assert "The channels cancel each other when mixed.\n" in result.text
+    assert "One steady pitch sounds, A4 (440 Hz)." in result.text
+    assert result.meta["decoding"] == {"cancelled_s": 2.0}
 
 
 def test_clipping_is_a_share(describe: Any) -> None:
