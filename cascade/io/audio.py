@@ -8,7 +8,7 @@ PyAV (FFmpeg) decodes what it knows, soundfile what FFmpeg lacks. The rules, the
 * Mono is the mean of the channels. While they cancel each other in it, one channel takes its place.
 * A sample that is not a number, or is far beyond full scale, makes a bad clip: no value is invented for it. Float files
   may pass ±1. Integers that were written as floats are refused, because their full scale would be a guess.
-* A clip makes FFmpeg open no other file and no address. One too short for a sample at the wanted rate is one of silence.
+* A clip makes FFmpeg open no other file and no address. One too short for a sample at the rate is one of silence.
 
 numpy, soundfile, soxr and PyAV are imported on first use.
 """
@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     Samples = npt.NDArray[np.float32]
+    _Notes = defaultdict[str, float]
+    _Chunks = Iterator[tuple[int, Samples]]  # the rate in Hz, samples of shape (frames, channels)
 
 _FRAMES = 65536  # that soundfile decodes at a time
 _RATES = range(1_000, 1_000_001)  # Hz; a header outside it is damage, and would make a resampler as large as it says
@@ -47,6 +49,7 @@ _FULL_SCALE = {"u8": 2.0**7, "s16": 2.0**15, "s32": 2.0**31, "flt": 1.0, "dbl": 
 _EXACT = ("flac", "mov,mp4,m4a,3gp,3g2,mj2", "ogg", "tta", "wv", "ape")  # FFmpeg's duration of them is no estimate
 # What FFmpeg decodes to noise: big-endian WAV, and the ADPCM of NMS and of G.721 and G.723 in WAV and AU.
 _SOUNDFILE = re.compile(rb"RIFX|RIFF....WAVEfmt ....[\x38\x40]\0|\.snd.{8}\0\0\0[\x17\x19\x1a]", re.DOTALL)
+_XING = re.compile(rb"(?:Xing|Info)\0\0\0[\1\3\5\7\x09\x0b\x0d\x0f](.{4})", re.DOTALL)  # it has a count of frames
 _OPTIONS = {
     "protocol_whitelist": "none",
     # Files of media; FFmpeg also knows playlists, session descriptions and scripts.
@@ -67,6 +70,7 @@ class Clip:
     channels: int
 
 
+@dataclass(frozen=True, slots=True)
 class Blocks(Iterator["Samples"]):
     """The samples of a clip, block after block; one block is held at a time.
 
@@ -76,21 +80,13 @@ class Blocks(Iterator["Samples"]):
     `cancelled_s`, seconds in which one channel stands for a mix that cancels.
     """
 
-    def __init__(self, path: Path, rate: int | None, seconds: float, mono: bool) -> None:
-        self.notes: dict[str, float] = defaultdict(int)
-        decoded = _decode(path, self.notes)
-        stored_rate, first = next(decoded)
-        self.channels = first.shape[1]
-        self.rate = rate or stored_rate
-        chunks = _checked(path, chain([first], (chunk for _, chunk in decoded)))
-        if mono:
-            chunks = _mixed(chunks, self.channels, stored_rate, self.notes)
-        if self.rate != stored_rate:
-            chunks = _resampled(chunks, stored_rate, self.rate, 1 if mono else self.channels)
-        self._blocks = _regrouped(chunks, max(1, round(seconds * self.rate)))
+    blocks: Iterator[Samples]
+    rate: int
+    channels: int
+    notes: Mapping[str, float]
 
     def __next__(self) -> Samples:
-        return next(self._blocks)
+        return next(self.blocks)
 
     @property
     def meta(self) -> dict[str, Any]:
@@ -122,18 +118,24 @@ def blocks(path: Path, rate: int | None, seconds: float, *, mono: bool = True) -
 
     Raises ClipError if nothing can be decoded; the iterator raises it for samples that are no sound.
     """
-    return Blocks(path, rate, seconds, mono)
+    notes: _Notes = defaultdict(int)
+    decoded = _decode(path, notes)
+    stored, first = next(decoded)
+    channels, target = first.shape[1], rate or stored
+    chunks = _checked(path, chain([first], (chunk for _, chunk in decoded)))
+    if mono:
+        chunks = _mixed(chunks, channels, stored, notes)
+    if target != stored:
+        chunks = _resampled(chunks, stored, target, 1 if mono else channels)
+    return Blocks(_regrouped(chunks, max(1, round(seconds * target))), target, channels, notes)
 
 
-def _decode(path: Path, notes: dict[str, float]) -> Iterator[tuple[int, Samples]]:
-    """Yield the rate in Hz and samples of shape (frames, channels), the same rate and channels each time.
-
-    Raises ClipError, with the reason, for what is no clip.
-    """
+def _decode(path: Path, notes: _Notes) -> _Chunks:
+    """Yield samples, always of the same rate and channels. Raises ClipError, with the reason, for what is no clip."""
     import av
 
     # PyAV before 19 raises for metadata that is not UTF-8.
-    lenient = {"metadata_errors": "replace"} if int(av.__version__.partition(".")[0]) < 19 else {}
+    lenient: Any = {"metadata_errors": "replace"} if int(av.__version__.partition(".")[0]) < 19 else {}
     try:
         file = open_regular(path)
     except OSError as error:
@@ -169,7 +171,7 @@ def _decode(path: Path, notes: dict[str, float]) -> Iterator[tuple[int, Samples]
             raise ClipError(f"{path.name}: {reason}")
 
 
-def _from_av(container: Any, track: Any, head: bytes, notes: dict[str, float]) -> Iterator[tuple[int, Samples]]:
+def _from_av(container: Any, track: Any, head: bytes, notes: _Notes) -> _Chunks:
     """Yield the rate and samples of a track, with silence where its timestamps leave a gap."""
     import av
     import numpy as np
@@ -207,7 +209,7 @@ def _from_av(container: Any, track: Any, head: bytes, notes: dict[str, float]) -
         notes["lost_s"] += missing_s
 
 
-def _frames(container: Any, track: Any, notes: dict[str, float]) -> Iterator[Any]:
+def _frames(container: Any, track: Any, notes: _Notes) -> Iterator[Any]:
     """Yield the frames of a track; count in `notes` the packets that cannot be decoded."""
     import av
 
@@ -251,12 +253,11 @@ def _claimed(container: Any, track: Any, head: bytes, seconds: float, begin: flo
             at += at % 2
         size, present = int.from_bytes(head[at + 4 : at + 8], "little"), container.size - at - 8
         if 0 < present < size < _STREAMED:
-            return seconds * size / present
-    elif name == "mp3" and (
-        info := re.search(rb"(?:Xing|Info)\0\0\0[\1\3\5\7\x09\x0b\x0d\x0f](.{4})", head, re.DOTALL)
-    ):
+            return float(seconds * size / present)
+    elif name == "mp3" and (info := _XING.search(head)):
         # The count of frames includes the encoder's delay and padding, up to three of them.
-        return (int.from_bytes(info[1], "big") - 3) * (1152 if track.rate >= 32_000 else 576) / track.rate
+        samples = 1152 if track.rate >= 32_000 else 576
+        return (int.from_bytes(info[1], "big") - 3) * samples / int(track.rate)
     elif name in _EXACT and track.duration:
         return float(((track.start_time or 0) + track.duration) * track.time_base) - begin
     elif name == "matroska,webm" and len(container.streams) == 1 and container.duration:
@@ -264,7 +265,7 @@ def _claimed(container: Any, track: Any, head: bytes, seconds: float, begin: flo
     return 0.0
 
 
-def _from_soundfile(file: IO[bytes], head: bytes, notes: dict[str, float]) -> Iterator[tuple[int, Samples]]:
+def _from_soundfile(file: IO[bytes], head: bytes, notes: _Notes) -> _Chunks:
     """Yield the rate and samples of a file in a format that FFmpeg lacks; nothing for any other file."""
     import soundfile
 
@@ -295,7 +296,7 @@ def _checked(path: Path, chunks: Iterable[Samples]) -> Iterator[Samples]:
         yield chunk
 
 
-def _mixed(chunks: Iterator[Samples], channels: int, rate: int, notes: dict[str, float]) -> Iterator[Samples]:
+def _mixed(chunks: Iterator[Samples], channels: int, rate: int, notes: _Notes) -> Iterator[Samples]:
     """Yield the mean of the channels; one channel for the windows in which they cancel each other."""
     import numpy as np
 
