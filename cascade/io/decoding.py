@@ -39,7 +39,7 @@ _EXACT = ("flac", "mov,mp4,m4a,3gp,3g2,mj2", "ogg", "tta", "wv", "ape")  # FFmpe
 _SOUNDFILE = re.compile(rb"RIFX|RIFF....WAVEfmt ....[\x38\x40]\0|\.snd.{8}\0\0\0[\x17\x19\x1a]", re.DOTALL)
 _XING = re.compile(rb"(?:Xing|Info)\0\0\0[\1\3\5\7\x09\x0b\x0d\x0f](.{4})", re.DOTALL)  # it has a count of frames
 _OPTIONS = {
-    "protocol_whitelist": "none",
+    "protocol_whitelist": "fd",
     # Files of media; FFmpeg also knows playlists, session descriptions and scripts.
     "format_whitelist": "3gp,aac,ac3,adx,aea,aiff,amr,amrnb,amrwb,ape,asf,ast,au,avi,avr,caf,dsf,dts,dtshd,eac3,epaf,"
     "flac,flv,g722,gsm,iamf,iff,ircam,lc3,loas,matroska,mlp,mmf,mov,mp3,mpc,mpc8,mpeg,mpegts,mxf,nistsphere,nut,ogg,"
@@ -69,7 +69,7 @@ def decode(path: Path, notes: Notes) -> Chunks:
             try:
                 # FFmpeg gets the open file, not its name, which it could take for a protocol.
                 file.seek(0)
-                with av.open(file, options=_OPTIONS, **lenient) as container:
+                with av.open("fd:", options={**_OPTIONS, "fd": str(file.fileno())}, **lenient) as container:
                     track = container.streams.best("audio")
                     if track is None:
                         reason = "holds no audio"
@@ -136,6 +136,9 @@ def _frames(container: Any, track: Any, notes: Notes) -> Iterator[Any]:
     while errors < _ERRORS:
         try:
             packet = next(packets, None)
+        except IndexError:  # PyAV, for a packet of a track that begins late: it is not this one.
+            packets = container.demux(track)
+            continue
         except av.FFmpegError:
             packets, errors = container.demux(track), errors + 1
             notes["lost_packets"] += errors == 1
