@@ -141,6 +141,11 @@ def test_windows_have_times_and_fill_seven_seconds_as_msclap_does(tmp_path: Path
     np.testing.assert_allclose(mono, mixed, atol=1e-6)
 
 
+def test_what_a_clip_lacks_is_in_meta(caption: Any, music: Any, tmp_path: Path) -> None:
+    for engine in (caption, music):
+        assert engine([clips.write_cut(tmp_path / "a.wav")])[0].meta["decoding"] == {"lost_s": 1.0}
+
+
 def plain(caption: Caption) -> tuple[str, dict[str, Any]]:
     return caption.text, {**caption.meta, "seconds": 0}
 
