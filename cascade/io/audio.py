@@ -108,10 +108,9 @@ def _checked(path: Path, chunks: Iterable[Samples]) -> Iterator[Samples]:
         if not np.isfinite(peak):
             raise ClipError(f"{path.name}: holds samples that are not numbers (NaN or infinite)")
         if peak > _LOUDEST:
-            raise ClipError(
-                f"{path.name}: holds samples of {peak:.3g} where full scale is 1; "
-                "if they are 16-bit integers that were written as floats, divide them by 32768"
-            )
+            hint = "; if they are 16-bit integers that were written as floats, divide them by 32768"
+            known = hint if peak <= 2**15 else ""
+            raise ClipError(f"{path.name}: holds samples of {peak:.3g} where full scale is 1{known}")
         yield chunk
 
 

@@ -143,7 +143,10 @@ def _bad(folder: Path) -> dict[str, tuple[Path, str]]:
             clips.write(folder / "integers.wav", clips.tone(440, 0.1) * 32768, subtype="FLOAT"),
             r"integers\.wav: holds samples of 9\.83e\+03 where full scale is 1; if they are 16-bit integers that were ",
         ),
-        "loud": (clips.write(folder / "loud.wav", loud, subtype="DOUBLE"), r"loud\.wav: holds samples of 1e\+30 where"),
+        "loud": (
+            clips.write(folder / "loud.wav", loud, subtype="DOUBLE"),
+            r"loud\.wav: holds samples of 1e\+30 where full scale is 1$",
+        ),
         "missing": (folder / "missing.wav", r"missing\.wav: no such file"),
         "folder": (folder / "folder.wav", r"folder\.wav: is a folder, not a clip"),
         "device": (Path("/dev/null"), r"null: is not a regular file"),
