@@ -164,7 +164,8 @@ def _transcribe(params: Params, model: Any, about: Mapping[str, str], clip: Path
     began = time.perf_counter()
     windows: list[dict[str, Any]] = []
     segments: list[dict[str, Any]] = []
-    for first, samples in speech.split_windows(audio.blocks(clip, speech.RATE, 30.0)):
+    blocks = audio.blocks(clip, speech.RATE, 30.0)
+    for first, samples in speech.split_windows(blocks):
         start, end = first / speech.RATE, (first + len(samples)) / speech.RATE
         voices = speech.find_voices(samples) if params.vad else None
         if voices == []:
@@ -190,4 +191,4 @@ def _transcribe(params: Params, model: Any, about: Mapping[str, str], clip: Path
             # The averages are those of a decoding, which several segments share.
             tokens = sum(len(other.tokens) for other in decoded if other.seek == segment.seek)
             segments.append(speech.describe_segment(params, start, end, segment, voices, tokens))
-    return speech.make_caption(params, windows, segments, time.perf_counter() - began, about)
+    return speech.make_caption(params, windows, segments, time.perf_counter() - began, {**about, **blocks.meta})

@@ -166,7 +166,9 @@ def ask_clip(
     """
     captioners = select_captioners(caption_sources(request.captions, "demo"), request.caption_param)
     if captioners.audio and not clip.is_file():
-        problem = "a folder" if clip.is_dir() else "no such file"
+        problem = "no such file"
+        if clip.exists():
+            problem = "a folder" if clip.is_dir() else "not a regular file"
         raise UserError(f"{clip}: {problem}; CLIP is one audio file")
     template = find_template(request.prompt)
     llm, how = model_and_execution(request, captioners)

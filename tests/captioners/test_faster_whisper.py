@@ -107,6 +107,11 @@ def test_a_clip_is_alike_in_any_company_and_a_bad_one_is_named(caption: Any, tmp
         caption([music, tmp_path / "bad.wav"])
 
 
+def test_what_a_clip_lacks_is_in_meta(caption: Any, tmp_path: Path) -> None:
+    (result,) = caption([clips.write_cut(tmp_path / "a.wav")])
+    assert result.meta["decoding"] == {"lost_s": 1.0} and result.meta["duration_s"] == 1.0
+
+
 @pytest.mark.parametrize(
     ("text", "logprob", "doubt", "ratio", "dropped"),
     [

@@ -235,6 +235,12 @@ def test_segments_and_what_is_unfinished(
     assert [(start, end) for start, end, _ in spans] == times and finished == done
 
 
+def test_what_a_clip_lacks_is_in_its_result(tmp_path: Path) -> None:
+    results = [engine.ClipResult()]
+    assert len(list(engine._windows(PARAMS, [clips.write_cut(tmp_path / "a.wav")], results))) == 1
+    assert results[0].decoding == {"decoding": {"lost_s": 1.0}}
+
+
 def test_an_unfinished_window_is_heard_on_from_there() -> None:
     samples = np.zeros(16_000 * 10, np.float32)
     unfinished = (50363, 400, 50463, 50463, 500)

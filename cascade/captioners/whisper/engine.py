@@ -70,11 +70,15 @@ class Params:
 
 @dataclass(slots=True, kw_only=True)
 class ClipResult:
-    """The windows and segments of one clip so far, as `meta` has them; `seconds` is the time they took."""
+    """The windows and segments of one clip so far, as `meta` has them; `seconds` is the time they took.
+
+    `decoding` is the part of `meta` that says what is not as in the file.
+    """
 
     windows: list[dict[str, Any]] = field(default_factory=list)
     segments: list[dict[str, Any]] = field(default_factory=list)
     seconds: float = 0.0
+    decoding: dict[str, Any] = field(default_factory=dict)
     failure: Failure | None = None
 
 
@@ -149,7 +153,8 @@ def _transcribe(params: Params, model: Any, about: Mapping[str, str], clips: Seq
     for result in results:
         windows = sorted(result.windows, key=itemgetter("start"))
         segments = sorted(result.segments, key=itemgetter("start"))
-        captions.append(result.failure or speech.make_caption(params, windows, segments, result.seconds, about))
+        extra = {**about, **result.decoding}
+        captions.append(result.failure or speech.make_caption(params, windows, segments, result.seconds, extra))
     return captions
 
 
@@ -157,13 +162,15 @@ def _windows(params: Params, clips: Sequence[Path], results: list[ClipResult]) -
     """Yield every window to be decoded; write windows without a voice, and the failures of bad clips, to `results`."""
     for number, clip in enumerate(clips):
         try:
-            for start, samples in speech.split_windows(audio.blocks(clip, speech.RATE, 30.0)):
+            blocks = audio.blocks(clip, speech.RATE, 30.0)
+            for start, samples in speech.split_windows(blocks):
                 voices = speech.find_voices(samples) if params.vad else None
                 if voices == []:
                     end = start + len(samples)
                     results[number].windows.append(speech.describe_window(start / speech.RATE, end / speech.RATE))
                 else:
                     yield Window(number, start, samples, voices)
+            results[number].decoding = blocks.meta
         except ClipError as error:
             results[number].failure = error.failure()
 
