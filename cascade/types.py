@@ -7,7 +7,7 @@ is a `Record`; what only lives in memory and holds paths (`Dataset`, `Host`, `Ex
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
 from pathlib import Path
@@ -40,6 +40,19 @@ class Item(Record, frozen=True, kw_only=True):
     answer: str
     tags: Mapping[str, str] = msgspec.field(default_factory=dict)
     reference: Mapping[str, Any] = msgspec.field(default_factory=dict)
+
+    def tag(self, name: str) -> str | None:
+        """Return the value of a tag, None without one; `language` is the reference's where no tag has that name."""
+        value = self.tags.get(name)
+        if value is None and name == "language":
+            value = self.reference.get(name)
+        return None if value is None else str(value)
+
+
+def tag_names(items: Iterable[Item]) -> list[str]:
+    """Return the names of all tags that any of the items has, sorted."""
+    names = {name for item in items for name in (*item.tags, "language") if item.tag(name) is not None}
+    return sorted(names)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

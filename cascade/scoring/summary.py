@@ -18,7 +18,7 @@ from cascade.scoring import outcomes, voting
 from cascade.scoring.matchers.registry import SCORERS
 from cascade.scoring.outcomes import ScoredRun
 from cascade.scoring.statistics import Rate, rate
-from cascade.types import Dataset, Item
+from cascade.types import Dataset, Item, tag_names
 
 if TYPE_CHECKING:
     from cascade.scoring.second_reader import Readings
@@ -177,22 +177,18 @@ def chance(items: Sequence[Item]) -> dict[str, float]:
 def groups(items: Sequence[Item], by: Sequence[str] = ()) -> dict[str, dict[str, list[str]]]:
     """Return the items' ids by tag and value, the most frequent value first, of the benchmarks' tags and those in `by`.
 
-    `language` is the benchmark's reference where no tag has that name. Raises UserError for a tag in `by` that no item
-    has.
+    Raises UserError for a tag in `by` that no item has.
     """
     grouped: dict[str, dict[str, list[str]]] = {}
     for tag in dict.fromkeys((*TAGS, *by)):
         values: dict[str, list[str]] = {}
         for item in items:
-            value = item.tags.get(tag)
-            if value is None and tag == "language":
-                value = item.reference.get(tag)
+            value = item.tag(tag)
             if value is not None:
-                values.setdefault(str(value), []).append(item.id)
+                values.setdefault(value, []).append(item.id)
         if values:
             grouped[tag] = dict(sorted(values.items(), key=lambda pair: (-len(pair[1]), pair[0])))
     if lacking := [tag for tag in by if tag not in grouped]:
-        known: set[str] = set()
-        known.update(*(item.tags for item in items))
-        raise UserError(f"--by {lacking[0]}: no item has that tag (there is: {', '.join(sorted(known)) or 'none'})")
+        known = ", ".join(tag_names(items)) or "none"
+        raise UserError(f"--by {lacking[0]}: no item has that tag (there is: {known})")
     return grouped
