@@ -31,6 +31,12 @@ from cascade.io.terminal import note
 
 _TRIES = 5
 _CONNECT_TIMEOUT = 20.0  # seconds
+_STATUS = {
+    401: ": HF_TOKEN is wrong, or missing for what is private or gated",
+    403: ": HF_TOKEN has no access; the repository's page may ask you to accept its terms",
+    429: ": too many requests; wait some minutes, or set HF_TOKEN",
+    503: ": the hub is out of order; the same command goes on later",
+}
 _LOCAL_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS}  # not the network's
 
 
@@ -106,8 +112,8 @@ def _download(source: Source, name: str) -> Path:
     url = f"{source.address}/{name}"
     failure = f"{source.name}: {name} cannot be fetched"
     # huggingface_hub alone would try an unreachable hub for half a minute.
-    if reason := unreachable(url):
-        raise DatasetError(f"{failure} ({reason}); {source.advice()}")
+    if problem := unreachable(url):
+        raise DatasetError(f"{failure} ({problem}); {source.advice()}")
     for tries_left in reversed(range(_TRIES)):
         try:
             sha256 = get_hf_file_metadata(url).etag or ""
@@ -126,7 +132,7 @@ def _download(source: Source, name: str) -> Path:
                 raise
             answered = getattr(error, "response", None) is not None
             if not tries_left or answered or not isinstance(error, OSError):
-                raise DatasetError(f"{failure} ({_reason(error)}); {source.advice()}") from None
+                raise DatasetError(f"{failure} ({reason(error)}); {source.advice()}") from None
             time.sleep(1.0)
     # Small files are named by git's hash instead; huggingface_hub checks their size.
     if len(sha256) == 64 and sha256_file(Path(path)) != sha256:
@@ -145,14 +151,17 @@ def unreachable(url: str) -> str:
     except HTTPError as answer:
         answer.close()
     except (OSError, ValueError, HTTPException) as error:
-        return _reason(error)
+        return reason(error)
     return ""
 
 
-def _reason(error: Exception) -> str:
-    """Return the kind of failure, without addresses and headers, which may hold a token."""
-    if status := getattr(getattr(error, "response", None), "status_code", None):
-        return f"status {status}"
+def reason(error: Exception) -> str:
+    """Return why a fetch failed, without addresses and headers, which may hold a token."""
+    for link in (error, error.__cause__):
+        if status := getattr(getattr(link, "response", None), "status_code", None):
+            return f"status {status}{_STATUS.get(status, '')}"
+    if "hf_transfer" in str(error):
+        return "HF_HUB_ENABLE_HF_TRANSFER is set, and its package is missing: unset it, or pip install hf_transfer"
     cause = error.reason if isinstance(error, URLError) else error.__cause__ or error
     if isinstance(cause, str):
         return cause

@@ -9,9 +9,11 @@ from __future__ import annotations
 import json
 import os
 import re
+from contextlib import suppress
 from functools import cache
 from importlib.machinery import ModuleSpec
 from importlib.util import find_spec
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
@@ -46,12 +48,14 @@ VARIABLES = {
     "replicate": ("REPLICATE_API_KEY", "REPLICATE_API_TOKEN"),
 }
 UNSENDABLE = "holds a line break or another character that no header takes"
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 def is_loopback(api_base: str | None) -> bool:
     """Return whether an endpoint is on this machine."""
-    return api_base is not None and urlsplit(api_base).hostname in LOOPBACK
+    host = (urlsplit(api_base).hostname if api_base else None) or ""
+    with suppress(ValueError):
+        return ip_address(host).is_loopback or ip_address(host).is_unspecified
+    return host == "localhost" or host.endswith(".localhost")
 
 
 def check_address(address: str | None, option: str) -> None:

@@ -118,7 +118,8 @@ class LitellmClient:
         target = {"model": name, "api_base": api_base, "timeout": timeout, "api_key": key or None}
         self.target = {name: value for name, value in target.items() if value is not None}
         self.label, self.timeout, self.loopback = label, timeout, credentials.is_loopback(api_base)
-        self.host = urlsplit(origins.given(model, api_base) or "").netloc
+        self.address = origins.given(model, api_base) or ""
+        self.host = urlsplit(self.address).netloc
         self.remove_secrets = secret_remover()
         self._accepted = False
         self._keyless = model if not key and api_base is None else None
@@ -142,8 +143,9 @@ class LitellmClient:
             fault = exchanged.fault or faults.classify(
                 error, _library(), self.label, accepted=self._accepted, keyless=self._keyless
             )
-            if isinstance(fault, Transient) and fault.kind == "connection" and self.host:
-                raise Transient(fault.kind, f"{self.host}: {fault}") from None
+            if isinstance(fault, Transient) and fault.kind == "connection":
+                place = self.host + origins.proxy_of(self.address or "https:")
+                raise Transient(fault.kind, f"{place.strip()}: {fault}" if place else str(fault)) from None
             raise fault from None
         if exchanged.host and self.host not in ("", exchanged.host):
             raise ProviderStop(f"{self.label}: {exchanged.host} is asked, not {self.host}; give its address")
@@ -175,7 +177,7 @@ async def chat_model(
             raise
         return _completion(reply, client, exchanged, price)
 
-    async with _connections(client.loopback):
+    async with _connections(client):
         yield complete
 
 
@@ -199,15 +201,15 @@ async def transcription_model(
             raise Transient("unreadable", "the reply has no text")
         return {**answer, "cost": None if client.loopback else _cost(reply)}
 
-    async with _connections(client.loopback):
+    async with _connections(client):
         yield transcribe
 
 
 @asynccontextmanager
-async def _connections(loopback: bool) -> AsyncIterator[None]:
+async def _connections(client: LitellmClient) -> AsyncIterator[None]:
     """Keep connections open between calls, because httpx's pool is slow; nested clients share the outermost's."""
     litellm: Any = _library()
-    with _quiet(), _without_proxy(loopback):
+    with _quiet(), _without_proxy(client):
         if litellm.aclient_session is not None:
             yield
             return
@@ -232,12 +234,12 @@ async def _connections(loopback: bool) -> AsyncIterator[None]:
 
 
 @contextmanager
-def _without_proxy(loopback: bool) -> Iterator[None]:
+def _without_proxy(client: LitellmClient) -> Iterator[None]:
     """Send calls to this machine directly, whatever proxy the environment names."""
-    names = ("NO_PROXY", "no_proxy") if loopback else ()
+    names = ("NO_PROXY", "no_proxy") if credentials.is_loopback(client.address) else ()
     before = {name: os.environ.get(name) for name in names}
     for name, value in before.items():
-        os.environ[name] = ",".join(filter(None, [value, *credentials.LOOPBACK]))
+        os.environ[name] = ",".join(filter(None, [value, urlsplit(client.address).hostname]))
     try:
         yield
     finally:
