@@ -90,6 +90,7 @@ class PromptSpec(Record, frozen=True, kw_only=True):
     """A template by name and digest, and the slots whose captions fill its evidence block, in order.
 
     `mismatch_seed` gives every item another clip's captions, `order_seed` shuffles the choices; None leaves both alone.
+    `headings` has the headings of slots whose engine has one of its own; runs of older versions have the slots' names.
     """
 
     template: str
@@ -97,6 +98,7 @@ class PromptSpec(Record, frozen=True, kw_only=True):
     slots: tuple[str, ...]
     mismatch_seed: int | None = None
     order_seed: int | None = None
+    headings: Mapping[str, str] | msgspec.UnsetType = msgspec.UNSET
 
 
 class LLMSpec(Record, frozen=True, kw_only=True):

@@ -42,6 +42,7 @@ NEEDS = dict.fromkeys(
 FILES = {"model": None}
 
 PACKAGED = "tiny.en"
+REMARKS = {PACKAGED: "knows only English; model=small, from the hub, is for other languages"}
 STREAMS = 4  # clips computed at the same time on a GPU
 
 

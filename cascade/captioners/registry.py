@@ -19,6 +19,8 @@ It may also have
   `api_base` beside its parameters: the address goes into `Host.endpoints`, not into the spec,
 * `rejects(text)`: whether a remote model's text is a page or of another format. Cached captions with such a text are
   made again,
+* `HEADING`: the heading of its captions in a prompt, where the usual one of a slot would say something else,
+* `REMARKS`, which maps a value of the parameter `model` to what a user of that model should know,
 * `spelled(given)`: the given parameters, with presets and names of prompts replaced by what they stand for,
 * `lookup(spec, host)`, in the place of `make`: a function that looks captions up by item. Such an engine (`file`,
   `oracle`) needs no clip, and its captions never enter the cache.
@@ -147,6 +149,18 @@ class Engine:
     def missing_access(self, spec: CaptionerSpec, host: Host) -> str:
         """Return what is missing before the remote model can be asked and what to type, or ""."""
         return str(self._call("lacks", spec, host, ""))
+
+    @property
+    def heading(self) -> str:
+        """The heading of its captions in a prompt; `""` for the slot's, and for an engine that is not installed."""
+        try:
+            return str(getattr(self.module, "HEADING", ""))
+        except UnknownName:
+            return ""
+
+    def remark(self, spec: CaptionerSpec) -> str:
+        """Return what a user should know of the engine with these parameters, or ""."""
+        return str(getattr(self.module, "REMARKS", {}).get(spec.params.get("model"), ""))
 
     def rejects(self, caption: Caption) -> bool:
         """Return whether a cached caption has a text that the engine would not take today, in whole or in a window."""

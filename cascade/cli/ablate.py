@@ -59,6 +59,7 @@ def ablate(
 
 def _print_plans(jobs: list[Job]) -> None:
     """Print what each run would take, and all of them together."""
+    planning.check_model(jobs[0].spec.llm, jobs[0].how)
     plans = {job.path.name: planning.plan(replace(job, path=ablation_plan.existing_directory(job))) for job in jobs}
     rows: list[Row] = [[name, plan.unmade, plan.calls, plan.input_tokens] for name, plan in plans.items()]
     typer.echo(f"{len(jobs)} runs in {jobs[0].path.parent}\n")

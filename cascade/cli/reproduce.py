@@ -113,6 +113,10 @@ def _list(form: str) -> None:
 def _print_plans(jobs: Sequence[RowJob]) -> None:
     for job in jobs:
         typer.echo(f"{job.name}: {job.job.path}")
+        try:
+            planning.check_model(job.job.spec.llm, job.job.how)
+        except ProviderStop as refused:
+            note(f"{job.name} would be passed over: {refused}")
         typer.echo("\n".join(f"  {line}" for line in planning.plan_lines(planning.plan(job.job))) + "\n")
     note(output.DRY_RUN)
 

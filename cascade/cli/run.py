@@ -22,6 +22,7 @@ def run(request: Request) -> None:
     """
     job = prepare(request)
     if request.dry_run:
+        planning.check_model(job.spec.llm, job.how)
         typer.echo("\n".join(planning.plan_lines(planning.plan(job))))
         note(output.DRY_RUN)
         return

@@ -68,6 +68,10 @@ class Source:
         """Whether all its clips are on this machine."""
         return (self.folder / "fetched.json").is_file()
 
+    def is_here(self, *, audio: bool) -> bool:
+        """Return whether the metadata, and the clips if `audio`, are on this machine."""
+        return (self.folder / self.metadata).is_file() and (self.complete or not audio)
+
     def advice(self) -> str:
         """Say what to download by other means, and where to put it."""
         return (
@@ -86,8 +90,7 @@ def fetch(source: Source, *, audio: bool) -> Path:
 
     Raises MissingExtra without huggingface_hub, DatasetError where the hub cannot be reached or sends something else.
     """
-    metadata = source.folder / source.metadata
-    if metadata.is_file() and (source.complete or not audio):
+    if source.is_here(audio=audio):
         return source.folder
     if find_spec("huggingface_hub") is None:
         what = f"fetching {source.name} (or give --data DIR, where it lies)"
@@ -141,13 +144,13 @@ def _download(source: Source, name: str) -> Path:
     return Path(path)
 
 
-def unreachable(url: str) -> str:
-    """Return why an address cannot be reached from here, in a word or two, or `""` where it answers."""
+def unreachable(url: str, timeout: float = _CONNECT_TIMEOUT) -> str:
+    """Return why an address cannot be reached from here, in a word or two, or `""` where it answers in `timeout` s."""
     if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"):
         return "HF_HUB_OFFLINE is set"
     try:
         # `urlopen` would keep the proxies of its first call.
-        build_opener().open(Request(url, method="HEAD"), timeout=_CONNECT_TIMEOUT).close()
+        build_opener().open(Request(url, method="HEAD"), timeout=timeout).close()
     except HTTPError as answer:
         answer.close()
     except (OSError, ValueError, HTTPException) as error:

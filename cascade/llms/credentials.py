@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import sys
 from contextlib import suppress
 from functools import cache
 from importlib.machinery import ModuleSpec
@@ -110,6 +111,19 @@ def missing(model: str) -> str:
     if not names or any(os.environ.get(name) for name in names):
         return ""
     return names[0]
+
+
+def read_env_file() -> None:
+    """Read the .env file that litellm reads when it is imported: in the folder of its package, or the next above."""
+    import dotenv  # litellm depends on it.
+
+    package = find_spec("litellm")
+    folder = Path.cwd()
+    if package and package.origin and hasattr(sys.modules["__main__"], "__file__"):  # not so in a notebook
+        folder = Path(package.origin).parent
+    files = [place / ".env" for place in (folder, *folder.parents) if (place / ".env").is_file()]
+    if files and os.environ.get("LITELLM_MODE", "DEV") == "DEV":
+        dotenv.load_dotenv(files[0])
 
 
 def unsendable(model: str, api_base: str | None = None) -> str:

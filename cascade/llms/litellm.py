@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import importlib
+import importlib.util
 import json
 import logging
 import math
@@ -18,6 +19,7 @@ import warnings
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from functools import cache, lru_cache, wraps
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 from urllib.parse import urlsplit
@@ -267,6 +269,20 @@ def takes_schema(model: str) -> bool:
     return "response_format" in (_library().get_supported_openai_params(model=model) or ())
 
 
+def takes_temperature(model: str, params: Params) -> bool:
+    """Return whether litellm can send the model the temperature 0 beside these parameters; an unknown name takes it."""
+    litellm = _library()
+    effort = {"reasoning_effort": params["reasoning_effort"]} if "reasoning_effort" in params else {}
+    try:
+        name, provider, *_ = litellm.get_llm_provider(model=model)
+        litellm.utils.get_optional_params(model=name, custom_llm_provider=provider, temperature=0, **effort)
+    except litellm.UnsupportedParamsError:
+        return False
+    except litellm.BadRequestError:
+        return True
+    return True
+
+
 def _completion(reply: Any, client: LitellmClient, exchanged: Exchange, price: Price | None) -> Completion:
     """Return litellm's response as a record. Raises ReplyError for an empty one, Transient for what is no response."""
     if not getattr(reply, "choices", None):
@@ -327,8 +343,17 @@ def _cost(reply: Any) -> float | None:
     return float(cost) if cost is not None and 0 <= cost < math.inf else None
 
 
+@cache
+def _encoding() -> Any:
+    """Load the encoding as litellm does, without importing litellm, which takes seconds."""
+    package = importlib.util.find_spec("litellm")
+    if package and package.origin:
+        os.environ["TIKTOKEN_CACHE_DIR"] = str(Path(package.origin).parent / "litellm_core_utils" / "tokenizers")
+    return importlib.import_module("tiktoken").get_encoding("cl100k_base")
+
+
 def count_tokens(*texts: str) -> int:
     """Return the tokens of messages by the encoding in litellm's package, with a chat format's tokens a message."""
-    encoding = _library().encoding
+    encoding = _encoding()
     counts = [len(encoding.encode(text, disallowed_special=())) for text in texts]
     return 3 + sum(4 + count for count in counts)

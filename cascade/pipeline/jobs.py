@@ -20,12 +20,12 @@ from cascade.llms import connect
 from cascade.llms.redaction import redact
 from cascade.pipeline import asking
 from cascade.pipeline.request import Request
-from cascade.pipeline.specs import caption_sources, model_and_execution, select_captioners, tag_filter
+from cascade.pipeline.specs import caption_sources, model_and_execution, prompt_spec, select_captioners, tag_filter
 from cascade.prompting.evidence import captions_by_item
 from cascade.prompting.templates import Template, find_template
 from cascade.runs import directory, provenance
 from cascade.runs.directory import Run
-from cascade.types import Answer, CaptionRecord, Dataset, Execution, Failure, Item, PromptSpec, RunSpec, Shard
+from cascade.types import Answer, CaptionRecord, Dataset, Execution, Failure, Item, RunSpec, Shard
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,12 +55,7 @@ def prepare(request: Request) -> Job:
         dataset=loaded.name,
         dataset_digest=loaded.digest,
         captioners=captioners.specs,
-        prompt=PromptSpec(
-            template=template.name,
-            template_digest=template.digest,
-            slots=tuple(captioner.slot for captioner in captioners.specs),
-            order_seed=request.seed if request.shuffle_choices else None,
-        ),
+        prompt=prompt_spec(template, captioners.specs, request.seed if request.shuffle_choices else None),
         llm=llm,
         limit=request.limit,
         only=only,
@@ -170,10 +165,6 @@ def ask_clip(
     connect.check(llm, how)
     item = Item(id=clip.name, audio=str(clip.absolute()), question=question, choices=tuple(choices), answer=choices[0])
     captions = generate.caption([item], Path(), captioners.specs, how)
-    prompt = PromptSpec(
-        template=template.name,
-        template_digest=template.digest,
-        slots=tuple(captioner.slot for captioner in captioners.specs),
-    )
+    prompt = prompt_spec(template, captioners.specs)
     by_slot = captions_by_item(captions).get(item.id, {})
     return item, captions, asking.ask_single(asking.build_question(item, 0, prompt, template, by_slot), llm, how)

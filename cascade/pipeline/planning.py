@@ -6,13 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from cascade.captioning import generate
-from cascade.errors import NOT_APPLICABLE
+from cascade.errors import NOT_APPLICABLE, MissingKey
+from cascade.io.terminal import note
 from cascade.llms import connect
 from cascade.llms.prices import Price, reply_limit
 from cascade.pipeline import asking
 from cascade.pipeline.jobs import Job
 from cascade.prompting import evidence
 from cascade.runs import directory
+from cascade.types import Execution, LLMSpec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +35,14 @@ class Plan:
     reply_tokens: float | None
     most_tokens: int | None
     price: Price | None
+
+
+def check_model(spec: LLMSpec, how: Execution, option: str = "--llm") -> None:
+    """Raise ProviderStop where a run would be refused; a missing key is only said, because a plan needs none."""
+    try:
+        connect.check_access(spec, how, option)
+    except MissingKey as lacking:
+        note(f"{lacking}; this plan needs none")
 
 
 def plan(job: Job) -> Plan:
