@@ -1,7 +1,7 @@
 """The command line: its commands, each imported when it is used, and how their mistakes come out.
 
 Results go to stdout, notes and progress to stderr. Exit codes: 0 all asked, 1 a bug (traceback), 2 the user's mistake
-(one line), 3 finished with failures, 130 interrupted.
+(one line), 3 finished with failures, 4 stopped at the budget (one line), 130 interrupted.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cascade.errors import CascadeError
+from cascade.errors import BudgetSpent, CascadeError
 from cascade.io.terminal import note
 from cascade.version import __version__
 
@@ -104,6 +104,8 @@ class _Commands(typer.core.TyperGroup):
     def invoke(self, ctx: Any) -> Any:  # typer carries its own copy of click
         try:
             return super().invoke(ctx)
+        except BudgetSpent as reached:
+            _stop(str(reached), 4)
         except CascadeError as error:
             _stop(str(error), 2)
         except _Misused as error:

@@ -11,7 +11,7 @@ import typer
 from cascade.cli import output
 from cascade.cli.options import takes_request
 from cascade.errors import NOT_APPLICABLE
-from cascade.io.terminal import note, plain
+from cascade.io.terminal import note, plain, quantity
 from cascade.pipeline.jobs import make_captions, prepare
 from cascade.pipeline.request import Request
 from cascade.types import CaptionRecord
@@ -40,12 +40,15 @@ def caption(
     costs = {caption.key: caption.meta["cost"] for caption in captions if "cost" in caption.meta}
     known = [cost for cost in costs.values() if cost is not None]
     if known:
-        note(f"{len(known)} captions by providers cost ${sum(known):.4f} when they were made")
+        note(f"{quantity(len(known), 'caption')} by providers cost ${sum(known):.4f} when made")
     if len(known) < len(costs):
-        note(f"{len(costs) - len(known)} captions by providers are of unknown price")
+        note(f"{quantity(len(costs) - len(known), 'caption')} by providers of unknown price")
     failures = [(caption, caption.failure) for caption in captions if caption.failure]
+    places: dict[tuple[str, str], list[str]] = {}
     for caption, failure in failures:
-        note(f"{caption.item}: {caption.slot}: {failure.message}")
+        places.setdefault((caption.item, failure.message), []).append(caption.slot)
+    for (item, message), slots in places.items():
+        note(f"{item}: {', '.join(slots)}: {message}")
     if any(failure.kind != NOT_APPLICABLE for _, failure in failures):
         raise typer.Exit(3)
 
@@ -58,7 +61,7 @@ def _json_line(caption: CaptionRecord, engine: str) -> dict[str, Any]:
 
 
 def caption_table(captions: Sequence[CaptionRecord]) -> str:
-    """Return one row per item and slot: the seconds are those the caption took when it was made; texts are folded."""
+    """Return one row per item and slot, with the time that the caption took when it was made; texts are folded."""
     from io import StringIO
     from shutil import get_terminal_size
 
@@ -70,7 +73,7 @@ def caption_table(captions: Sequence[CaptionRecord]) -> str:
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="")
     table.add_column("clip", overflow="fold", max_width=columns // 4)
     table.add_column("slot", overflow="fold", max_width=columns // 6)
-    table.add_column("seconds", overflow="fold", justify="right")
+    table.add_column("made in", overflow="fold", justify="right")
     table.add_column("text", overflow="fold")
     item = None
     for caption in captions:
@@ -78,7 +81,7 @@ def caption_table(captions: Sequence[CaptionRecord]) -> str:
         if caption.failure:
             text = f"({caption.failure.kind}: {caption.failure.message})"
         seconds = caption.meta.get("seconds")
-        time = f"{seconds:.1f}" if isinstance(seconds, int | float) else "-"
+        time = f"{seconds:.1f} s" if isinstance(seconds, int | float) else "-"
         name = "" if caption.item == item else caption.item
         item = caption.item
         table.add_row(*(Text(plain(cell)) for cell in (name, caption.slot, time, text)))

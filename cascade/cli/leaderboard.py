@@ -72,8 +72,7 @@ def _show(groups: Sequence[Sequence[BoardRow]], by: Sequence[str], form: str) ->
             legend += "\nmmar read: by the rules' reading of a reply, or else by that of the model that is named."
         typer.echo(prose(legend))
     for _, row in named:
-        if row.not_asked:
-            note(f"{row.run}: {row.not_asked} of {row.n * row.samples} questions not asked yet, counted as failed")
+        output.note_unfinished(row.run, row.not_asked, row.n * row.samples)
     if len(groups) > 1:
         note(f"the runs are of {len(groups)} different sets of items: rows of one set can be compared, others not")
 

@@ -9,6 +9,7 @@ from typing import Any
 import typer
 
 from cascade.errors import UnknownName, UserError
+from cascade.io.terminal import note, quantity
 
 FORMATS = ("table", "json", "md", "csv", "latex")
 DRY_RUN = "dry run: nothing was captioned, asked or written"
@@ -30,6 +31,12 @@ def check_explain(explain: bool, form: str) -> None:
     """Raise UserError for `--explain` with a format that has no place for it."""
     if explain and form not in ("table", "json"):
         raise UserError(f"--explain goes with --format table or json, not with {form}")
+
+
+def note_unfinished(run: str, not_asked: int | None, questions: int, outcome: str = "counted as failed") -> None:
+    """Say how many of a run's questions are still to be asked, where any are; `outcome` is what became of them here."""
+    if not_asked:
+        note(f"{run}: {not_asked} of {quantity(questions, 'question')} not asked yet, {outcome}")
 
 
 def check_scorer(name: str) -> None:

@@ -13,7 +13,7 @@ from cascade.cli import options as o
 from cascade.cli import output
 from cascade.io.jsonl import to_json
 from cascade.io.tables import Cell, Column, Interval, Label, Row, Share, format_columns, format_words, percent
-from cascade.io.terminal import note, plain, prose
+from cascade.io.terminal import note, plain, prose, quantity
 from cascade.runs.served import served_text
 from cascade.scoring import outcomes
 from cascade.scoring.outcomes import UnreadItem
@@ -48,6 +48,8 @@ def score(
         scored = outcomes.score_source(source, questions, read_replies=extract)
         summary = summarize(scored, by or ())
         show(summary, form, first=not place, unread=outcomes.unread_items(scored) if explain else None)
+        if form != "table":  # whose title says it
+            output.note_unfinished(summary.run, summary.not_asked, summary.n * summary.samples)
         if not summary.llm and summary.official_denominator is None:
             note(f"{source}: no row carries a prediction; the field must be one of {', '.join(KEYS)}")
 
@@ -117,12 +119,14 @@ def _title(summary: Summary) -> str:
     captions = " ".join(f"{slot}={name}" for slot, name in summary.captions.items()) or "none"
     what = [summary.run, *([summary.dataset] if summary.dataset else [])]
     if summary.llm:
-        what = [summary.dataset, summary.llm.split("@")[0], f"captions {captions}", f"prompt {summary.prompt}"]
-    counts = f"{summary.n} items: {summary.answered} answered, {summary.failed} failed, {summary.unparsed} unread"
+        model = summary.llm.split("@")[0] + (", no temperature" if summary.no_temperature else "")
+        what = [summary.dataset, model, f"captions {captions}", f"prompt {summary.prompt}"]
+    items = quantity(summary.n, "item")
+    counts = f"{items}: {summary.answered} answered, {summary.failed} failed, {summary.unparsed} unread"
     if summary.truncated:
-        counts += f" ({summary.truncated} cut at the token limit)"
+        counts += f" ({quantity(summary.truncated, 'reply')} cut at the token limit)"
     if summary.ties:
-        counts += f", {summary.ties} of them ties"
+        counts += f", {summary.ties} of them by a tie"
     counts += f"; coverage {percent(summary.coverage)} %"
     if summary.llm:
         cost = "unknown" if summary.cost is None else f"${summary.cost:.4f}"
@@ -150,7 +154,7 @@ def _legend(summary: Summary) -> str:
     if summary.readings:
         legend += f"\n{summary.readings.column}: by the rules' reading of a reply, or else by that model's."
     if summary.unparsed > _MANY * summary.n and not summary.readings:
-        legend += f"\n{summary.unparsed} of {summary.n} items have no readable answer and count as wrong: "
+        legend += f"\n{summary.unparsed} of {quantity(summary.n, 'item')} without a readable answer, counted as wrong: "
         legend += f"`cascade score {shlex.quote(summary.run)} --explain` says why. {_advice(summary)}"
     official = summary.official_denominator
     if official is not None and summary.failed:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
@@ -15,7 +14,7 @@ from cascade.datasets import registry as datasets
 from cascade.datasets import shards
 from cascade.errors import NOT_APPLICABLE, UserError
 from cascade.io.progress import Tick, bars
-from cascade.io.terminal import note
+from cascade.io.terminal import note, quantity
 from cascade.llms import connect
 from cascade.llms.redaction import redact
 from cascade.pipeline import asking
@@ -26,6 +25,8 @@ from cascade.prompting.templates import Template, find_template
 from cascade.runs import directory, provenance
 from cascade.runs.directory import Run
 from cascade.types import Answer, CaptionRecord, Dataset, Execution, Failure, Item, RunSpec, Shard
+
+_LISTED = 5  # messages of a kind of failure
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +76,7 @@ def count_spent(jobs: Iterable[Job]) -> None:
     """Charge the earlier cost of all these runs, complete ones too, to the budget that they share."""
     for job in jobs:
         if job.how.budget and (job.path / "log.jsonl").exists():
-            job.how.budget.count(job.path, directory.total_cost(job.path))
+            asking.count_earlier(job.path, job.spec.llm, job.how)
 
 
 def carry_out(job: Job) -> Run:
@@ -135,18 +136,27 @@ def _session(spec: RunSpec) -> provenance.Session:
     return provenance.session([redact(word) for word in ("cascade", *sys.argv[1:])], modules)
 
 
-def report_failures(run: Run) -> bool:
-    """Print what failed on stderr, one line per kind with its first message; return whether any item is left to ask."""
-    if not asking.remaining(run.path, run.items, run.spec.llm.samples):
-        return False
-    answers = directory.last_answers(run.path).values()
-    failures = [(answer.item, answer.result) for answer in answers if isinstance(answer.result, Failure)]
-    failures = [(item, failure) for item, failure in failures if failure.kind != NOT_APPLICABLE]
-    first = {failure.kind: f"{item}: {failure.message}" for item, failure in reversed(failures)}
-    for kind, count in Counter(failure.kind for _, failure in failures).most_common():
-        note(f"{count} failed ({kind}), counted as wrong; the first: {first[kind]}")
-    note("the same command tries the failed ones again")
-    return True
+def report_failures(*runs: Run, again: str = "the same command tries the failed ones again") -> bool:
+    """Print which items failed on stderr, by kind, each message once; return whether any run has something left to ask.
+
+    Items are counted, once for all runs, however many of their samples failed.
+    """
+    left = [run for run in runs if asking.remaining(run.path, run.items, run.spec.llm.samples)]
+    failed: dict[str, dict[str, str]] = {}
+    for run in left:
+        for answer in directory.last_answers(run.path).values():
+            if isinstance(answer.result, Failure) and answer.result.kind != NOT_APPLICABLE:
+                failed.setdefault(answer.result.kind, {}).setdefault(answer.item, answer.result.message)
+    where = f" in one or more of {len(runs)} runs" if len(runs) > 1 else ""
+    for kind, messages in sorted(failed.items(), key=lambda pair: -len(pair[1])):
+        first = {message: item for item, message in reversed(messages.items())}  # the first item of each message
+        lines = [f"{item}: {message}" for message, item in reversed(first.items())]
+        head = f"{quantity(len(messages), 'item')} failed ({kind}){where}, counted as wrong; the first: {lines[0]}"
+        for line in [head, *lines[1:_LISTED]]:
+            note(line)
+    if left:
+        note(again)
+    return bool(left)
 
 
 def ask_clip(

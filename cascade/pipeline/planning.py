@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from cascade.captioning import generate
 from cascade.errors import NOT_APPLICABLE, MissingKey
-from cascade.io.terminal import note
+from cascade.io.terminal import note, quantity
 from cascade.llms import connect
 from cascade.llms.prices import Price, reply_limit
 from cascade.pipeline import asking
@@ -88,10 +88,10 @@ def combine(plans: Sequence[Plan]) -> Plan:
 
 def plan_lines(plan: Plan) -> list[str]:
     """Return the plan for people, a line a subject."""
-    captions = f"captions  {plan.captions}, of which {plan.unmade} are to be made"
+    captions = f"captions  {plan.captions}, to be made of them: {plan.unmade}"
     if plan.unmade:
         captions += "; their words are not in the tokens below (cascade caption makes them)"
-    samples = "1 sample" if plan.samples == 1 else f"{plan.samples} samples"
+    samples = quantity(plan.samples, "sample")
     answered = plan.questions * plan.samples - plan.calls
     replies = []
     if plan.reply_tokens is not None:
@@ -101,7 +101,7 @@ def plan_lines(plan: Plan) -> list[str]:
     out = ", ".join(replies) or "unknown: nothing bounds a reply (--max-tokens would)"
     return [
         captions,
-        f"calls     {plan.calls} ({plan.questions} questions, {samples} each; {answered} answered already)",
+        f"calls     {plan.calls} ({quantity(plan.questions, 'question')}, {samples} each; {answered} answered already)",
         f"tokens    {plan.input_tokens} in, by {plan.tokenizer}; out {out}",
         *_cost_lines(plan),
     ]

@@ -18,7 +18,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,6 +37,7 @@ from cascade.runs.provenance import Session, now
 from cascade.types import Answer, CaptionRecord, Completion, Failure, Item, LLMSpec, Record, RunSpec, Shard, spent
 
 _FORMAT = 2
+_OTHER_OUT = "give --out another directory"
 
 
 class Manifest(Record, frozen=True, kw_only=True):
@@ -254,13 +255,15 @@ def _check_owner(path: Path, spec: RunSpec) -> None:
         raise RunError(f"{path}/log.jsonl:1: its first line names another run; restore the log of this one")
 
 
-def check_same(path: Path, existing: RunSpec, requested: RunSpec, *, same_model: bool = False) -> None:
-    """Raise RunError, with the differences, where the run in `path` has another identity than the requested one.
+def check_same(
+    path: Path, existing: RunSpec, requested: RunSpec, *, same_model: bool = False, advice: str = _OTHER_OUT
+) -> None:
+    """Raise RunError, with the differences and advice, where the run in `path` has another identity than the requested.
 
     Raises it for another origin, too, unless `same_model` says that both serve one model.
     """
     if identity(existing) == identity(requested):
-        check_origin(path, existing.llm, requested.llm, same_model=same_model)
+        check_origin(path, existing.llm, requested.llm, same_model=same_model, advice=advice)
         return
     captioners = [captioners_label(spec, ",") for spec in (existing, requested)]
     if captioners[0] != captioners[1]:
@@ -269,17 +272,19 @@ def check_same(path: Path, existing: RunSpec, requested: RunSpec, *, same_model:
         old, new = ({"llm.answer_as": "text", **jsonl.flatten(to_json(spec))} for spec in (existing, requested))
         keys = sorted(key for key in old.keys() | new.keys() if key != "limit" and old.get(key) != new.get(key))
         differences = [f"{key} is {old.get(key)!r} there, {new.get(key)!r} here" for key in keys[:3]]
-    raise RunError(f"{path} holds another run ({'; '.join(differences)}); give --out another directory")
+    raise RunError(f"{path} holds another run ({'; '.join(differences)}); {advice}")
 
 
-def check_origin(place: Path, existing: LLMSpec, requested: LLMSpec, *, same_model: bool) -> None:
+def check_origin(
+    place: Path, existing: LLMSpec, requested: LLMSpec, *, same_model: bool, advice: str = _OTHER_OUT
+) -> None:
     """Raise RunError where two models are asked at different addresses, unless these serve the `same_model`."""
     if existing.origin != requested.origin and not same_model:
         there, here = (llm.origin or "the provider's own address" for llm in (existing, requested))
         recorded = "" if existing.origin else ", or one that was not recorded"
         raise RunError(
-            f"{place} has answers of {there}{recorded}, and {here} is asked for; give --out another directory, "
-            "or --same-model if both serve one model"
+            f"{place} has answers of {there}{recorded}, and {here} is asked for; {advice}, "
+            "or give --same-model if both serve one model"
         )
 
 
@@ -368,9 +373,19 @@ def mean_reply_tokens(results: Iterable[Completion | Failure]) -> float | None:
     return sum(tokens) / len(tokens) if tokens else None
 
 
-def total_cost(path: Path) -> float:
-    """Return the US dollars that all answers in the log count against a budget, those that were asked again too."""
-    return sum(spent(answer.result) for answer in _answers(path))
+def total_cost(path: Path, price: Callable[[int, int], float] | None = None) -> float:
+    """Return the US dollars that all answers in the log count against a budget, those that were asked again too.
+
+    `price` gives the cost of tokens in and out, for replies of unknown cost.
+    """
+    total = 0.0
+    for answer in _answers(path):
+        result = answer.result
+        if price and isinstance(result, Completion) and result.cost is None and result.charged is UNSET:
+            total += price(result.input_tokens or 0, result.output_tokens or 0)
+        else:
+            total += spent(result)
+    return total
 
 
 def _answers(path: Path) -> Iterator[Answer]:

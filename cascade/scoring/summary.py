@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from cascade.errors import UserError
 from cascade.io.jsonl import OMITTED
+from cascade.io.terminal import quantity
 from cascade.runs.served import Served
 from cascade.scoring import outcomes, voting
 from cascade.scoring.matchers.registry import SCORERS
@@ -53,7 +54,8 @@ class Summary:
     without `captions_cost`, the cost of making the captions; null is unknown. Where a second reader was asked,
     `readings` counts the replies, and `scores` has `mmar` by the combined readings too. Where it is known, `served`
     says which servers answered, `captions_from` counts captions by the origin that made them. `not_asked` counts the
-    questions that a run has still to ask; their items are among the failed.
+    questions that a run has still to ask; their items are among the failed. `no_temperature` is true where a model on
+    the network was sent none.
     """
 
     run: str
@@ -81,12 +83,15 @@ class Summary:
     served: tuple[Served, ...] | None = field(default=None, metadata=OMITTED)
     captions_from: Mapping[str, int] | None = field(default=None, metadata=OMITTED)
     not_asked: int | None = field(default=None, metadata=OMITTED)
+    no_temperature: bool | None = field(default=None, metadata=OMITTED)
 
     @property
     def unfinished(self) -> str:
         """What is still to be asked, in words; `""` where that is nothing."""
         whole = (self.n + (self.inapplicable or 0)) * self.samples
-        return f"{self.not_asked} of {whole} questions not asked yet, counted as failed" if self.not_asked else ""
+        if not self.not_asked:
+            return ""
+        return f"{self.not_asked} of {quantity(whole, 'question')} not asked yet, counted as failed"
 
     def __repr__(self) -> str:
         shares = ", ".join(f"{name} {result.accuracy:.4f}" for name, result in self.scores.items())
