@@ -10,8 +10,8 @@ Every engine's module has
 
 It may also have
 
-* `FILES`, which maps each parameter that may be a local file or folder to its shipped file, or to None. The spec holds
-  the file's digest, `Host.files` its path,
+* `FILES`, which maps each parameter that is a local file or folder to its shipped file, or to None. The spec holds
+  the file's digest, `Host.files` its path. The parameter `model` may be a name instead,
 * `absent(params, host)`: what would be fetched before the first clip and from which address, or None,
 * `lanes(params, host)`: how many threads caption clips at the same time, a clip a call. Without it, or at 0, there is
   one call after another with up to `host.batch` clips,
@@ -40,6 +40,7 @@ from typing import Any, get_type_hints
 from cascade import plugins
 from cascade.errors import MissingExtra, UnknownName, UserError
 from cascade.io.digests import digest_path
+from cascade.io.terminal import note
 from cascade.types import Caption, Captioner, CaptionerSpec, Host, Lookup
 
 _SLOT = re.compile(r"[a-z][a-z0-9_-]*\Z")
@@ -131,7 +132,7 @@ class Engine:
         for key, shipped in self.files.items():
             path = shipped
             if params.get(key) or shipped is None:
-                path = _local_path(key, str(params.get(key, "")), required=not self.makes_captions)
+                path = _local_path(f"{slot}.{key}", str(params.get(key, "")), required=not self.makes_captions)
             if path is not None:
                 params[key] = digest_path(path)
                 files[params[key]] = path.resolve()
@@ -208,12 +209,15 @@ def _convert(kind: type, value: Any) -> Any:
     return converted
 
 
-def _local_path(key: str, value: str, *, required: bool) -> Path | None:
-    """Return the file or folder that a value names, or None where it is a name of another kind."""
-    path = Path(value).expanduser()
-    # A value is a path only if it has a separator: a local folder named "base" must not hide the model "base".
-    if value and path.exists() and ("/" in value or required):
+def _local_path(place: str, value: str, *, required: bool) -> Path | None:
+    """Return the file or folder that a value names, or None for a model's name and, unless it is required, for none."""
+    path, is_model = Path(value).expanduser(), place.endswith(".model")
+    if not value and not required:
+        return None
+    if value and path.exists() and ("/" in value or not is_model):
         return path
-    if value.startswith(("/", "./", "../", "~")) or required:
-        raise UserError(f"{key}={value}: no such file or folder")
+    if value.startswith(("/", "./", "../", "~")) or not is_model:
+        raise UserError(f"{place}={value}: no such file or folder")
+    if path.exists():  # A local folder named "base" must not hide the model "base".
+        note(f"{place}={value} is taken for the name of a model; for the one in this folder write ./{value}")
     return None
