@@ -97,7 +97,7 @@ def carry_out(job: Job) -> Run:
         licence=job.loaded.licence,
         audio_root=str(root),
     )
-    made = 0
+    made = failed = 0
 
     def track(what: str, total: int) -> AbstractContextManager[Tick]:
         nonlocal made
@@ -109,11 +109,14 @@ def carry_out(job: Job) -> Run:
         kept = len(run.items) * run.spec.llm.samples - len(asking.remaining(job.path, run.items, run.spec.llm.samples))
         try:
             captions = generate.caption(run.items, root, run.spec.captioners, job.how, track)
+            unheard = [caption for caption in captions if caption.failure and caption.failure.kind != "missing"]
+            failed = len({(caption.slot, caption.key) for caption in unheard if caption.key})
             asking.check_clips(run, captions)
             directory.write_captions(job.path, captions)
             asking.ask(run, captions, log, job.how, bars)
         finally:
-            note(f"answers: {kept} kept, {log.appended} asked; captions: {made} made")
+            failures = f", {failed} failed" if failed else ""
+            note(f"answers: {kept} kept, {log.appended} asked; captions: {made - failed} made{failures}")
     return run
 
 

@@ -270,7 +270,8 @@ def check_same(
         differences = [f"captions are {captioners[0]} there, {captioners[1]} here"]
     else:
         old, new = ({"llm.answer_as": "text", **jsonl.flatten(to_json(spec))} for spec in (existing, requested))
-        keys = sorted(key for key in old.keys() | new.keys() if key != "limit" and old.get(key) != new.get(key))
+        keys = [key for key in sorted(old.keys() | new.keys()) if key != "limit" and old.get(key) != new.get(key)]
+        keys = [key for key in keys if {} not in (old.get(key), new.get(key))]  # what is in it differs, too
         differences = [f"{key} is {old.get(key)!r} there, {new.get(key)!r} here" for key in keys[:3]]
     raise RunError(f"{path} holds another run ({'; '.join(differences)}); {advice}")
 
