@@ -7,7 +7,7 @@ is a `Record`; what only lives in memory and holds paths (`Dataset`, `Host`, `Ex
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
 from pathlib import Path
@@ -233,8 +233,10 @@ class Failure(Record, frozen=True, kw_only=True, tag="failure"):
     charged: float | msgspec.UnsetType = msgspec.UNSET
 
 
-def spent(result: Completion | Failure) -> float:
-    """Return the US dollars that a call counts against a budget."""
+def spent(result: Completion | Failure, price: Callable[[int, int], float] | None = None) -> float:
+    """Return the US dollars that a call counts against a budget; `price` is of tokens whose cost is unknown."""
+    if price and isinstance(result, Completion) and result.cost is None and result.charged is msgspec.UNSET:
+        return price(result.input_tokens or 0, result.output_tokens or 0)
     return result.cost or 0.0 if result.charged is msgspec.UNSET else result.charged
 
 

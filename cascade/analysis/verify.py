@@ -165,7 +165,7 @@ def _check_log(run: Run, captions: Sequence[CaptionRecord], verdict: Verdict) ->
         if name in items:
             mismatches = list(_mismatches(run, items[name], answer, shown.get(name, {}), template))
         verdict.problems.extend(f"log.jsonl: {name!r}, sample {sample}: {mismatch}" for mismatch in mismatches)
-    checked = f"{quantity(len(answers), 'answer')}, every prompt rendered again"
+    checked = f"{quantity(len(answers), 'answer')}, their prompts rendered again"
     missing = len(run.items) * run.spec.llm.samples - len(answers)
     if missing > 0:
         checked += f"; {missing} of {len(run.items) * run.spec.llm.samples} questions not asked yet"

@@ -10,8 +10,8 @@ Every engine's module has
 
 It may also have
 
-* `FILES`, which maps each parameter that is a local file or folder to its shipped file, or to None. The spec holds
-  the file's digest, `Host.files` its path. The parameter `model` may be a name instead,
+* `FILES`, which maps each parameter that may be a local file or folder to its shipped file, or to None. The spec holds
+  the file's digest, `Host.files` its path,
 * `absent(params, host)`: what would be fetched before the first clip and from which address, or None,
 * `lanes(params, host)`: how many threads caption clips at the same time, a clip a call. Without it, or at 0, there is
   one call after another with up to `host.batch` clips,
@@ -210,14 +210,13 @@ def _convert(kind: type, value: Any) -> Any:
 
 
 def _local_path(place: str, value: str, *, required: bool) -> Path | None:
-    """Return the file or folder that a value names, or None for a model's name and, unless it is required, for none."""
-    path, is_model = Path(value).expanduser(), place.endswith(".model")
-    if not value and not required:
-        return None
-    if value and path.exists() and ("/" in value or not is_model):
+    """Return the file or folder that a value names, or None where it is a name of another kind."""
+    path = Path(value).expanduser()
+    # A value is a path only if it has a separator: a local folder named "base" must not hide the model "base".
+    if value and path.exists() and ("/" in value or required):
         return path
-    if value.startswith(("/", "./", "../", "~")) or not is_model:
+    if value.startswith(("/", "./", "../", "~")) or required:
         raise UserError(f"{place}={value}: no such file or folder")
-    if path.exists():  # A local folder named "base" must not hide the model "base".
-        note(f"{place}={value} is taken for the name of a model; for the one in this folder write ./{value}")
+    if path.exists() and value:
+        note(f"{place}={value} is taken for a name; for the file or folder here write ./{value}")
     return None

@@ -17,7 +17,6 @@ from importlib.util import find_spec
 from pathlib import Path
 from pickle import UnpicklingError
 from runpy import run_path
-from shutil import which
 from typing import TypeVar
 
 from cascade.errors import UserError
@@ -84,14 +83,11 @@ def accelerators() -> tuple[str, str]:
     if (platform.system(), platform.machine()) == ("Darwin", "arm64"):
         return "ok", "Apple's GPU"
     texts = [file.read_text() for file in sorted(Path("/proc/driver/nvidia/gpus").glob("*/information"))]
-    names = [" ".join(name.split()) for text in texts for name in re.findall(r"^Model:(.*)", text, re.MULTILINE)]
-    if not names and which("nvidia-smi"):
-        names = ["of NVIDIA"]
-    if not names:
-        return "note", "none: whisper and CLAP compute on the processor"
-    if run_path(str(Path(torch.origin).with_name("version.py"))).get("cuda"):
-        return "ok", ", ".join(names)
-    return "note", f"{', '.join(names)}; torch is built for the processor, so whisper and CLAP compute there"
+    names = ", ".join(re.findall(r"^Model:\s*(.*\S)", "\n".join(texts), re.MULTILINE))
+    if names and run_path(str(Path(torch.origin).with_name("version.py"))).get("cuda"):
+        return "ok", names
+    unused = f"{names}, but torch is built for the processor" if names else "none"
+    return "note", f"{unused}: whisper and CLAP compute on the processor"
 
 
 def prefetch(items: Iterator[Value], count: int) -> Iterator[Value]:

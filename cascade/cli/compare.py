@@ -103,7 +103,7 @@ def show(comparison: Comparison, form: str, *, flips: bool = False) -> None:
     if form == "table":
         typer.echo(
             prose(
-                f"\nWith {quantity(comparison.n, 'item')} that differ as often as here, a true difference under "
+                f"\nWith {quantity(comparison.n, 'item')} that differ as often as these, a true difference under "
                 f"{100 * comparison.detectable:.1f} points is missed more often than one time in five.\n"
                 "95 %: Tango's paired score intervals; p: McNemar's, exact and two-sided"
                 + ("; Holm's correction within each tag." if comparison.by else ".")
@@ -168,10 +168,10 @@ def show_matrix(matrix: Matrix, form: str) -> None:
     header = ["row - column", matrix.scorer, *map(str, range(1, len(matrix.runs) + 1))]
     typer.echo(plain(format_table(header, rows, form)), nl=False)
     if form == "table":
-        legend = ""
-        if any("*" in str(cell) for row in rows for cell in row[2:]):
-            legend = "\n*: p < 0.05 by McNemar's exact test, with Holm's correction over all pairs."
-        typer.echo(prose(legend + (_READ if matrix.combined else "")))
+        starred = any("*" in str(cell) for row in rows for cell in row[2:])
+        legend = "\n*: p < 0.05 by McNemar's exact test, with Holm's correction over all pairs." * starred
+        if legend := legend + (_READ if matrix.combined else ""):
+            typer.echo(prose(legend))
 
 
 def _matrix_rows(matrix: Matrix, suffix: str = "") -> Iterator[Row]:

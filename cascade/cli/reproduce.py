@@ -29,7 +29,7 @@ from cascade.runs.directory import Run
 from cascade.scoring import outcomes
 
 # The flags that a row sets itself.
-_ROWS_OWN = (
+_ROWS_OWN = [
     "llm",
     "spec",
     "prompt",
@@ -40,7 +40,7 @@ _ROWS_OWN = (
     "samples",
     "shard",
     "shuffle_choices",
-)
+]
 _DIFFERS = """
 "differs": the score test of the published figure, of the very items that it is of, rejects it, with Holm's correction \
 over the groups of a row."""

@@ -119,14 +119,14 @@ def _title(summary: Summary) -> str:
     captions = " ".join(f"{slot}={name}" for slot, name in summary.captions.items()) or "none"
     what = [summary.run, *([summary.dataset] if summary.dataset else [])]
     if summary.llm:
-        model = summary.llm.split("@")[0] + (", no temperature" if summary.no_temperature else "")
-        what = [summary.dataset, model, f"captions {captions}", f"prompt {summary.prompt}"]
+        what = [summary.dataset, summary.llm.split("@")[0], f"captions {captions}", f"prompt {summary.prompt}"]
     items = quantity(summary.n, "item")
     counts = f"{items}: {summary.answered} answered, {summary.failed} failed, {summary.unparsed} unread"
     if summary.truncated:
-        counts += f" ({quantity(summary.truncated, 'reply')} cut at the token limit)"
+        replies = "" if summary.samples == 1 else " replies"  # otherwise a reply an item
+        counts += f" ({summary.truncated}{replies} cut at the token limit)"
     if summary.ties:
-        counts += f", {summary.ties} of them by a tie"
+        counts += f", {summary.ties} of them ties"
     counts += f"; coverage {percent(summary.coverage)} %"
     if summary.llm:
         cost = "unknown" if summary.cost is None else f"${summary.cost:.4f}"

@@ -142,19 +142,21 @@ def _session(spec: RunSpec) -> provenance.Session:
 def report_failures(*runs: Run, again: str = "the same command tries the failed ones again") -> bool:
     """Print which items failed on stderr, by kind, each message once; return whether any run has something left to ask.
 
-    Items are counted, once for all runs, however many of their samples failed.
+    What is counted is items, or samples where an item has several, once for all runs.
     """
     left = [run for run in runs if asking.remaining(run.path, run.items, run.spec.llm.samples)]
-    failed: dict[str, dict[str, str]] = {}
+    failed: dict[str, dict[tuple[str, int], str]] = {}
     for run in left:
         for answer in directory.last_answers(run.path).values():
             if isinstance(answer.result, Failure) and answer.result.kind != NOT_APPLICABLE:
-                failed.setdefault(answer.result.kind, {}).setdefault(answer.item, answer.result.message)
+                messages = failed.setdefault(answer.result.kind, {})
+                messages.setdefault((answer.item, answer.sample), answer.result.message)
     where = f" in one or more of {len(runs)} runs" if len(runs) > 1 else ""
+    noun = "item" if all(run.spec.llm.samples == 1 for run in runs) else "sample"
     for kind, messages in sorted(failed.items(), key=lambda pair: -len(pair[1])):
-        first = {message: item for item, message in reversed(messages.items())}  # the first item of each message
+        first = {message: item for (item, _), message in reversed(messages.items())}  # the first item of each message
         lines = [f"{item}: {message}" for message, item in reversed(first.items())]
-        head = f"{quantity(len(messages), 'item')} failed ({kind}){where}, counted as wrong; the first: {lines[0]}"
+        head = f"{quantity(len(messages), noun)} failed ({kind}){where}, counted as wrong; the first: {lines[0]}"
         for line in [head, *lines[1:_LISTED]]:
             note(line)
     if left:

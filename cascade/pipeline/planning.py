@@ -88,7 +88,8 @@ def combine(plans: Sequence[Plan]) -> Plan:
 
 def plan_lines(plan: Plan) -> list[str]:
     """Return the plan for people, a line a subject."""
-    captions = f"captions  {plan.captions}, to be made of them: {plan.unmade}"
+    verb = "is" if plan.unmade == 1 else "are"
+    captions = f"captions  {plan.captions}, of which {plan.unmade} {verb} to be made"
     if plan.unmade:
         captions += "; their words are not in the tokens below (cascade caption makes them)"
     samples = quantity(plan.samples, "sample")

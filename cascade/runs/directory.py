@@ -37,7 +37,7 @@ from cascade.runs.provenance import Session, now
 from cascade.types import Answer, CaptionRecord, Completion, Failure, Item, LLMSpec, Record, RunSpec, Shard, spent
 
 _FORMAT = 2
-_OTHER_OUT = "give --out another directory"
+_OUT = "give --out another directory"
 
 
 class Manifest(Record, frozen=True, kw_only=True):
@@ -102,9 +102,11 @@ class Run:
 def identity(spec: RunSpec) -> str:
     """Return the digest of all that can change a result, except the number of items, which may grow.
 
-    The origin is not in it, because two may serve one model; `check_same` compares it.
+    The origin is not in it, because two may serve one model; `check_same` compares it. Nor are the headings of slots,
+    which follow from the engines: a run keeps those that it began with.
     """
-    return digest(to_json(replace(spec, limit=None, llm=replace(spec.llm, origin=UNSET))))
+    same = replace(spec, limit=None, llm=replace(spec.llm, origin=UNSET), prompt=replace(spec.prompt, headings=UNSET))
+    return digest(to_json(same))
 
 
 def default_directory(runs: Path, spec: RunSpec) -> Path:
@@ -207,7 +209,8 @@ def _resume(path: Path, wanted: Manifest, items: tuple[Item, ...]) -> tuple[Mani
     sessions = earlier.sessions
     if replace(wanted.sessions[0], at=sessions[-1].at) != sessions[-1]:
         sessions = (*sessions, *wanted.sessions)
-    spec = replace(chosen.spec, llm=earlier.spec.llm)  # with the origin that the run began with
+    # with the origin and the headings that the run began with
+    spec = replace(chosen.spec, llm=earlier.spec.llm, prompt=earlier.spec.prompt)
     manifest = replace(earlier, spec=spec, part=chosen.part, sessions=sessions, audio_root=wanted.audio_root)
     return manifest, items
 
@@ -256,7 +259,7 @@ def _check_owner(path: Path, spec: RunSpec) -> None:
 
 
 def check_same(
-    path: Path, existing: RunSpec, requested: RunSpec, *, same_model: bool = False, advice: str = _OTHER_OUT
+    path: Path, existing: RunSpec, requested: RunSpec, *, same_model: bool = False, advice: str = _OUT
 ) -> None:
     """Raise RunError, with the differences and advice, where the run in `path` has another identity than the requested.
 
@@ -270,15 +273,12 @@ def check_same(
         differences = [f"captions are {captioners[0]} there, {captioners[1]} here"]
     else:
         old, new = ({"llm.answer_as": "text", **jsonl.flatten(to_json(spec))} for spec in (existing, requested))
-        keys = [key for key in sorted(old.keys() | new.keys()) if key != "limit" and old.get(key) != new.get(key)]
-        keys = [key for key in keys if {} not in (old.get(key), new.get(key))]  # what is in it differs, too
+        keys = sorted(key for key in old.keys() | new.keys() if key != "limit" and old.get(key) != new.get(key))
         differences = [f"{key} is {old.get(key)!r} there, {new.get(key)!r} here" for key in keys[:3]]
     raise RunError(f"{path} holds another run ({'; '.join(differences)}); {advice}")
 
 
-def check_origin(
-    place: Path, existing: LLMSpec, requested: LLMSpec, *, same_model: bool, advice: str = _OTHER_OUT
-) -> None:
+def check_origin(place: Path, existing: LLMSpec, requested: LLMSpec, *, same_model: bool, advice: str = _OUT) -> None:
     """Raise RunError where two models are asked at different addresses, unless these serve the `same_model`."""
     if existing.origin != requested.origin and not same_model:
         there, here = (llm.origin or "the provider's own address" for llm in (existing, requested))
@@ -379,14 +379,7 @@ def total_cost(path: Path, price: Callable[[int, int], float] | None = None) -> 
 
     `price` gives the cost of tokens in and out, for replies of unknown cost.
     """
-    total = 0.0
-    for answer in _answers(path):
-        result = answer.result
-        if price and isinstance(result, Completion) and result.cost is None and result.charged is UNSET:
-            total += price(result.input_tokens or 0, result.output_tokens or 0)
-        else:
-            total += spent(result)
-    return total
+    return sum(spent(answer.result, price) for answer in _answers(path))
 
 
 def _answers(path: Path) -> Iterator[Answer]:

@@ -55,6 +55,8 @@ def merge(paths: Sequence[Path], out: Path, *, same_model: bool = False) -> Merg
     for run in runs[1:]:
         advice = f"merge only the runs that are like {runs[0].path}"
         directory.check_same(run.path, run.spec, runs[0].spec, same_model=same_model, advice=advice)
+        if run.spec.prompt != runs[0].spec.prompt:
+            raise RunError(f"{run.path} has other headings in its prompts, from another version of cascade; {advice}")
     items, owners = _assign_items(runs)
     _write(out, runs, items, owners)
     counts = Counter[str]()

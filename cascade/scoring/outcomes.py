@@ -248,7 +248,6 @@ def _describe_run(path: Path, spec: RunSpec, results: Sequence[Completion | Fail
         "captions_cost": _sum_known(caption_costs.values()),
         "captions_from": dict(origins) or None,
         "samples": spec.llm.samples,
-        "no_temperature": ("temperature" not in spec.llm.params and spec.llm.model != "fake") or None,
         "shuffled": spec.prompt.order_seed is not None,
     }
 

@@ -193,7 +193,7 @@ def test_a_plan_a_budget_and_another_reader(run: Path) -> None:
         assert "calls     4 (4 questions, 1 sample each; 0 answered already)" in plan.stdout
         assert "most $0.28" in " ".join(plan.stdout.split()) and not stub.asked and not (run / "reader.jsonl").exists()
         stopped = read(run, stub, *PRICED, "--budget", "0.15", "--concurrency", "2")
-        assert stopped.exit_code == 2 and "--budget 0.15: $" in stopped.stderr and len(stub.asked) == 2
+        assert stopped.exit_code == 4 and "--budget 0.15: $" in stopped.stderr and len(stub.asked) == 2
         assert score(run)["readings"]["not_asked"] == 4
         assert "4 questions, 1 sample each; 2 answered already" in read(run, stub, *PRICED, "--dry-run").stdout
         assert read(run, stub, *PRICED, "--budget", "9").exit_code == 0 and len(stub.asked) == 4
