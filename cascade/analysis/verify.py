@@ -146,7 +146,7 @@ def _check_captions(run: Run, verdict: Verdict) -> list[CaptionRecord]:
         else:
             lost += 1
     if lost:
-        verdict.unchecked.append(f"{quantity(lost, 'key')} of captions whose clip is not under {root}")
+        verdict.unchecked.append(f"{lost} captions' keys: their clips are not under {root}")
     verdict.checked[file] = f"{quantity(len(captions), 'caption')}, {quantity(derived, 'key')} derived again"
     return captions
 

@@ -27,6 +27,6 @@ def verify(run: Annotated[Path, typer.Argument(metavar="RUN", help="A run direct
     if verdict.problems:
         count = len(verdict.problems)
         problems = "one thing does not match" if count == 1 else f"{count} things do not match"
-        note(f"{run}: {problems}; restore it from a copy: no command mends a chain of digests that is broken")
+        note(f"{run}: {problems}; the command that made the run goes on once that is restored")
         raise typer.Exit(2)
     typer.echo(f"{run}: everything that was derived again matches")

@@ -51,5 +51,5 @@ def one_line(text: str, longest: int = 300) -> str:
     line = " ".join(text.split())
     if len(line) <= longest:
         return line
-    kept, _, word = line[: longest - 2].rpartition(" ")
-    return (kept or word) + " …"
+    kept, _, word = line[: longest - 1].rpartition(" ")
+    return f"{kept} …" if kept else f"{word}…"

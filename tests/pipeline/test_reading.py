@@ -224,7 +224,7 @@ def test_verify_names_what_was_changed(run: Path) -> None:
     file.write_text("".join([head, *calls[1:]]))
     assert "reader.jsonl:2: this line" in cascade("verify", run).stdout
     file.write_text("".join([head, *calls[:-1]]))
-    assert "; 1 calls not made yet" in " ".join(cascade("verify", run).stdout.split())
+    assert "; 1 call not made yet" in " ".join(cascade("verify", run).stdout.split())
     file.write_text(whole.replace("Do not guess.", "Guess."))
     assert "the prompt's text is not the one that template_digest names" in cascade("verify", run).stdout
     file.write_text(whole)
