@@ -247,7 +247,7 @@ def test_lists(mini: Path) -> None:
 def test_ask_shows_what_was_heard(mini: Path) -> None:
     args: list[str | Path] = ["ask", "0.wav", "What is it?", "--choice", "rain", "--choice", "a bell", *FAKE]
     told = cascade(*args).stdout
-    assert "0.wav  speech        -  A fixed caption." in told
+    assert "0.wav  speech  -        A fixed caption." in told
     answer = json.loads(cascade(*args, "--format", "json").stdout)
     assert answer["answer"] in ("rain", "a bell")
     assert answer["captions"] == {"speech": "A fixed caption."}
