@@ -12,72 +12,19 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 import typer
 
 from cascade.cli.output import FORMATS
-from cascade.pipeline.request import DEFAULT_CAPTIONS, EMBEDDED_CAPTIONS, LEAST, Request
+from cascade.pipeline.request import Request
 
 if TYPE_CHECKING:
     from cascade.types import Dataset
 
-_ENGINES = f"[default: {DEFAULT_CAPTIONS}; demo: {EMBEDDED_CAPTIONS}]"
-# Of each field of a request: how its value is written, and its help. The field itself has the type and the default.
-_WORDS: dict[str, dict[str, tuple[str | None, str]]] = {
-    "Items": {
-        "dataset": ("NAME|FILE", "A name of `cascade datasets`, or FILE.jsonl."),
-        "data": ("DIR", "The folder of the clips, and of a benchmark's metadata."),
-        "limit": ("N", "Only the first N items; raise it later to go on."),
-        "only": ("TAG=VALUE", "Only items with this tag. Repeatable."),
-        "shard": ("I/N", "Only part I of N, by the clips; `cascade merge` joins them."),
-    },
-    "Captions": {
-        "captions": (
-            "SLOT=ENGINE,…",
-            f"The engine of each slot, or a file of captions; `none` for none.  {_ENGINES}",
-        ),
-        "caption_param": ("SLOT.KEY=VALUE", "A parameter of a captioner. Repeatable."),
-        "cache": ("DIR", "Where captions are kept (else $CASCADE_CACHE, else cache/)."),
-        "backend": ("NAME", "Where captioners run."),
-        "worker": ("[SLOT.]KEY=N", "Of the ray backend: pool, num_gpus or num_cpus, a worker's. Repeatable."),
-        "device": ("NAME", "auto, cpu, cuda, cuda:1, mps."),
-        "batch": ("N", "At most N clips at once to a captioner."),
-        "threads": ("N", "Threads that captioners use; 0: all cores."),
-    },
-    "Model": {
-        "llm": ("MODEL", "Any litellm model name; `local`, `local:FILE.gguf` or `fake`."),
-        "api_base": ("URL", "An OpenAI-compatible endpoint."),
-        "same_model": (None, "The address serves the model that answered so far: go on there."),
-        "param": ("KEY=VALUE", "A parameter sent to the model; KEY=none unsets it. Repeatable."),
-        "reasoning_effort": ("low|medium|high", "How long a reasoning model thinks."),
-        "thinking_budget": ("N", "Tokens to think with, where the model takes that."),
-        "max_tokens": ("N", "At most N tokens a reply, reasoning included."),
-    },
-    "Question": {
-        "prompt": ("NAME|FILE", "A name of `cascade prompts`, or FILE.md."),
-        "answer_as": (
-            "text|choice",
-            "Reply in free text, or only with one of the choices.  [default: text; with --llm local: choice]",
-        ),
-        "samples": ("K", "Ask each question K times, and vote."),
-        "shuffle_choices": (None, "Shuffle the choices, seeded; each sample turns them on by one."),
-        "seed": ("N", "The seed of whatever is random."),
-    },
-    "Cost and pace": {
-        "dry_run": (None, "Say what it would take, and do nothing."),
-        "budget": ("USD", "Stop before more is spent, with exit code 4; resumable."),
-        "price": ("IN,OUT", "The model's price, US dollars a million tokens."),
-        "concurrency": ("N", "At most N calls to a model at once."),
-        "retries": ("N", "Tries again after a passing fault."),
-        "timeout": ("SECONDS", "The longest wait for one reply."),
-        "rpm": ("N", "Requests a minute at most."),
-        "tpm": ("N", "Tokens a minute at most."),
-    },
-    "Options": {"out": ("DIR", "The folder of the run, or of the runs (else below runs/).")},
-}
+_FIELDS = {flag.name: flag for flag in fields(Request)}
 
 
 def _option(name: str) -> Any:
     """Return the option of a field of a request."""
-    heading, (metavar, text) = next((heading, words[name]) for heading, words in _WORDS.items() if name in words)
-    flag = f"--{name.replace('_', '-')}"
-    return typer.Option(flag, metavar=metavar, help=text, min=LEAST.get(name), rich_help_panel=heading)
+    about = _FIELDS[name].metadata
+    flag, panel = f"--{name.replace('_', '-')}", about["heading"]
+    return typer.Option(flag, metavar=about["value"], help=about["text"], min=about["least"], rich_help_panel=panel)
 
 
 def _from_file(ctx: typer.Context, path: Path | None) -> Path | None:
@@ -127,9 +74,7 @@ def takes_request(*wanted: str, without: Sequence[str] = ()) -> Callable[[Callab
     `wanted` are the fields that become flags, all unless given, and a flag for a file of them (`spec`); those in
     `without` do not. The others keep their defaults.
     """
-    defaults = {field.name: field.default for field in fields(Request)}
-    names = [name for words in _WORDS.values() for name in words if name in (wanted or defaults)]
-    names = [name for name in names if name not in without]
+    names = [name for name in _FIELDS if name in (wanted or _FIELDS) and name not in without]
     hints = get_type_hints(Request)
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
@@ -143,7 +88,7 @@ def takes_request(*wanted: str, without: Sequence[str] = ()) -> Callable[[Callab
         for name in names:
             kind = list[str] | None if hints[name] == Sequence[str] | None else hints[name]
             annotation = Annotated[kind, _option(name)]  # type: ignore[valid-type]
-            shared.append(Parameter(name, Parameter.KEYWORD_ONLY, default=defaults[name], annotation=annotation))
+            shared.append(Parameter(name, Parameter.KEYWORD_ONLY, default=_FIELDS[name].default, annotation=annotation))
         if not wanted and "spec" not in without:
             spec = Annotated[Path | None, _SPEC]
             shared.append(Parameter("spec", Parameter.KEYWORD_ONLY, default=None, annotation=spec))

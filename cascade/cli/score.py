@@ -154,9 +154,7 @@ def _legend(summary: Summary) -> str:
     if summary.readings:
         legend += f"\n{summary.readings.column}: by the rules' reading of a reply, or else by that model's."
     if summary.unparsed > _MANY * summary.n and not summary.readings:
-        verbs = ("has", "counts") if summary.unparsed == 1 else ("have", "count")
-        legend += f"\n{summary.unparsed} of {quantity(summary.n, 'item')} {verbs[0]} no readable answer and "
-        legend += f"{verbs[1]} as wrong: "
+        legend += f"\n{summary.unparsed} of {quantity(summary.n, 'item')} have no readable answer and count as wrong: "
         legend += f"`cascade score {shlex.quote(summary.run)} --explain` says why. {_advice(summary)}"
     official = summary.official_denominator
     if official is not None and summary.failed:
