@@ -17,6 +17,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from pickle import UnpicklingError
 from runpy import run_path
+from shutil import which
 from typing import TypeVar
 
 from cascade.errors import UserError
@@ -84,6 +85,7 @@ def accelerators() -> tuple[str, str]:
         return "ok", "Apple's GPU"
     texts = [file.read_text() for file in sorted(Path("/proc/driver/nvidia/gpus").glob("*/information"))]
     names = ", ".join(re.findall(r"^Model:\s*(.*\S)", "\n".join(texts), re.MULTILINE))
+    names = names or ("one of NVIDIA" if which("nvidia-smi") else "")  # Windows has no such files.
     if names and run_path(str(Path(torch.origin).with_name("version.py"))).get("cuda"):
         return "ok", names
     unused = f"{names}, but torch is built for the processor" if names else "none"

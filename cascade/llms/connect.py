@@ -111,6 +111,8 @@ def check_access(spec: LLMSpec, execution: Execution, option: str = "--llm") -> 
         raise ProviderStop(f"{option} {spec.model}: {variable} {credentials.UNSENDABLE}: export {variable}=…")
     if execution.api_base:
         return
+    if credentials.unserved(spec.model):
+        raise ProviderStop(f"{option} {spec.model}: the address that serves it is missing: give --api-base URL")
     if not credentials.provider(spec.model):
         litellm.resolve(spec.model, label=f"{option} {spec.model}")  # It takes seconds to import, but knows every name.
     if credentials.missing(spec.model):

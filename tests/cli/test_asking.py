@@ -141,7 +141,7 @@ def test_a_plan_says_what_it_would_take_and_does_nothing(mini: Path) -> None:
     assert "calls     10 (8 questions, 2 samples each; 6 answered already)" in told.stdout
     assert "7 a reply so far in this run" in told.stdout
     assert "captions  8, of which 5 are to be made" in told.stdout
-    unknown = cascade("run", "--dataset", mini, "--captions", "none", "--llm", "hosted_vllm/x", "--dry-run")
+    unknown = cascade("run", "--dataset", mini, "--captions", "none", "--llm", "ollama/x", "--dry-run")
     assert "cost      unknown" in unknown.stdout
     known = cascade("run", "--dataset", mini, "--captions", "none", "--llm", "gpt-4o", "--dry-run")
     assert "$2.5 in, $10 out a million tokens (the price map of litellm" in known.stdout

@@ -195,6 +195,8 @@ def test_doctor_takes_what_run_takes_and_refuses_what_it_refuses(mini: Path) -> 
     assert (code, check["state"]) == (2, "missing") and "litellm knows no such model" in check["detail"]
     planned = cascade("run", "--dataset", mini, "--captions", "none", "--llm", "no-such-model", "--dry-run")
     assert planned.exit_code == 2 and "litellm knows no such model" in planned.stderr
+    code, check = model("--llm", "hosted_vllm/x")
+    assert code == 2 and check["detail"].endswith("the address that serves it is missing: give --api-base URL")
     code, check = model("--llm", "gpt-4o")
     assert (code, check["state"], check["command"]) == (2, "missing", "export OPENAI_API_KEY=…")
     planned = cascade("run", "--dataset", mini, "--captions", "none", "--llm", "gpt-4o", "--dry-run")
