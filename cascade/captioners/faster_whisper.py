@@ -30,6 +30,7 @@ from pathlib import Path
 from typing import Any
 
 from cascade.captioners import speech, torch_device
+from cascade.datasets import hub
 from cascade.errors import UnknownName, UserError
 from cascade.io import audio
 from cascade.types import Caption, Captioner, Host
@@ -43,6 +44,7 @@ NEEDS = dict.fromkeys(
 FILES = {"model": None}
 
 PACKAGED = "tiny.en"
+REMARKS = {PACKAGED: "knows only English; model=small, from the hub, is for other languages"}
 STREAMS = 4  # clips computed at the same time on a GPU
 
 
@@ -155,7 +157,7 @@ def _weights(params: Params, host: Host) -> Path:
         return Path(faster_whisper.download_model(params.model, revision=params.revision or None))
     except (OSError, ValueError) as error:
         raise UserError(
-            f"the model {params.model!r} cannot be had from the hub ({type(error).__name__}); give a folder that holds "
+            f"the model {params.model!r} cannot be had from the hub ({hub.reason(error)}); give a folder that holds "
             f"it converted for CTranslate2: {hint}"
         ) from None
 

@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 from cascade.errors import UserError
 from cascade.io.jsonl import OMITTED
+from cascade.io.terminal import quantity
 from cascade.runs.served import Served
 from cascade.scoring import outcomes, voting
 from cascade.scoring.matchers.registry import SCORERS
 from cascade.scoring.outcomes import ScoredRun
 from cascade.scoring.statistics import Rate, rate
-from cascade.types import Dataset, Item
+from cascade.types import Dataset, Item, tag_names
 
 if TYPE_CHECKING:
     from cascade.scoring.second_reader import Readings
@@ -88,7 +89,9 @@ class Summary:
     def unfinished(self) -> str:
         """What is still to be asked, in words; `""` where that is nothing."""
         whole = (self.n + (self.inapplicable or 0)) * self.samples
-        return f"{self.not_asked} of {whole} questions not asked yet, counted as failed" if self.not_asked else ""
+        if not self.not_asked:
+            return ""
+        return f"{self.not_asked} of {quantity(whole, 'question')} not asked yet, counted as failed"
 
     def __repr__(self) -> str:
         shares = ", ".join(f"{name} {result.accuracy:.4f}" for name, result in self.scores.items())
@@ -179,22 +182,18 @@ def chance(items: Sequence[Item]) -> dict[str, float]:
 def groups(items: Sequence[Item], by: Sequence[str] = ()) -> dict[str, dict[str, list[str]]]:
     """Return the items' ids by tag and value, the most frequent value first, of the benchmarks' tags and those in `by`.
 
-    `language` is the benchmark's reference where no tag has that name. Raises UserError for a tag in `by` that no item
-    has.
+    Raises UserError for a tag in `by` that no item has.
     """
     grouped: dict[str, dict[str, list[str]]] = {}
     for tag in dict.fromkeys((*TAGS, *by)):
         values: dict[str, list[str]] = {}
         for item in items:
-            value = item.tags.get(tag)
-            if value is None and tag == "language":
-                value = item.reference.get(tag)
+            value = item.tag(tag)
             if value is not None:
-                values.setdefault(str(value), []).append(item.id)
+                values.setdefault(value, []).append(item.id)
         if values:
             grouped[tag] = dict(sorted(values.items(), key=lambda pair: (-len(pair[1]), pair[0])))
     if lacking := [tag for tag in by if tag not in grouped]:
-        known: set[str] = set()
-        known.update(*(item.tags for item in items))
-        raise UserError(f"--by {lacking[0]}: no item has that tag (there is: {', '.join(sorted(known)) or 'none'})")
+        known = ", ".join(tag_names(items)) or "none"
+        raise UserError(f"--by {lacking[0]}: no item has that tag (there is: {known})")
     return grouped

@@ -194,7 +194,7 @@ def test_a_plan_a_budget_and_another_reader(run: Path) -> None:
         assert "calls     4 (4 questions, 1 sample each; 0 answered already)" in plan.stdout
         assert "most $0.28" in " ".join(plan.stdout.split()) and not stub.asked and not (run / "reader.jsonl").exists()
         stopped = read(run, stub, *PRICED, "--budget", "0.15", "--concurrency", "2")
-        assert stopped.exit_code == 2 and "--budget 0.15: $" in stopped.stderr and len(stub.asked) == 2
+        assert stopped.exit_code == 4 and "--budget 0.15: $" in stopped.stderr and len(stub.asked) == 2
         assert score(run)["readings"]["not_asked"] == 4
         assert "4 questions, 1 sample each; 2 answered already" in read(run, stub, *PRICED, "--dry-run").stdout
         assert read(run, stub, *PRICED, "--budget", "9").exit_code == 0 and len(stub.asked) == 4
@@ -225,7 +225,7 @@ def test_verify_names_what_was_changed(run: Path) -> None:
     file.write_text("".join([head, *calls[1:]]))
     assert "reader.jsonl:2: this line" in cascade("verify", run).stdout
     file.write_text("".join([head, *calls[:-1]]))
-    assert "; 1 calls not made yet" in " ".join(cascade("verify", run).stdout.split())
+    assert "; 1 call not made yet" in " ".join(cascade("verify", run).stdout.split())
     file.write_text(whole.replace("Do not guess.", "Guess."))
     assert "the prompt's text is not the one that template_digest names" in cascade("verify", run).stdout
     file.write_text(whole)

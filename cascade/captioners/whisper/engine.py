@@ -15,12 +15,14 @@ place in a batch there, and eight rows on all cores were no faster.
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from importlib.metadata import version
+from importlib.util import find_spec
 from operator import itemgetter
 from pathlib import Path
 from types import SimpleNamespace
@@ -123,13 +125,13 @@ def make(params: Params, host: Host) -> Captioner:
 
 def absent(params: Params, host: Host) -> tuple[str, str] | None:
     """Return what is to be fetched before the first clip and from where; None where the weights are here."""
-    import whisper
-
-    if params.model in host.files or params.model not in whisper.available_models():
-        return None
+    package = find_spec("whisper")
+    # The list stands in the package's source, whose import takes seconds.
+    source = Path(package.origin).read_text(encoding="utf-8") if package and package.origin else ""
+    listed = dict(re.findall(r'"([\w.-]+)": "(https://[^"]+)"', source))
     folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "whisper"
-    address: str = whisper._MODELS[params.model]
-    if (folder / Path(address).name).is_file():
+    address = listed.get(params.model, "")
+    if params.model in host.files or not address or (folder / Path(address).name).is_file():
         return None
     return f"{Path(address).name}; or give speech.model=FILE.pt", address
 
