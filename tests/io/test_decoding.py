@@ -24,7 +24,7 @@ pytest.importorskip("soxr")
 from tests.support import clips  # noqa: E402
 
 HTML = b"<!DOCTYPE html><html><body>" + b"503 Service Unavailable. " * 20 + b"</body></html>\n"
-JUNK = np.random.default_rng(0).bytes(100)
+JUNK: bytes = np.random.default_rng(0).bytes(100)
 
 
 def encoded(
@@ -34,7 +34,8 @@ def encoded(
     file = BytesIO()
     with av.open(file, "w", format=form) as container:
         add_tone(container, container.add_stream(codec, rate=rate, layout=layout), seconds, hertz)
-    return file.getvalue()
+    content = file.getvalue()
+    return content
 
 
 def add_tone(
@@ -64,13 +65,15 @@ def add_video(container: Any, stream: Any, seconds: int) -> None:
 def wav(seconds: float = 2.0, **options: Any) -> bytes:
     file = BytesIO()
     soundfile.write(file, clips.tone(440, seconds), clips.RATE, format="WAV", **options)
-    return file.getvalue()
+    content = file.getvalue()
+    return content
 
 
 def flac(seconds: float = 2.0) -> bytes:
     file = BytesIO()
     soundfile.write(file, clips.noise(seconds), clips.RATE, format="FLAC")
-    return file.getvalue()
+    content = file.getvalue()
+    return content
 
 
 def sized(data: bytes, size: int) -> bytes:
@@ -94,7 +97,8 @@ def aac() -> bytes:
 def ogg(subtype: str = "VORBIS", seconds: float = 2.0, rate: int = 16_000) -> bytes:
     file = BytesIO()
     soundfile.write(file, clips.noise(seconds), rate, format="OGG", subtype=subtype)
-    return file.getvalue()
+    content = file.getvalue()
+    return content
 
 
 def listed(data: bytes) -> bytes:
