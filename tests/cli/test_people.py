@@ -50,7 +50,17 @@ def test_a_clip_that_cannot_be_decoded_is_named_once(mini: Path) -> None:
 
 def test_a_budget_that_is_reached_has_an_exit_code_of_its_own(mini: Path) -> None:
     with Stub() as stub:
-        args = ["run", "--dataset", mini, "--captions", "none", "--llm", "gpt-x", "--api-base", stub.url]
+        args: list[str | Path] = [
+            "run",
+            "--dataset",
+            mini,
+            "--captions",
+            "none",
+            "--llm",
+            "gpt-x",
+            "--api-base",
+            stub.url,
+        ]
         done = cascade(*args, "--price", "0,10000", "--max-tokens", "7", "--budget", "0.2")
         assert done.exit_code == 4
         assert done.stderr.splitlines()[-1].startswith("cascade: --budget 0.2: $0.14")
@@ -59,7 +69,7 @@ def test_a_budget_that_is_reached_has_an_exit_code_of_its_own(mini: Path) -> Non
 
 def test_a_price_counts_the_tokens_that_are_in_the_log(mini: Path) -> None:
     with Stub() as stub:
-        args = [
+        args: list[str | Path] = [
             "run",
             "--dataset",
             mini,
@@ -226,7 +236,19 @@ def test_a_run_of_the_temperature_0_is_not_continued_without_one(mini: Path) -> 
     if find_spec("litellm") is None:
         pytest.skip("litellm is not installed")
     with Stub() as stub:
-        args = ["run", "--dataset", mini, "--captions", "none", "--api-base", stub.url, "--out", "r", "--limit", "2"]
+        args: list[str | Path] = [
+            "run",
+            "--dataset",
+            mini,
+            "--captions",
+            "none",
+            "--api-base",
+            stub.url,
+            "--out",
+            "r",
+            "--limit",
+            "2",
+        ]
         done = cascade(*args, "--llm", "openai/gpt-5")
         assert done.exit_code == 0, done.output
         assert "openai/gpt-5 refuses the temperature 0, and is asked without one" in done.stderr
