@@ -8,11 +8,12 @@ from typing import Annotated, Any
 
 import typer
 
+from cascade.captioners import speech
 from cascade.cli import output
 from cascade.cli.options import takes_request
 from cascade.errors import NOT_APPLICABLE
 from cascade.io.tables import format_words
-from cascade.io.terminal import note, quantity
+from cascade.io.terminal import note, prose, quantity
 from cascade.pipeline.jobs import make_captions, prepare
 from cascade.pipeline.request import Request
 from cascade.types import CaptionRecord
@@ -37,6 +38,8 @@ def caption(
             output.echo_json(_json_line(caption, engines[caption.slot]))
     else:
         typer.echo(caption_table(captions), nl=False)
+        for line in speech.english_only(captions):
+            typer.echo("\n" + prose(line))
     # Where an engine asked a provider, its captions have a cost; None is an unknown price.
     costs = {caption.key: caption.meta["cost"] for caption in captions if "cost" in caption.meta}
     known = [cost for cost in costs.values() if cost is not None]

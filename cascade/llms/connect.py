@@ -119,10 +119,16 @@ def check_access(spec: LLMSpec, execution: Execution, option: str = "--llm") -> 
         credentials.read_env_file()
     if variable := credentials.missing(spec.model):
         raise MissingKey(f"{option} {spec.model}: the key is missing: export {variable}=…")
-    if spec.answer_as == "choice":
-        known = (credentials.listed(spec.model) or {}).get("supports_response_schema")
-        if known is False or not litellm.takes_schema(spec.model):
-            raise ProviderStop(f"{option} {spec.model}: the model takes no JSON schema; {forced_choice.OTHERWISE}")
+    check_schema(spec, execution, option)
+
+
+def check_schema(spec: LLMSpec, execution: Execution, option: str = "--llm") -> None:
+    """Raise ProviderStop where the choice is to be forced and the model is known to take no JSON schema."""
+    if spec.answer_as != "choice" or spec.model == "fake" or is_local(spec.model) or execution.api_base:
+        return
+    listed = (credentials.listed(spec.model) or {}).get("supports_response_schema")
+    if listed is False or (credentials.provider(spec.model) and not litellm.takes_schema(spec.model)):
+        raise ProviderStop(f"{option} {spec.model}: the model takes no JSON schema; {forced_choice.OTHERWISE}")
 
 
 def price(spec: LLMSpec, execution: Execution) -> Price | None:

@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from cascade.captioners import speech
 from cascade.captioners.registry import Engine
 from cascade.captioning import generate
 from cascade.datasets import registry as datasets
@@ -113,6 +114,8 @@ def carry_out(job: Job) -> Run:
             failed = len({(caption.slot, caption.key) for caption in unheard if caption.key})
             asking.check_clips(run, captions)
             directory.write_captions(job.path, captions)
+            for line in speech.english_only(captions, doubtful=True):
+                note(line)
             asking.ask(run, captions, log, job.how, bars)
         finally:
             failures = f", {failed} failed" if failed else ""
@@ -173,13 +176,17 @@ def ask_clip(
     """
     captioners = select_captioners(caption_sources(request.captions, "demo"), request.caption_param)
     if captioners.audio and not clip.is_file():
-        problem = "a folder" if clip.is_dir() else "no such file"
+        problem = "no such file"
+        if clip.exists():
+            problem = "a folder" if clip.is_dir() else "not a regular file"
         raise UserError(f"{clip}: {problem}; CLIP is one audio file")
     template = find_template(request.prompt)
     llm, how = model_and_execution(request, captioners)
     connect.check(llm, how)
     item = Item(id=clip.name, audio=str(clip.absolute()), question=question, choices=tuple(choices), answer=choices[0])
     captions = generate.caption([item], Path(), captioners.specs, how)
+    for line in speech.english_only(captions, doubtful=True):
+        note(line)
     prompt = prompt_spec(template, captioners.specs)
     by_slot = captions_by_item(captions).get(item.id, {})
     return item, captions, asking.ask_single(asking.build_question(item, 0, prompt, template, by_slot), llm, how)

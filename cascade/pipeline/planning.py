@@ -46,8 +46,12 @@ def check_model(spec: LLMSpec, how: Execution, option: str = "--llm") -> None:
 
 
 def plan(job: Job) -> Plan:
-    """Return the plan of a job, whose run directory need not be there."""
+    """Return the plan of a job, whose run directory need not be there.
+
+    Raises ProviderStop for a forced choice from a model that takes no JSON schema.
+    """
     spec = job.spec
+    connect.check_schema(spec.llm, job.how)
     missing = asking.remaining(job.path, job.items, spec.llm.samples)
     captions = generate.existing_captions(job.items, job.loaded.root, spec.captioners, job.how)
     shown = evidence.captions_shown({item.id: item.audio for item in job.items}, captions, spec.prompt)

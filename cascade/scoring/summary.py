@@ -54,7 +54,8 @@ class Summary:
     without `captions_cost`, the cost of making the captions; null is unknown. Where a second reader was asked,
     `readings` counts the replies, and `scores` has `mmar` by the combined readings too. Where it is known, `served`
     says which servers answered, `captions_from` counts captions by the origin that made them. `not_asked` counts the
-    questions that a run has still to ask; their items are among the failed.
+    questions that a run has still to ask; their items are among the failed. `as_it_stands` marks a file with a second
+    reader's log whose own predictions are scored unread, so that none is unparsed.
     """
 
     run: str
@@ -82,6 +83,7 @@ class Summary:
     served: tuple[Served, ...] | None = field(default=None, metadata=OMITTED)
     captions_from: Mapping[str, int] | None = field(default=None, metadata=OMITTED)
     not_asked: int | None = field(default=None, metadata=OMITTED)
+    as_it_stands: bool | None = field(default=None, metadata=OMITTED)
 
     @property
     def unfinished(self) -> str:
