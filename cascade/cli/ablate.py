@@ -45,8 +45,6 @@ def ablate(
     Controls are blind, mismatched captions, the benchmark's own cues and shuffled choices. The runs share one folder;
     the same command again resumes all of them.
     """
-    output.check_format(form)
-    output.check_scorer(scorer)
     jobs = ablation_plan.variant_jobs(prepare(request), variants, request.seed, request.out)
     if request.dry_run:
         _print_plans(jobs)

@@ -53,7 +53,12 @@ GROUPS = {
     },
 }
 HELP = {name: text for commands in GROUPS.values() for name, text in commands.items()}
-_MODULES = {"datasets": "list", "captioners": "list", "prompts": "list"}  # The others' are named as the command is.
+# The modules of the commands that share one; the others' are named as the command is.
+_MODULES = {
+    **dict.fromkeys(("datasets", "captioners", "prompts"), "list"),
+    "judge": "second_model",
+    "read": "second_model",
+}
 
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _NO_ACCESS = {

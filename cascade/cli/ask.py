@@ -35,7 +35,6 @@ def ask(
     form: o.TableOrJson = "table",
 ) -> None:
     """Ask one question about one clip."""
-    output.check_format(form, ("table", "json"))
     if len(choice) < 2:
         raise UserError(f"--choice {choice[0]}: give two or more, each as --choice TEXT")
     answer = answer_of(clip, question, choice, replace(request, captions=captions))

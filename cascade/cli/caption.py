@@ -10,7 +10,7 @@ import typer
 
 from cascade.captioners import speech
 from cascade.cli import output
-from cascade.cli.options import takes_request
+from cascade.cli.options import one_of, takes_request
 from cascade.errors import NOT_APPLICABLE
 from cascade.io.tables import format_words
 from cascade.io.terminal import note, prose, quantity
@@ -26,10 +26,9 @@ from cascade.types import CaptionRecord
 def caption(
     request: Request,
     *,
-    form: Annotated[str, typer.Option("--format", metavar="table|jsonl", help="How to print the captions.")] = "table",
+    form: Annotated[str, one_of("--format", ("table", "jsonl"), "How to print the captions.")] = "table",
 ) -> None:
     """Caption the clips, and print the captions."""
-    output.check_format(form, ("table", "jsonl"))
     job = prepare(replace(request, llm="fake"))  # No model is asked.
     captions = make_captions(job)
     if form == "jsonl":

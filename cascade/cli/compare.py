@@ -63,7 +63,6 @@ def compare(
 
     Exact McNemar tests, Tango's score intervals of the difference, Holm's correction within each tag.
     """
-    output.check_format(form)
     if len(sources) < 2:
         raise UserError(f"compare {sources[0]}: give another run or prediction file to compare it with")
     if len(sources) > 2 and (flips or by):

@@ -63,7 +63,6 @@ def doctor(request: Request, *, llm: o.LLM = "gpt-4o", form: o.TableOrJson = "ta
     It takes the options of `cascade run`; without any that is `cascade run --llm gpt-4o`. The exit code is 2 where
     something is missing.
     """
-    output.check_format(form, ("table", "json"))
     request = replace(request, llm=llm)
     captioners = select_captioners(caption_sources(request.captions, request.dataset), request.caption_param)
     find_template(request.prompt)

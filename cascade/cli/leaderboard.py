@@ -32,7 +32,6 @@ def leaderboard(
 
     A folder that is damaged, or no run, is named and passed over. Runs of other items stand apart.
     """
-    output.check_format(form)
     if sort not in board.SORTS:
         raise UnknownName("column to sort by", sort, board.SORTS)
     for folder in folders:

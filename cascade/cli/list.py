@@ -31,7 +31,6 @@ _UNMADE = "(no caption yet)"
 
 def _print(header: list[str], rows: list[dict[str, Any]], form: str) -> None:
     """Print rows as a table of these fields, or whole as JSON."""
-    output.check_format(form, ("table", "json"))
     if form == "json":
         typer.echo(json.dumps(rows, ensure_ascii=False))
         return

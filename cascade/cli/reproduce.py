@@ -65,7 +65,6 @@ def reproduce(
 
     A row whose key or endpoint is missing is named and passed over. Captions are ours: the papers' are unpublished.
     """
-    output.check_format(form)
     wanted = _wanted(rows or [], models)
     if listed:
         _list(form)

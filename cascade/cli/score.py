@@ -39,7 +39,6 @@ def score(
 
     By the official matcher and by equality, with 95 % intervals and chance.
     """
-    output.check_format(form)
     output.check_explain(explain, form)
     questions = o.load_questions(dataset, data)
     for place, source in enumerate(sources):
