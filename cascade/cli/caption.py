@@ -34,7 +34,12 @@ def caption(
     if form == "jsonl":
         engines = {spec.slot: spec.name for spec in job.spec.captioners}
         for caption in captions:
-            output.echo_json(_json_line(caption, engines[caption.slot]))
+            fields: dict[str, Any] = {"id": caption.item, "slot": caption.slot, "engine": engines[caption.slot]}
+            if caption.failure:
+                fields["error"] = {"kind": caption.failure.kind, "message": caption.failure.message}
+            else:
+                fields |= {"key": caption.key, "text": caption.text, "meta": caption.meta}
+            output.echo_json(fields)
     else:
         typer.echo(caption_table(captions), nl=False)
         for line in speech.english_only(captions):
@@ -54,13 +59,6 @@ def caption(
         note(f"{item}: {', '.join(slots)}: {message}")
     if any(failure.kind != NOT_APPLICABLE for _, failure in failures):
         raise typer.Exit(3)
-
-
-def _json_line(caption: CaptionRecord, engine: str) -> dict[str, Any]:
-    start = {"id": caption.item, "slot": caption.slot, "engine": engine}
-    if caption.failure:
-        return {**start, "error": {"kind": caption.failure.kind, "message": caption.failure.message}}
-    return {**start, "key": caption.key, "text": caption.text, "meta": caption.meta}
 
 
 def caption_table(captions: Sequence[CaptionRecord]) -> str:

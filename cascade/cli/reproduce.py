@@ -8,13 +8,7 @@ from typing import Annotated
 
 import typer
 
-from cascade.analysis.published import (
-    WHOLE,
-    PublishedRow,
-    Reproduced,
-    compare_published,
-    published_rows,
-)
+from cascade.analysis.published import WHOLE, PublishedRow, Reproduced, compare_published, published_rows
 from cascade.cli import options as o
 from cascade.cli import output
 from cascade.cli.options import takes_request
@@ -29,18 +23,10 @@ from cascade.runs.directory import Run
 from cascade.scoring import outcomes
 
 # The flags that a row sets itself.
-_ROWS_OWN = [
-    "llm",
-    "spec",
-    "prompt",
-    "param",
-    "reasoning_effort",
-    "max_tokens",
-    "thinking_budget",
-    "samples",
-    "shard",
-    "shuffle_choices",
-]
+_ROWS_OWN = (
+    *("llm", "spec", "prompt", "param", "reasoning_effort", "max_tokens", "thinking_budget", "samples"),
+    *("shard", "shuffle_choices"),
+)
 _DIFFERS = """
 "differs": the score test of the published figure, of the very items that it is of, rejects it, with Holm's correction \
 over the groups of a row."""
@@ -65,12 +51,22 @@ def reproduce(
 
     A row whose key or endpoint is missing is named and passed over. Captions are ours: the papers' are unpublished.
     """
-    wanted = _wanted(rows or [], models)
+    known = published_rows()
+    names = rows or list(known)
+    for name in names:
+        if name not in known:
+            raise UnknownName("row", name, known, "cascade reproduce --list shows them")
+    if models and (not rows or len(rows) != 1):
+        raise UserError(f"--models {models}: name the one row whose captions they are asked on")
     if listed:
-        _list(form)
+        if form == "json":
+            output.echo_json(list(known.values()))
+        else:
+            cells = [[row.name, percent(row.published[WHOLE]), row.title, row.source] for row in known.values()]
+            typer.echo(format_words(["row", "published", "what", "source"], cells, form), nl=False)
         return
     given = [model.strip() for model in (models or "").split(",") if model.strip()]
-    jobs = row_jobs({name: row.run for name, row in wanted.items()}, given, request)
+    jobs = row_jobs({name: known[name].run for name in names}, given, request)
     if request.dry_run:
         _print_plans(jobs)
         return
@@ -81,34 +77,15 @@ def reproduce(
     if other_captions:
         note(f"the captions are not those of the rows but {other_captions}")
     count_spent(job.job for job in jobs)
-    done, failed = _carry_out(jobs, wanted)
+    done, failed = _carry_out(jobs, known)
     done = [replace(row, other_captions=other_captions or None) for row in done]
-    if done:
-        _warn_of_other_items(done)
-        show(done, form)
-    if failed or not done:
-        raise typer.Exit(3 if done else 2)
-
-
-def _wanted(names: Sequence[str], models: str | None) -> dict[str, PublishedRow]:
-    """Return the rows that are named, or all."""
-    known = published_rows()
-    for name in names:
-        if name not in known:
-            raise UnknownName("row", name, known, "cascade reproduce --list shows them")
-    if models and len(names) != 1:
-        raise UserError(f"--models {models}: name the one row whose captions they are asked on")
-    return {name: known[name] for name in names or known}
-
-
-def _list(form: str) -> None:
-    found = published_rows().values()
-    if form == "json":
-        output.echo_json(list(found))
-        return
-    cells = [[row.name, percent(row.published[WHOLE]), row.title, row.source] for row in found]
-    head = ["row", "published", "what", "source"]
-    typer.echo(format_words(head, cells) if form == "table" else format_table(head, cells, form), nl=False)
+    for count in sorted({row.groups[""].n for row in done if row.groups[""].differs is None}):
+        note(f"the published figures are of MMAR's 1000 items; these are of {count} others, or of a part of them")
+    if not done:
+        raise typer.Exit(2)
+    show(done, form)
+    if failed:
+        raise typer.Exit(3)
 
 
 def _print_plans(jobs: Sequence[RowJob]) -> None:
@@ -136,11 +113,6 @@ def _carry_out(jobs: Sequence[RowJob], rows: Mapping[str, PublishedRow]) -> tupl
         figures: dict[str, float] | None = None if job.own_model else {}
         done.append(compare_published(rows[job.row], outcomes.score_source(run.path), figures))
     return done, report_failures(*runs) or failed
-
-
-def _warn_of_other_items(done: Sequence[Reproduced]) -> None:
-    for count in sorted({whole.n for one in done if (whole := one.groups[""]).differs is None}):
-        note(f"the published figures are of MMAR's 1000 items; these are of {count} others, or of a part of them")
 
 
 def show(done: Sequence[Reproduced], form: str) -> None:

@@ -141,19 +141,17 @@ def unread_items(scored: ScoredRun) -> list[UnreadItem]:
     for item, score, second in zip(scored.items, scored.scores, combined, strict=True):
         if score.choice.text.strip() in {choice.strip() for choice in item.choices} - {""}:
             continue
-        why = "failed" if item.id in scored.failed else _in_words(joined_how(score.choice, second.choice))
-        said = " ".join(scored.replies.get(item.id, "").split())
-        if len(said) > _ENDING:
-            said = "…" + said[1 - _ENDING :]
-        unread.append(UnreadItem(item=item.id, why=why, said=said))
+        why = "failed"
+        if item.id not in scored.failed:
+            # The rule's reason, and that of a second reader after a semicolon.
+            rule, semicolon, reader = joined_how(score.choice, second.choice).partition("; ")
+            reason = rule.rpartition(": ")[2]
+            why = _REASONS.get(reason, reason) + semicolon + reader
+        reply = " ".join(scored.replies.get(item.id, "").split())
+        if len(reply) > _ENDING:
+            reply = "…" + reply[1 - _ENDING :]
+        unread.append(UnreadItem(item=item.id, why=why, said=reply))
     return unread
-
-
-def _in_words(how: str) -> str:
-    """Return why a reply is unread in words: the rule's reason, and that of a second reader after a semicolon."""
-    rule, semicolon, second = how.partition("; ")
-    reason = rule.rpartition(": ")[2]
-    return _REASONS.get(reason, reason) + semicolon + second
 
 
 def joined_how(choice: Choice, second: Choice) -> str:
@@ -187,7 +185,12 @@ def _score_directory(path: Path) -> ScoredRun:
     last: dict[tuple[str, int], Answer] = {}
     for answer in jsonl.records(Answer, path / "log.jsonl", growing=True):
         if answer.item in known and answer.sample < samples:
-            last[answer.item, answer.sample] = _shortened(answer)
+            result = answer.result
+            # A score needs no other field, and without them a long log fits in little memory.
+            if isinstance(result, Completion):
+                result = replace(result, reasoning="", sent=_NOTHING)
+            answer = replace(answer, result=result, prompt="", at="", captions=_NOTHING, params=_NOTHING)
+            last[answer.item, answer.sample] = answer
     answers = sorted(last.values(), key=lambda answer: answer.sample)
     del last  # The keys of a long log take a tenth of the memory.
     failures = {answer.item: answer.result for answer in answers if isinstance(answer.result, Failure)}
@@ -196,14 +199,18 @@ def _score_directory(path: Path) -> ScoredRun:
     if not items:
         first = next(iter(inapplicable.values())).message
         raise RunError(f"{path}: not applicable to any of its {len(known)} items, nothing to score; the first: {first}")
-    replies: dict[str, str] = {}
-    for answer in answers:
-        result = answer.result
-        text = f"{result.kind}: {result.message}" if isinstance(result, Failure) else result.text
-        replies.setdefault(answer.item, text)
     choices = read_choices(run.spec, items, answers)
     votes = {item: voting.vote(read) for item, read in choices.items()}
-    unread = [answer for answer in answers if _is_unread(choices.get(answer.item, {}).get(answer.sample))]
+    replies: dict[str, str] = {}
+    unread = []
+    for answer in answers:
+        if isinstance(answer.result, Failure):
+            replies.setdefault(answer.item, f"{answer.result.kind}: {answer.result.message}")
+        else:
+            replies.setdefault(answer.item, answer.result.text)
+        choice = choices.get(answer.item, {}).get(answer.sample)
+        if choice is not None and not choice.text and choice.how != TRUNCATED:
+            unread.append(answer)
     return ScoredRun(
         items=items,
         scores=score_items(items, votes),
@@ -219,19 +226,6 @@ def _score_directory(path: Path) -> ScoredRun:
         },
         unread_replies=[reply for reply in second_reader.show_replies(run.spec, items, unread) if reply.text],
     )
-
-
-def _is_unread(choice: Choice | None) -> bool:
-    """Return whether the rules name no choice in a reply that is whole."""
-    return choice is not None and not choice.text and choice.how != TRUNCATED
-
-
-def _shortened(answer: Answer) -> Answer:
-    """Return an answer without the fields that no score needs, so that a long log fits in little memory."""
-    result = answer.result
-    if isinstance(result, Completion):
-        result = replace(result, reasoning="", sent=_NOTHING)
-    return replace(answer, result=result, prompt="", at="", captions=_NOTHING, params=_NOTHING)
 
 
 def _describe_run(path: Path, spec: RunSpec, results: Sequence[Completion | Failure]) -> dict[str, Any]:
