@@ -13,7 +13,6 @@ import sys
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from functools import cache
 from importlib import import_module
 from typing import Annotated, Any
 
@@ -70,19 +69,22 @@ _Misused: Any = typer.BadParameter.__mro__[1]  # click's UsageError, which typer
 class _LazyCommands(Mapping[str, Any]):
     """The commands by name. Each is imported when it is looked up, so that `--help` costs no more than typer does."""
 
-    @cache  # noqa: B019 - there is one object
+    def __init__(self) -> None:
+        self._loaded: dict[str, Any] = {}
+
     def __getitem__(self, name: str) -> Any:
         """Return the command of that name, a group where its module has an app of its own."""
         if name not in HELP:
             raise KeyError(name)
-        command = getattr(import_module(f"cascade.cli.{_MODULES.get(name, name)}"), name)
-        if not isinstance(command, typer.Typer):
-            alone = typer.Typer(rich_markup_mode=None, add_completion=False)
-            alone.command(name, cls=_Command)(command)
-            command = alone
-        made = typer.main.get_command(command)
-        made.name = name
-        return made
+        if name not in self._loaded:
+            command = getattr(import_module(f"cascade.cli.{_MODULES.get(name, name)}"), name)
+            if not isinstance(command, typer.Typer):
+                alone = typer.Typer(rich_markup_mode=None, add_completion=False)
+                alone.command(name, cls=_Command)(command)
+                command = alone
+            self._loaded[name] = typer.main.get_command(command)
+            self._loaded[name].name = name
+        return self._loaded[name]
 
     def __iter__(self) -> Iterator[str]:
         return iter(HELP)
