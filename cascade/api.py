@@ -15,7 +15,6 @@ from __future__ import annotations
 import sys
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import wraps
 from os import PathLike
 from pathlib import Path
@@ -27,11 +26,12 @@ from cascade.analysis import verify as verification
 from cascade.analysis.ablation import Family
 from cascade.analysis.compare import Comparison
 from cascade.analysis.verify import Verdict
+from cascade.answer import ClipAnswer, answer_of
 from cascade.captioning.generate import Captions
 from cascade.datasets import registry
 from cascade.errors import UnknownName, UserError
 from cascade.pipeline import ablation_plan, jobs, second_model
-from cascade.pipeline.request import Request, check_request
+from cascade.pipeline.request import check_request
 from cascade.report.page import write_report
 from cascade.runs.call_log import READER, CallLog
 from cascade.runs.directory import Run
@@ -39,37 +39,9 @@ from cascade.scoring import outcomes, rubric_score, second_reader, summary
 from cascade.scoring.matchers.registry import SCORERS
 from cascade.scoring.rubric_score import Rating
 from cascade.scoring.summary import Summary
-from cascade.types import CaptionRecord, Choice, Completion, Dataset, Failure
+from cascade.types import Dataset
 
 P = ParamSpec("P")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ClipAnswer:
-    """The answer to one question about one clip: the choice that the reply names, the captions and the reply."""
-
-    choice: Choice
-    captions: tuple[CaptionRecord, ...]
-    result: Completion | Failure
-
-    def __repr__(self) -> str:
-        return f"ClipAnswer({self.choice.text!r})"
-
-    @property
-    def reply(self) -> str:
-        """The reply's text without outer white space; `""` where there is none."""
-        return self.result.text.strip() if isinstance(self.result, Completion) else ""
-
-    def to_rows(self) -> list[dict[str, Any]]:
-        """Return one row, with each caption's text under its slot."""
-        row = {
-            "answer": self.choice.text,
-            "how": self.choice.how,
-            "reply": self.reply,
-            "failure": self.result.message if isinstance(self.result, Failure) else None,
-            "cost": self.result.cost,
-        }
-        return [row | {caption.slot: caption.text for caption in self.captions}]
 
 
 def load(name: str | Path, data: str | Path | None = None, *, audio: bool = True) -> Dataset:
@@ -192,15 +164,6 @@ def ask(
     if isinstance(choices, str) or len(choices) < 2:
         raise UserError(f"choices={choices!r}: give two or more")
     return answer_of(Path(clip), question, choices, request)
-
-
-def answer_of(clip: Path, question: str, choices: Sequence[str], request: Request) -> ClipAnswer:
-    """Return the answer to a question about a clip, as a request's model and captioners give it."""
-    item, captions, answer = jobs.ask_clip(clip, question, choices, request)
-    choice = Choice(text="", how="no reply")
-    if isinstance(answer.result, Completion) and answer.result.text:
-        choice = outcomes.read_reply(answer.result, item.choices)
-    return ClipAnswer(choice=choice, captions=tuple(captions), result=answer.result)
 
 
 def ablate(

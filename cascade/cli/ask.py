@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from cascade.api import answer_of
+from cascade.answer import answer_of
 from cascade.cli import options as o
 from cascade.cli import output
 from cascade.cli.caption import caption_table

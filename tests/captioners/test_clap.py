@@ -288,13 +288,13 @@ def test_texts_are_embedded_once_and_an_altered_file_is_not_believed(
     first = clap.embed_texts(["rain", "wind", "a bell"], tmp_path)
     assert first.shape == (3, 1024) and np.linalg.norm(first, axis=1) == pytest.approx([1, 1, 1], abs=1e-5)
     calls: list[int] = []
-    embed = clap._embed_texts
+    preprocess = clap.wrapper.preprocess_text
 
     def counted(texts: list[str]) -> Any:
-        calls.append(len(texts))
-        return embed(texts)
+        calls.append(len(set(texts)))
+        return preprocess(texts)
 
-    monkeypatch.setattr(clap, "_embed_texts", counted)
+    monkeypatch.setattr(clap.wrapper, "preprocess_text", counted)
     np.testing.assert_array_equal(clap.embed_texts(["rain", "wind", "a bell"], tmp_path), first)
     assert calls == []
     clap.embed_texts(["rain", "wind"], tmp_path)

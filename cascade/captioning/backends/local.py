@@ -68,20 +68,8 @@ def caption_in_threads(captioner: Captioner, clips: Sequence[Path], threads: int
 
 def _caption_batch(captioner: Captioner, clips: Sequence[Path]) -> Iterator[_Result]:
     """Yield each clip with its caption or failure; clips that fail together are halved and tried again."""
-    captions = _attempt(captioner, clips)
-    if captions is not None:
-        yield from zip(clips, captions, strict=True)
-        return
-    # The retry is outside the except block: while an error is handled, its traceback keeps the batch's GPU memory.
-    half = len(clips) // 2
-    for part in (clips[:half], clips[half:]):
-        yield from _caption_batch(captioner, part)
-
-
-def _attempt(captioner: Captioner, clips: Sequence[Path]) -> Sequence[Caption | Failure] | None:
-    """Return a result for each clip, fit to be stored; None where several clips failed together."""
+    captions: list[Caption | Failure] = []
     try:
-        captions: list[Caption | Failure] = []
         for caption in captioner(clips):
             has_text = isinstance(caption, Caption) and isinstance(caption.text, str)
             if not has_text and not isinstance(caption, Failure):
@@ -90,12 +78,18 @@ def _attempt(captioner: Captioner, clips: Sequence[Path]) -> Sequence[Caption | 
             captions.append(caption)
         if len(captions) != len(clips):
             raise ValueError(f"{len(captions)} captions for {len(clips)} clip{'s' * (len(clips) > 1)}")
-        return captions
     except UserError:
         raise
     except Exception as error:  # noqa: BLE001 - an engine may raise anything; a bad clip costs one failure, not the run
-        if len(clips) > 1:
-            return None
+        captions = []
         if isinstance(error, ItemError):
-            return [error.failure()]
-        return [Failure(kind="engine", message=f"{clips[0].name}: {type(error).__name__}: {error}")]
+            captions = [error.failure()]
+        elif len(clips) == 1:
+            captions = [Failure(kind="engine", message=f"{clips[0].name}: {type(error).__name__}: {error}")]
+    if len(captions) == len(clips):
+        yield from zip(clips, captions, strict=True)
+        return
+    # The retry is outside the except block: while an error is handled, its traceback keeps the batch's GPU memory.
+    half = len(clips) // 2
+    for part in (clips[:half], clips[half:]):
+        yield from _caption_batch(captioner, part)
