@@ -7,16 +7,14 @@ from dataclasses import fields
 from functools import wraps
 from inspect import Parameter, Signature, signature
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+from typing import Annotated, Any, get_type_hints
 
 import typer
 
 from cascade.errors import UnknownName
 from cascade.pipeline.request import Request
 from cascade.scoring.matchers.registry import SCORERS
-
-if TYPE_CHECKING:
-    from cascade.types import Dataset
+from cascade.types import Dataset
 
 _FIELDS = {flag.name: flag for flag in fields(Request)}
 

@@ -48,10 +48,11 @@ def merge(paths: Sequence[Path], out: Path, *, same_model: bool = False) -> Merg
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise RunError(f"{out} is there already; give --out a new directory")
-    runs: list[Run] = []
-    for path in paths:
-        runs.append(directory.read_run(path))
-        _check_unaltered(runs[-1])
+    runs = [directory.read_run(path) for path in paths]
+    for run in runs:
+        if run.spec.prompt.mismatch_seed is not None and run.manifest.part:
+            raise RunError(f"{run.path}: mismatched captions come from the other items: such a run has no shards")
+        directory.check_seals(run.path)  # The merged run has new digests.
     for run in runs[1:]:
         advice = f"merge only the runs that are like {runs[0].path}"
         directory.check_same(run.path, run.spec, runs[0].spec, same_model=same_model, advice=advice)
@@ -63,15 +64,14 @@ def merge(paths: Sequence[Path], out: Path, *, same_model: bool = False) -> Merg
     for run in runs:
         counts.update(item.id for item in run.items)
     shared = {item for item, count in counts.items() if count > 1}
-    conflicts = _count_conflicts(runs, shared)
+    # By item and sample, the different last answers of the runs.
+    texts: dict[tuple[str, int], set[str]] = {}
+    for run in runs if shared else ():
+        for sample, answer in directory.last_answers(run.path).items():
+            if answer.item in shared and isinstance(answer.result, Completion):
+                texts.setdefault(sample, set()).add(answer.result.text)
+    conflicts = sum(len(different) > 1 for different in texts.values())
     return Merged(run=directory.read_run(out), items=len(items), shared=len(shared), conflicts=conflicts)
-
-
-def _check_unaltered(run: Run) -> None:
-    """Raise RunError for a run that was changed by hand, since the merged one has new digests, or cannot be merged."""
-    if run.spec.prompt.mismatch_seed is not None and run.manifest.part:
-        raise RunError(f"{run.path}: mismatched captions come from the other items: such a run has no shards")
-    directory.check_seals(run.path)
 
 
 def _assign_items(runs: Sequence[Run]) -> tuple[list[Item], _Owners]:
@@ -115,18 +115,6 @@ def _check_complete(runs: Sequence[Run], count: int) -> None:
         absent[8:] = ["…"]
     missing = f" (no run is of shard {', '.join(absent)})" if absent else ""
     raise RunError(f"{total - count} of {total} items are in none of these runs{missing}; give the runs that have them")
-
-
-def _count_conflicts(runs: Sequence[Run], shared: set[str]) -> int:
-    """Return the number of (item, sample) of shared items that have different last answers in different runs."""
-    if not shared:
-        return 0
-    texts: dict[tuple[str, int], set[str]] = {}
-    for run in runs:
-        for sample, answer in directory.last_answers(run.path).items():
-            if answer.item in shared and isinstance(answer.result, Completion):
-                texts.setdefault(sample, set()).add(answer.result.text)
-    return sum(len(different) > 1 for different in texts.values())
 
 
 def _write(out: Path, runs: Sequence[Run], items: Sequence[Item], owners: _Owners) -> None:

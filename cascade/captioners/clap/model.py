@@ -201,8 +201,26 @@ def _load(kind: str, checkpoint: Path, gpt2: Path, slot: str) -> tuple[Any, Any]
 
 def wrapper_class(gpt2: Path) -> Any:
     """Return msclap's wrapper class, changed to take GPT-2 from a folder."""
-    with _importable():
-        from msclap.CLAPWrapper import CLAPWrapper
+    from transformers.utils import logging
+
+    # msclap is made importable without torchaudio, and what its import changes is undone.
+    verbosity = logging.get_verbosity()
+    stand_ins: dict[str, ModuleType] = {}
+    with quietly():
+        try:
+            __import__("torchaudio")
+        except (ImportError, OSError):
+            stand_ins = {name: ModuleType(name) for name in ("torchaudio", "torchaudio.transforms")}
+            for name, module in stand_ins.items():
+                module.__spec__ = ModuleSpec(name, None)
+            vars(stand_ins["torchaudio"])["transforms"] = stand_ins["torchaudio.transforms"]
+        sys.modules.update(stand_ins)
+        try:
+            from msclap.CLAPWrapper import CLAPWrapper
+        finally:
+            logging.set_verbosity(verbosity)
+            for name in stand_ins:
+                del sys.modules[name]
 
     class Wrapper(CLAPWrapper):  # type: ignore[misc]  # msclap has no types
         def read_config_as_args(self, *given: Any, **named: Any) -> Any:
@@ -230,29 +248,3 @@ def quietly() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
-
-
-@contextmanager
-def _importable() -> Iterator[None]:
-    """Make msclap importable without torchaudio, and undo what its import changes."""
-    from transformers.utils import logging
-
-    verbosity = logging.get_verbosity()
-    stand_ins: list[str] = []
-    with quietly():
-        try:
-            __import__("torchaudio")
-        except (ImportError, OSError):
-            stand_ins = ["torchaudio", "torchaudio.transforms"]
-    for name in stand_ins:
-        sys.modules[name] = ModuleType(name)
-        sys.modules[name].__spec__ = ModuleSpec(name, None)
-    if stand_ins:
-        sys.modules["torchaudio"].transforms = sys.modules["torchaudio.transforms"]  # type: ignore[attr-defined]
-    try:
-        with quietly():
-            yield
-    finally:
-        logging.set_verbosity(verbosity)
-        for name in stand_ins:
-            del sys.modules[name]
