@@ -100,7 +100,7 @@ class _Command(typer.core.TyperCommand):
         sections: dict[str, list[tuple[str, str]]] = {}
         for param in self.get_params(ctx):
             if record := param.get_help_record(ctx):
-                usual = "Options" if param.param_type_name == "option" else "Arguments"
+                usual = f"{param.param_type_name.capitalize()}s"  # Options or Arguments
                 sections.setdefault(getattr(param, "rich_help_panel", None) or usual, []).append(record)
         for heading in sorted(sections, key="Options".__eq__):  # what only this command has stands last
             with formatter.section(heading):

@@ -12,7 +12,7 @@ import typer
 from cascade.cli import options as o
 from cascade.cli import output
 from cascade.io.jsonl import to_json
-from cascade.io.tables import Cell, Column, Interval, Label, Row, Share, format_columns, format_words, percent
+from cascade.io.tables import Cell, Column, Dollars, Interval, Label, Row, Share, format_columns, format_words, percent
 from cascade.io.terminal import note, plain, prose, quantity
 from cascade.runs.served import served_text
 from cascade.scoring import outcomes
@@ -116,7 +116,7 @@ def _rates(rates: list[Rate] | list[ScorerResult]) -> list[Cell]:
 def _title(summary: Summary) -> str:
     """Return what was run, and what became of its items."""
     captions = " ".join(f"{slot}={name}" for slot, name in summary.captions.items()) or "none"
-    what = [summary.run, *([summary.dataset] if summary.dataset else [])]
+    what = list(filter(None, [summary.run, summary.dataset]))
     if summary.llm:
         what = [summary.dataset, summary.llm.split("@")[0], f"captions {captions}", f"prompt {summary.prompt}"]
     items = quantity(summary.n, "item")
@@ -129,10 +129,9 @@ def _title(summary: Summary) -> str:
         counts += f", {summary.ties} of them ties"
     counts += f"; coverage {percent(summary.coverage)} %"
     if summary.llm:
-        cost = "unknown" if summary.cost is None else f"${summary.cost:.4f}"
-        counts += f"; {summary.tokens['input']} tokens in, {summary.tokens['output']} out, cost {cost}"
+        counts += f"; {summary.tokens['input']} tokens in, {summary.tokens['output']} out, cost {Dollars(summary.cost)}"
         if summary.captions_cost is not None:
-            counts += f" (captions ${summary.captions_cost:.4f})"
+            counts += f" (captions {Dollars(summary.captions_cost)})"
     lines = [" · ".join(what), counts]
     if summary.unfinished:
         lines.append(summary.unfinished)
@@ -143,9 +142,8 @@ def _title(summary: Summary) -> str:
     if summary.inapplicable:
         lines.append(f"not applicable, and left out: {summary.inapplicable} more")
     if summary.readings:
-        cost = "unknown" if summary.readings.cost is None else f"${summary.readings.cost:.4f}"
         by = f"; {served_text(summary.readings.served)}" if summary.readings.served else ""
-        lines.append(f"replies {summary.readings}; cost {cost}{by}")
+        lines.append(f"replies {summary.readings}; cost {Dollars(summary.readings.cost)}{by}")
     return "\n".join(lines) + "\n\n"
 
 

@@ -14,7 +14,7 @@ from cascade.cli import output, score
 from cascade.cli.options import takes_request
 from cascade.errors import UserError
 from cascade.io.jsonl import to_json
-from cascade.io.tables import Cell, Column, Interval, Label, Row, Share, format_columns, format_table, format_words
+from cascade.io.tables import Cell, Column, Dollars, Interval, Label, Row, Share, format_columns, format_words
 from cascade.io.terminal import note, plain, prose, quantity
 from cascade.pipeline import planning
 from cascade.pipeline import second_model as calls
@@ -142,7 +142,7 @@ def _show_rating(rating: Rating, form: str, *, explain: bool) -> None:
         return
     if form == "csv":
         rows = rating.to_rows()
-        text = format_table(["run", *rows[0]], [[rating.run, *row.values()] for row in rows], form)
+        text = format_words(["run", *rows[0]], [[rating.run, *row.values()] for row in rows], form)
     else:
         name = "" if form == "table" else Path(rating.run).name
         header = ["n", "mmar", "95 %", "rubrics", "95 %", "n official", "official", "95 %"]
@@ -160,14 +160,13 @@ def _show_rating(rating: Rating, form: str, *, explain: bool) -> None:
 def _title(rating: Rating) -> str:
     calls = ", ".join(f"{count} {kind}" for kind, count in rating.calls.items() if count)
     matched = ", ".join(f"{count} by {how}" for how, count in rating.matched.items())
-    cost = "unknown" if rating.cost is None else f"${rating.cost:.4f}"
     by = f"; {served_text(rating.served)}" if rating.served else ""
-    where = f"{rating.run} · {rating.dataset}" if rating.dataset else rating.run
+    where = " · ".join(filter(None, [rating.run, rating.dataset]))
     return (
         f"{where} · judge {rating.judge.split('@')[0]} · prompt {rating.prompt} ({rating.prompt_digest})\n"
         f"{quantity(rating.n, 'item')}: {rating.right} right, of which {rating.judged} judged, {rating.failed} failed\n"
         f"calls: {calls or 'none'}; matched {matched or 'none'}; "
-        f"{rating.tokens['input']} tokens in, {rating.tokens['output']} out, cost {cost}{by}\n"
+        f"{rating.tokens['input']} tokens in, {rating.tokens['output']} out, cost {Dollars(rating.cost)}{by}\n"
     )
 
 

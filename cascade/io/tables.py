@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from cascade.io.terminal import plain, terminal, width
 
-FORMATS = ("text", "md", "csv", "latex")
+FORMATS = ("table", "md", "csv", "latex")
 _LATEX = str.maketrans(
     {
         "\\": r"\textbackslash{}",
@@ -154,7 +154,7 @@ def format_columns(columns: Sequence[Column], rows: Iterable[Row], form: str) ->
 
 def format_table(header: Row, rows: Iterable[Row], form: str = "table", left: Collection[int] = (0,)) -> str:
     """Return the table as a command prints it, CSV as people read it: `table` is text that fits the terminal."""
-    return render_table(header, rows, "text" if form == "table" else form, left, terminal())
+    return render_table(header, rows, form, left, terminal())
 
 
 def format_words(header: Row, rows: Iterable[Row], form: str = "table") -> str:
@@ -166,14 +166,14 @@ def format_words(header: Row, rows: Iterable[Row], form: str = "table") -> str:
 
 
 def render_table(
-    header: Row, rows: Iterable[Row], form: str = "text", left: Collection[int] = (0,), room: int | None = None
+    header: Row, rows: Iterable[Row], form: str = "table", left: Collection[int] = (0,), room: int | None = None
 ) -> str:
     """Return the table in one of FORMATS, ending in a newline; the columns in `left` flush left, the others right.
 
     A text table takes at most `room` columns of a terminal, where that is given and no number need be cut for it.
     """
     lines = [["" if cell is None else str(cell) for cell in row] for row in (header, *rows)]
-    if form == "text":
+    if form == "table":
         return _text(lines, left, room)
     return {"md": _markdown, "csv": _csv, "latex": _latex}[form](lines, left)
 
@@ -230,7 +230,7 @@ def _folded(lines: list[list[str]], left: Collection[int], room: int) -> str:
         words = at in left
         table.add_column(
             Text(column[0]),
-            justify="left" if words else "right",
+            justify=("right", "left")[words],
             vertical="top",
             overflow="fold",
             min_width=_least(column, words),

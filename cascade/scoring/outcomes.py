@@ -93,7 +93,9 @@ def score_source(
         scored = _score_directory(source)
     else:
         scored = _score_file(source, dataset, as_choices=read_replies, extracted=read_replies or has_log)
-    return _with_readings(scored, folder) if has_log else scored
+    if has_log:
+        scored = _with_readings(scored, folder)
+    return scored
 
 
 def reader_folder(source: Path, out: Path | None = None) -> Path:
@@ -307,7 +309,7 @@ def _score_file(path: Path, dataset: Dataset | None, *, as_choices: bool, extrac
     """Score a file's predictions as they stand or `as_choices`, which are `extracted` from them."""
     from cascade.scoring import predictions
 
-    file = predictions.read_predictions(path, dataset.items if dataset else None)
+    file = predictions.read_predictions(path, dataset)
     known = {item.id: item for item in file.items}
     replies = {name: text for name, text in file.texts.items() if text is not None}
     choices = {name: Choice(text=text, how="as it stands") for name, text in replies.items()}

@@ -17,6 +17,7 @@ from cascade.types import Caption
 
 FITTING, CLOSE = 0.7, 0.06  # correlation with a key's profile; a lead over the next key that is no lead
 VOICED = 0.2  # share of audible frames with one clear pitch from which on a pitch range is stated
+COURSES = ("falling", "rising")
 SIDE = 3.0  # dB between the channels from which on a sound is on one side
 
 _Finding = tuple[str, dict[str, Any]]  # a sentence, or "", and its facts in `meta`
@@ -92,7 +93,7 @@ def _loudness(levels: Levels, curve: Floats) -> str:
         return f"{text} and steady."
     trend = float(np.corrcoef(np.arange(10), tenths)[0, 1])
     if abs(trend) > 0.8:
-        return f"{text}, {'rising' if trend > 0 else 'falling'} from {tenths[0]:.0f} to {tenths[-1]:.0f}."
+        return f"{text}, {COURSES[trend > 0]} from {tenths[0]:.0f} to {tenths[-1]:.0f}."
     if thirds.max() - np.median(thirds) >= 3:
         return f"{text}, loudest {('at the beginning', 'in the middle', 'at the end')[int(thirds.argmax())]}."
     return f"{text}, varying from {low:.0f} to {high:.0f}."
@@ -176,7 +177,7 @@ def _pitch(spectra: Spectra) -> _Finding:
     trend = float(np.corrcoef(np.arange(len(pitch)), np.log(pitch))[0, 1])
     course = "moving up and down"
     if abs(trend) > 0.85:
-        course = "rising" if trend > 0 else "falling"
+        course = COURSES[trend > 0]
     return f"A single clear pitch sounds in {share:.0%} of it, {ends}, {course}.", facts
 
 
