@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from cascade.analysis import ablation
-from cascade.analysis.ablation import Diagnosis, Family
+from cascade.analysis.ablation import Family
 from cascade.analysis.compare import PairedDifference
 from cascade.cli import options as o
 from cascade.cli import output
@@ -81,9 +81,20 @@ def show(family: Family, form: str) -> None:
         typer.echo(plain(f"{what}; chance {percent(family.chance)}\n"))
     tables = [_members(family)]
     if form != "csv" and family.adds:
-        tables.append(_adds(family))
-    if form != "csv" and family.diagnosis is not None:
-        tables.append(_diagnosis(family.diagnosis))
+        # A row for each modality, two columns for each source.
+        heads = [cell for slot in family.adds for cell in (slot, "95 %")]
+        rows: list[Row] = [["adds: all - without it", "n", *heads]]
+        for group in dict.fromkeys(group for values in family.adds.values() for group in values):
+            values = [values[group] for values in family.adds.values()]
+            rows.append([group or "all", values[0].n, *(cell for value in values for cell in _points(value))])
+        tables.append(rows)
+    if form != "csv" and (diagnosis := family.diagnosis) is not None:
+        # A row for each modality: how many wrong items are wrong by perception, and by reasoning.
+        known = (ablation.PERCEPTION, ablation.REASONING, ablation.UNKNOWN)
+        kinds = [kind for kind in known if diagnosis.counts.get(kind)]
+        tables.append([["wrong in all", "n", *kinds]])
+        for name, counts in {"all": diagnosis.counts, **diagnosis.by}.items():
+            tables[-1].append([name, sum(counts.values()), *(counts.get(kind, 0) for kind in kinds)])
     typer.echo("\n".join(format_table(rows[0], rows[1:], form) for rows in tables), nl=False)
     if form == "table":
         legend = _PAIRED * (len(family.members) > 1) + _ADDS * bool(family.adds)
@@ -105,22 +116,3 @@ def _members(family: Family) -> list[Row]:
 
 def _points(difference: PairedDifference) -> list[Cell]:
     return [Points(difference.difference), PointsInterval(*difference.ci95)]
-
-
-def _adds(family: Family) -> list[Row]:
-    """Return a row for each modality, two columns for each source."""
-    groups = dict.fromkeys(group for values in family.adds.values() for group in values)
-    rows: list[Row] = [["adds: all - without it", "n", *(cell for slot in family.adds for cell in (slot, "95 %"))]]
-    for group in groups:
-        values = [values[group] for values in family.adds.values()]
-        rows.append([group or "all", values[0].n, *(cell for value in values for cell in _points(value))])
-    return rows
-
-
-def _diagnosis(diagnosis: Diagnosis) -> list[Row]:
-    """Return a row for each modality: how many wrong items are wrong by perception, and by reasoning."""
-    kinds = [kind for kind in (ablation.PERCEPTION, ablation.REASONING, ablation.UNKNOWN) if diagnosis.counts.get(kind)]
-    rows: list[Row] = [["wrong in all", "n", *kinds]]
-    for name, counts in {"all": diagnosis.counts, **diagnosis.by}.items():
-        rows.append([name, sum(counts.values()), *(counts.get(kind, 0) for kind in kinds)])
-    return rows

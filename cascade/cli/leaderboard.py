@@ -41,12 +41,8 @@ def leaderboard(
         raise UserError(f"{', '.join(map(str, folders))}: no run is there; give the folder of runs, as in runs/")
     if lacking := [tag for tag in by or () if rows and not any(tag in row.by for row in rows)]:
         raise UserError(f"--by {lacking[0]}: no run has items with that tag; as in --by modality")
-    _show(board.ordered(rows, sort), tuple(by or ()), form)
-
-
-def _show(groups: Sequence[Sequence[BoardRow]], by: Sequence[str], form: str) -> None:
-    """Print the groups to stdout as one table, with a column that says which items, where they differ."""
-    rows: list[BoardRow] = []
+    groups = board.ordered(rows, sort)
+    rows = []
     for name, group in zip(board.named(groups), groups, strict=True):
         rows += [replace(row, items=name) for row in group]
     if form == "json":
@@ -54,7 +50,7 @@ def _show(groups: Sequence[Sequence[BoardRow]], by: Sequence[str], form: str) ->
         return
     columns: list[Column] = []
     cells: list[list[Cell]] = []
-    for column, cell in _fields(rows, by, items="items" if len(groups) > 1 else None, form=form):
+    for column, cell in _fields(rows, by or (), items="items" if len(groups) > 1 else None, form=form):
         values = [cell(row) for row in rows]
         if column.csv not in _OPTIONAL or any(value is not None for value in values):
             columns.append(column)

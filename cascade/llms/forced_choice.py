@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from cascade.errors import Refused
@@ -60,8 +60,12 @@ def forced(llm: LLM, spec: LLMSpec, label: str, *, direct: bool) -> Iterator[LLM
         except Refused as stop:
             raise Refused(f"{stop}; if the endpoint supports no JSON schema, {OTHERWISE}") from None
         replies += 1
+        content = None
+        with suppress(ValueError, RecursionError):
+            content = json.loads(reply.text)
+        answered = isinstance(content, dict) and content.get("answer") in prompt.order
         # A reply that was cut is no sign of an endpoint that ignores the schema.
-        free += not reply.is_cut and not _is_answer(reply.text, prompt.order)
+        free += not reply.is_cut and not answered
         return reply
 
     try:
@@ -69,12 +73,3 @@ def forced(llm: LLM, spec: LLMSpec, label: str, *, direct: bool) -> Iterator[LLM
     finally:
         if free:
             note(f"{label}: {free} of {replies} replies are not the JSON of --answer-as choice; they are read as text")
-
-
-def _is_answer(text: str, choices: Sequence[str]) -> bool:
-    """Return whether a reply is a JSON object whose field `answer` is one of the choices."""
-    try:
-        content = json.loads(text)
-    except (ValueError, RecursionError):
-        return False
-    return isinstance(content, dict) and content.get("answer") in choices

@@ -77,44 +77,38 @@ def merge(paths: Sequence[Path], out: Path, *, same_model: bool = False) -> Merg
 def _assign_items(runs: Sequence[Run]) -> tuple[list[Item], _Owners]:
     """Return the items in the dataset's order, and the run that each is taken from.
 
-    Raises RunError where runs have different items in one place, or some items are in no run.
+    Raises RunError where runs have different items in one place, or some items are in no run (with the shards that no
+    run has).
     """
     items: dict[int, Item] = {}
     owners: dict[str, Run] = {}
     most: dict[str, int] = {}
     for run in runs:
         answered = Counter(item for item, _ in directory.answered_samples(run.path))
-        for place, item in zip(_places(run), run.items, strict=True):
+        places: Sequence[int] = ()
+        with suppress(ValueError):
+            places = run.manifest.part.positions() if run.manifest.part else range(len(run.items))
+        if len(places) != len(run.items):
+            raise RunError(
+                f"{run.path}/run.json: does not say where its items stand; run the command that made it again"
+            )
+        for place, item in zip(places, run.items, strict=True):
             if items.setdefault(place, item) != item:
                 raise RunError(f"{run.path}: {item.id!r} is another item in {owners[items[place].id].path}")
             if item.id not in owners or answered[item.id] > most[item.id]:
                 owners[item.id], most[item.id] = run, answered[item.id]
-    _check_complete(runs, len(items))
-    return [items[place] for place in sorted(items)], owners
-
-
-def _places(run: Run) -> Sequence[int]:
-    """Return the places of a run's items among all items of the dataset. Raises RunError where they do not fit."""
-    with suppress(ValueError):
-        places = run.manifest.part.positions() if run.manifest.part else range(len(run.items))
-        if len(places) == len(run.items):
-            return places
-    raise RunError(f"{run.path}/run.json: does not say where its items stand; run the command that made it again")
-
-
-def _check_complete(runs: Sequence[Run], count: int) -> None:
-    """Raise RunError, with the shards that no run has, where the runs have fewer items together than they should."""
     parts = [run.manifest.part for run in runs if run.manifest.part]
     total = max([len(run.items) for run in runs if not run.manifest.part] + [part.total for part in parts])
-    if count == total:
-        return
-    shards = [part.shard for part in parts]  # not empty: without shards, the longest run has every item
-    of = shards[0].partition("/")[2]
-    absent = [f"{number}/{of}" for number in range(1, int(of) + 1) if f"{number}/{of}" not in shards]
-    if len(absent) > 8:
-        absent[8:] = ["…"]
-    missing = f" (no run is of shard {', '.join(absent)})" if absent else ""
-    raise RunError(f"{total - count} of {total} items are in none of these runs{missing}; give the runs that have them")
+    if len(items) < total:
+        shards = [part.shard for part in parts]  # not empty: without shards, the longest run has every item
+        of = shards[0].partition("/")[2]
+        absent = [f"{number}/{of}" for number in range(1, int(of) + 1) if f"{number}/{of}" not in shards]
+        if len(absent) > 8:
+            absent[8:] = ["…"]
+        shown = f" (no run is of shard {', '.join(absent)})" * bool(absent)
+        lacking = f"{total - len(items)} of {total} items are in none of these runs{shown}"
+        raise RunError(f"{lacking}; give the runs that have them")
+    return [items[place] for place in sorted(items)], owners
 
 
 def _write(out: Path, runs: Sequence[Run], items: Sequence[Item], owners: _Owners) -> None:

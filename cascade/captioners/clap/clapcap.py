@@ -15,15 +15,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from cascade.captioners import speech, torch_device
 from cascade.captioners.clap import model
 from cascade.errors import UserError
 from cascade.types import Caption, Captioner, Failure, Host
-
-if TYPE_CHECKING:
-    from cascade.captioners.clap.windows import ClipResult
 
 VERSION = "1"
 SLOT = "sound"
@@ -62,28 +59,28 @@ def make(params: Params, host: Host) -> Captioner:
     clap = model.Clap("clapcap", params.weights, params.revision, host, SLOT)
 
     def caption(clips: Sequence[Path]) -> list[Caption | Failure]:
-        results = run_windows(clips, partial(sentences, params, clap), fixed=clap.fixed)
-        return [result.failure or _caption(params, clap, result) for result in results]
+        captions: list[Caption | Failure] = []
+        for result in run_windows(clips, partial(sentences, params, clap), fixed=clap.fixed):
+            if result.failure:
+                captions.append(result.failure)
+                continue
+            windows = [
+                {"start": round(start, 3), "end": round(end, 3), "text": text, "score": round(score, 4)}
+                for start, end, (text, score) in result.windows
+            ]
+            meta = {
+                "duration_s": windows[-1]["end"],
+                "windows": windows,
+                "seconds": round(result.seconds, 3),
+                "compute": params.compute,
+                **clap.about,
+                **result.decoding,
+            }
+            text = speech.join_windows([(start, end, text) for start, end, (text, _) in result.windows])
+            captions.append(Caption(text=text, meta=meta))
+        return captions
 
     return caption
-
-
-def _caption(params: Params, clap: model.Clap, result: ClipResult) -> Caption:
-    windows = [
-        {"start": round(start, 3), "end": round(end, 3), "text": text, "score": round(score, 4)}
-        for start, end, (text, score) in result.windows
-    ]
-    meta = {
-        "duration_s": windows[-1]["end"],
-        "windows": windows,
-        "seconds": round(result.seconds, 3),
-        "compute": params.compute,
-        **clap.about,
-        **result.decoding,
-    }
-    return Caption(
-        text=speech.join_windows([(start, end, text) for start, end, (text, _) in result.windows]), meta=meta
-    )
 
 
 def sentences(params: Params, clap: model.Clap, samples: Any) -> list[tuple[str, float]]:

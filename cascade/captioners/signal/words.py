@@ -189,7 +189,15 @@ def _sides(levels: Levels, curve: Floats) -> _Finding:
     facts = {"left_minus_right_db": round(left - right, 2), "channels_alike": levels.alike}
     if levels.alike:
         return "Both channels are the same.", facts
-    spans = _spans(levels, curve)
+    places = []  # every half second that is audible
+    for start in range(0, len(curve), 10):
+        power = levels.curve[start : start + 10].mean(axis=0)
+        if decibels(power.mean()) > curve.max() - 40:
+            places.append((start, _place(*decibels(power))))
+    spans = []
+    for place, run in groupby(places, key=itemgetter(1)):
+        starts = [start for start, _ in run]
+        spans.append((starts[0] * STEP, min((starts[-1] + 10) * STEP, levels.duration), place))
     if len({place for _, _, place in spans}) > 1:
         if len(spans) > 6:
             return f"The sound changes sides {len(spans) - 1} times.", facts
@@ -201,20 +209,6 @@ def _sides(levels: Levels, curve: Floats) -> _Finding:
     if abs(left - right) > 30:
         return f"The sound is only on the {place}.", facts
     return f"It is {abs(left - right):.0f} dB louder on the {place}.", facts
-
-
-def _spans(levels: Levels, curve: Floats) -> list[tuple[float, float, str]]:
-    """Return (start, end, place) of each span on one side, in seconds, judged every half second that is audible."""
-    places = []
-    for start in range(0, len(curve), 10):
-        power = levels.curve[start : start + 10].mean(axis=0)
-        if decibels(power.mean()) > curve.max() - 40:
-            places.append((start, _place(*decibels(power))))
-    spans = []
-    for place, run in groupby(places, key=itemgetter(1)):
-        starts = [start for start, _ in run]
-        spans.append((starts[0] * STEP, min((starts[-1] + 10) * STEP, levels.duration), place))
-    return spans
 
 
 def _place(left: float, right: float) -> str:
