@@ -22,7 +22,7 @@ The dropped segments stay in `meta`, each with its rule.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from importlib.resources import files
@@ -113,11 +113,7 @@ def make(params: Params, host: Host) -> Captioner:
         "weights": "packaged" if params.model == PACKAGED else weights.name,
         "languages": "many" if model.model.is_multilingual else "en",
     }
-
-    def caption(clips: Sequence[Path]) -> list[Caption]:
-        return [_transcribe(params, model, about, clip) for clip in clips]
-
-    return caption
+    return lambda clips: [_transcribe(params, model, about, clip) for clip in clips]
 
 
 def lanes(params: Params, host: Host) -> int:

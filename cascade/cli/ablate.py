@@ -12,7 +12,6 @@ from cascade.analysis.ablation import Family
 from cascade.analysis.compare import PairedDifference
 from cascade.cli import options as o
 from cascade.cli import output
-from cascade.cli.options import takes_request
 from cascade.io.tables import Cell, Interval, Points, PointsInterval, PValue, Row, Share, format_table, percent
 from cascade.io.terminal import note, plain, prose, quantity
 from cascade.pipeline import ablation_plan, planning
@@ -30,7 +29,7 @@ perception: right with the benchmark's cues; reasoning: wrong with them, too."""
 _KINDS = "alone,leave-one-out,blind,mismatched,oracle,shuffled"
 
 
-@takes_request(without=("shard", "shuffle_choices"))  # mismatched captions come from the other items
+@o.takes_request(without=("shard", "shuffle_choices"))  # mismatched captions come from the other items
 def ablate(
     request: Request,
     *,

@@ -12,14 +12,13 @@ from cascade.answer import answer_of
 from cascade.cli import options as o
 from cascade.cli import output
 from cascade.cli.caption import caption_table
-from cascade.cli.options import takes_request
 from cascade.errors import UserError
 from cascade.io.terminal import note, plain
 from cascade.pipeline.request import EMBEDDED_CAPTIONS, Request
 from cascade.types import Failure
 
 
-@takes_request(
+@o.takes_request(
     *("llm", "caption_param", "prompt", "answer_as", "param", "seed"),
     *("cache", "api_base", "retries", "timeout", "device", "threads"),
 )

@@ -24,7 +24,6 @@ from cascade.captioners import torch_device
 from cascade.captioners.registry import Engine
 from cascade.cli import options as o
 from cascade.cli import output
-from cascade.cli.options import takes_request
 from cascade.datasets import hub, registry
 from cascade.errors import UserError
 from cascade.io.terminal import plain, quantity, terminal
@@ -57,7 +56,7 @@ class Check(NamedTuple):
     command: str = ""
 
 
-@takes_request(without=("llm", "dry_run"))
+@o.takes_request(without=("llm", "dry_run"))
 def doctor(request: Request, *, llm: o.LLM = "gpt-4o", form: o.TableOrJson = "table") -> None:
     """Say what a run lacks here, and the command for each.
 

@@ -11,7 +11,6 @@ import typer
 from cascade.analysis.published import WHOLE, PublishedRow, Reproduced, compare_published, published_rows
 from cascade.cli import options as o
 from cascade.cli import output
-from cascade.cli.options import takes_request
 from cascade.errors import MissingExtra, ProviderStop, UnknownName, UserError
 from cascade.io.tables import Interval, Row, Share, format_table, format_words, percent
 from cascade.io.terminal import note, prose
@@ -36,7 +35,7 @@ The captions behind the published rows, and most of their prompts, are not publi
 the protocol here is ours, so a difference is one of protocols as much as of models."""
 
 
-@takes_request(without=_ROWS_OWN)
+@o.takes_request(without=_ROWS_OWN)
 def reproduce(
     request: Request,
     rows: Annotated[list[str] | None, typer.Argument(metavar="[ROW]…", help="Of --list; all unless named.")] = None,

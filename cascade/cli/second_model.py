@@ -11,7 +11,6 @@ import typer
 
 from cascade.cli import options as o
 from cascade.cli import output, score
-from cascade.cli.options import takes_request
 from cascade.errors import UserError
 from cascade.io.jsonl import to_json
 from cascade.io.tables import Cell, Column, Dollars, Interval, Label, Row, Share, format_columns, format_words
@@ -66,7 +65,7 @@ def _is_planned(request: Request, log: CallLog, inquiry: Inquiry[Any], model: st
     return plan is not None
 
 
-@takes_request(*_FLAGS)
+@o.takes_request(*_FLAGS)
 def read(
     request: Request,
     source: _Source,
@@ -99,7 +98,7 @@ def read(
         raise typer.Exit(3)
 
 
-@takes_request(*_FLAGS)
+@o.takes_request(*_FLAGS)
 def judge(
     request: Request,
     source: _Source,

@@ -39,12 +39,11 @@ def session(command: Sequence[str] = (), modules: Iterable[str] = ()) -> Session
     `modules` are those that results may depend on; the ones that are not installed are left out.
     """
     versions = {module: _version(module) for module in sorted(set(modules))}
-    # A folder in the checkout has the checkout's commit.
     code, here = Path(__file__).resolve().parents[2], Path.cwd().resolve()
     commits = {}
     if (code / ".git").exists():
         commits["cascade"] = _commit(code)
-    if not here.is_relative_to(code):
+    if not here.is_relative_to(code):  # A folder in the checkout has the checkout's commit.
         commits["here"] = _commit(here)
     return Session(
         at=now(),

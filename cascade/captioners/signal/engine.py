@@ -8,12 +8,10 @@ a square wave at full scale. A clip with nothing above `silence_db` is said to b
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
-from pathlib import Path
 
-from cascade.types import Caption, Captioner, Host
+from cascade.types import Captioner, Host
 
 VERSION = "1"
 SLOT = "music"
@@ -40,8 +38,4 @@ def make(params: Params, host: Host) -> Captioner:
     from cascade.captioners.signal import words
 
     about = {name: version(name) for name in ("librosa", "numpy", "soxr")} | {"device": "cpu"}
-
-    def caption(clips: Sequence[Path]) -> list[Caption]:
-        return [words.caption(params, about, clip) for clip in clips]
-
-    return caption
+    return lambda clips: [words.caption(params, about, clip) for clip in clips]
