@@ -173,12 +173,8 @@ def render_table(
     A text table takes at most `room` columns of a terminal, where that is given and no number need be cut for it.
     """
     lines = [["" if cell is None else str(cell) for cell in row] for row in (header, *rows)]
-    if form == "table":
-        return _text(lines, left, room)
-    return {"md": _markdown, "csv": _csv, "latex": _latex}[form](lines, left)
-
-
-def _text(lines: list[list[str]], left: Collection[int], room: int | None) -> str:
+    if form != "table":
+        return {"md": _markdown, "csv": _csv, "latex": _latex}[form](lines, left)
     lines = [[plain(cell).replace("\n", " ").replace("\t", " ") for cell in line] for line in lines]
     sizes = [max(map(width, column)) for column in zip(*lines, strict=True)]
     if room is not None and sum(sizes) + 2 * (len(sizes) - 1) > room:

@@ -27,21 +27,18 @@ def response_format(spec: LLMSpec, choices: Sequence[str], *, direct: bool) -> d
     """
     named = [choice for choice in dict.fromkeys(choices) if choice.strip()]
     fields: dict[str, Any] = {"answer": {"type": "string", "enum": named or [""]}}
-    if not direct and not _reasons(spec):
+    # The model reasons before it replies where it is asked to, or does so by itself as litellm lists it.
+    if asked := [str(spec.params[name]) for name in ("reasoning_effort", "thinking") if name in spec.params]:
+        reasons = not any(word in text for text in asked for word in ("none", "disabled"))
+    else:
+        about = credentials.listed(spec.model) or {}
+        # Models of these two kinds reason only where a request asks for it.
+        optional = about.get("supports_none_reasoning_effort") or ("claude" in spec.model)
+        reasons = bool(about.get("thinking_always_on") or (about.get("supports_reasoning") and not optional))
+    if not direct and not reasons:
         fields = {"reasoning": {"type": "string"}, **fields}
     schema = {"type": "object", "properties": fields, "required": list(fields), "additionalProperties": False}
     return {"type": "json_schema", "json_schema": {"name": "choice", "strict": True, "schema": schema}}
-
-
-def _reasons(spec: LLMSpec) -> bool:
-    """Return whether the model reasons before it replies: it is asked to, or does so by itself as litellm lists it."""
-    asked = [str(spec.params[name]) for name in ("reasoning_effort", "thinking") if name in spec.params]
-    if asked:
-        return not any(word in text for text in asked for word in ("none", "disabled"))
-    about = credentials.listed(spec.model) or {}
-    # Models of these two kinds reason only where a request asks for it.
-    optional = about.get("supports_none_reasoning_effort") or ("claude" in spec.model)
-    return bool(about.get("thinking_always_on") or (about.get("supports_reasoning") and not optional))
 
 
 @contextmanager

@@ -93,9 +93,22 @@ def score_source(
         scored = _score_directory(source)
     else:
         scored = _score_file(source, dataset, as_choices=read_replies, extracted=read_replies or has_log)
-    if has_log:
-        scored = _with_readings(scored, folder)
-    return scored
+    if not has_log:
+        return scored
+    from cascade.runs.call_log import READER, CallLog
+    from cascade.scoring import second_reader
+
+    log = CallLog(folder, READER)
+    if not log.exists():
+        return scored
+    model, logged = log.read()
+    readings, choices = second_reader.combine(scored.choices, scored.unread_replies, model, logged)
+    sent = [call.result for call in logged.values()]
+    tokens, served = total_tokens(sent, ("input", "output")), count_served(logged.values()) or None
+    readings = changed(readings, tokens=tokens, cost=total_cost(sent), served=served)
+    votes = {item: voting.vote(read) for item, read in choices.items()}
+    combined = changed(scored, readings=readings, scores=score_items(scored.items, votes), choices=choices)
+    return changed(scored, readings=readings, combined=combined)
 
 
 def reader_folder(source: Path, out: Path | None = None) -> Path:
@@ -107,24 +120,6 @@ def reader_folder(source: Path, out: Path | None = None) -> Path:
         return out or source
     folder, older = source.with_name(f"{source.name}-read"), source.with_name(f"{source.stem}-read")
     return older if (older / "reader.jsonl").exists() and not folder.exists() else folder
-
-
-def _with_readings(scored: ScoredRun, folder: Path) -> ScoredRun:
-    """Return the scored source with its unread replies as the second reader's log in a folder has them."""
-    from cascade.runs.call_log import READER, CallLog
-    from cascade.scoring import second_reader
-
-    log = CallLog(folder, READER)
-    if not log.exists():
-        return scored
-    model, logged = log.read()
-    readings, choices = second_reader.combine(scored.choices, scored.unread_replies, model, logged)
-    sent = [call.result for call in logged.values()]
-    readings = changed(readings, tokens=total_tokens(sent, ("input", "output")), cost=total_cost(sent))
-    readings = changed(readings, served=count_served(logged.values()) or None)
-    scored = changed(scored, readings=readings)
-    votes = {item: voting.vote(read) for item, read in choices.items()}
-    return changed(scored, combined=changed(scored, scores=score_items(scored.items, votes), choices=choices))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
