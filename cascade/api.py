@@ -227,7 +227,7 @@ def score(
 
     `extract` reads a file's replies first, `by` names further tags. Shares are in [0, 1].
     """
-    return summary.score_run(Path(source), _questions(dataset, data), read_replies=extract, by=_tags(by))
+    return summary.score_run(Path(source), registry.load_questions(dataset, data), read_replies=extract, by=_tags(by))
 
 
 def compare(
@@ -245,16 +245,9 @@ def compare(
 
     `seed` has no effect: nothing is drawn any more.
     """
-    questions = _questions(dataset, data)
+    questions = registry.load_questions(dataset, data)
     sides = [outcomes.score_source(Path(source), questions, read_replies=extract) for source in (a, b)]
     return comparisons.compare(*sides, scorer=scorer, by=_tags(by))
-
-
-def _questions(dataset: Dataset | str | Path | None, data: str | Path | None) -> Dataset | None:
-    """Return the dataset that a prediction file of ids alone is joined with; no clip is needed."""
-    if dataset is None or isinstance(dataset, Dataset):
-        return dataset
-    return load(dataset, data, audio=False)
 
 
 def _tags(by: str | Sequence[str]) -> tuple[str, ...]:
@@ -305,7 +298,7 @@ def judge(
     """
     flags = {**locals(), "llm": judge, "prompt": judge_prompt}
     del flags["dataset"]  # It joins a file of ids, and may be a Dataset.
-    cases = rubric_score.judge_cases(Path(source), _questions(dataset, data))
+    cases = rubric_score.judge_cases(Path(source), registry.load_questions(dataset, data))
     log = rubric_score.judge_log(Path(source), Path(out) if out else None)
     if judge is not None:
         second_model.ask_or_plan(check_request(flags), log, rubric_score.inquiry(cases, seed))
@@ -340,7 +333,7 @@ def read(
     """
     flags = {**locals(), "llm": reader, "prompt": reader_prompt}
     del flags["dataset"]  # It joins a file of ids, and may be a Dataset.
-    path, folder, questions = Path(source), Path(out) if out else None, _questions(dataset, data)
+    path, folder, questions = Path(source), Path(out) if out else None, registry.load_questions(dataset, data)
     log = CallLog(outcomes.reader_folder(path, folder), READER)
     if reader is not None:
         unread = outcomes.score_source(path, questions, read_replies=True, reader=folder).unread_replies

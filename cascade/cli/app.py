@@ -54,11 +54,8 @@ GROUPS = {
 }
 HELP = {name: text for commands in GROUPS.values() for name, text in commands.items()}
 # The modules of the commands that share one; the others' are named as the command is.
-_MODULES = {
-    **dict.fromkeys(("datasets", "captioners", "prompts"), "list"),
-    "judge": "second_model",
-    "read": "second_model",
-}
+_MODULES = dict.fromkeys(("datasets", "captioners", "prompts"), "list")
+_MODULES |= dict.fromkeys(("judge", "read"), "second_model")
 
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _NO_ACCESS = {errno.EACCES, errno.EPERM, errno.EROFS, errno.EBUSY}

@@ -12,6 +12,7 @@ from cascade.analysis import compare as paired
 from cascade.analysis.compare import Comparison, Matrix, PairedDifference, overall
 from cascade.cli import options as o
 from cascade.cli import output
+from cascade.datasets import registry
 from cascade.errors import UserError
 from cascade.io.tables import (
     Cell,
@@ -66,7 +67,7 @@ def compare(
         raise UserError(f"compare {sources[0]}: give another run or prediction file to compare it with")
     if len(sources) > 2 and (flips or by):
         raise UserError(f"compare: --flips and --by are for two, and {len(sources)} are given")
-    joined = o.load_questions(dataset, data)
+    joined = registry.load_questions(dataset, data)
     scored = [outcomes.score_source(source, joined, read_replies=extract) for source in sources]
     forced = [source.about["run"] for source in scored if source.spec and source.spec.llm.answer_as == "choice"]
     if 0 < len(forced) < len(scored):

@@ -88,12 +88,7 @@ def captioners(form: o.TableOrJson = "table") -> None:
         typer.echo(f"All of them: {command}")
 
 
-prompts = typer.Typer(
-    help="List the prompts, or show what one sends.",
-    invoke_without_command=True,
-    rich_markup_mode=None,
-    add_completion=False,
-)
+prompts = o.command_group("List the prompts, or show what one sends.", invoke_without_command=True)
 
 
 @prompts.callback()

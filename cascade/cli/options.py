@@ -14,7 +14,6 @@ import typer
 from cascade.errors import UnknownName
 from cascade.pipeline.request import Request
 from cascade.scoring.matchers.registry import SCORERS
-from cascade.types import Dataset
 
 _FIELDS = {flag.name: flag for flag in fields(Request)}
 
@@ -35,6 +34,11 @@ def _from_file(ctx: typer.Context, path: Path | None) -> Path | None:
         flags = {name: bool(getattr(param, "multiple", False)) for name, param in params.items() if name != "help"}
         ctx.default_map = {str(params[name].name): value for name, value in read_spec(path, flags).items()}
     return path
+
+
+def command_group(text: str, **settings: bool) -> typer.Typer:
+    """Return a group of commands, with the text of its help."""
+    return typer.Typer(help=text, rich_markup_mode=None, add_completion=False, **settings)
 
 
 def one_of(flag: str, known: Collection[str], text: str) -> Any:
@@ -69,13 +73,6 @@ Explain = Annotated[bool, typer.Option("--explain", help="List what was unread, 
 Joined = Annotated[
     str | None, typer.Option("--dataset", metavar="NAME|FILE", help="The questions, for a file that has ids alone.")
 ]
-
-
-def load_questions(name: str | None, data: Path | None) -> Dataset | None:
-    """Return the dataset that prediction files of ids alone are joined with, where one is named; no clip is needed."""
-    from cascade.datasets import registry
-
-    return registry.load(name, data, audio=False) if name else None
 
 
 def takes_request(*wanted: str, without: Sequence[str] = ()) -> Callable[[Callable[..., None]], Callable[..., None]]:

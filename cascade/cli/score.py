@@ -11,6 +11,7 @@ import typer
 
 from cascade.cli import options as o
 from cascade.cli import output
+from cascade.datasets import registry
 from cascade.io.jsonl import to_json
 from cascade.io.tables import Cell, Column, Dollars, Interval, Label, Row, Share, format_columns, format_words, percent
 from cascade.io.terminal import note, plain, prose, quantity
@@ -40,7 +41,7 @@ def score(
     By the official matcher and by equality, with 95 % intervals and chance.
     """
     output.check_explain(explain, form)
-    questions = o.load_questions(dataset, data)
+    questions = registry.load_questions(dataset, data)
     for place, source in enumerate(sources):
         if place and form not in ("json", "csv"):
             typer.echo()

@@ -11,6 +11,7 @@ import typer
 
 from cascade.cli import options as o
 from cascade.cli import output, score
+from cascade.datasets import registry
 from cascade.errors import UserError
 from cascade.io.jsonl import to_json
 from cascade.io.tables import Cell, Column, Dollars, Interval, Label, Row, Share, format_columns, format_words
@@ -83,7 +84,7 @@ def read(
     Its readings are a score of their own. The same command again asks only what is missing.
     """
     output.check_explain(explain, form)
-    questions = o.load_questions(dataset, request.data)
+    questions = registry.load_questions(dataset, request.data)
     scored = outcomes.score_source(source, questions, read_replies=True, reader=out)
     log = CallLog(outcomes.reader_folder(source, out), READER)
     if _is_planned(request, log, second_reader.inquiry(scored.unread_replies), model, reader_prompt):
@@ -117,7 +118,7 @@ def judge(
     Five calls an item; the same command again asks only what is missing.
     """
     output.check_explain(explain, form)
-    cases = rubric_score.judge_cases(source, o.load_questions(dataset, request.data))
+    cases = rubric_score.judge_cases(source, registry.load_questions(dataset, request.data))
     log = rubric_score.judge_log(source, out)
     if _is_planned(request, log, rubric_score.inquiry(cases, seed), model, judge_prompt):
         return

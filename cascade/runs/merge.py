@@ -99,7 +99,7 @@ def _assign_items(runs: Sequence[Run]) -> tuple[list[Item], _Owners]:
                 owners[item.id], most[item.id] = run, answered[item.id]
     parts = [run.manifest.part for run in runs if run.manifest.part]
     total = max([len(run.items) for run in runs if not run.manifest.part] + [part.total for part in parts])
-    if len(items) < total:
+    if len(items) != total:
         shards = [part.shard for part in parts]  # not empty: without shards, the longest run has every item
         of = shards[0].partition("/")[2]
         absent = [f"{number}/{of}" for number in range(1, int(of) + 1) if f"{number}/{of}" not in shards]
