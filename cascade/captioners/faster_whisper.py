@@ -165,7 +165,7 @@ def _transcribe(params: Params, model: Any, about: Mapping[str, str], clip: Path
     blocks = audio.blocks(clip, speech.RATE, 30.0)
     for first, samples in speech.split_windows(blocks):
         start, end = first / speech.RATE, (first + len(samples)) / speech.RATE
-        voices = speech.find_voices(samples) if params.vad else None
+        voices = speech.find_voices(samples, vad=params.vad)
         if voices == []:
             windows.append(speech.describe_window(start, end))
             continue

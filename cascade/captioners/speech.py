@@ -64,8 +64,10 @@ def split_windows(
         yield start, pending
 
 
-def find_voices(samples: audio.Samples) -> list[tuple[float, float]]:
-    """Return the spans that Silero's detector takes for a voice, in seconds of the window."""
+def find_voices(samples: audio.Samples, *, vad: bool) -> list[tuple[float, float]] | None:
+    """Return the spans that Silero's detector takes for a voice, in seconds of the window; without `vad` None."""
+    if not vad:
+        return None
     from faster_whisper.vad import get_speech_timestamps
 
     return [(span["start"] / RATE, span["end"] / RATE) for span in get_speech_timestamps(samples)]

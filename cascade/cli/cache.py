@@ -27,7 +27,7 @@ _TEXT_WIDTH = 60  # characters of a caption that is in conflict
 # Suffixes of other compressions, which a bundle's name must not claim.
 _OTHER_COMPRESSIONS = frozenset({".gz", ".bz2", ".xz", ".zip", ".lz4", ".br", ".7z", ".zstd"})
 
-cache = o.command_group("Count, check and share what is in the cache.", no_args_is_help=True)
+cache = o.command_group(help="Count, check and share what is in the cache.", no_args_is_help=True)
 
 
 @cache.command("info")

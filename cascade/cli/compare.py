@@ -151,7 +151,7 @@ def show_matrix(matrix: Matrix, form: str) -> None:
     if form == "table":
         starred = any("*" in str(cell) for row in rows for cell in row[2:])
         legend = "\n*: p < 0.05 by McNemar's exact test, with Holm's correction over all pairs." * starred
-        if legend := legend + (_READ if matrix.combined else ""):
+        if legend := legend + _READ * (matrix.combined is not None):
             typer.echo(prose(legend))
 
 

@@ -88,7 +88,7 @@ def captioners(form: o.TableOrJson = "table") -> None:
         typer.echo(f"All of them: {command}")
 
 
-prompts = o.command_group("List the prompts, or show what one sends.", invoke_without_command=True)
+prompts = o.command_group(help="List the prompts, or show what one sends.", invoke_without_command=True)
 
 
 @prompts.callback()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import fields
-from functools import wraps
+from functools import partial, wraps
 from inspect import Parameter, Signature, signature
 from pathlib import Path
 from typing import Annotated, Any, get_type_hints
@@ -15,6 +15,7 @@ from cascade.errors import UnknownName
 from cascade.pipeline.request import Request
 from cascade.scoring.matchers.registry import SCORERS
 
+command_group = partial(typer.Typer, rich_markup_mode=None, add_completion=False)
 _FIELDS = {flag.name: flag for flag in fields(Request)}
 
 
@@ -34,11 +35,6 @@ def _from_file(ctx: typer.Context, path: Path | None) -> Path | None:
         flags = {name: bool(getattr(param, "multiple", False)) for name, param in params.items() if name != "help"}
         ctx.default_map = {str(params[name].name): value for name, value in read_spec(path, flags).items()}
     return path
-
-
-def command_group(text: str, **settings: bool) -> typer.Typer:
-    """Return a group of commands, with the text of its help."""
-    return typer.Typer(help=text, rich_markup_mode=None, add_completion=False, **settings)
 
 
 def one_of(flag: str, known: Collection[str], text: str) -> Any:

@@ -144,7 +144,7 @@ def _kind(error: Any, status: int) -> str:
     if _headers(error) is None:
         # litellm gives these the status 500, which no server sent.
         return "connection" if _arose_from(error, openai.APIConnectionError, OSError) else "unreadable"
-    return "rate_limit" if status == 429 else "server"
+    return {429: "rate_limit"}.get(status, "server")
 
 
 def _headers(error: Any) -> Any:

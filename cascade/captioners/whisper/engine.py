@@ -218,7 +218,7 @@ def _windows(params: Params, clips: Sequence[Path], results: list[ClipResult]) -
         try:
             blocks = audio.blocks(clip, speech.RATE, 30.0)
             for start, samples in speech.split_windows(blocks):
-                voices = speech.find_voices(samples) if params.vad else None
+                voices = speech.find_voices(samples, vad=params.vad)
                 if voices == []:
                     end = start + len(samples)
                     results[number].windows.append(speech.describe_window(start / speech.RATE, end / speech.RATE))
