@@ -189,7 +189,7 @@ def _check_audio(run: Run, captions: Sequence[CaptionRecord], verdict: Verdict) 
     clips = {item.id: item.audio for item in run.items}
     shown = evidence.captions_shown(clips, captions, run.spec.prompt)
     here = provenance.session(modules=("av", "soundfile", "soxr"))
-    alike = any(
+    alike = all(
         session.platform == here.platform and here.versions.items() <= session.versions.items()
         for session in run.manifest.sessions
     )
