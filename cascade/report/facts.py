@@ -26,9 +26,8 @@ class Facts:
 def facts(report: ReportData, missing_clips: int = 0) -> Facts:
     """Return the facts of the main run, and notes on what a reader may miss."""
     main, spec = report.main, report.main.spec
-    captions = (
-        captioners_label(spec, " · ").replace("=", ": ").replace("audio", "the clip itself", bool(spec.prompt.audio))
-    )
+    own = [(captioner.slot, captioner.name) for captioner in spec.captioners]
+    captions = " · ".join("the clip itself" if name == SENT_AUDIO else f"{slot}: {name}" for slot, name in own)
     return Facts(
         title=f"{spec.llm.model.split('@')[0]} on {spec.dataset}",
         under=captions or "blind: no captions, the question alone",
