@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import io
 import wave
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,12 +20,14 @@ from cascade.io.digests import digest_bytes
 if TYPE_CHECKING:
     from cascade.io.audio import Samples
 
-FORMATS = ("wav", "mp3", "original")
-CONTENTS = ("clip", "silence", "reversed")
+_KNOWN = {
+    "format": ("wav", "mp3", "original"),
+    "channels": ("mono", "source"),
+    "content": ("clip", "silence", "reversed"),
+}
 _RATES = range(8_000, 192_001)  # Hz
 _MP3_RATES = (8_000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000)  # Hz, all that MPEG audio has
 _MP3_BITS = 64_000  # a second and channel
-_BLOCK = 30.0  # seconds decoded at a time
 _KINDS = {b"RIFF": "wav", b"fLaC": "flac", b"OggS": "ogg", b"\x1aE\xdf\xa3": "webm"}
 
 
@@ -60,55 +61,42 @@ class EncodedAudio:
 
 def check_form(form: AudioForm) -> AudioForm:
     """Return the form, with `source` where the file's own bytes are sent. Raises UserError for what cannot be sent."""
-    for name, known in (("format", FORMATS), ("channels", ("mono", "source")), ("content", CONTENTS)):
+    for name, known in _KNOWN.items():
         if getattr(form, name) not in known:
             raise UnknownName(f"audio {name}", getattr(form, name), known)
-    if form.format == "original":
-        return replace(form, rate="source", channels="source")
-    if form.rate != "source":
-        rates = _MP3_RATES if form.format == "mp3" else _RATES
-        if not form.rate.isdecimal() or len(form.rate) > 6 or int(form.rate) not in rates:
-            there_is = ", ".join(map(str, _MP3_RATES)) if form.format == "mp3" else "8000 to 192000"
-            raise UserError(f"audio(rate={form.rate}): give source, or a rate in Hz: {there_is}")
     if form.max_seconds <= 0:
         raise UserError(f"audio(max_seconds={form.max_seconds:g}): give a number of seconds above 0")
+    if form.format == "original":
+        return replace(form, rate="source", channels="source")
+    rates = _MP3_RATES if form.format == "mp3" else _RATES
+    known_rate = form.rate.isdecimal() and len(form.rate) < 7 and int(form.rate) in rates
+    if form.rate != "source" and not known_rate:
+        there_is = ", ".join(map(str, _MP3_RATES)) if form.format == "mp3" else "8000 to 192000"
+        raise UserError(f"audio(rate={form.rate}): give source, or a rate in Hz: {there_is}")
     return form
 
 
 def describe(path: Path, form: AudioForm) -> dict[str, Any]:
-    """Return what will be sent of a clip, by its header where that says it: format, rate, channels, seconds.
+    """Return what is sent of a clip: its format, rate in Hz, channels, seconds, and a content that is not the clip.
 
-    Raises ClipError for a clip that cannot be decoded, or is longer than the form allows.
+    Raises ClipError for a clip that cannot be decoded or sent in this form, or is longer than the form allows.
     """
-    seconds = audio.probe(path).duration_s
-    _check_length(path, seconds, form)
-    rate, channels = _layout(path, form)
-    about = {"format": _kind(path, form), "rate": rate, "channels": channels, "seconds": round(seconds, 3)}
-    if form.content != "clip":
-        about["content"] = form.content
-    return about
-
-
-def _layout(path: Path, form: AudioForm) -> tuple[int, int]:
-    """Return the rate in Hz and the number of channels of what is sent."""
-    if form.rate != "source" and form.channels == "mono":
-        return int(form.rate), 1
     clip = audio.probe(path)
+    if clip.duration_s > form.max_seconds:
+        raise ClipError(f"{path.name}: {clip.duration_s:.1f} s, longer than audio(max_seconds={form.max_seconds:g})")
+    kind = form.format
+    if kind == "original":
+        kind = _kind_of_file(path) if form.content == "clip" else "wav"
     rate = clip.sample_rate if form.rate == "source" else int(form.rate)
-    return rate, 1 if form.channels == "mono" else clip.channels
+    channels = clip.channels if form.channels == "source" else 1
+    if form.format == "mp3" and (rate not in _MP3_RATES or channels > 2):
+        raise ClipError(f"{path.name}: mp3 takes no {channels} channels at {rate} Hz; give audio(rate=…,channels=mono)")
+    about = {"format": kind, "rate": rate, "channels": channels, "seconds": round(clip.duration_s, 3)}
+    return about if form.content == "clip" else {**about, "content": form.content}
 
 
-def _check_length(path: Path, seconds: float, form: AudioForm) -> None:
-    if seconds > form.max_seconds:
-        raise ClipError(f"{path.name}: longer than the {form.max_seconds:g} s of audio(max_seconds=…)")
-
-
-def _kind(path: Path, form: AudioForm) -> str:
-    """Return the format of what is sent; of a file that is sent as it is, by its first bytes."""
-    if form.format != "original":
-        return form.format
-    if form.content != "clip":
-        return "wav"
+def _kind_of_file(path: Path) -> str:
+    """Return the format of a file by its first bytes. Raises ClipError for one that no endpoint takes."""
     with path.open("rb") as file:
         head = file.read(12)
     if head[4:8] == b"ftyp":
@@ -121,41 +109,23 @@ def _kind(path: Path, form: AudioForm) -> str:
 
 
 def encode(path: Path, form: AudioForm) -> EncodedAudio:
-    """Return a clip as it is sent. Raises ClipError where it cannot be decoded, is too long or has no such format."""
-    kind = _kind(path, form)
-    if form.format == "original" and form.content == "clip":
-        describe(path, form)
-        return EncodedAudio(data=path.read_bytes(), kind=kind)
-    rate, channels = _layout(path, form)
-    blocks = _contents(path, form, rate, audio.blocks(path, rate, _BLOCK, mono=form.channels == "mono"))
-    if kind == "mp3":
-        if rate not in _MP3_RATES or channels > 2:
-            raise ClipError(f"{path.name}: mp3 takes no {channels} channels at {rate} Hz; give audio(rate=…)")
-        return EncodedAudio(data=_mp3(blocks, rate, channels), kind=kind)
-    return EncodedAudio(data=wav(blocks, rate, channels), kind=kind)
-
-
-def _contents(path: Path, form: AudioForm, rate: int, blocks: Iterator[Samples]) -> Iterator[Samples]:
-    """Yield the samples that are sent: the clip's own, zeros in their place, or the same from the end."""
+    """Return a clip as it is sent. Raises ClipError as `describe` does."""
     import numpy as np
 
-    if form.content == "reversed":
-        blocks = iter([np.concatenate(list(_bounded(path, form, rate, blocks)))[::-1]])
-    for block in _bounded(path, form, rate, blocks):
-        yield np.zeros_like(block) if form.content == "silence" else block
+    about = describe(path, form)
+    if form.format == "original" and form.content == "clip":
+        return EncodedAudio(data=path.read_bytes(), kind=about["format"])
+    samples = audio.read(path, about["rate"], mono=form.channels == "mono")
+    if form.content == "silence":
+        samples = np.zeros_like(samples)
+    elif form.content == "reversed":
+        samples = samples[::-1]
+    write = _mp3 if about["format"] == "mp3" else wav
+    return EncodedAudio(data=write(samples, about["rate"]), kind=about["format"])
 
 
-def _bounded(path: Path, form: AudioForm, rate: int, blocks: Iterator[Samples]) -> Iterator[Samples]:
-    """Yield the blocks. Raises ClipError as soon as they are longer than the form allows."""
-    length = 0
-    for block in blocks:
-        length += len(block)
-        _check_length(path, (length - 1) / rate, form)
-        yield block
-
-
-def wav(blocks: Iterable[Samples], rate: int, channels: int = 1) -> bytes:
-    """Return blocks of samples in [-1, 1], of shape (frames,) or (frames, channels), as a WAV file of 16 bits.
+def wav(samples: Samples, rate: int) -> bytes:
+    """Return samples in [-1, 1], of shape (frames,) or (frames, channels), as a WAV file of 16 bits.
 
     Samples beyond are clipped.
     """
@@ -163,28 +133,23 @@ def wav(blocks: Iterable[Samples], rate: int, channels: int = 1) -> bytes:
 
     buffer = io.BytesIO()
     with wave.open(buffer, "wb") as file:
-        file.setparams((channels, 2, rate, 0, "NONE", ""))
-        for block in blocks:
-            file.writeframes(np.round(np.clip(block, -1, 1) * 32767).astype("<i2").tobytes())
+        file.setparams((1 if samples.ndim == 1 else samples.shape[1], 2, rate, len(samples), "NONE", ""))
+        file.writeframes(np.round(np.clip(samples, -1, 1) * 32767).astype("<i2").tobytes())
     return buffer.getvalue()
 
 
-def _mp3(blocks: Iterable[Samples], rate: int, channels: int) -> bytes:
-    """Return blocks of samples as an MP3 file without tags."""
+def _mp3(samples: Samples, rate: int) -> bytes:
+    """Return samples as an MP3 file without tags; see `wav`."""
     import av
     import numpy as np
 
-    layout = "mono" if channels == 1 else "stereo"
-    buffer, start = io.BytesIO(), 0
-    options = {"id3v2_version": "0", "fflags": "+bitexact"}
-    with av.open(buffer, "w", format="mp3", options=options) as container:
-        stream = container.add_stream("libmp3lame", rate=rate, layout=layout, bit_rate=_MP3_BITS * channels)
-        for block in blocks:
-            planes = np.ascontiguousarray(np.clip(block, -1, 1).reshape(len(block), channels).T)
-            frame = av.AudioFrame.from_ndarray(planes, format="fltp", layout=layout)
-            frame.sample_rate, frame.pts = rate, start
-            start += len(block)
-            container.mux(stream.encode(frame))
+    planes = np.ascontiguousarray(np.clip(samples, -1, 1).reshape(len(samples), -1).T)
+    layout, buffer = ["mono", "stereo"][len(planes) - 1], io.BytesIO()
+    with av.open(buffer, "w", format="mp3", options={"id3v2_version": "0", "fflags": "+bitexact"}) as container:
+        stream = container.add_stream("libmp3lame", rate=rate, layout=layout, bit_rate=_MP3_BITS * len(planes))
+        frame = av.AudioFrame.from_ndarray(planes, format="fltp", layout=layout)
+        frame.sample_rate, frame.pts = rate, 0
+        container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
     return buffer.getvalue()
 

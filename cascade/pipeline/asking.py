@@ -103,10 +103,10 @@ def ask(
             log.append(replace(answer, origin=execution.origin or UNSET))
             tick()
 
-        watch = HearingWatch(f"--llm {run.spec.llm.model}", len(missing), write)
-        # A model that has been believed to hear is not doubted again.
-        watches = form and not execution.accept_silent_audio
-        watches = watches and not any(isinstance(answer.result, Completion) for answer in earlier)
+        # A model that was believed to hear is not doubted again.
+        trusted = form is None or execution.accept_silent_audio
+        trusted = trusted or any(isinstance(answer.result, Completion) for answer in earlier)
+        watch = HearingWatch(f"--llm {run.spec.llm.model}", len(missing), write, trusted=trusted)
 
         def questions() -> Iterator[Question]:
             for item, sample in missing:
@@ -119,14 +119,10 @@ def ask(
                     yield question
 
         async def call(question: Question, llm: LLM) -> Answer:
-            answer = await ask_question(question, llm, params)
-            if watches:
-                watch.measure(question.prompt, answer)
-            return answer
+            return watch.measured(question.prompt, await ask_question(question, llm, params))
 
         try:
-            keep = watch.add if watches else write
-            run_coroutine(fan_out(questions(), run.spec.llm, execution, call, keep, earlier=earlier))
+            run_coroutine(fan_out(questions(), run.spec.llm, execution, call, watch.add, earlier=earlier))
         finally:
             watch.close()
 
@@ -304,10 +300,9 @@ def ask_single(question: Question, spec: LLMSpec, execution: Execution) -> Answe
     if question.failure:
         return _answer(question, question.failure, 0.0)
     reply = run_coroutine(answer())
-    if question.clip and not execution.accept_silent_audio:
-        watch = HearingWatch(f"--llm {spec.model}", 1, lambda answer: None)
-        watch.measure(question.prompt, reply)
-        watch.add(reply)
+    trusted = question.clip is None or execution.accept_silent_audio
+    watch = HearingWatch(f"--llm {spec.model}", 1, lambda answer: None, trusted=trusted)
+    watch.add(watch.measured(question.prompt, reply))
     return reply
 
 

@@ -40,23 +40,23 @@ class HearingWatch:
     """Holds the first replies back until one of them shows that the model hears; `write` is given what may be kept.
 
     A reply that is held when the model turns out to be deaf, or when the run ends before that is known, is written as a
-    failure, to be asked again. `questions` is their number.
+    failure, to be asked again. `questions` is their number; a `trusted` model is taken to hear.
     """
 
-    def __init__(self, label: str, questions: int, write: Callable[[Answer], None]) -> None:
+    def __init__(self, label: str, questions: int, write: Callable[[Answer], None], *, trusted: bool) -> None:
         self._label, self._most, self._write = label, min(questions, _FIRST), write
         self._usages: dict[tuple[str, int], Usage] = {}
         self._held: list[Answer] = []
-        self._hears = False
+        self._hears = trusted
 
-    def measure(self, prompt: Prompt, answer: Answer) -> None:
-        """Take down an answer's usage, unless the provider counted nothing or says itself that there was audio."""
+    def measured(self, prompt: Prompt, answer: Answer) -> Answer:
+        """Return an answer, and take down its usage; none where the provider counts nothing, or counts audio."""
         result = answer.result
         if not self._hears and isinstance(result, Completion) and result.input_tokens and not result.audio_tokens:
             text = litellm.count_tokens(*prompt.texts)
-            self._usages[answer.item, answer.sample] = Usage(
-                prompt=result.input_tokens, text=text, seconds=prompt.seconds
-            )
+            used = Usage(prompt=result.input_tokens, text=text, seconds=prompt.seconds)
+            self._usages[answer.item, answer.sample] = used
+        return answer
 
     def add(self, answer: Answer) -> None:
         """Write or hold an answer that was measured. Raises ProviderStop where the model does not hear."""

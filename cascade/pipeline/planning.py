@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import cache
 
 from cascade.captioning import generate
 from cascade.errors import NOT_APPLICABLE, ClipError
@@ -78,16 +78,16 @@ def _seconds_of_audio(
     """Return the length of the clip that is sent in each call; None for one that is not here or cannot be decoded."""
     if not job.spec.prompt.audio:
         return []
-    lengths: dict[str, float | None] = {}
     clips = {item.id: item.audio for item in job.items}
-    for item, _ in asked:
-        record = shown[item.id][SENT_AUDIO]
-        clip = clips[record.item]
-        if clip not in lengths:
-            with suppress(ClipError):
-                lengths[clip] = record.meta.get("audio", {}).get("seconds")
-                lengths[clip] = lengths[clip] or audio.probe(job.loaded.root / clip).duration_s
-    return [lengths[clips[shown[item.id][SENT_AUDIO].item]] for item, _ in asked]
+
+    @cache
+    def length(clip: str) -> float | None:
+        try:
+            return audio.probe(job.loaded.root / clip).duration_s
+        except ClipError:
+            return None
+
+    return [length(clips[shown[item.id][SENT_AUDIO].item]) for item, _ in asked]
 
 
 def combine(plans: Sequence[Plan]) -> Plan:

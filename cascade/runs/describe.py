@@ -116,6 +116,8 @@ def _parts(spec: RunSpec) -> dict[str, str]:
     }
     for captioner in spec.captioners:
         for name, value in {"version": captioner.version, **captioner.params}.items():
+            if (captioner.name, name) == (SENT_AUDIO, "content"):
+                continue  # It is among the controls.
             parts[f"{captioner.slot}={captioner.name} {name}"] = value
     return {name: _brief(value) for name, value in parts.items() if value is not None}
 

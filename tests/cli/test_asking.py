@@ -272,7 +272,7 @@ def _wav(number: int) -> bytes:
     np = pytest.importorskip("numpy")
     from cascade.io import encoding
 
-    return encoding.wav([np.full(8000, number / 10, dtype="float32")], 16_000)
+    return encoding.wav(np.full(8000, number / 10, dtype="float32"), 16_000)
 
 
 def test_a_minute_holds_no_more_than_was_said(mini: Path) -> None:

@@ -154,4 +154,4 @@ def wav_windows(clip: Path, rate: int, window: float) -> Iterator[tuple[float, f
     """Yield (start, end, WAV file) of each window, cut at quiet moments; times in seconds. Raises ClipError."""
     longest = round(window * 10) * rate // 10
     for start, samples in speech.split_windows(audio.blocks(clip, rate, 30.0), longest, rate):
-        yield start / rate, (start + len(samples)) / rate, encoding.wav([samples], rate)
+        yield start / rate, (start + len(samples)) / rate, encoding.wav(samples, rate)
