@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +81,7 @@ def verify(path: Path) -> Verdict:
         captions = _check_captions(run, verdict)
         with verdict.recording():
             _check_log(run, captions, verdict)
-        with verdict.recording():
+        if run.spec.prompt.audio and "log.jsonl" in verdict.checked:
             _check_audio(run, captions, verdict)
         with verdict.recording():
             _check_predictions(run, verdict)
@@ -177,47 +178,36 @@ def _check_log(run: Run, captions: Sequence[CaptionRecord], verdict: Verdict) ->
 
 
 def _check_audio(run: Run, captions: Sequence[CaptionRecord], verdict: Verdict) -> None:
-    """Encode each clip again as the run sent it, and compare the digest with that in the log.
+    """Encode the clips again as they were sent, and compare the digests with those in the log.
 
-    Other versions of the decoders, or another kind of machine, may give other bytes: then it is not checked.
+    Another machine, or other decoders than the run's, may give other bytes: then they are not checked.
     """
-    params = [spec.params for spec in run.spec.captioners if spec.name == SENT_AUDIO]
-    answers = {place: answer for place, answer in directory.last_answers(run.path).items() if answer.audio}
-    if not params or not answers:
-        return
-    form, root = AudioForm(**params[0]), Path(run.manifest.audio_root)
-    clips = {item.id: item.audio for item in run.items}
+    root, clips = Path(run.manifest.audio_root), {item.id: item.audio for item in run.items}
     shown = evidence.captions_shown(clips, captions, run.spec.prompt)
+    form = next(AudioForm(**spec.params) for spec in run.spec.captioners if spec.name == SENT_AUDIO)
     here = provenance.session(modules=("av", "soundfile", "soxr"))
     alike = all(
         session.platform == here.platform and here.versions.items() <= session.versions.items()
         for session in run.manifest.sessions
     )
-    digests: dict[str, str] = {}
-    derived = lost = other = 0
-    for (item, sample), answer in answers.items():
-        record = shown.get(item, {}).get(SENT_AUDIO)
-        if record is None:
-            continue  # It is a problem of captions.jsonl.
-        clip = clips[record.item]
-        if clip not in digests:
-            try:
-                digests[clip] = encode(root / clip, form).digest
-            except (ClipError, OSError, ValueError):
-                digests[clip] = ""
-        derived += digests[clip] == answer.audio
-        lost += not digests[clip]
-        if digests[clip] not in ("", answer.audio):
-            other += 1
-            if alike:
-                verdict.problems.append(
-                    f"log.jsonl: {item!r}, sample {sample}: the audio sent is not what its clip gives"
-                )
-    if lost:
-        verdict.unchecked.append(f"the audio of {lost} answers: their clips are not under {root}")
-    if other and not alike:
-        verdict.unchecked.append(f"the audio of {other} answers: these decoders give other bytes than those of the run")
-    verdict.checked["log.jsonl"] += f"; {derived} clips as sent encoded again"
+
+    @cache
+    def sent(clip: str) -> str:
+        try:
+            return encode(root / clip, form).digest
+        except (ClipError, OSError, ValueError):
+            return ""
+
+    counts = Counter[str]()
+    for (item, sample), answer in directory.last_answers(run.path).items():
+        if answer.audio and SENT_AUDIO in shown.get(item, {}):
+            digest = sent(clips[shown[item][SENT_AUDIO].item])
+            counts["same" if digest == answer.audio else "other" if digest else "lost"] += 1
+            if alike and digest not in ("", answer.audio):
+                verdict.problems.append(f"log.jsonl: {item!r}, sample {sample}: other audio than the clip gives")
+    verdict.checked["log.jsonl"] += f"; the audio of {counts['same']} encoded again"
+    if unchecked := counts["lost"] + counts["other"]:
+        verdict.unchecked.append(f"the audio of {unchecked} answers: the clips or the run's decoders are not here")
 
 
 def _mismatches(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 
@@ -15,7 +15,7 @@ from cascade.pipeline import asking
 from cascade.pipeline.jobs import Job
 from cascade.prompting import evidence
 from cascade.runs import directory
-from cascade.types import SENT_AUDIO, CaptionRecord, Item
+from cascade.types import SENT_AUDIO
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,8 +47,18 @@ def plan(job: Job) -> Plan:
     spec = job.spec
     missing = asking.remaining(job.path, job.items, spec.llm.samples)
     captions = generate.existing_captions(job.items, job.loaded.root, spec.captioners, job.how)
-    shown = evidence.captions_shown({item.id: item.audio for item in job.items}, captions, spec.prompt)
-    seconds = _seconds_of_audio(job, missing, shown)
+    clips = {item.id: item.audio for item in job.items}
+    shown = evidence.captions_shown(clips, captions, spec.prompt)
+
+    @cache
+    def seconds(item: str) -> float | None:
+        """Return the length of an item's clip; None where it is not here or cannot be decoded."""
+        try:
+            return audio.probe(job.loaded.root / clips[item]).duration_s
+        except ClipError:
+            return None
+
+    sent = [seconds(shown[item.id][SENT_AUDIO].item) for item, _ in missing if spec.prompt.audio]
     count, tokenizer = connect.counter(spec.llm)
     questions = (
         asking.build_question(item, sample, spec.prompt, job.template, shown.get(item.id, {}))
@@ -67,27 +77,9 @@ def plan(job: Job) -> Plan:
         reply_tokens=directory.mean_reply_tokens(answer.result for answer in answers),
         most_tokens=reply_limit(spec.llm.params) or (price.most if price else None),
         price=price,
-        audio=sum(length or 0.0 for length in seconds) if spec.prompt.audio else None,
-        absent=seconds.count(None),
+        audio=sum(filter(None, sent)) if spec.prompt.audio else None,
+        absent=sent.count(None),
     )
-
-
-def _seconds_of_audio(
-    job: Job, asked: Sequence[tuple[Item, int]], shown: Mapping[str, Mapping[str, CaptionRecord]]
-) -> list[float | None]:
-    """Return the length of the clip that is sent in each call; None for one that is not here or cannot be decoded."""
-    if not job.spec.prompt.audio:
-        return []
-    clips = {item.id: item.audio for item in job.items}
-
-    @cache
-    def length(clip: str) -> float | None:
-        try:
-            return audio.probe(job.loaded.root / clip).duration_s
-        except ClipError:
-            return None
-
-    return [length(clips[shown[item.id][SENT_AUDIO].item]) for item, _ in asked]
 
 
 def combine(plans: Sequence[Plan]) -> Plan:
@@ -123,23 +115,22 @@ def plan_lines(plan: Plan) -> list[str]:
         captions,
         f"calls     {plan.calls} ({plan.questions} questions, {samples} each; {answered} answered already)",
         f"tokens    {plan.input_tokens} in, by {plan.tokenizer}; out {out}",
-        *_audio_lines(plan),
+        *([] if plan.audio is None else [_audio_line(plan)]),
         *_cost_lines(plan),
     ]
 
 
-def _audio_lines(plan: Plan) -> list[str]:
+def _audio_line(plan: Plan) -> str:
     """Return what is known of the audio: its length, and its cost at the lowest and the highest published rate."""
-    if plan.audio is None:
-        return []
-    line = f"audio     {plan.audio:.1f} s"
+    line = f"audio     {plan.audio or 0.0:.1f} s"
     if plan.absent:
-        line += f", without {plan.absent} calls whose clips are not here or cannot be decoded"
-    line += f"; a second has {PUBLISHED_RATES[0]:g} to {PUBLISHED_RATES[1]:g} tokens, which are not in those above"
+        line += f" (without {plan.absent} calls whose clips are not here or cannot be decoded)"
+    least, most = PUBLISHED_RATES
+    line += f"; {least:g} to {most:g} tokens a second, which are not in those above"
     if plan.price and plan.price.audio is not None:
-        least, most = (plan.audio * rate * plan.price.audio for rate in PUBLISHED_RATES)
-        line += f": ${least:.4f} to ${most:.4f}, not in the cost below"
-    return [line]
+        cost = (plan.audio or 0.0) * plan.price.audio
+        line += f": ${cost * least:.4f} to ${cost * most:.4f}, not in the cost below"
+    return line
 
 
 def _cost_lines(plan: Plan) -> list[str]:
