@@ -14,6 +14,7 @@ from cascade.cli import output
 from cascade.io.jsonl import to_json
 from cascade.io.tables import Cell, Column, Interval, Label, Row, Share, format_columns, format_words, percent
 from cascade.io.terminal import note, plain, prose
+from cascade.runs.describe import slots_label
 from cascade.runs.served import served_text
 from cascade.scoring import outcomes
 from cascade.scoring.outcomes import UnreadItem
@@ -114,7 +115,7 @@ def _rates(rates: list[Rate] | list[ScorerResult]) -> list[Cell]:
 
 def _title(summary: Summary) -> str:
     """Return what was run, and what became of its items."""
-    captions = " ".join(f"{slot}={name}" for slot, name in summary.captions.items()) or "none"
+    captions = slots_label(summary.captions)
     what = [summary.run, *([summary.dataset] if summary.dataset else [])]
     if summary.llm:
         what = [summary.dataset, summary.llm.split("@")[0], f"captions {captions}", f"prompt {summary.prompt}"]

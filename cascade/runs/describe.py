@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from msgspec import UNSET
@@ -16,9 +16,13 @@ _LONGEST = 40  # characters of a value; a longer one is cut, and its digest tell
 
 
 def captioners_label(spec: RunSpec, separator: str = " ") -> str:
-    """Return `slot=engine` for each captioner of a run, or `none`; `audio` alone for the clip itself."""
-    own = [(captioner.slot, captioner.name) for captioner in spec.captioners]
-    labels = [name if name == SENT_AUDIO else f"{slot}={name}" for slot, name in own]
+    """Return `slot=engine` for each captioner of a run, or `none`."""
+    return slots_label({captioner.slot: captioner.name for captioner in spec.captioners}, separator)
+
+
+def slots_label(captioners: Mapping[str, str], separator: str = " ") -> str:
+    """Return `slot=engine` for each slot and its engine, or `none`; one word where both have one name, as `audio`."""
+    labels = [slot if slot == name else f"{slot}={name}" for slot, name in captioners.items()]
     return separator.join(labels) or "none"
 
 
