@@ -180,14 +180,13 @@ class Prompt(Record, frozen=True, kw_only=True):
     clip: str = ""
     seconds: float = 0.0
 
-    @property
-    def texts(self) -> list[str]:
-        """The text of each message, without clips."""
-        contents = [message["content"] for message in self.messages]
-        return [
-            content if isinstance(content, str) else "".join(part.get("text", "") for part in content)
-            for content in contents
-        ]
+    def texts(self, clip: str = "") -> list[str]:
+        """Return the text of each message, with `clip` in the place of the clip."""
+        texts: list[str] = []
+        for message in self.messages:
+            parts = message["content"] if isinstance(message["content"], list) else [{"text": message["content"]}]
+            texts.append("".join(part.get("text", clip) for part in parts))
+        return texts
 
 
 # Providers' words for a reply that is whole. Any other word, `length` among them, means that the reply was cut.

@@ -17,7 +17,7 @@ from typing import Any
 
 from cascade.errors import ClipError, RunError, UserError
 from cascade.io import jsonl
-from cascade.io.digests import caption_key, digest, digest_file
+from cascade.io.digests import caption_key, digest, digest_bytes, digest_file
 from cascade.io.encoding import AudioForm, encode
 from cascade.prompting import evidence
 from cascade.prompting.templates import Template
@@ -192,22 +192,26 @@ def _check_audio(run: Run, captions: Sequence[CaptionRecord], verdict: Verdict) 
     )
 
     @cache
-    def sent(clip: str) -> str:
+    def sent_digest(clip: str) -> str:
         try:
-            return encode(root / clip, form).digest
+            return digest_bytes(encode(root / clip, form)[0])
         except (ClipError, OSError, ValueError):
             return ""
 
-    counts = Counter[str]()
+    same = lost = 0
     for (item, sample), answer in directory.last_answers(run.path).items():
-        if answer.audio and SENT_AUDIO in shown.get(item, {}):
-            digest = sent(clips[shown[item][SENT_AUDIO].item])
-            counts["same" if digest == answer.audio else "other" if digest else "lost"] += 1
-            if alike and digest not in ("", answer.audio):
-                verdict.problems.append(f"log.jsonl: {item!r}, sample {sample}: other audio than the clip gives")
-    verdict.checked["log.jsonl"] += f"; the audio of {counts['same']} encoded again"
-    if unchecked := counts["lost"] + counts["other"]:
-        verdict.unchecked.append(f"the audio of {unchecked} answers: the clips or the run's decoders are not here")
+        if not answer.audio or SENT_AUDIO not in shown.get(item, {}):
+            continue
+        sent = sent_digest(clips[shown[item][SENT_AUDIO].item])
+        if sent == answer.audio:
+            same += 1
+        elif sent and alike:
+            verdict.problems.append(f"log.jsonl: {item!r}, sample {sample}: other audio than the clip gives")
+        else:
+            lost += 1
+    verdict.checked["log.jsonl"] += f"; the audio of {same} encoded again"
+    if lost:
+        verdict.unchecked.append(f"the audio of {lost} answers: the clips or the run's decoders are not here")
 
 
 def _mismatches(

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 
 from cascade.errors import ClipError, UnknownName, UserError
 from cascade.io import audio
-from cascade.io.digests import digest_bytes
 
 if TYPE_CHECKING:
     from cascade.io.audio import Samples
@@ -44,19 +43,6 @@ class AudioForm:
     channels: str = "mono"
     max_seconds: float = 600.0
     content: str = "clip"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EncodedAudio:
-    """The bytes of a clip as it is sent; `kind` is their format."""
-
-    data: bytes
-    kind: str
-
-    @property
-    def digest(self) -> str:
-        """The digest of the bytes."""
-        return digest_bytes(self.data)
 
 
 def check_form(form: AudioForm) -> AudioForm:
@@ -108,20 +94,20 @@ def _kind_of_file(path: Path) -> str:
     return _KINDS[head[:4]]
 
 
-def encode(path: Path, form: AudioForm) -> EncodedAudio:
-    """Return a clip as it is sent. Raises ClipError as `describe` does."""
+def encode(path: Path, form: AudioForm) -> tuple[bytes, str]:
+    """Return a clip as it is sent, and the format of these bytes. Raises ClipError as `describe` does."""
     import numpy as np
 
     about = describe(path, form)
     if form.format == "original" and form.content == "clip":
-        return EncodedAudio(data=path.read_bytes(), kind=about["format"])
+        return path.read_bytes(), about["format"]
     samples = audio.read(path, about["rate"], mono=form.channels == "mono")
     if form.content == "silence":
         samples = np.zeros_like(samples)
     elif form.content == "reversed":
         samples = samples[::-1]
     write = _mp3 if about["format"] == "mp3" else wav
-    return EncodedAudio(data=write(samples, about["rate"]), kind=about["format"])
+    return write(samples, about["rate"]), about["format"]
 
 
 def wav(samples: Samples, rate: int) -> bytes:
@@ -154,7 +140,6 @@ def _mp3(samples: Samples, rate: int) -> bytes:
     return buffer.getvalue()
 
 
-def audio_part(encoded: EncodedAudio) -> dict[str, Any]:
+def audio_part(data: bytes, kind: str) -> dict[str, Any]:
     """Return the part of a chat message that carries a clip, as OpenAI, Gemini and vLLM take it (through litellm)."""
-    data = base64.b64encode(encoded.data).decode()
-    return {"type": "input_audio", "input_audio": {"data": data, "format": encoded.kind}}
+    return {"type": "input_audio", "input_audio": {"data": base64.b64encode(data).decode(), "format": kind}}

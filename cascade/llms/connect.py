@@ -146,7 +146,7 @@ def counter(spec: LLMSpec) -> tuple[Callable[[Prompt], int], str]:
     schema = spec.answer_as == "choice" and not is_local(spec.model)
 
     def count(prompt: Prompt) -> int:
-        texts = prompt.texts
+        texts = prompt.texts()
         if schema:
             texts.append(json.dumps(forced_choice.response_format(spec, prompt.order, direct=False)))
         return litellm.count_tokens(*texts)

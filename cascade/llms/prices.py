@@ -48,7 +48,7 @@ class Price:
         if most is None:
             return None
         # No token is less than a byte.
-        sent = sum(len(text.encode()) for text in prompt.texts) + _OVERHEAD
+        sent = sum(len(text.encode()) for text in prompt.texts()) + _OVERHEAD
         if "response_format" in params:
             sent += len(json.dumps(params["response_format"]))
         clips = 0.0

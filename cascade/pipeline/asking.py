@@ -15,8 +15,8 @@ from msgspec import UNSET
 from msgspec.structs import replace
 
 from cascade.errors import NOT_APPLICABLE, BudgetSpent, ClipError, ProviderStop, ReplyError, RunError
-from cascade.io.digests import digest_file
-from cascade.io.encoding import AudioForm, EncodedAudio, encode
+from cascade.io.digests import digest_bytes, digest_file
+from cascade.io.encoding import AudioForm, encode
 from cascade.io.jsonl import RecordLog
 from cascade.io.progress import Track, silent
 from cascade.io.terminal import note
@@ -317,18 +317,13 @@ async def ask_question(question: Question, llm: LLM, params: Params) -> Answer:
     if question.clip is None or question.form is None:
         return _answer(question, *await timed_call(llm, question.prompt, params), params)
     try:
-        clip = await asyncio.to_thread(_encode, question.clip, question.form, question.prompt.clip)
-    except ClipError as error:
-        return _answer(question, error.failure(), 0.0, params)
-    prompt = evidence.with_audio(question.prompt, clip)
-    return replace(_answer(question, *await timed_call(llm, prompt, params), params), audio=clip.digest)
-
-
-def _encode(path: Path, form: AudioForm, digest: str) -> EncodedAudio:
-    """Return a clip as it is sent. Raises ClipError for a file that has no longer the digest."""
-    if digest_file(path) != digest:
-        raise ClipError(f"{path.name}: the file changed while the run was made; the same command asks again")
-    return encode(path, form)
+        if await asyncio.to_thread(digest_file, question.clip) != question.prompt.clip:
+            raise ClipError(f"{question.clip.name}: the file changed while the run was made")
+        data, kind = await asyncio.to_thread(encode, question.clip, question.form)
+    except (ClipError, OSError) as error:
+        return _answer(question, Failure(kind="audio", message=str(error)), 0.0, params)
+    prompt = evidence.with_audio(question.prompt, data, kind)
+    return replace(_answer(question, *await timed_call(llm, prompt, params), params), audio=digest_bytes(data))
 
 
 async def timed_call(llm: LLM, prompt: Prompt, params: Params) -> tuple[Completion | Failure, float]:

@@ -9,7 +9,6 @@ counts as deaf only if each of its first replies lies below.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from msgspec.structs import replace
 
@@ -22,20 +21,6 @@ DROPPED = "audio_dropped"  # the kind of the failure
 _FIRST = 5  # replies that are looked at
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Usage:
-    """The prompt tokens of a reply, those of its text alone, and the seconds of audio that were sent with it."""
-
-    prompt: int
-    text: int
-    seconds: float
-
-    @property
-    def is_of_text_alone(self) -> bool:
-        """Whether so few tokens leave no room for the audio."""
-        return self.prompt <= self.text + self.seconds * PUBLISHED_RATES[0] / 2
-
-
 class HearingWatch:
     """Holds the first replies back until one of them shows that the model hears; `write` is given what may be kept.
 
@@ -45,23 +30,25 @@ class HearingWatch:
 
     def __init__(self, label: str, questions: int, write: Callable[[Answer], None], *, trusted: bool) -> None:
         self._label, self._most, self._write = label, min(questions, _FIRST), write
-        self._usages: dict[tuple[str, int], Usage] = {}
-        self._held: list[Answer] = []
-        self._hears = trusted
+        self._hears, self._held = trusted, list[Answer]()
+        self._reasons: dict[tuple[str, int], str] = {}  # why an answer's usage is that of the text alone
 
     def measured(self, prompt: Prompt, answer: Answer) -> Answer:
-        """Return an answer, and take down its usage; none where the provider counts nothing, or counts audio."""
+        """Return an answer, after its usage was compared with the text; nothing is told where no tokens are counted."""
         result = answer.result
         if not self._hears and isinstance(result, Completion) and result.input_tokens and not result.audio_tokens:
-            text = litellm.count_tokens(*prompt.texts)
-            used = Usage(prompt=result.input_tokens, text=text, seconds=prompt.seconds)
-            self._usages[answer.item, answer.sample] = used
+            text, least = litellm.count_tokens(*prompt.texts()), prompt.seconds * PUBLISHED_RATES[0]
+            if result.input_tokens <= text + least / 2:
+                self._reasons[answer.item, answer.sample] = (
+                    f"a reply counts {result.input_tokens} prompt tokens, where the text has about {text}, "
+                    f"and {prompt.seconds:.1f} s of audio have {least:.0f} or more"
+                )
         return answer
 
     def add(self, answer: Answer) -> None:
         """Write or hold an answer that was measured. Raises ProviderStop where the model does not hear."""
-        used = self._usages.pop((answer.item, answer.sample), None)
-        if self._hears or used is None or not used.is_of_text_alone:
+        reason = self._reasons.pop((answer.item, answer.sample), "")
+        if self._hears or not reason:
             if isinstance(answer.result, Completion):
                 self._hears = True
                 self.close()
@@ -72,9 +59,8 @@ class HearingWatch:
             self._most = 1
             self.close()
             raise ProviderStop(
-                f"{self._label}: the server seems to drop the audio: a reply counts {used.prompt} prompt tokens, where "
-                f"the text has about {used.text} and {used.seconds:.1f} s of audio have "
-                f"{used.seconds * PUBLISHED_RATES[0]:.0f} or more; --accept-silent-audio goes on all the same"
+                f"{self._label}: the server seems to drop the audio: {reason}; "
+                "--accept-silent-audio goes on all the same"
             )
 
     def close(self) -> None:

@@ -135,23 +135,18 @@ def prompt_spec(prompt: str | None, captioners: Sequence[CaptionerSpec]) -> tupl
 
     Raises as `find_template` does, and UserError for a prompt that would not send the clip that it should.
     """
-    sends = sends_audio(captioners)
-    template = find_template(prompt or ("hear" if sends else "default"))
-    if sends:
+    spec = with_slots(PromptSpec(template="", template_digest="", slots=()), captioners)
+    template = find_template(prompt or ("hear" if spec.audio else "default"))
+    if spec.audio:
         check_sends_audio(template, f"--prompt {prompt}")
-    spec = PromptSpec(template=template.name, template_digest=template.digest, slots=())
-    return template, with_slots(spec, captioners)
-
-
-def sends_audio(captioners: Sequence[CaptionerSpec]) -> bool:
-    """Return whether the clip itself is among what these captioners give."""
-    return any(captioner.name == SENT_AUDIO for captioner in captioners)
+    return template, replace(spec, template=template.name, template_digest=template.digest)
 
 
 def with_slots(spec: PromptSpec, captioners: Sequence[CaptionerSpec]) -> PromptSpec:
     """Return the spec of a prompt with the slots of these captioners."""
+    sends = any(captioner.name == SENT_AUDIO for captioner in captioners)
     slots = tuple(captioner.slot for captioner in captioners)
-    return replace(spec, slots=slots, audio=SENT_AUDIO if sends_audio(captioners) else UNSET)
+    return replace(spec, slots=slots, audio=SENT_AUDIO if sends else UNSET)
 
 
 def llm_spec(request: Request) -> tuple[LLMSpec, dict[str, Path]]:

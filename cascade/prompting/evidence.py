@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from cascade.errors import UserError
 from cascade.io.digests import digest
-from cascade.io.encoding import EncodedAudio, audio_part
+from cascade.io.encoding import audio_part
 from cascade.prompting.templates import Template, fill
 from cascade.types import Caption, CaptionRecord, Prompt, PromptSpec
 
@@ -106,33 +106,29 @@ def build_prompt(
     if not spec.audio:
         return prompt
     about = captions[spec.audio].meta.get("audio", {})
-    part = {"type": "input_audio", "input_audio": dict(about)}
     messages: list[Mapping[str, Any]] = []
     for message in prompt.messages:
-        before, mark, after = message["content"].partition(place)
-        if mark:
-            texts = [{"type": "text", "text": text} for text in (before, after.replace(place, "The clip above."))]
-            message = {"role": message["role"], "content": [texts[0], part, texts[1]]}
-        messages.append(message)
+        text = message["content"]
+        if message["role"] == "user":
+            before, _, after = text.partition(place)
+            texts = [
+                {"type": "text", "text": part.replace(place, "The clip above.")} for part in (before, after) if part
+            ]
+            content = [texts[0], {"type": "input_audio", "input_audio": dict(about)}, *texts[1:]]
+            messages.append({"role": "user", "content": content})
+        else:
+            messages.append({**message, "content": text.replace(place, "The clip that follows.")})
     clip, seconds = about.get("clip", ""), about.get("seconds", 0.0)
     return replace(prompt, messages=tuple(messages), clip=clip, seconds=seconds)
 
 
-def message_text(message: Mapping[str, Any], clip: str) -> str:
-    """Return a message's text, with `clip` in brackets where the clip is sent."""
-    content = message["content"]
-    if isinstance(content, str):
-        return content
-    return "".join(f"<{clip}>" if part["type"] == "input_audio" else part["text"] for part in content)
-
-
-def with_audio(prompt: Prompt, clip: EncodedAudio) -> Prompt:
+def with_audio(prompt: Prompt, data: bytes, kind: str) -> Prompt:
     """Return the prompt as it is sent: the clip's bytes in the place of its digest."""
-    messages = []
+    part, messages = audio_part(data, kind), []
     for message in prompt.messages:
         content = message["content"]
-        if not isinstance(content, str):
-            content = [audio_part(clip) if part["type"] == "input_audio" else part for part in content]
+        if isinstance(content, list):
+            content = [part if piece["type"] == part["type"] else piece for piece in content]
         messages.append({**message, "content": content})
     return replace(prompt, messages=tuple(messages))
 

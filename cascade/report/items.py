@@ -7,7 +7,7 @@ from math import isfinite
 from typing import Any
 
 from cascade.analysis.ablation import UNKNOWN
-from cascade.prompting.evidence import build_prompt, message_text, prompt_digest
+from cascade.prompting.evidence import build_prompt, prompt_digest
 from cascade.prompting.templates import Template
 from cascade.report.load import CAUSES, ReportData, ReportRun
 from cascade.report.timeline import timeline_spans
@@ -121,10 +121,8 @@ def _replies(run: ReportRun, item: Item, template: Template) -> Iterator[dict[st
             record["failure"] = f"{answer.result.kind}: {answer.result.message}"
         prompt = _prompt(run, item, template, sample)
         if prompt and (first is None or prompt.messages != first.messages):
-            record["prompt"] = [
-                {"role": message["role"], "content": message_text(message, f"the clip {prompt.clip}")}
-                for message in prompt.messages
-            ]
+            texts = zip(prompt.messages, prompt.texts(f"<the clip {prompt.clip}>"), strict=True)
+            record["prompt"] = [{**message, "content": text} for message, text in texts]
             # A question that was not asked has no prompt in the log to compare with.
             record["same"] = not answer.prompt or prompt_digest(prompt) == answer.prompt
         first = first or prompt

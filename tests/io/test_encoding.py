@@ -38,14 +38,14 @@ def decoded(data: bytes) -> tuple[np.ndarray, int]:
 
 
 def test_a_wav_file_holds_the_decoded_samples(clip: Path) -> None:
-    samples, rate = decoded(encoding.encode(clip, AudioForm()).data)
+    samples, rate = decoded(encoding.encode(clip, AudioForm())[0])
     assert (samples.shape, rate) == ((1, 64_000), 16_000)
     assert np.abs(samples[0] - audio.read(clip, 16_000)).max() <= 1 / 32767
 
 
 def test_source_keeps_rate_and_channels_to_the_bit(clip: Path) -> None:
-    sent = encoding.encode(clip, AudioForm(rate="source", channels="source"))
-    with wave.open(io.BytesIO(sent.data)) as file:
+    sent, _ = encoding.encode(clip, AudioForm(rate="source", channels="source"))
+    with wave.open(io.BytesIO(sent)) as file:
         assert (file.getframerate(), file.getnchannels(), file.getsampwidth()) == (48_000, 2, 2)
         frames = np.frombuffer(file.readframes(file.getnframes()), "<i2").reshape(-1, 2)
     expected, _ = soundfile.read(clip, dtype="int16")
@@ -54,21 +54,21 @@ def test_source_keeps_rate_and_channels_to_the_bit(clip: Path) -> None:
 
 @pytest.mark.parametrize("channels", ["mono", "source"])
 def test_an_mp3_file_has_the_tones_and_no_name(clip: Path, channels: str) -> None:
-    sent = encoding.encode(clip, AudioForm(format="mp3", channels=channels))
-    samples, rate = decoded(sent.data)
-    assert (sent.kind, rate, len(samples)) == ("mp3", 16_000, 1 if channels == "mono" else 2)
+    sent, kind = encoding.encode(clip, AudioForm(format="mp3", channels=channels))
+    samples, rate = decoded(sent)
+    assert (kind, rate, len(samples)) == ("mp3", 16_000, 1 if channels == "mono" else 2)
     assert abs(samples.shape[1] - 64_000) < 2 * 1152
     assert {round(pitch(channel, rate), -1) for channel in samples} <= {440, 660}
-    assert b"bell" not in sent.data and len(sent.data) < 70_000
-    assert sent.data == encoding.encode(clip, AudioForm(format="mp3", channels=channels)).data
+    assert b"bell" not in sent and len(sent) < 70_000
+    assert sent == encoding.encode(clip, AudioForm(format="mp3", channels=channels))[0]
 
 
 def test_original_is_the_file_by_its_first_bytes(clip: Path, tmp_path: Path) -> None:
     renamed = clip.rename(tmp_path / "no-ending")
     form = encoding.check_form(AudioForm(format="original", rate="8000"))
-    sent = encoding.encode(renamed, form)
+    sent, kind = encoding.encode(renamed, form)
     assert (form.rate, form.channels) == ("source", "source")
-    assert (sent.kind, sent.data) == ("flac", renamed.read_bytes())
+    assert (kind, sent) == ("flac", renamed.read_bytes())
     aiff = tmp_path / "clip.aiff"
     soundfile.write(aiff, silence(1), 16_000)
     with pytest.raises(ClipError, match=r"clip\.aiff: neither wav, mp3"):
@@ -78,9 +78,9 @@ def test_original_is_the_file_by_its_first_bytes(clip: Path, tmp_path: Path) -> 
 @pytest.mark.parametrize("form", [AudioForm(), AudioForm(format="mp3")])
 def test_the_controls_are_as_long_as_the_clip(tmp_path: Path, form: AudioForm) -> None:
     clip = write(tmp_path / "clip.wav", glide(200, 2000, 3) + noise(3, 0.01))
-    plain, rate = decoded(encoding.encode(clip, form).data)
-    quiet, _ = decoded(encoding.encode(clip, encoding.AudioForm(format=form.format, content="silence")).data)
-    backwards, _ = decoded(encoding.encode(clip, encoding.AudioForm(format=form.format, content="reversed")).data)
+    plain, rate = decoded(encoding.encode(clip, form)[0])
+    quiet, _ = decoded(encoding.encode(clip, encoding.AudioForm(format=form.format, content="silence"))[0])
+    backwards, _ = decoded(encoding.encode(clip, encoding.AudioForm(format=form.format, content="reversed"))[0])
     assert plain.shape == quiet.shape == backwards.shape
     assert np.abs(quiet).max() < 1e-4
     assert pitch(backwards[0][:rate], rate) > 1000 > pitch(plain[0][:rate], rate)

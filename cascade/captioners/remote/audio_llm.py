@@ -18,7 +18,7 @@ from typing import Any
 from cascade.captioners import speech
 from cascade.captioners.remote import client
 from cascade.errors import UnknownName, UserError
-from cascade.io.encoding import EncodedAudio, audio_part
+from cascade.io.encoding import audio_part
 from cascade.llms import litellm
 from cascade.prompting import templates
 from cascade.prompting.thinking import without_thoughts
@@ -114,7 +114,7 @@ def messages(prompt: str, wav: bytes) -> tuple[dict[str, Any], ...]:
     content: list[dict[str, Any]] = []
     if parts["user"].strip():
         content.append({"type": "text", "text": parts["user"]})
-    content.append(audio_part(EncodedAudio(data=wav, kind="wav")))
+    content.append(audio_part(wav, "wav"))
     user = {"role": "user", "content": content}
     if "system" not in parts:
         return (user,)
