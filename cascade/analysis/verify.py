@@ -81,7 +81,7 @@ def verify(path: Path) -> Verdict:
         captions = _check_captions(run, verdict)
         with verdict.recording():
             _check_log(run, captions, verdict)
-        if run.spec.prompt.audio and "log.jsonl" in verdict.checked:
+        with verdict.recording():
             _check_audio(run, captions, verdict)
         with verdict.recording():
             _check_predictions(run, verdict)
@@ -182,9 +182,15 @@ def _check_audio(run: Run, captions: Sequence[CaptionRecord], verdict: Verdict) 
 
     Another machine, or other decoders than the run's, may give other bytes: then they are not checked.
     """
+    params = [spec.params for spec in run.spec.captioners if spec.name == SENT_AUDIO]
+    if not params or "log.jsonl" not in verdict.checked:
+        return
     root, clips = Path(run.manifest.audio_root), {item.id: item.audio for item in run.items}
     shown = evidence.captions_shown(clips, captions, run.spec.prompt)
-    form = next(AudioForm(**spec.params) for spec in run.spec.captioners if spec.name == SENT_AUDIO)
+    try:
+        form = AudioForm(**params[0])
+    except TypeError as error:
+        raise RunError(f"run.json: the parameters of the audio cannot be read ({error})") from None
     here = provenance.session(modules=("av", "soundfile", "soxr"))
     alike = all(
         session.platform == here.platform and here.versions.items() <= session.versions.items()

@@ -7,11 +7,9 @@ The bytes are made anew for each request (`io/encoding.py`), so that a run holds
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from cascade.errors import UserError
 from cascade.io import encoding
 from cascade.io.digests import digest_file
 from cascade.types import SENT_AUDIO, Caption, Captioner, Failure, Host
@@ -20,19 +18,6 @@ VERSION = "1"
 SLOT = SENT_AUDIO
 NEEDS = dict.fromkeys(("soundfile", "av", "soxr"), "pip install 'audio-cascade[local]'")
 Params = encoding.AudioForm
-
-
-def spelled(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the parameters with what does not apply replaced. Raises UnknownName or UserError for a bad value."""
-    params = {name: str(value).lower() for name, value in given.items()}
-    if unknown := params.keys() - asdict(Params()).keys():
-        return {name: given[name] for name in unknown}  # The caller names it in its error.
-    try:
-        seconds = float(params.get("max_seconds", Params().max_seconds))
-    except ValueError:
-        raise UserError(f"audio(max_seconds={params['max_seconds']}): give a number of seconds") from None
-    form = encoding.AudioForm(**{**asdict(Params()), **params, "max_seconds": seconds})
-    return asdict(encoding.check_form(form))
 
 
 def make(params: encoding.AudioForm, host: Host) -> Captioner:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import io
 import wave
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +36,7 @@ class AudioForm:
 
     `rate` (Hz) and `channels` (mono) are those of what is sent; `source` keeps the clip's own. A clip longer than
     `max_seconds` is not sent. `content` is the clip, or a control of the same length: silence, or the clip reversed.
+    Raises UserError for what cannot be sent.
     """
 
     format: str = "wav"
@@ -44,22 +45,19 @@ class AudioForm:
     max_seconds: float = 600.0
     content: str = "clip"
 
-
-def check_form(form: AudioForm) -> AudioForm:
-    """Return the form, with `source` where the file's own bytes are sent. Raises UserError for what cannot be sent."""
-    for name, known in _KNOWN.items():
-        if getattr(form, name) not in known:
-            raise UnknownName(f"audio {name}", getattr(form, name), known)
-    if form.max_seconds <= 0:
-        raise UserError(f"audio(max_seconds={form.max_seconds:g}): give a number of seconds above 0")
-    if form.format == "original":
-        return replace(form, rate="source", channels="source")
-    rates = _MP3_RATES if form.format == "mp3" else _RATES
-    known_rate = form.rate.isdecimal() and len(form.rate) < 7 and int(form.rate) in rates
-    if form.rate != "source" and not known_rate:
-        there_is = ", ".join(map(str, _MP3_RATES)) if form.format == "mp3" else "8000 to 192000"
-        raise UserError(f"audio(rate={form.rate}): give source, or a rate in Hz: {there_is}")
-    return form
+    def __post_init__(self) -> None:
+        for name, known in _KNOWN.items():
+            if getattr(self, name) not in known:
+                raise UnknownName(f"audio {name}", getattr(self, name), known)
+        if self.max_seconds <= 0:
+            raise UserError(f"audio(max_seconds={self.max_seconds:g}): give a number of seconds above 0")
+        if self.format == "original":
+            for name in ("rate", "channels"):
+                object.__setattr__(self, name, "source")
+        rates = _MP3_RATES if self.format == "mp3" else _RATES
+        if self.rate != "source" and self.rate not in map(str, rates):
+            there_is = ", ".join(map(str, _MP3_RATES)) if self.format == "mp3" else "8000 to 192000"
+            raise UserError(f"audio(rate={self.rate}): give source, or a rate in Hz: {there_is}")
 
 
 def describe(path: Path, form: AudioForm) -> dict[str, Any]:

@@ -2,7 +2,8 @@
 
 Some servers answer as usual and drop the audio. Their prompt tokens are then those of the text alone. A published model
 has at least 6.25 tokens for a second of audio (Gemma 3n), so half of that, on top of the text by cl100k_base, lies
-between the two. Other tokenizers count English text with some per cent more or fewer tokens than cl100k_base; a model
+between the two: 62 tokens for MMAR's median of 20 s. On MMAR's 1000 questions o200k_base and the tokenizers of Qwen3,
+Llama 3 and Mistral differ from cl100k_base by -4 to +13 tokens in 98 of 100, with a caption by -7 to +22. A model
 counts as deaf only if each of its first replies lies below.
 """
 

@@ -207,7 +207,10 @@ def test_a_question_alone_is_checked_too(tones: Path) -> None:
         ([*MODEL, "--prompt", "./mine.md"], "--prompt ./mine.md: lacks $evidence in its '# user' part"),
         (["--llm", "gpt-audio", "--captions", "x=audio"], "--captions x=audio: the clip has a slot of its own"),
         (["--llm", "gpt-audio", "--captions", "audio(format=ogg)"], "unknown audio format 'ogg'"),
-        (["--llm", "gpt-audio", "--captions", "audio(max_seconds=x)"], "audio(max_seconds=x): give a number"),
+        (
+            ["--llm", "gpt-audio", "--captions", "audio(max_seconds=x)"],
+            "audio.max_seconds=x: float is needed",
+        ),
         (["--llm", "gpt-audio", "--captions", "audio(bits=8)"], "unknown parameter 'bits'"),
         (["--llm", "mistral/voxtral-small-2507", "--budget", "1"], "--budget: the price of audio sent to mistral/"),
     ],

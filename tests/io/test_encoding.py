@@ -65,7 +65,7 @@ def test_an_mp3_file_has_the_tones_and_no_name(clip: Path, channels: str) -> Non
 
 def test_original_is_the_file_by_its_first_bytes(clip: Path, tmp_path: Path) -> None:
     renamed = clip.rename(tmp_path / "no-ending")
-    form = encoding.check_form(AudioForm(format="original", rate="8000"))
+    form = AudioForm(format="original", rate="8000")
     sent, kind = encoding.encode(renamed, form)
     assert (form.rate, form.channels) == ("source", "source")
     assert (kind, sent) == ("flac", renamed.read_bytes())
@@ -114,5 +114,5 @@ def test_mp3_takes_two_channels_and_its_own_rates(tmp_path: Path) -> None:
 )
 def test_a_form_that_cannot_be_is_one_line(params: dict[str, str], message: str) -> None:
     with pytest.raises(UserError) as error:
-        encoding.check_form(AudioForm(**params))
+        AudioForm(**params)
     assert message in str(error.value) and "\n" not in str(error.value)
