@@ -93,19 +93,24 @@ def _kind_of_file(path: Path) -> str:
 
 
 def encode(path: Path, form: AudioForm) -> tuple[bytes, str]:
-    """Return a clip as it is sent, and the format of these bytes. Raises ClipError as `describe` does."""
+    """Return a clip as it is sent, which `describe` has found fit for that, and the format of these bytes.
+
+    Raises ClipError for a clip that cannot be decoded.
+    """
     import numpy as np
 
-    about = describe(path, form)
     if form.format == "original" and form.content == "clip":
-        return path.read_bytes(), about["format"]
-    samples = audio.read(path, about["rate"], mono=form.channels == "mono")
+        return path.read_bytes(), _kind_of_file(path)
+    rate = None if form.rate == "source" else int(form.rate)
+    blocks = audio.blocks(path, rate, 30.0, mono=form.channels == "mono")
+    samples = np.concatenate(list(blocks))
     if form.content == "silence":
         samples = np.zeros_like(samples)
     elif form.content == "reversed":
         samples = samples[::-1]
-    write = _mp3 if about["format"] == "mp3" else wav
-    return write(samples, about["rate"]), about["format"]
+    if form.format == "mp3":
+        return _mp3(samples, blocks.rate), "mp3"
+    return wav(samples, blocks.rate), "wav"
 
 
 def wav(samples: Samples, rate: int) -> bytes:

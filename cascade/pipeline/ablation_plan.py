@@ -20,13 +20,12 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from msgspec import structs
+from msgspec import UNSET, structs
 
 from cascade.captioners.registry import Engine
 from cascade.errors import UnknownName, UserError
 from cascade.io.terminal import note
 from cascade.pipeline.jobs import Job, carry_out, count_spent
-from cascade.pipeline.specs import with_slots
 from cascade.runs import describe, directory
 from cascade.runs.directory import Run
 from cascade.types import CaptionerSpec, RunSpec
@@ -94,7 +93,12 @@ def _with_slots(spec: RunSpec, slots: Collection[str]) -> RunSpec:
 
 
 def _with_captioners(spec: RunSpec, captioners: tuple[CaptionerSpec, ...]) -> RunSpec:
-    return structs.replace(spec, captioners=captioners, prompt=with_slots(spec.prompt, captioners))
+    slots = tuple(captioner.slot for captioner in captioners)
+    own = {captioner.slot for captioner in captioners if captioner in spec.captioners}
+    headings = {slot: heading for slot, heading in (spec.prompt.headings or {}).items() if slot in own}
+    audio = spec.prompt.audio if spec.prompt.audio in own else UNSET
+    prompt = structs.replace(spec.prompt, slots=slots, headings=headings or UNSET, audio=audio)
+    return structs.replace(spec, captioners=captioners, prompt=prompt)
 
 
 def _audio_control(alone: RunSpec, kind: str, seed: int) -> RunSpec:
@@ -102,9 +106,8 @@ def _audio_control(alone: RunSpec, kind: str, seed: int) -> RunSpec:
     if kind == "mismatched-audio":
         return structs.replace(alone, prompt=structs.replace(alone.prompt, mismatch_seed=seed))
     captioner = alone.captioners[0]
-    return structs.replace(
-        alone, captioners=(structs.replace(captioner, params={**captioner.params, "content": kind}),)
-    )
+    changed = structs.replace(captioner, params={**captioner.params, "content": kind})
+    return structs.replace(alone, captioners=(changed,))
 
 
 def variant_jobs(whole: Job, kinds: str | Sequence[str], seed: int, folder: Path | None = None) -> list[Job]:

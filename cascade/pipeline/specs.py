@@ -18,6 +18,7 @@ from cascade.captioning import generate
 from cascade.captioning.bundles import read_manifest
 from cascade.errors import UnknownName, UserError
 from cascade.io.jsonl import OutOfBounds, loads
+from cascade.io.terminal import note
 from cascade.llms import connect, credentials, origins, prices
 from cascade.llms.budget import Budget
 from cascade.pipeline.parsing import parse_captions, parse_pairs
@@ -89,6 +90,32 @@ def select_captioners(captions: str, params: Sequence[str] | None = None) -> Cap
     return CaptionerSelection(specs=tuple(specs), files=files, endpoints=endpoints, bundles=bundles)
 
 
+def prompt_spec(template: Template, captioners: Sequence[CaptionerSpec], order_seed: int | None = None) -> PromptSpec:
+    """Return the prompt of a template with these captioners' slots, in their order."""
+    sends = any(spec.name == SENT_AUDIO for spec in captioners)
+    headings = {spec.slot: heading for spec in captioners if (heading := Engine(spec.name).heading)}
+    return PromptSpec(
+        template=template.name,
+        template_digest=template.digest,
+        slots=tuple(spec.slot for spec in captioners),
+        order_seed=order_seed,
+        headings=headings or UNSET,
+        audio=SENT_AUDIO if sends else UNSET,
+    )
+
+
+def choose_template(prompt: str | None, captioners: Sequence[CaptionerSpec]) -> Template:
+    """Return a prompt by name or file, by default the one that suits what is sent.
+
+    Raises as `find_template` does, and UserError for a prompt that would not send the clip that it should.
+    """
+    sends = any(spec.name == SENT_AUDIO for spec in captioners)
+    template = find_template(prompt or ("hear" if sends else "default"))
+    if sends:
+        check_sends_audio(template, f"--prompt {prompt}")
+    return template
+
+
 def _captioner_params(slots: Sequence[str], params: Sequence[str] | None) -> dict[str, dict[str, str]]:
     """Return the parameters of `--caption-param` by slot."""
     by_slot: dict[str, dict[str, str]] = {slot: {} for slot in slots}
@@ -130,25 +157,6 @@ def _spell(params: Mapping[str, Any]) -> str:
     return ",".join(f"{key}={value}" for key, value in params.items())
 
 
-def prompt_spec(prompt: str | None, captioners: Sequence[CaptionerSpec]) -> tuple[Template, PromptSpec]:
-    """Return a prompt by name, by default the one that suits what is sent, and its spec with these captioners' slots.
-
-    Raises as `find_template` does, and UserError for a prompt that would not send the clip that it should.
-    """
-    spec = with_slots(PromptSpec(template="", template_digest="", slots=()), captioners)
-    template = find_template(prompt or ("hear" if spec.audio else "default"))
-    if spec.audio:
-        check_sends_audio(template, f"--prompt {prompt}")
-    return template, replace(spec, template=template.name, template_digest=template.digest)
-
-
-def with_slots(spec: PromptSpec, captioners: Sequence[CaptionerSpec]) -> PromptSpec:
-    """Return the spec of a prompt with the slots of these captioners."""
-    sends = any(captioner.name == SENT_AUDIO for captioner in captioners)
-    slots = tuple(captioner.slot for captioner in captioners)
-    return replace(spec, slots=slots, audio=SENT_AUDIO if sends else UNSET)
-
-
 def llm_spec(request: Request) -> tuple[LLMSpec, dict[str, Path]]:
     """Return the model of a request with its parameters, and where a local model's file is, by digest."""
     if request.reasoning_effort not in (None, *_EFFORTS):
@@ -164,7 +172,11 @@ def llm_spec(request: Request) -> tuple[LLMSpec, dict[str, Path]]:
         params["max_tokens"] = request.max_tokens
     if request.thinking_budget:
         params["thinking"] = {"type": "enabled", "budget_tokens": request.thinking_budget}
-    params |= {key: _param_value(text) for key, text in parse_pairs(request.param or (), "--param").items()}
+    given = {key: _param_value(text) for key, text in parse_pairs(request.param or (), "--param").items()}
+    params |= given
+    if "temperature" not in given and not connect.takes_temperature(request.llm, params):
+        del params["temperature"]
+        note(f"{request.llm} refuses the temperature 0, and is asked without one: its replies differ from call to call")
     name, files = connect.identify(request.llm)
     sent = {key: value for key, value in params.items() if value is not None}
     origin = origins.given(name, request.api_base) or UNSET

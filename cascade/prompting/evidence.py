@@ -11,6 +11,7 @@ import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from msgspec import UNSET, UnsetType
 from msgspec.structs import replace
 
 from cascade.errors import UserError
@@ -102,7 +103,8 @@ def build_prompt(
     """
     order = order_choices(choices, item, spec.order_seed, sample)
     place = secrets.token_hex(16) if spec.audio else ""  # no caption or question can hold it
-    prompt = render(template, evidence_text(spec.slots, captions, spec.audio or "", place), question, order)
+    shown = {**captions, spec.audio: Caption(text=place)} if spec.audio else captions
+    prompt = render(template, evidence_text(spec.slots, shown, spec.headings), question, order)
     if not spec.audio:
         return prompt
     about = captions[spec.audio].meta.get("audio", {})
@@ -111,9 +113,8 @@ def build_prompt(
         text = message["content"]
         if message["role"] == "user":
             before, _, after = text.partition(place)
-            texts = [
-                {"type": "text", "text": part.replace(place, "The clip above.")} for part in (before, after) if part
-            ]
+            pieces = [before, after.replace(place, "The clip above.")]
+            texts = [{"type": "text", "text": piece} for piece in pieces if piece]
             content = [texts[0], {"type": "input_audio", "input_audio": dict(about)}, *texts[1:]]
             messages.append({"role": "user", "content": content})
         else:
@@ -144,22 +145,23 @@ def render(template: Template, evidence: str, question: str, order: Sequence[str
     return Prompt(messages=fill(template, fields), order=tuple(order))
 
 
-def evidence_text(slots: Sequence[str], captions: Mapping[str, Caption], audio: str = "", place: str = "") -> str:
-    """Return the captions under fixed headings, slot by slot in the given order; an empty slot says so in words.
+def evidence_text(
+    slots: Sequence[str], captions: Mapping[str, Caption], headings: Mapping[str, str] | UnsetType = UNSET
+) -> str:
+    """Return the captions under their headings, slot by slot in the given order; an empty slot says so in words.
 
-    Under the heading of the slot `audio` stands `place`.
+    `headings` has those of slots whose engine has one of its own.
     """
     sections: list[str] = []
+    own = headings or {}
     for slot in slots:
-        heading = _HEADINGS.get(slot, slot.replace("-", " ").replace("_", " ").capitalize())
-        if slot == audio:
-            sections.append(f"[{heading}]\n{place}")
-            continue
+        usual = _HEADINGS.get(slot, slot.replace("-", " ").replace("_", " ").capitalize())
+        heading = own.get(slot, usual)
         caption = captions[slot]
         windows = caption.meta.get("windows") or ()
         text = caption.text.strip()
         if text and len(windows) > 1 and all("text" in window for window in windows):
             lines = [f"{window['start']:.1f}-{window['end']:.1f} s: {window['text']}" for window in windows]
             text = "\n".join(lines)
-        sections.append(f"[{heading}]\n{text or _SILENT.get(slot, 'Nothing was recognised.')}")
+        sections.append(f"[{heading}]\n{text or _SILENT.get('' if slot in own else slot, 'Nothing was recognised.')}")
     return "\n\n".join(sections) or _BLIND

@@ -89,15 +89,14 @@ def test_the_controls_are_as_long_as_the_clip(tmp_path: Path, form: AudioForm) -
 def test_a_clip_that_is_too_long_is_a_clip_error(tmp_path: Path) -> None:
     clip = write(tmp_path / "clip.wav", tone(440, 2.5))
     assert encoding.describe(clip, AudioForm(max_seconds=2.5))["seconds"] == 2.5
-    for act in (encoding.describe, encoding.encode):
-        with pytest.raises(ClipError, match=r"clip\.wav: 2\.5 s, longer than audio\(max_seconds=2\)"):
-            act(clip, AudioForm(max_seconds=2))
+    with pytest.raises(ClipError, match=r"clip\.wav: 2\.5 s, longer than audio\(max_seconds=2\)"):
+        encoding.describe(clip, AudioForm(max_seconds=2))
 
 
 def test_mp3_takes_two_channels_and_its_own_rates(tmp_path: Path) -> None:
     clip = write(tmp_path / "clip.wav", [tone(440, 1)] * 3)
     with pytest.raises(ClipError, match="mp3 takes no 3 channels at 16000 Hz"):
-        encoding.encode(clip, AudioForm(format="mp3", channels="source"))
+        encoding.describe(clip, AudioForm(format="mp3", channels="source"))
 
 
 @pytest.mark.parametrize(
