@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import io
 import wave
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -54,10 +55,12 @@ class AudioForm:
         if self.format == "original":
             for name in ("rate", "channels"):
                 object.__setattr__(self, name, "source")
-        rates = _MP3_RATES if self.format == "mp3" else _RATES
+        rates: Sequence[int] = _RATES
+        words = "8000 to 192000"
+        if self.format == "mp3":
+            rates, words = _MP3_RATES, ", ".join(map(str, _MP3_RATES))
         if self.rate != "source" and self.rate not in map(str, rates):
-            there_is = ", ".join(map(str, _MP3_RATES)) if self.format == "mp3" else "8000 to 192000"
-            raise UserError(f"audio(rate={self.rate}): give source, or a rate in Hz: {there_is}")
+            raise UserError(f"audio(rate={self.rate}): give source, or a rate in Hz: {words}")
 
 
 def describe(path: Path, form: AudioForm) -> dict[str, Any]:
@@ -68,15 +71,21 @@ def describe(path: Path, form: AudioForm) -> dict[str, Any]:
     clip = audio.probe(path)
     if clip.duration_s > form.max_seconds:
         raise ClipError(f"{path.name}: {clip.duration_s:.1f} s, longer than audio(max_seconds={form.max_seconds:g})")
-    kind = form.format
+    kind, rate, channels = form.format, clip.sample_rate, clip.channels
     if kind == "original":
-        kind = _kind_of_file(path) if form.content == "clip" else "wav"
-    rate = clip.sample_rate if form.rate == "source" else int(form.rate)
-    channels = clip.channels if form.channels == "source" else 1
+        kind = "wav"
+        if form.content == "clip":
+            kind = _kind_of_file(path)
+    if form.rate != "source":
+        rate = int(form.rate)
+    if form.channels == "mono":
+        channels = 1
     if form.format == "mp3" and (rate not in _MP3_RATES or channels > 2):
         raise ClipError(f"{path.name}: mp3 takes no {channels} channels at {rate} Hz; give audio(rate=…,channels=mono)")
     about = {"format": kind, "rate": rate, "channels": channels, "seconds": round(clip.duration_s, 3)}
-    return about if form.content == "clip" else {**about, "content": form.content}
+    if form.content != "clip":
+        about["content"] = form.content
+    return about
 
 
 def _kind_of_file(path: Path) -> str:

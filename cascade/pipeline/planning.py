@@ -24,7 +24,7 @@ class Plan:
     """`calls` are still to be made, of `questions` items times samples; `input_tokens` are theirs, by `tokenizer`.
 
     `unmade` captions are not in the cache: their words are not in the tokens. `audio` is the seconds of audio that are
-    sent, whose tokens are not in them either, and `absent` counts the clips that are not here; None for no audio.
+    sent, whose tokens are not in them either, and `absent` counts the clips that are not here.
     `reply_tokens` is the mean of what the
     run has so far, None before; `most_tokens` bounds a reply where that is known. `price` None is unknown.
     """
@@ -39,7 +39,7 @@ class Plan:
     reply_tokens: float | None
     most_tokens: int | None
     price: Price | None
-    audio: float | None = None
+    audio: float = 0.0
     absent: int = 0
 
 
@@ -94,7 +94,7 @@ def plan(job: Job) -> Plan:
         reply_tokens=directory.mean_reply_tokens(answer.result for answer in answers),
         most_tokens=reply_limit(spec.llm.params) or (price.most if price else None),
         price=price,
-        audio=sum(filter(None, sent)) if spec.prompt.audio else None,
+        audio=sum(filter(None, sent)),
         absent=sent.count(None),
     )
 
@@ -110,7 +110,7 @@ def combine(plans: Sequence[Plan]) -> Plan:
         unmade=max(plan.unmade for plan in plans),
         input_tokens=sum(plan.input_tokens for plan in plans),
         reply_tokens=sum(replies) / len(replies) if replies else None,
-        audio=sum(plan.audio or 0.0 for plan in plans) if any(plan.audio is not None for plan in plans) else None,
+        audio=sum(plan.audio for plan in plans),
         absent=sum(plan.absent for plan in plans),
     )
 
@@ -133,20 +133,20 @@ def plan_lines(plan: Plan) -> list[str]:
         captions,
         f"calls     {plan.calls} ({quantity(plan.questions, 'question')}, {samples} each; {answered} answered already)",
         f"tokens    {plan.input_tokens} in, by {plan.tokenizer}; out {out}",
-        *([] if plan.audio is None else [_audio_line(plan)]),
+        *[_audio_line(plan)] * bool(plan.audio or plan.absent),
         *_cost_lines(plan),
     ]
 
 
 def _audio_line(plan: Plan) -> str:
     """Return what is known of the audio: its length, and its cost at the lowest and the highest published rate."""
-    line = f"audio     {plan.audio or 0.0:.1f} s"
+    line = f"audio     {plan.audio:.1f} s"
     if plan.absent:
         line += f" (without {plan.absent} calls whose clips are not here or cannot be decoded)"
     least, most = PUBLISHED_RATES
     line += f"; {least:g} to {most:g} tokens a second, which are not in those above"
     if plan.price and plan.price.audio is not None:
-        cost = (plan.audio or 0.0) * plan.price.audio
+        cost = plan.audio * plan.price.audio
         line += f": ${cost * least:.4f} to ${cost * most:.4f}, not in the cost below"
     return line
 

@@ -102,11 +102,11 @@ def build_prompt(
     Where the clip is sent, a part of the message names it by its digest and form; `with_audio` puts the clip there.
     """
     order = order_choices(choices, item, spec.order_seed, sample)
-    place = secrets.token_hex(16) if spec.audio else ""  # no caption or question can hold it
-    shown = {**captions, spec.audio: Caption(text=place)} if spec.audio else captions
-    prompt = render(template, evidence_text(spec.slots, shown, spec.headings), question, order)
     if not spec.audio:
-        return prompt
+        return render(template, evidence_text(spec.slots, captions, spec.headings), question, order)
+    place = secrets.token_hex(16)  # no caption or question can hold it
+    shown = {**captions, spec.audio: Caption(text=place)}
+    prompt = render(template, evidence_text(spec.slots, shown, spec.headings), question, order)
     about = captions[spec.audio].meta.get("audio", {})
     messages: list[Mapping[str, Any]] = []
     for message in prompt.messages:

@@ -114,7 +114,7 @@ def test_a_bad_and_a_long_clip_are_failures_that_are_counted(tones: Path) -> Non
     with Stub(hears(by_pitch)) as stub:
         done = run(tones, stub, captions="audio(max_seconds=9)")
         assert (done.exit_code, len(stub.asked)) == (3, 6)
-        assert "2 failed (caption)" in done.stderr
+        assert "2 items failed (caption)" in done.stderr
         assert "longer than audio(max_seconds=9)" in (only_run() / "log.jsonl").read_text()
         assert accuracy(only_run()) == 0.75
 
@@ -238,14 +238,15 @@ def test_a_budget_reserves_the_audio(tones: Path) -> None:
     with Stub(hears(by_pitch)) as stub:
         # 30 s at 50 tokens and a dollar a thousand tokens: 1.5 dollars and some cents for the text of one call.
         done = run(tones, stub, "--budget", "1.5", "--price", "1000,0", "--max-tokens", "1")
-        assert (done.exit_code, len(stub.asked)) == (2, 0)
+        assert (done.exit_code, len(stub.asked)) == (4, 0)
         done = run(tones, stub, "--budget", "2.5", "--price", "1000,0", "--max-tokens", "1")
-    assert done.exit_code == 2 and 1 <= len(stub.asked) < 8
+    assert done.exit_code == 4 and 1 <= len(stub.asked) < 8
     costs = [line["result"]["cost"] for line in log_of(only_run())]
     assert 0 < sum(costs) <= 2.5
 
 
 def test_the_prompt_of_an_item_is_shown(tones: Path) -> None:
+    cascade("caption", "--dataset", tones, "--captions", "audio,speech=fake")
     shown = cascade("prompts", "show", "hear", "--dataset", tones, "--item", "q1", "--captions", "audio,speech=fake")
     assert re.search(r"\[Audio\]\n<b2:[0-9a-f]{32}, sent as wav, 16 kHz, mono, 6\.5 s>\n\n\[Speech", shown.stdout)
 

@@ -94,6 +94,8 @@ def offline_words(command: Command) -> list[str]:
             kept += [word, _offline_captions(next(words))]
         elif word in ("--caption-param", "--backend", "--worker"):
             next(words)
+        elif word == "--probe":  # A fake hears nothing.
+            continue
         elif word in ("--llm", "--judge", "--reader"):
             next(words)
             kept += [word, "fake"]
