@@ -24,8 +24,8 @@ def make(params: encoding.AudioForm, host: Host) -> Captioner:
     """Return the function that says what is sent of each clip; `host` changes nothing."""
 
     def describe(clip: Path) -> Caption:
-        about = encoding.describe(clip, params)
-        return Caption(text=in_words(about), meta={"audio": {"clip": digest_file(clip), **about}})
+        about, notes = encoding.describe(clip, params)
+        return Caption(text=in_words(about), meta={"audio": {"clip": digest_file(clip), **about}, **notes})
 
     def caption(clips: Sequence[Path]) -> list[Caption | Failure]:
         return [describe(clip) for clip in clips]

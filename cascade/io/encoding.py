@@ -63,15 +63,17 @@ class AudioForm:
             raise UserError(f"audio(rate={self.rate}): give source, or a rate in Hz: {words}")
 
 
-def describe(path: Path, form: AudioForm) -> dict[str, Any]:
-    """Return what is sent of a clip: its format, rate in Hz, channels, seconds, and a content that is not the clip.
+def describe(path: Path, form: AudioForm) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return what is sent of a clip, and the notes of its decoding.
 
-    Raises ClipError for a clip that cannot be decoded or sent in this form, or is longer than the form allows.
+    What is sent has a format, rate in Hz, channels, seconds, and a content that is not the clip. Raises ClipError for a
+    clip that cannot be decoded or sent in this form, or is longer than the form allows.
     """
-    clip = audio.probe(path)
-    if clip.duration_s > form.max_seconds:
-        raise ClipError(f"{path.name}: {clip.duration_s:.1f} s, longer than audio(max_seconds={form.max_seconds:g})")
-    kind, rate, channels = form.format, clip.sample_rate, clip.channels
+    blocks = audio.blocks(path, None, 30.0, mono=False)
+    seconds = sum(map(len, blocks)) / blocks.rate
+    if seconds > form.max_seconds:
+        raise ClipError(f"{path.name}: {seconds:.1f} s, longer than audio(max_seconds={form.max_seconds:g})")
+    kind, rate, channels = form.format, blocks.rate, blocks.channels
     if kind == "original":
         kind = "wav"
         if form.content == "clip":
@@ -82,10 +84,10 @@ def describe(path: Path, form: AudioForm) -> dict[str, Any]:
         channels = 1
     if form.format == "mp3" and (rate not in _MP3_RATES or channels > 2):
         raise ClipError(f"{path.name}: mp3 takes no {channels} channels at {rate} Hz; give audio(rate=…,channels=mono)")
-    about = {"format": kind, "rate": rate, "channels": channels, "seconds": round(clip.duration_s, 3)}
+    about = {"format": kind, "rate": rate, "channels": channels, "seconds": round(seconds, 3)}
     if form.content != "clip":
         about["content"] = form.content
-    return about
+    return about, blocks.meta
 
 
 def _kind_of_file(path: Path) -> str:

@@ -88,7 +88,7 @@ def test_the_controls_are_as_long_as_the_clip(tmp_path: Path, form: AudioForm) -
 
 def test_a_clip_that_is_too_long_is_a_clip_error(tmp_path: Path) -> None:
     clip = write(tmp_path / "clip.wav", tone(440, 2.5))
-    assert encoding.describe(clip, AudioForm(max_seconds=2.5))["seconds"] == 2.5
+    assert encoding.describe(clip, AudioForm(max_seconds=2.5))[0]["seconds"] == 2.5
     with pytest.raises(ClipError, match=r"clip\.wav: 2\.5 s, longer than audio\(max_seconds=2\)"):
         encoding.describe(clip, AudioForm(max_seconds=2))
 
@@ -115,3 +115,12 @@ def test_a_form_that_cannot_be_is_one_line(params: dict[str, str], message: str)
     with pytest.raises(UserError) as error:
         AudioForm(**params)
     assert message in str(error.value) and "\n" not in str(error.value)
+
+
+def test_what_was_lost_in_decoding_is_told(tmp_path: Path) -> None:
+    clip = tmp_path / "clip.flac"
+    soundfile.write(clip, noise(6), 16_000)
+    clip.write_bytes(clip.read_bytes()[: clip.stat().st_size // 2])
+    about, notes = encoding.describe(clip, AudioForm())
+    assert about["seconds"] < 6 and notes["decoding"]["lost_s"] > 1
+    assert encoding.encode(clip, AudioForm())[1] == "wav"
