@@ -72,8 +72,7 @@ def plan(job: Job) -> Plan:
             return None
 
     def sent_seconds(record: CaptionRecord) -> float | None:
-        known: float | None = record.meta.get("audio", {}).get("seconds")
-        return known or seconds(clips[record.item])
+        return evidence.clip_sent(record.meta).get("seconds") or seconds(clips[record.item])
 
     sent = [sent_seconds(shown[item.id][SENT_AUDIO]) for item, _ in missing if spec.prompt.audio]
     count, tokenizer = connect.counter(spec.llm)

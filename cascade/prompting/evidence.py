@@ -107,7 +107,7 @@ def build_prompt(
     place = secrets.token_hex(16)  # no caption or question can hold it
     shown = {**captions, spec.audio: Caption(text=place)}
     prompt = render(template, evidence_text(spec.slots, shown, spec.headings), question, order)
-    about = captions[spec.audio].meta.get("audio", {})
+    about = clip_sent(captions[spec.audio].meta)
     messages: list[Mapping[str, Any]] = []
     for message in prompt.messages:
         text = message["content"]
@@ -115,12 +115,20 @@ def build_prompt(
             before, _, after = text.partition(place)
             pieces = [before, after.replace(place, "The clip above.")]
             texts = [{"type": "text", "text": piece} for piece in pieces if piece]
-            content = [texts[0], {"type": "input_audio", "input_audio": dict(about)}, *texts[1:]]
+            content = [texts[0], {"type": "input_audio", "input_audio": about}, *texts[1:]]
             messages.append({"role": "user", "content": content})
         else:
             messages.append({**message, "content": text.replace(place, "The clip that follows.")})
     clip, seconds = about.get("clip", ""), about.get("seconds", 0.0)
     return replace(prompt, messages=tuple(messages), clip=clip, seconds=seconds)
+
+
+def clip_sent(meta: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a caption's `meta` says of the clip that is sent; {} where it says nothing that can be used."""
+    about = meta.get("audio")
+    if isinstance(about, dict) and isinstance(about.get("clip"), str) and isinstance(about.get("seconds"), float):
+        return about
+    return {}
 
 
 def with_audio(prompt: Prompt, data: bytes, kind: str) -> Prompt:
