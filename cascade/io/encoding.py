@@ -70,9 +70,11 @@ def describe(path: Path, form: AudioForm) -> tuple[dict[str, Any], dict[str, Any
     clip that cannot be decoded or sent in this form, or is longer than the form allows.
     """
     blocks = audio.blocks(path, None, 30.0, mono=False)
-    seconds = sum(map(len, blocks)) / blocks.rate
-    if seconds > form.max_seconds:
-        raise ClipError(f"{path.name}: {seconds:.1f} s, longer than audio(max_seconds={form.max_seconds:g})")
+    seconds = 0.0
+    for block in blocks:
+        seconds += len(block) / blocks.rate
+        if seconds > form.max_seconds:
+            raise ClipError(f"{path.name}: longer than the {form.max_seconds:g} s of audio(max_seconds=…)")
     kind, rate, channels = form.format, blocks.rate, blocks.channels
     if kind == "original":
         kind = "wav"

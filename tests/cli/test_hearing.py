@@ -115,7 +115,7 @@ def test_a_bad_and_a_long_clip_are_failures_that_are_counted(tones: Path) -> Non
         done = run(tones, stub, captions="audio(max_seconds=9)")
         assert (done.exit_code, len(stub.asked)) == (3, 6)
         assert "2 items failed (caption)" in done.stderr
-        assert "longer than audio(max_seconds=9)" in (only_run() / "log.jsonl").read_text()
+        assert "longer than the 9 s of audio(max_seconds=…)" in (only_run() / "log.jsonl").read_text()
         assert accuracy(only_run()) == 0.75
 
 

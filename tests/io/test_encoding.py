@@ -89,7 +89,7 @@ def test_the_controls_are_as_long_as_the_clip(tmp_path: Path, form: AudioForm) -
 def test_a_clip_that_is_too_long_is_a_clip_error(tmp_path: Path) -> None:
     clip = write(tmp_path / "clip.wav", tone(440, 2.5))
     assert encoding.describe(clip, AudioForm(max_seconds=2.5))[0]["seconds"] == 2.5
-    with pytest.raises(ClipError, match=r"clip\.wav: 2\.5 s, longer than audio\(max_seconds=2\)"):
+    with pytest.raises(ClipError, match=r"clip\.wav: longer than the 2 s of audio"):
         encoding.describe(clip, AudioForm(max_seconds=2))
 
 
