@@ -70,8 +70,7 @@ def decode(path: Path, notes: Notes) -> Chunks:
                 # FFmpeg gets the open file, not its name, which it could take for a protocol.
                 file.seek(0)
                 with av.open("fd:", options={**_OPTIONS, "fd": str(file.fileno())}, **lenient) as container:
-                    # `best` of a container without any track ends the process in PyAV before 17.
-                    track = container.streams.best("audio") if container.streams.audio else None
+                    track = container.streams.best("audio")
                     if track is None:
                         reason = "holds no audio"
                     else:
