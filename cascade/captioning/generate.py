@@ -10,6 +10,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from cascade.captioners import speech
 from cascade.captioners.registry import Engine
 from cascade.captioning import bundles
 from cascade.captioning.backends import local, ray
@@ -157,6 +158,7 @@ def _from_cache(
         for spec in specs:
             missing = {path: digest for digest, path in clips.items() if digest not in results[spec.slot]}
             with track(f"{spec.slot} by {spec.name}", len(missing)) as tick:
+                is_named = False
                 if not missing:  # a backend builds the engine, which may need weights that are not here
                     continue
                 for path, result in backend(spec, execution.host, list(missing)):
@@ -166,6 +168,9 @@ def _from_cache(
                         result = replace(result, meta={**result.meta, "origin": origin})
                     if isinstance(result, Caption):
                         cache.put(spec, missing[path], result)
+                        if not is_named and result.meta.get("languages") == "en":
+                            note(speech.ENGLISH_ONLY.format(spec.slot))
+                            is_named = True
                         if loss := _describe_loss(result):
                             losses[path.name] = loss
                     results[spec.slot][missing[path]] = result

@@ -66,6 +66,7 @@ def test_speech_is_transcribed_and_a_clip_is_alike_in_any_company(caption: Any, 
     meta = first.meta
     json.dumps(meta, allow_nan=False)
     assert (meta["language"], meta["device"], meta["compute"]) == ("en", "cpu", "float32")
+    assert (meta["language_probability"], meta["languages"], meta["language_doubt"]) == (None, "en", False)
     assert meta["weights"] == "tiny.en.pt" and {"openai-whisper", "torch", "seconds", "duration_s"} <= meta.keys()
     assert len(meta["segments"]) > 1
     for segment in meta["segments"]:

@@ -78,7 +78,8 @@ class Engine:
                 clip.unlink()
             if content.startswith(b"stop"):
                 raise UserError("the weights are gone")
-        return [Caption(text=content.decode()) for content in contents]
+        meta = {"languages": "en"} if contents[0].startswith(b"english") else {}
+        return [Caption(text=content.decode(), meta=meta) for content in contents]
 
 
 @pytest.fixture
@@ -124,6 +125,17 @@ def test_a_clip_that_changes_while_it_is_heard_is_not_kept(engine: Engine) -> No
     with closing(CaptionCache(Path("cache"))) as cache:
         assert [entry.text for entry in cache.entries()] == ["still"]
     assert hear(asked, SPEC)["a", "sound"] == "changed"
+
+
+def test_a_model_that_knows_only_english_says_so_at_its_first_clip(
+    engine: Engine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = items(a=b"english 1", b=b"english 2")
+    line = "sound: the model knows only English; a multilingual model: --caption-param sound.model=small\n"
+    hear(asked, SPEC, FAKE, batch=1)
+    assert capsys.readouterr().err == line
+    hear(asked, SPEC, FAKE)
+    assert capsys.readouterr().err == ""
 
 
 def test_every_item_and_slot_in_order(engine: Engine) -> None:

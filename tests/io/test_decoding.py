@@ -24,7 +24,7 @@ pytest.importorskip("soxr")
 from tests.support import clips  # noqa: E402
 
 HTML = b"<!DOCTYPE html><html><body>" + b"503 Service Unavailable. " * 20 + b"</body></html>\n"
-JUNK = np.random.default_rng(0).bytes(100)
+JUNK: bytes = np.random.default_rng(0).bytes(100)
 
 
 def encoded(

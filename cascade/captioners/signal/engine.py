@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 VERSION = "1"
 SLOT = "music"
+HEADING = "Measurements"
 NEEDS = dict.fromkeys(("numpy", "soundfile", "av", "soxr", "librosa"), "pip install 'audio-cascade[local]'")
 
 FITTING, CLOSE = 0.7, 0.06  # correlation with a key's profile; a lead over the next key that is no lead

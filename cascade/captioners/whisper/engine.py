@@ -15,12 +15,14 @@ place in a batch there, and eight rows on all cores were no faster.
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from importlib.metadata import version
+from importlib.util import find_spec
 from operator import itemgetter
 from pathlib import Path
 from types import SimpleNamespace
@@ -33,7 +35,7 @@ from cascade.errors import ClipError, MissingExtra, UnknownName, UserError
 from cascade.io import audio
 from cascade.types import Caption, Captioner, Failure, Host
 
-VERSION = "2"
+VERSION = "3"
 SLOT = "speech"
 NEEDS = dict.fromkeys(("whisper", "soundfile", "av", "soxr"), "pip install 'audio-cascade[whisper]'")
 FILES = {"model": None}
@@ -116,19 +118,20 @@ def make(params: Params, host: Host) -> Captioner:
         "device": device,
         "compute": params.compute,
         "weights": host.files[params.model].name if params.model in host.files else params.model,
+        "languages": "many" if model.is_multilingual else "en",
     }
     return partial(_transcribe, params, model, about)
 
 
 def absent(params: Params, host: Host) -> tuple[str, str] | None:
     """Return what is to be fetched before the first clip and from where; None where the weights are here."""
-    import whisper
-
-    if params.model in host.files or params.model not in whisper.available_models():
-        return None
+    package = find_spec("whisper")
+    # The list stands in the package's source, whose import takes seconds.
+    source = Path(package.origin).read_text(encoding="utf-8") if package and package.origin else ""
+    listed = dict(re.findall(r'"([\w.-]+)": "(https://[^"]+)"', source))
     folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "whisper"
-    address: str = whisper._MODELS[params.model]
-    if (folder / Path(address).name).is_file():
+    address = listed.get(params.model, "")
+    if params.model in host.files or not address or (folder / Path(address).name).is_file():
         return None
     return f"{Path(address).name}; or give speech.model=FILE.pt", address
 
@@ -229,7 +232,8 @@ def _add(params: Params, result: ClipResult, decoded: decoder.DecodedWindow) -> 
             no_speech_prob=decoded.no_speech_prob,
             compression_ratio=decoded.compression_ratio,
         )
-        segments.append(speech.describe_segment(params, begin, begin + length, segment, window.voices))
+        tokens = len(decoded.tokens)
+        segments.append(speech.describe_segment(params, begin, begin + length, segment, window.voices, tokens))
     end = length
     # The rest of a window without speech is not transcribed: Whisper would go on inventing.
     has_speech = not all(segment["dropped"] for segment in segments)
