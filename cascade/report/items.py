@@ -71,7 +71,10 @@ def details(report: ReportData, clips: Mapping[str, int]) -> Iterator[dict[str, 
             cue = [cue]
         yield {
             "choices": list(item.choices),
-            "captions": [_caption(caption, engines, places) for caption in _captions(main, item)],
+            "captions": [
+                _caption(caption, engines.get(caption.slot, ""), places.get(caption.item))
+                for caption in _captions(main, item)
+            ],
             "replies": list(_replies(main, item, template)),
             "others": [_other(other, item) for other in report.others],
             "cue": [str(part) for part in cue],
@@ -79,12 +82,11 @@ def details(report: ReportData, clips: Mapping[str, int]) -> Iterator[dict[str, 
         }
 
 
-def _caption(caption: CaptionRecord, engines: Mapping[str, str], places: Mapping[str, int]) -> dict[str, Any]:
+def _caption(caption: CaptionRecord, engine: str, place: int | None = None) -> dict[str, Any]:
     """Return a caption, or what was sent of a clip with the clip's place."""
-    engine = engines.get(caption.slot, "")
     record: dict[str, Any] = {"slot": caption.slot, "engine": engine}
     if engine == SENT_AUDIO:
-        record = {"slot": caption.slot, "engine": "", "clip": places.get(caption.item)}
+        record = {"slot": caption.slot, "engine": "", "clip": place}
     if caption.failure:
         record["failure"] = f"{caption.failure.kind}: {caption.failure.message}"
         return record
