@@ -11,11 +11,12 @@ from collections.abc import Awaitable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Annotated, Any, Literal, Protocol
 
 import msgspec
 
 Params = Mapping[str, Any]
+Repeats = Annotated[int, msgspec.Meta(ge=1, le=10_000)]  # how often an item is asked about; checked where it is read
 
 
 class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True, gc=False):
@@ -95,7 +96,7 @@ class LLMSpec(Record, frozen=True, kw_only=True):
 
     model: str
     params: Params = msgspec.field(default_factory=dict)
-    samples: int = 1
+    samples: Repeats = 1
     answer_as: Literal["choice"] | msgspec.UnsetType = msgspec.UNSET
     origin: str | msgspec.UnsetType = msgspec.UNSET
 
@@ -178,6 +179,7 @@ _NATURAL_ENDS = """
 stop end_turn stop_sequence eos eos_token end_of_sequence end_of_text endoftext complete completed finished done
 tool_calls tool_call tool_use function_call
 """
+_TOKEN_LIMITS = "length max_tokens max_output_tokens max_completion_tokens model_length token_limit"
 
 
 class Completion(Record, frozen=True, kw_only=True, tag="completion"):
@@ -204,6 +206,13 @@ class Completion(Record, frozen=True, kw_only=True, tag="completion"):
     def is_cut(self) -> bool:
         """Whether the reply was cut: the provider's reason is none of its words for a natural end."""
         return self.finish is not None and self.finish.lower() not in _NATURAL_ENDS.split()
+
+    @property
+    def cut_where(self) -> str:
+        """How a cut reply was cut, in words: at the token limit, or for the reason that the provider names."""
+        if (self.finish or "").lower() in _TOKEN_LIMITS.split():
+            return "cut at the token limit"
+        return f"cut by the provider ({self.finish})"
 
 
 class Failure(Record, frozen=True, kw_only=True, tag="failure"):
@@ -319,7 +328,7 @@ class Shard(Record, frozen=True, kw_only=True):
     `places` has the indexes of these items among all of them, from 0, as differences between neighbours.
     """
 
-    shard: str
+    shard: Annotated[str, msgspec.Meta(pattern=r"^[1-9]\d{0,8}/[1-9]\d{0,8}\Z")]
     places: str
     total: int
 

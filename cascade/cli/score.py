@@ -119,8 +119,8 @@ def _title(summary: Summary) -> str:
     if summary.llm:
         what = [summary.dataset, summary.llm.split("@")[0], f"captions {captions}", f"prompt {summary.prompt}"]
     counts = f"{summary.n} items: {summary.answered} answered, {summary.failed} failed, {summary.unparsed} unread"
-    if summary.truncated:
-        counts += f" ({summary.truncated} cut at the token limit)"
+    if summary.cuts:
+        counts += f" ({summary.cuts})"
     if summary.ties:
         counts += f", {summary.ties} of them ties"
     counts += f"; coverage {percent(summary.coverage)} %"

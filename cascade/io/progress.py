@@ -6,21 +6,21 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 
-Tick = Callable[[], None]
+Tick = Callable[[bool], None]  # called with whether the step succeeded
 Track = Callable[[str, int], AbstractContextManager[Tick]]
 
 
 @contextmanager
 def silent(what: str, total: int) -> Iterator[Tick]:
     """Track a stage without printing."""
-    yield lambda: None
+    yield lambda _: None
 
 
 @contextmanager
 def bars(what: str, total: int) -> Iterator[Tick]:
     """Track a stage of `total` steps under the name `what`; the function that it yields is called once a step."""
     if not sys.stderr.isatty() or not total:
-        yield lambda: None
+        yield lambda _: None
         return
     from rich import progress
     from rich.console import Console
@@ -35,7 +35,7 @@ def bars(what: str, total: int) -> Iterator[Tick]:
     with progress.Progress(*columns, console=Console(stderr=True)) as shown:
         task = shown.add_task(what, total=total, rate="")
 
-        def tick() -> None:
+        def tick(_: bool) -> None:
             rate = ""
             if speed := shown.tasks[0].speed:
                 rate = f"{speed:.1f}/s"

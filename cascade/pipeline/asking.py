@@ -77,8 +77,6 @@ def ask(
     missing = remaining(run.path, run.items, run.spec.llm.samples)
     if not missing:
         return
-    if execution.budget:
-        execution.budget.count(run.path, directory.total_cost(run.path))
     spec, params = run.spec.prompt, run.spec.llm.params
     template = Template(name=spec.template, text=run.manifest.template)
     shown = evidence.captions_shown({item.id: item.audio for item in run.items}, captions, spec)
@@ -86,7 +84,7 @@ def ask(
 
         def write(answer: Answer) -> None:
             log.append(replace(answer, origin=execution.origin or UNSET))
-            tick()
+            tick(isinstance(answer.result, Completion))
 
         def questions() -> Iterator[Question]:
             for item, sample in missing:

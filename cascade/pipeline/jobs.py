@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from cascade.errors import NOT_APPLICABLE, UserError
 from cascade.io.progress import Tick, bars
 from cascade.io.terminal import note
 from cascade.llms import connect
+from cascade.llms.budget import recording
 from cascade.llms.redaction import redact
 from cascade.pipeline import asking
 from cascade.pipeline.request import Request
@@ -80,7 +81,7 @@ def count_spent(jobs: Iterable[Job]) -> None:
     """Charge the earlier cost of all these runs, complete ones too, to the budget that they share."""
     for job in jobs:
         if job.how.budget and (job.path / "log.jsonl").exists():
-            job.how.budget.count(job.path, directory.total_cost(job.path))
+            job.how.budget.count(job.path, directory.charges(job.path))
 
 
 def carry_out(job: Job) -> Run:
@@ -101,23 +102,31 @@ def carry_out(job: Job) -> Run:
         licence=job.loaded.licence,
         audio_root=str(root),
     )
-    made = 0
+    counts = Counter[bool]()  # captions that were made, and those that failed
 
-    def track(what: str, total: int) -> AbstractContextManager[Tick]:
-        nonlocal made
-        made += total
-        return bars(what, total)
+    @contextmanager
+    def track(what: str, total: int) -> Iterator[Tick]:
+        with bars(what, total) as tick:
+
+            def count(made: bool) -> None:
+                counts[made] += 1
+                tick(made)
+
+            yield count
 
     with directory.open_run(job.path, manifest, job.items, same_model=job.how.same_model) as (run, log):
         note(f"run directory: {job.path}")
         kept = len(run.items) * run.spec.llm.samples - len(asking.remaining(job.path, run.items, run.spec.llm.samples))
+        count_spent([job])
         try:
-            captions = generate.caption(run.items, root, run.spec.captioners, job.how, track)
+            with directory.charge_log(job.path) as record, recording(job.how.budget, record):
+                captions = generate.caption(run.items, root, run.spec.captioners, job.how, track)
             asking.check_clips(run, captions)
             directory.write_captions(job.path, captions)
             asking.ask(run, captions, log, job.how, bars)
         finally:
-            note(f"answers: {kept} kept, {log.appended} asked; captions: {made} made")
+            captioned = f"{counts[True]} made" + f", {counts[False]} failed" * bool(counts[False])
+            note(f"answers: {kept} kept, {log.appended} asked; captions: {captioned}")
     return run
 
 

@@ -27,7 +27,10 @@ LEAST: dict[str, float] = {
     "tpm": 0.001,  # tokens a minute
     "batch": 1,
     "threads": 0,
+    "seed": -(2**63),
 }
+# The most, where that is not a billion: what there would be so many of, in memory or in a run.
+_MOST = {"samples": 10_000, "concurrency": 10_000, "seed": 2**63 - 1}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +72,12 @@ class Request:
     batch: int = 32
     threads: int = 0
 
+    def __post_init__(self) -> None:
+        for name, least in LEAST.items():
+            value, most = getattr(self, name), _MOST.get(name, 10**9)
+            if value is not None and not least <= value <= most:  # NaN is no number between
+                raise UserError(f"{name}={value!r}: the least is {least:g}, the most {most:g}")
+
 
 def check_request(flags: Mapping[str, Any]) -> Request:
     """Return the request that flags make, as a Python caller gives them; names of no flag are passed over.
@@ -93,6 +102,4 @@ def _flag_value(name: str, value: Any, hint: Any) -> Any:
     if not isinstance(value, accepted) or (isinstance(value, bool) and bool not in kinds):
         names = ["None" if kind is NoneType else kind.__name__ for kind in kinds]
         raise UserError(f"{name}={value!r}: this flag takes {' or '.join(names)}")
-    if name in LEAST and value is not None and value < LEAST[name]:
-        raise UserError(f"{name}={value!r}: the least is {LEAST[name]:g}")
     return value

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 _NOTHING: Mapping[str, Any] = {}
 TRUNCATED = "truncated"  # how a reply is read that was cut at its token limit
+CUT = "cut"  # the same of one that was cut for another reason
 _REASONS = {
     "empty": "the reply is empty",
     "no choice named": "no rule finds a choice in it",
@@ -41,6 +42,7 @@ _REASONS = {
     "denied or weighed": "it rejects the choice that it names, or is unsure of it",
     "taken back": "it takes its answer back",
     "truncated": "the reply was cut at its token limit",
+    "cut": "the provider cut the reply, and not at a token limit",
     voting.TIE: "a tie: two choices have the same number of votes",
     "as it stands": "the prediction is not the exact text of a choice",
 }
@@ -217,7 +219,7 @@ def _score_directory(path: Path) -> ScoredRun:
 
 def _is_unread(choice: Choice | None) -> bool:
     """Return whether the rules name no choice in a reply that is whole."""
-    return choice is not None and not choice.text and choice.how != TRUNCATED
+    return choice is not None and not choice.text and choice.how not in (TRUNCATED, CUT)
 
 
 def _shortened(answer: Answer) -> Answer:
@@ -272,8 +274,8 @@ def read_reply(reply: Completion, choices: Sequence[str]) -> Choice:
     from cascade.scoring.extraction.extract import extract
 
     if reply.is_cut:
-        # A reply that was cut at its token limit is an unfinished thought, whatever it names.
-        return Choice(text="", how=TRUNCATED)
+        # A reply that was cut is an unfinished thought, whatever it names.
+        return Choice(text="", how=TRUNCATED if "token limit" in reply.cut_where else CUT)
     return extract(reply.text, choices)
 
 

@@ -27,12 +27,27 @@ pytestmark = pytest.mark.skipif(find_spec("litellm") is None, reason="litellm is
         ("hosted_vllm/Qwen/Qwen3-8B", None, "hosted_vllm"),
         ("fake", "http://a/v1", ""),
         ("local:x.gguf@b2:0", None, ""),
-        ("gpt-4o", "http://me:secret@Host:80/v1/?key=secret#x", "http://host/v1"),
+        ("gpt-4o", "http://Host:80/v1/#x", "http://host/v1"),
         ("gpt-4o", "https://[::1]:8443/v1", "https://[::1]:8443/v1"),
     ],
 )
 def test_an_origin_is_an_address_without_secrets_or_a_provider(model: str, given: str | None, origin: str) -> None:
     assert origins.origin(model, given) == origin
+    assert origins.without_secrets("http://me:secret@Host:80/v1/?key=secret#x") == "http://host/v1"
+
+
+NO_ADDRESSES = ["http://[::1", "http://h:99999/v1", "http://h:port/v1", "http://a b/v1", "http://h/v1\n", "junk", " "]
+
+
+@pytest.mark.parametrize("address", [*NO_ADDRESSES, "http://me:sesame@h/v1", "http://me:sesame@[h/v1"])
+def test_what_is_no_address_is_refused_in_one_line(address: str, mini: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-none")
+    args = ["run", "--dataset", mini, "--captions", "none", "--llm", "openai/x"]
+    given = cascade(*args, "--api-base", address)
+    monkeypatch.setenv("OPENAI_BASE_URL", address)
+    for done, option in ((given, "--api-base"), (cascade(*args), "OPENAI_BASE_URL")):
+        assert done.exit_code == 2 and done.stderr.startswith(f"cascade: {option}"), done.stderr
+        assert "sesame" not in done.stderr and not Path("runs").exists()
 
 
 @pytest.mark.parametrize(
