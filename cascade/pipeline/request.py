@@ -76,7 +76,7 @@ class Request:
         for name, least in LEAST.items():
             value, most = getattr(self, name), _MOST.get(name, 10**9)
             if value is not None and not least <= value <= most:  # NaN is no number between
-                raise UserError(f"{name}={value!r}: the least is {least:g}, the most {most:g}")
+                raise UserError(f"{name}={str(value)[:40]}: the least is {least:g}, the most {most:g}")
 
 
 def check_request(flags: Mapping[str, Any]) -> Request:

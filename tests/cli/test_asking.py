@@ -305,6 +305,13 @@ def test_a_parameter_beyond_bounds_is_refused_in_one_line(mini: Path, value: str
     assert done.exit_code == 2 and done.stderr.startswith("cascade: --param: ") and done.stderr.count("\n") == 1
 
 
+@pytest.mark.parametrize("flag", ["samples", "concurrency", "max-tokens", "limit", "retries", "seed", "batch"])
+def test_a_number_beyond_bounds_is_refused_in_one_line(mini: Path, flag: str) -> None:
+    done = cascade("run", "--dataset", mini, "--captions", "none", "--llm", "fake", f"--{flag}", "1" + 400 * "0")
+    assert done.exit_code == 2 and done.stderr.count("\n") == 1 and len(done.stderr) < 200
+    assert f"{flag.replace('-', '_')}=1000" in done.stderr and not Path("runs").exists()
+
+
 def test_a_budget_needs_a_price(mini: Path) -> None:
     with Stub() as stub:
         said = run(mini, stub, "--budget", "1")

@@ -13,7 +13,7 @@ import pytest
 
 from cascade.llms import origins
 from tests.pipeline.test_judging import rubric
-from tests.support.commands import cascade, log_of, mini
+from tests.support.commands import cascade, forge, log_of, mini
 from tests.support.stub_server import Reply, Stub
 
 __all__ = ["mini"]
@@ -108,6 +108,22 @@ def test_two_servers_make_one_run_only_where_the_user_says_so(mini: Path, server
     served = json.loads(cascade("score", "r", "--format", "json").stdout)["served"]
     assert [(server["origin"], server["answers"]) for server in served] == [(first.url, 3), (second.url, 5)]
     assert run(mini, first).exit_code == 0 and len(first.asked) == 3
+
+
+def test_a_run_that_names_no_origin_goes_on_at_an_address_only_where_the_user_says_so(
+    mini: Path, servers: tuple[Stub, Stub]
+) -> None:
+    """Runs of the first version do not say who answered."""
+    first, second = servers
+    assert run(mini, first, "--limit", "3").exit_code == 0
+    forge(Path("r/run.json"), lambda records: records[0]["spec"]["llm"].pop("origin"))
+    forge(Path("r/log.jsonl"), lambda records: [record.pop("origin") for record in records])
+    assert cascade("verify", "r").exit_code == 0 and run(mini, first, "--limit", "3").exit_code == 0
+    refused = run(mini, second)
+    unknown = f"r has answers of the provider's own address, or one that was not recorded, and {second.url} is asked"
+    assert refused.exit_code == 2 and unknown in refused.stderr and not second.asked
+    done = run(mini, second, "--same-model")
+    assert done.exit_code == 0 and len(second.asked) == 5 and f"5 from {second.url}" in done.stdout
 
 
 def test_an_address_that_is_not_the_one_asked_stops_the_run(mini: Path, monkeypatch: pytest.MonkeyPatch) -> None:
