@@ -187,7 +187,7 @@ class Completion(Record, frozen=True, kw_only=True, tag="completion"):
 
     `model` and `fingerprint` are what the server says of itself. `cost` is in US dollars; `sent` are the parameters as
     they went out, without the messages. `charged` is what all tries of the call counted against a budget, where that is
-    not `cost`: a reply of unknown cost counts as its bound.
+    not `cost`: a reply of unknown cost counts as its bound, and as 0 where it had none.
     """
 
     text: str
@@ -227,9 +227,11 @@ class Failure(Record, frozen=True, kw_only=True, tag="failure"):
     charged: float | msgspec.UnsetType = msgspec.UNSET
 
 
-def spent(result: Completion | Failure) -> float:
-    """Return the US dollars that a call counts against a budget."""
-    return result.cost or 0.0 if result.charged is msgspec.UNSET else result.charged
+def spent(result: Completion | Failure) -> float | None:
+    """Return the US dollars that a call counts against a budget; None where nothing bounded and nothing said them."""
+    if result.charged is msgspec.UNSET:
+        return result.cost or 0.0
+    return result.charged or result.cost
 
 
 class Answer(Record, frozen=True, kw_only=True):

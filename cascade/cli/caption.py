@@ -14,6 +14,7 @@ from cascade.errors import NOT_APPLICABLE
 from cascade.io.terminal import note, plain
 from cascade.pipeline.jobs import make_captions, prepare
 from cascade.pipeline.request import Request
+from cascade.runs.describe import caption_costs
 from cascade.types import CaptionRecord
 
 
@@ -37,7 +38,7 @@ def caption(
     else:
         typer.echo(caption_table(captions), nl=False)
     # Where an engine asked a provider, its captions have a cost; None is an unknown price.
-    costs = {caption.key: caption.meta["cost"] for caption in captions if "cost" in caption.meta}
+    costs = caption_costs(captions)
     known = [cost for cost in costs.values() if cost is not None]
     if known:
         note(f"{len(known)} captions by providers cost ${sum(known):.4f} when they were made")

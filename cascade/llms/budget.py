@@ -31,7 +31,7 @@ class Budget:
 
     def __init__(self, limit: float) -> None:
         self.limit, self.spent = limit, 0.0
-        self.record: Callable[[float], None] | None = None  # called with each charge above zero, while it is set
+        self.record: Callable[[float], None] | None = None  # called with each charge, 0 where it is not known
         self._reserved, self._in_flight, self._highest = 0.0, 0, 0.0
         self._unknown = False  # after a call that had neither a bound nor a known cost
         self._counted: set[Path] = set()
@@ -65,20 +65,21 @@ class Budget:
         with self._lock:
             self._reserved -= reserved
             self._in_flight -= 1
-            self._unknown = self._unknown or cost is None
-            if cost:
-                self.spent += cost
-                self._highest = max(self._highest, cost)
-                if self.record:
-                    self.record(cost)
+            self._add(cost)
+            if self.record and cost != 0:
+                self.record(cost or 0.0)
 
-    def count(self, folder: Path, charges: Iterable[float]) -> None:
-        """Count the charges in a run's logs as spent, once a folder."""
+    def count(self, folder: Path, charges: Iterable[float | None]) -> None:
+        """Count the charges in a run's logs as spent, once a folder; None had neither a bound nor a known cost."""
         with self._lock:
             for charge in () if folder in self._counted else charges:
-                self.spent += charge
-                self._highest = max(self._highest, charge)
+                self._add(charge)
             self._counted.add(folder)
+
+    def _add(self, charge: float | None) -> None:
+        self._unknown = self._unknown or charge is None
+        self.spent += charge or 0.0
+        self._highest = max(self._highest, charge or 0.0)
 
 
 async def call_within(
@@ -137,9 +138,9 @@ def recording_charges(llm: LLM) -> LLM:
                 if not any(charges):
                     raise
                 error = ReplyError("stopped", str(error))
-            if sum(charges) != (error.cost or 0.0):
+            if error.unpriced or sum(charges) != (error.cost or 0.0):
                 error.charged = sum(charges)
             raise error from None
-        return reply if sum(charges) == (reply.cost or 0.0) else replace(reply, charged=sum(charges))
+        return reply if sum(charges) == reply.cost else replace(reply, charged=sum(charges))
 
     return complete

@@ -21,6 +21,7 @@ from cascade.llms import faults
 
 MOST_BYTES = 16 << 20  # of a body, as it is sent and as it is decoded
 MOST_TOKENS = 10**9  # of one call
+LONGEST_NAME = 200  # characters kept of what a server calls itself, its state, and the end of its reply
 _ENCODINGS = ("gzip", "deflate")  # zlib decodes these within bounds
 _USAGE, _COUNTS = ("usage", "usageMetadata"), ("tokens", "tokencount")
 _FINISH = ("finish_reason", "finishReason", "stop_reason", "stopReason", "done_reason")
@@ -139,7 +140,7 @@ def _replace_body(response: Any, body: bytes) -> None:
         content = _decode(body, response.headers.pop("content-encoding", "identity").lower())
         if response.is_success:
             exchange.reply = _parse(content, response.headers.get("content-type", ""))
-            if _drop_impossible_usage(exchange.whole):
+            if _tidy(exchange.whole):
                 content = json.dumps(exchange.reply).encode()
             if error := faults.error_within(exchange.reply, exchange.first):
                 response.status_code, content = faults.status_of(error), json.dumps({"error": error}).encode()
@@ -171,14 +172,21 @@ def _decode(body: bytes, encoding: str) -> bytes:
     return content
 
 
-def _drop_impossible_usage(reply: Any) -> bool:
-    """Remove counts of tokens that cannot be, for which litellm would discard the reply; return whether there were."""
+def _tidy(reply: Any) -> bool:
+    """Remove what litellm would discard a reply for, or spend seconds on; return whether there was any.
+
+    That is counts of tokens that cannot be, and what is too long for a model's name.
+    """
+    removed = []
+    if isinstance(reply.get("model"), str) and len(reply["model"]) > LONGEST_NAME:
+        removed.append("model")
     for name in _USAGE:
         usage = reply.get(name)
         if usage is not None and not (isinstance(usage, dict) and all(starmap(_is_possible, flatten(usage).items()))):
-            del reply[name]
-            return True
-    return False
+            removed.append(name)
+    for name in removed:
+        del reply[name]
+    return bool(removed)
 
 
 def _is_possible(path: str, leaf: Any) -> bool:

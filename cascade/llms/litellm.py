@@ -32,7 +32,6 @@ from cascade.llms.redaction import one_line, redact, secret_remover
 from cascade.types import LLM, Completion, Params, Prompt
 
 _THOUGHT = re.compile(r"\s*(?:<think>)?(?P<thought>.*?)</think>|\s*<think>(?P<cut>.*)\Z", re.DOTALL)
-_LONGEST_NAME = 200  # characters kept of what a server calls itself, its state, and the end of its reply
 # A request's fields that are no parameters: the prompt in all its forms, and whatever may carry a key.
 _UNLOGGED = {"messages", "prompt", "input", "contents", "system", "system_instruction", "extra_headers", "file"}
 
@@ -295,14 +294,16 @@ def _completion(reply: Any, client: LitellmClient, exchanged: Exchange, price: P
     return Completion(
         text=client.remove_secrets(text),
         reasoning=client.remove_secrets(reasoning),
-        finish=client.remove_secrets(finish)[:_LONGEST_NAME] if finish else None,
-        model=client.remove_secrets(reply.model)[:_LONGEST_NAME] if isinstance(reply.model, str) else None,
+        finish=client.remove_secrets(finish)[: exchange.LONGEST_NAME] if finish else None,
+        model=client.remove_secrets(reply.model)[: exchange.LONGEST_NAME] if isinstance(reply.model, str) else None,
         input_tokens=input_tokens,
         output_tokens=output_tokens,
         reasoning_tokens=_count(getattr(usage, "completion_tokens_details", None), "reasoning_tokens"),
         cost=cost,
         sent=exchanged.sent,
-        fingerprint=client.remove_secrets(fingerprint)[:_LONGEST_NAME] if isinstance(fingerprint, str) else UNSET,
+        fingerprint=client.remove_secrets(fingerprint)[: exchange.LONGEST_NAME]
+        if isinstance(fingerprint, str)
+        else UNSET,
     )
 
 

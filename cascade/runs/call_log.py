@@ -171,8 +171,8 @@ class CallLog:
         """Return the last reply of each call; none where there is no log."""
         return self.read()[1] if self.exists() else {}
 
-    def charges(self) -> Iterator[float]:
-        """Yield what each call counts against a budget, in US dollars, with those that were made again."""
+    def charges(self) -> Iterator[float | None]:
+        """Yield what each call counts against a budget, as `spent` says, with those that were made again."""
         if self.exists():
             for line in islice(jsonl.lines(self.file, growing=True), 1, None):
                 yield spent(record(LoggedCall, self.file, *line).result)

@@ -68,7 +68,10 @@ class Manifest(Record, frozen=True, kw_only=True):
 
 
 class Charge(Record, frozen=True, kw_only=True):
-    """A line of `charges.jsonl`: the US dollars that a call counted against a budget, and when it ended (UTC)."""
+    """A line of `charges.jsonl`: the US dollars that a call counted against a budget, and when it ended (UTC).
+
+    They are 0 where nothing bounded the call and nothing said what it cost.
+    """
 
     charged: float
     at: str
@@ -379,8 +382,8 @@ def mean_reply_tokens(results: Iterable[Completion | Failure]) -> float | None:
     return sum(tokens) / len(tokens) if tokens else None
 
 
-def charges(path: Path) -> Iterator[float]:
-    """Yield what each call of a run counts against a budget, in US dollars: its answers and, since 0.2, its captions.
+def charges(path: Path) -> Iterator[float | None]:
+    """Yield what each call of a run counts against a budget, in US dollars, as `spent` says: answers and captions.
 
     Calls that were made again are counted each time.
     """
@@ -388,7 +391,7 @@ def charges(path: Path) -> Iterator[float]:
         yield spent(answer.result)
     if (path / "charges.jsonl").exists():
         for charge in records(Charge, path / "charges.jsonl", growing=True):
-            yield charge.charged
+            yield charge.charged or None
 
 
 @contextmanager

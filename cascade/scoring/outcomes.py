@@ -18,7 +18,7 @@ from msgspec.structs import replace
 
 from cascade.errors import NOT_APPLICABLE, RunError
 from cascade.io import jsonl
-from cascade.runs.describe import with_answer_form
+from cascade.runs.describe import caption_costs, with_answer_form
 from cascade.runs.served import count_served
 from cascade.scoring import voting
 from cascade.scoring.matchers.registry import SCORERS
@@ -232,11 +232,11 @@ def _shortened(answer: Answer) -> Answer:
 
 def _describe_run(path: Path, spec: RunSpec, results: Sequence[Completion | Failure]) -> dict[str, Any]:
     """Return the fields of a summary that describe a run: its spec, its tokens and its costs."""
-    caption_costs, origins = {}, Counter[str]()
+    costs: dict[str, float | None] = {}
+    origins = Counter[str]()
     if (path / "captions.jsonl").exists():
         for caption in jsonl.records(CaptionRecord, path / "captions.jsonl"):
-            if "cost" in caption.meta:
-                caption_costs[caption.key] = caption.meta["cost"]
+            costs |= caption_costs([caption])
             if "origin" in caption.meta:
                 origins[f"{caption.slot} from {caption.meta['origin']}"] += 1
     return {
@@ -247,7 +247,7 @@ def _describe_run(path: Path, spec: RunSpec, results: Sequence[Completion | Fail
         "prompt": with_answer_form(spec.prompt.template, spec),
         "tokens": total_tokens(results, ("input", "output", "reasoning")),
         "cost": total_cost(results),
-        "captions_cost": _sum_known(caption_costs.values()),
+        "captions_cost": _sum_known(costs.values()),
         "captions_from": dict(origins) or None,
         "samples": spec.llm.samples,
         "shuffled": spec.prompt.order_seed is not None,

@@ -280,6 +280,26 @@ def test_a_page_in_the_cache_is_named_and_made_again(
     assert notes == [f"speech by asr-api: 1 cached captions are pages or errors, and not used: {paths[0].name}"]
 
 
+@pytest.mark.parametrize(
+    "meta", [{"cost": "much"}, {"cost": [1]}, {"cost": -5}, {"windows": [1, None]}, {"windows": 7}]
+)
+def test_meta_of_any_shape_is_read(meta: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bundle may be anybody's."""
+    monkeypatch.chdir(tmp_path)
+    (path,) = tones(tmp_path, 300)
+    spec, _ = Engine("asr-api").specify("speech", {})
+    with closing(CaptionCache(tmp_path / "cache")) as cache:
+        cache.put(spec, digest_file(path), Caption(text="Hello.", meta=meta))
+        bundles.export_bundle(tmp_path / "captions.jsonl", cache.entries())
+    row = {"id": "q", "audio_path": path.name, "question": "What?", "choices": ["a", "b"], "answer": "a"}
+    (tmp_path / "mini.jsonl").write_text(json.dumps(row))
+    run = ["run", "--dataset", "mini.jsonl", "--captions", "captions.jsonl", "--llm", "fake", "--out", "r"]
+    for command in (run, ["verify", "r"], ["score", "r"], ["report", "r"], ["caption", *run[1:5]]):
+        done = cascade(*command)
+        assert done.exit_code == 0, done.stderr
+    assert json.loads(cascade("score", "r", "--format", "json").stdout)["captions_cost"] is None
+
+
 ODD_PARTS: list[Any] = [{}, {"segments": [{"text": PAGE.decode()}]}, {"segments": 5, "windows": ["a", None]}]
 
 

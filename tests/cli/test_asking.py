@@ -229,9 +229,10 @@ def test_the_first_call_of_unknown_bound_is_made_alone(mini: Path) -> None:
 
 def test_a_call_without_bound_and_cost_stops_a_budget(mini: Path) -> None:
     with Stub(lambda request, number: odd(usage=None)) as stub:
-        done = run(mini, stub, "--price", "0,10000", "--budget", "9")
-        assert len(stub.asked) == 1
-        assert done.exit_code == 2 and "the provider does not say how much a call took" in done.stderr
+        for _ in range(3):
+            done = run(mini, stub, "--price", "0,10000", "--budget", "9")
+            assert done.exit_code == 2 and "the provider does not say how much a call took" in done.stderr
+            assert len(stub.asked) == 1
         assert run(mini, stub, "--price", "0,0", "--budget", "9").exit_code == 0  # It costs nothing anyway.
 
 

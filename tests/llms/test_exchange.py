@@ -196,9 +196,12 @@ def test_the_clients_that_block_have_the_same_bounds(name: str) -> None:
     litellm._library()
     handlers: Any = importlib.import_module("litellm.llms.custom_httpx.http_handler")
     reply, complaint = BOUNDLESS[name]
-    with Stub(lambda request, number: reply) as stub, closing(handlers.HTTPHandler(timeout=10)) as client:
-        with pytest.raises((Transient, ProviderStop), match=complaint):
-            client.post(f"{stub.url}/x", json={})
+    with (
+        Stub(lambda request, number: reply) as stub,
+        closing(handlers.HTTPHandler(timeout=10)) as client,
+        pytest.raises((Transient, ProviderStop), match=complaint),
+    ):
+        client.post(f"{stub.url}/x", json={})
 
 
 def test_the_client_that_cannot_be_bounded_is_refused() -> None:
