@@ -184,6 +184,22 @@ def test_another_model_behind_the_address_is_said_once_and_counted(mini: Path) -
     assert "(gpt-4o-2024, fp_2)" in " ".join(cascade("verify", "r").stdout.split())
 
 
+def test_what_a_server_calls_itself_cannot_drive_a_terminal(mini: Path) -> None:
+    reply = json.loads(Reply().body("\x1b]0;x\x07<script>"))
+    hostile = Reply(raw=json.dumps({**reply, "system_fingerprint": "\x1b[2J"}).encode())
+    with Stub(lambda request, number: hostile) as stub:
+        for part in ("1", "2"):
+            assert run(mini, stub, "--shard", f"{part}/2", out=f"s{part}").exit_code == 0
+    commands = [["merge", "s1", "s2", "--out", "m"], ["verify", "m"], ["score", "m"], ["compare", "m", "s1"]]
+    for command in [*commands, ["compare", "m", "s1", "s2"], ["leaderboard", "m", "s1"], ["report", "m"]]:
+        done = cascade(*command)
+        assert done.exit_code == 0 and "\x1b" not in done.stdout + done.stderr, command
+    assert (
+        "<script>\x1b" not in Path("m/report.html").read_text()
+        and "0;x\ufffd<script>" not in Path("m/report.html").read_text()
+    )
+
+
 @pytest.mark.skipif(find_spec("soxr") is None or find_spec("av") is None, reason="the decoders are not installed")
 def test_captions_of_another_origin_are_kept_and_named(mini: Path, servers: tuple[Stub, Stub]) -> None:
     for number in range(8):
