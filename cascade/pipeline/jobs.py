@@ -24,7 +24,7 @@ from cascade.pipeline.request import Request
 from cascade.pipeline.specs import caption_sources, model_and_execution, select_captioners, tag_filter
 from cascade.prompting.evidence import captions_by_item
 from cascade.prompting.templates import Template, find_template
-from cascade.runs import directory, provenance
+from cascade.runs import charges, directory, provenance
 from cascade.runs.directory import Run
 from cascade.types import Answer, CaptionRecord, Dataset, Execution, Failure, Item, PromptSpec, RunSpec, Shard
 
@@ -81,7 +81,7 @@ def count_spent(jobs: Iterable[Job]) -> None:
     """Charge the earlier cost of all these runs, complete ones too, to the budget that they share."""
     for job in jobs:
         if job.how.budget and (job.path / "log.jsonl").exists():
-            job.how.budget.count(job.path, directory.charges(job.path))
+            job.how.budget.count(job.path, charges.charges(job.path))
 
 
 def carry_out(job: Job) -> Run:
@@ -119,7 +119,7 @@ def carry_out(job: Job) -> Run:
         kept = len(run.items) * run.spec.llm.samples - len(asking.remaining(job.path, run.items, run.spec.llm.samples))
         count_spent([job])
         try:
-            with directory.charge_log(job.path) as record, recording(job.how.budget, record):
+            with charges.charge_log(job.path) as record, recording(job.how.budget, record):
                 captions = generate.caption(run.items, root, run.spec.captioners, job.how, track)
             asking.check_clips(run, captions)
             directory.write_captions(job.path, captions)

@@ -19,8 +19,8 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,7 +37,7 @@ from cascade.prompting import templates
 from cascade.prompting.templates import Template
 from cascade.runs.describe import captioners_label
 from cascade.runs.provenance import Session, now
-from cascade.types import Answer, CaptionRecord, Completion, Failure, Item, LLMSpec, Record, RunSpec, Shard, spent
+from cascade.types import Answer, CaptionRecord, Completion, Failure, Item, LLMSpec, Record, RunSpec, Shard
 
 _FORMAT = 2
 
@@ -65,16 +65,6 @@ class Manifest(Record, frozen=True, kw_only=True):
     def shard(self) -> str:
         """The shard of the items that the run has; `1/1` is all of them."""
         return self.part.shard if self.part else "1/1"
-
-
-class Charge(Record, frozen=True, kw_only=True):
-    """A line of `charges.jsonl`: the US dollars that a call counted against a budget, and when it ended (UTC).
-
-    They are 0 where nothing bounded the call and nothing said what it cost.
-    """
-
-    charged: float
-    at: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -380,33 +370,6 @@ def mean_reply_tokens(results: Iterable[Completion | Failure]) -> float | None:
     completions = [result for result in results if isinstance(result, Completion)]
     tokens = [completion.output_tokens for completion in completions if completion.output_tokens is not None]
     return sum(tokens) / len(tokens) if tokens else None
-
-
-def charges(path: Path) -> Iterator[float | None]:
-    """Yield what each call of a run counts against a budget, in US dollars, as `spent` says: answers and captions.
-
-    Calls that were made again are counted each time.
-    """
-    for answer in _answers(path):
-        yield spent(answer.result)
-    if (path / "charges.jsonl").exists():
-        for charge in records(Charge, path / "charges.jsonl", growing=True):
-            yield charge.charged or None
-
-
-@contextmanager
-def charge_log(path: Path) -> Iterator[Callable[[float], None]]:
-    """Yield a function that appends a charge to the file of the run; the file begins with the first one."""
-    with ExitStack() as stack:
-        logs: list[RecordLog] = []
-
-        def record(charge: float) -> None:
-            if not logs:
-                file = path / "charges.jsonl"
-                logs.append(RecordLog(stack.enter_context(jsonl.Appender(file)), file))
-            logs[0].append(Charge(charged=charge, at=now()))
-
-        yield record
 
 
 def _answers(path: Path) -> Iterator[Answer]:

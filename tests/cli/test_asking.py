@@ -337,6 +337,7 @@ def test_captions_by_providers_are_within_the_budget(mini: Path, monkeypatch: py
         charges = Path("r/charges.jsonl")
         written = charges.read_text()
         charges.write_text(written.replace("0.4", "0.1", 1))
+        assert "charges.jsonl:1: this line" in cascade("verify", "r").stdout
         assert "charges.jsonl: it was changed after it was written" in cascade("run", *args, "--budget", "1").stderr
         charges.write_text(written)
         assert cascade("run", *args).exit_code == 0
