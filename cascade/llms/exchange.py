@@ -23,7 +23,8 @@ MOST_BYTES = 16 << 20  # of a body, as it is sent and as it is decoded
 MOST_TOKENS = 10**9  # of one call
 LONGEST_NAME = 200  # characters kept of what a server calls itself, its state, and the end of its reply
 _ENCODINGS = ("gzip", "deflate")  # zlib decodes these within bounds
-_USAGE, _COUNTS = ("usage", "usageMetadata"), ("tokens", "tokencount")
+_USAGE = ("usage", "usageMetadata")
+_COUNTS = ("tokens", "tokencount")  # the ends of the names of its counts, in lower case
 _FINISH = ("finish_reason", "finishReason", "stop_reason", "stopReason", "done_reason")
 
 
