@@ -20,7 +20,7 @@ from cascade.io.terminal import note
 from cascade.llms import connect
 from cascade.prompting import evidence
 from cascade.prompting.templates import Template
-from cascade.runs import directory
+from cascade.runs import charges, directory
 from cascade.runs.directory import Run
 from cascade.runs.provenance import now
 from cascade.runs.served import reported
@@ -101,6 +101,12 @@ def ask(
         run_coroutine(fan_out(questions(), run.spec.llm, execution, call, write, earlier=earlier))
 
 
+def count_earlier(path: Path, spec: LLMSpec, execution: Execution) -> None:
+    """Charge what is in a run's logs to the budget; replies of unknown cost at the price that is known now."""
+    price = connect.price(spec, execution)
+    execution.budget.count(path, charges.charges(path, price.of if price else None))
+
+
 def check_clips(run: Run, captions: Sequence[CaptionRecord]) -> None:
     """Raise RunError where a clip has changed since it was answered: the run would mix two clips."""
     if not captions:
@@ -133,7 +139,10 @@ def build_question(
     kind = "caption"
     if NOT_APPLICABLE in {failure.kind for failure in failures.values()}:
         kind = NOT_APPLICABLE
-    problem = "; ".join(f"{slot}: {failure.message}" for slot, failure in failures.items())
+    slots: dict[str, list[str]] = {}  # by message: a clip that cannot be decoded fails in each of its slots
+    for slot, failure in failures.items():
+        slots.setdefault(failure.message, []).append(slot)
+    problem = "; ".join(f"{', '.join(names)}: {message}" for message, names in slots.items())
     return Question(
         item=item.id,
         sample=sample,

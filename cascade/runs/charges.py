@@ -22,13 +22,13 @@ class Charge(Record, frozen=True, kw_only=True):
     at: str
 
 
-def charges(path: Path) -> Iterator[float | None]:
+def charges(path: Path, price: Callable[[int, int], float] | None = None) -> Iterator[float | None]:
     """Yield what each call of a run counts against a budget, in US dollars, as `spent` says: answers and captions.
 
-    Calls that were made again are counted each time.
+    Calls that were made again are counted each time. `price` is of tokens in and out, for answers of unknown cost.
     """
     for answer in records(Answer, path / "log.jsonl", growing=True):
-        yield spent(answer.result)
+        yield spent(answer.result, price)
     if (path / "charges.jsonl").exists():
         for charge in records(Charge, path / "charges.jsonl", growing=True):
             yield charge.charged or None

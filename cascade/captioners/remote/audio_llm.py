@@ -19,6 +19,7 @@ from typing import Any
 from cascade.captioners import speech
 from cascade.captioners.remote import client
 from cascade.errors import UnknownName, UserError
+from cascade.io import audio
 from cascade.llms import litellm
 from cascade.prompting import templates
 from cascade.prompting.thinking import without_thoughts
@@ -89,7 +90,8 @@ def make(params: Params, host: Host) -> Captioner:
 
 def _caption(params: Params, options: Mapping[str, Any], complete: Callable[..., Completion], clip: Path) -> Caption:
     began, windows, replies = time.perf_counter(), [], []
-    for start, end, wav in client.wav_windows(clip, params.rate, params.window):
+    blocks = audio.blocks(clip, params.rate, 30.0)
+    for start, end, wav in client.wav_windows(blocks, params.window):
         reply = complete(Prompt(messages=messages(params.prompt, wav)), options)
         replies.append(reply)
         windows.append((start, end, without_thoughts(reply.text).strip()))
@@ -104,6 +106,7 @@ def _caption(params: Params, options: Mapping[str, Any], complete: Callable[...,
         "cost": sum(costs) if len(costs) == len(replies) else None,
         "seconds": round(time.perf_counter() - began, 3),
         "litellm": version("litellm"),
+        **blocks.meta,
     }
     return Caption(text=speech.join_windows(windows), meta=meta)
 
