@@ -72,7 +72,7 @@ class Request:
     shuffle_choices: bool = flag(
         QUESTION, False, None, "Shuffle the choices, seeded; each sample turns them on by one."
     )
-    seed: int = flag(QUESTION, 0, "N", "The seed of whatever is random.", -(2**63))
+    seed: int = flag(QUESTION, 0, "N", "The seed of whatever is random.")
     dry_run: bool = flag(COST, False, None, "Say what it would take, and do nothing.")
     budget: float | None = flag(COST, None, "USD", "Stop before more is spent, with exit code 4; resumable.", 0)
     price: str | None = flag(COST, None, "IN,OUT", "The model's price, US dollars a million tokens.")
@@ -86,6 +86,8 @@ class Request:
     def __post_init__(self) -> None:
         for each in fields(self):
             least, value, most = each.metadata["least"], getattr(self, each.name), _MOST.get(each.name, 10**9)
+            if each.name == "seed":
+                least = -most
             if least is not None and value is not None and not least <= value <= most:  # NaN is no number between
                 raise UserError(f"{each.name}={str(value)[:40]}: the least is {least:g}, the most {most:g}")
 
