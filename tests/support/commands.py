@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[2]
 FAKE = ["--captions", "speech=fake", "--llm", "fake"]
 
 
-def cascade(*args: str | Path) -> Result:
+def cascade(*args: object) -> Result:
     """Run a command in this process; a bug keeps its traceback."""
     result = CliRunner().invoke(app, [str(arg) for arg in args])
     if result.exception and not isinstance(result.exception, SystemExit):
