@@ -45,6 +45,8 @@ class Price:
     def bound(self, prompt: Prompt, params: Params) -> float | None:
         """Return the most that a call can cost; None where nothing bounds its reply, or its clip has no price."""
         most = reply_limit(params) or self.most
+        if not self.dearest[1]:
+            most = 0
         if most is None:
             return None
         # No token is less than a byte.
@@ -72,6 +74,8 @@ def find(model: str, stated: str | None, *, own: bool = False) -> Price | None:
 
     A server on one's `own` machine is in no list. Raises UserError for a stated price that cannot be read.
     """
+    listed = None if own else credentials.listed(model)
+    most = (listed or {}).get("max_output_tokens")
     if stated:
         try:
             input_rate, output_rate = (float(rate) / 1e6 for rate in stated.split(","))
@@ -81,9 +85,8 @@ def find(model: str, stated: str | None, *, own: bool = False) -> Price | None:
             raise UserError(
                 f"--price {stated}: write INPUT,OUTPUT in US dollars a million tokens, as in --price 2.5,10"
             )
-        rates = (input_rate, output_rate)
-        return Price(input=input_rate, output=output_rate, source="--price", dearest=rates, audio=input_rate)
-    listed = None if own else credentials.listed(model)
+        rates = input_rate, output_rate
+        return Price(input=input_rate, output=output_rate, source="--price", dearest=rates, most=most, audio=input_rate)
     if listed is None or not {_INPUT, _OUTPUT} <= listed.keys():
         return None
     return Price(
@@ -91,7 +94,7 @@ def find(model: str, stated: str | None, *, own: bool = False) -> Price | None:
         output=listed[_OUTPUT],
         source=f"the price map of litellm {version('litellm')}",
         dearest=(_highest(listed, _INPUT), _highest(listed, _OUTPUT, _REASONING)),
-        most=listed.get("max_output_tokens"),
+        most=most,
         audio=listed.get(_AUDIO),
     )
 
