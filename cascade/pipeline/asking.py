@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from dataclasses import replace as changed
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import Any, Protocol, TypeVar
@@ -43,6 +44,7 @@ from cascade.types import (
     Params,
     Prompt,
     PromptSpec,
+    RunSpec,
 )
 
 _MOST_UNANSWERED = 12  # in a row, or as many as are in flight
@@ -130,10 +132,11 @@ def sent_form(captioners: Sequence[CaptionerSpec]) -> AudioForm | None:
     return next((AudioForm(**spec.params) for spec in captioners if spec.name == SENT_AUDIO), None)
 
 
-def count_earlier(path: Path, spec: LLMSpec, execution: Execution) -> None:
+def count_earlier(path: Path, spec: RunSpec, execution: Execution) -> None:
     """Charge what is in a run's logs to the budget; replies of unknown cost at the price that is known now."""
-    price = connect.price(spec, execution)
-    execution.budget.count(path, charges.charges(path, price.of if price else None))
+    price = connect.price(spec.llm, execution)
+    of_tokens = partial(price.of, audio=bool(spec.prompt.audio)) if price else None
+    execution.budget.count(path, charges.charges(path, of_tokens))
 
 
 def check_clips(run: Run, captions: Sequence[CaptionRecord]) -> None:

@@ -87,7 +87,7 @@ def count_spent(jobs: Iterable[Job]) -> None:
     """Charge the earlier cost of all these runs, complete ones too, to the budget that they share."""
     for job in jobs:
         if job.how.budget and (job.path / "log.jsonl").exists():
-            asking.count_earlier(job.path, job.spec.llm, job.how)
+            asking.count_earlier(job.path, job.spec, job.how)
 
 
 def carry_out(job: Job) -> Run:
