@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 CAPTIONERS: Mapping[str, str] = {
     "asr-api": "cascade.captioners.remote.asr_api",
+    "audio": "cascade.captioners.sent_audio",
     "audio-llm": "cascade.captioners.remote.audio_llm",
     "clap-music": "cascade.captioners.clap.music",
     "clap-sound": "cascade.captioners.clap.sound",

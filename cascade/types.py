@@ -16,6 +16,7 @@ from typing import Any, Literal, Protocol
 import msgspec
 
 Params = Mapping[str, Any]
+SENT_AUDIO = "audio"  # the captioner that sends the clip itself, and its slot
 
 
 class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True, gc=False):
@@ -77,6 +78,7 @@ class PromptSpec(Record, frozen=True, kw_only=True):
     """A template by name and digest, and the slots whose captions fill its evidence block, in order.
 
     `mismatch_seed` gives every item another clip's captions, `order_seed` shuffles the choices; None leaves both alone.
+    `audio` is the slot in which the clip itself is sent; a run of captions alone leaves it out of the JSON.
     """
 
     template: str
@@ -84,6 +86,7 @@ class PromptSpec(Record, frozen=True, kw_only=True):
     slots: tuple[str, ...]
     mismatch_seed: int | None = None
     order_seed: int | None = None
+    audio: str | msgspec.UnsetType = msgspec.UNSET
 
 
 class LLMSpec(Record, frozen=True, kw_only=True):
@@ -143,7 +146,8 @@ class Execution:
     `budget` is what may be spent (a `budget.Budget`, or None), `price` the user's word for what tokens cost; `rpm` and
     `tpm` are the requests and tokens that the provider allows a minute. `bundles` maps a slot to the file of captions
     that fills it: there no engine runs. `origin` is the address or the provider that is asked, `""` for a model that
-    runs here; `same_model` is the user's word that it serves the same model as the run's own origin.
+    runs here; `same_model` is the user's word that it serves the same model as the run's own origin,
+    `accept_silent_audio` that the run goes on where the model seems not to hear.
     """
 
     cache: Path
@@ -161,16 +165,29 @@ class Execution:
     bundles: Mapping[str, Path] = field(default_factory=dict)
     origin: str = ""
     same_model: bool = False
+    accept_silent_audio: bool = False
 
 
 class Prompt(Record, frozen=True, kw_only=True):
     """Chat messages (`role`, `content`), and the choices in the order in which they stand in them.
 
-    `content` is text, or for a model that hears the list of texts and clips that chat endpoints take.
+    `content` is text, or for a model that hears the list of texts and clips that chat endpoints take. `clip` is the
+    digest of the clip that is sent with the text, `seconds` its length.
     """
 
     messages: tuple[Mapping[str, Any], ...]
     order: tuple[str, ...] = ()
+    clip: str = ""
+    seconds: float = 0.0
+
+    @property
+    def texts(self) -> list[str]:
+        """The text of each message, without clips."""
+        contents = [message["content"] for message in self.messages]
+        return [
+            content if isinstance(content, str) else "".join(part.get("text", "") for part in content)
+            for content in contents
+        ]
 
 
 # Providers' words for a reply that is whole. Any other word, `length` among them, means that the reply was cut.
@@ -185,7 +202,8 @@ class Completion(Record, frozen=True, kw_only=True, tag="completion"):
 
     `model` and `fingerprint` are what the server says of itself. `cost` is in US dollars; `sent` are the parameters as
     they went out, without the messages. `charged` is what all tries of the call counted against a budget, where that is
-    not `cost`: a reply of unknown cost counts as its bound.
+    not `cost`: a reply of unknown cost counts as its bound. `audio_tokens` are those of the input that the provider
+    counts as audio, where it says so.
     """
 
     text: str
@@ -199,6 +217,7 @@ class Completion(Record, frozen=True, kw_only=True, tag="completion"):
     sent: Params = msgspec.field(default_factory=dict)
     fingerprint: str | msgspec.UnsetType = msgspec.UNSET
     charged: float | msgspec.UnsetType = msgspec.UNSET
+    audio_tokens: int | msgspec.UnsetType = msgspec.UNSET
 
     @property
     def is_cut(self) -> bool:
@@ -228,8 +247,9 @@ class Answer(Record, frozen=True, kw_only=True):
 
     `prompt` is the digest of the messages sent, `captions` the cache key behind each slot, `seconds` the time the call
     took, `at` the moment it ended in UTC (ISO 8601). `params` are the model's parameters as they were asked for.
-    `origin` is the address or the provider that was asked, where the model does not run here; the first line of a log
-    names the `run` that it belongs to, by the digest of its identity. Logs of older versions have neither.
+    `audio` is the digest of the clip as it was sent, where one was. `origin` is the address or the provider that was
+    asked, where the model does not run here; the first line of a log names the `run` that it belongs to, by the digest
+    of its identity. Logs of older versions have neither.
     """
 
     item: str
@@ -240,6 +260,7 @@ class Answer(Record, frozen=True, kw_only=True):
     seconds: float
     at: str
     params: Params = msgspec.field(default_factory=dict)
+    audio: str | msgspec.UnsetType = msgspec.UNSET
     origin: str | msgspec.UnsetType = msgspec.UNSET
     run: str | msgspec.UnsetType = msgspec.UNSET
 

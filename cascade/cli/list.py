@@ -19,10 +19,10 @@ from cascade.io.tables import format_words
 from cascade.io.terminal import note, plain, prose
 from cascade.pipeline import asking
 from cascade.pipeline.request import Request
-from cascade.pipeline.specs import CaptionerSelection, build_execution, caption_sources, select_captioners
+from cascade.pipeline.specs import CaptionerSelection, build_execution, caption_sources, prompt_spec, select_captioners
 from cascade.prompting import templates
 from cascade.prompting.evidence import captions_by_item
-from cascade.types import PromptSpec
+from cascade.types import SENT_AUDIO
 
 
 def _print(header: list[str], rows: list[dict[str, Any]], form: str) -> None:
@@ -119,22 +119,24 @@ def prompts_show(
     cache: o.Cache = None,
 ) -> None:
     """Print a template, or with --item exactly what would be sent."""
-    template = templates.find_template(name)
+    selection = select_captioners(caption_sources(captions, dataset), caption_param)
+    template, spec = prompt_spec(name, selection.specs)
     if item is None:
         typer.echo(template.text, nl=False)
         return
-    selection = select_captioners(caption_sources(captions, dataset), caption_param)
     loaded = registry.load(dataset, data, audio=selection.audio)
     by_id = {loaded_item.id: loaded_item for loaded_item in loaded.items}
     if item not in by_id:
         raise UnknownName("item", item, list(by_id)[:20])
     how = build_execution(Request(cache=cache), selection)
     records = generate.caption([by_id[item]], loaded.root, selection.specs, how)
-    slots = tuple(spec.slot for spec in selection.specs)
-    spec = PromptSpec(template=template.name, template_digest=template.digest, slots=slots)
     question = asking.build_question(by_id[item], 0, spec, template, captions_by_item(records).get(item, {}))
     for message in question.prompt.messages:
-        text = f"--- {message['role']}\n{message['content']}"
+        content = message["content"]
+        if not isinstance(content, str):
+            clip = captions_by_item(records)[item][SENT_AUDIO]
+            content = f"<{clip.text}; {clip.key}>".join(part["text"] for part in content if "text" in part)
+        text = f"--- {message['role']}\n{content}"
         # To a file or pipe exactly what would be sent; text of a dataset must not drive a terminal.
         typer.echo(plain(text) if sys.stdout.isatty() else text, color=True)
     if question.failure:

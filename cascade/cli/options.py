@@ -53,7 +53,7 @@ Captions = Annotated[
     typer.Option(
         "--captions",
         metavar="SLOT=ENGINE,…",
-        help="The engine of each slot, or a file of captions; `none`: no captions.  "
+        help="The engine of each slot, `audio` for the clip itself, or a file of captions; `none`: no captions.  "
         f"[default: {DEFAULT_CAPTIONS}; demo: {EMBEDDED_CAPTIONS}]",
     ),
 ]
@@ -62,7 +62,12 @@ CaptionParam = Annotated[
     typer.Option("--caption-param", metavar="SLOT.KEY=VALUE", help="A parameter of a captioner. Repeatable."),
 ]
 PromptName = Annotated[
-    str, typer.Option("--prompt", metavar="NAME|FILE", help="A name of `cascade prompts`, or FILE.md.")
+    str | None,
+    typer.Option(
+        "--prompt",
+        metavar="NAME|FILE",
+        help="A name of `cascade prompts`, or FILE.md.  [default: default; with audio: hear]",
+    ),
 ]
 AnswerAs = Annotated[
     str | None,
@@ -90,6 +95,10 @@ Shard = Annotated[
 ApiBase = Annotated[str | None, typer.Option("--api-base", metavar="URL", help="An OpenAI-compatible endpoint.")]
 SameModel = Annotated[
     bool, typer.Option("--same-model", help="The address serves the model that answered so far: go on there.")
+]
+AcceptSilentAudio = Annotated[
+    bool,
+    typer.Option("--accept-silent-audio", help="Go on where the model seems not to hear the clips that it is sent."),
 ]
 Concurrency = Annotated[
     int,
@@ -204,6 +213,7 @@ _OPTIONS: dict[str, Any] = {
     "cache": Cache,
     "api_base": ApiBase,
     "same_model": SameModel,
+    "accept_silent_audio": AcceptSilentAudio,
     "concurrency": Concurrency,
     "retries": Retries,
     "timeout": Timeout,

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from dataclasses import replace as changed
 from pathlib import Path
 from time import perf_counter
 from typing import Any, Protocol, TypeVar
@@ -13,11 +14,14 @@ from typing import Any, Protocol, TypeVar
 from msgspec import UNSET
 from msgspec.structs import replace
 
-from cascade.errors import NOT_APPLICABLE, BudgetSpent, ProviderStop, ReplyError, RunError
+from cascade.errors import NOT_APPLICABLE, BudgetSpent, ClipError, ProviderStop, ReplyError, RunError
+from cascade.io.digests import digest_file
+from cascade.io.encoding import AudioForm, EncodedAudio, encode
 from cascade.io.jsonl import RecordLog
 from cascade.io.progress import Track, silent
 from cascade.io.terminal import note
 from cascade.llms import connect
+from cascade.pipeline.hearing import HearingWatch
 from cascade.prompting import evidence
 from cascade.prompting.templates import Template
 from cascade.runs import directory
@@ -26,8 +30,10 @@ from cascade.runs.provenance import now
 from cascade.runs.served import reported
 from cascade.types import (
     LLM,
+    SENT_AUDIO,
     Answer,
     Caption,
+    CaptionerSpec,
     CaptionRecord,
     Completion,
     Execution,
@@ -58,13 +64,18 @@ Reply = TypeVar("Reply", bound=Result)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
-    """One sample of one item, ready to be asked; `failure` says why it cannot be, where a caption failed."""
+    """One sample of one item, ready to be asked; `failure` says why it cannot be, where a caption failed.
+
+    `clip` is sent with the prompt, in this `form`; None where captions alone are.
+    """
 
     item: str
     sample: int
     prompt: Prompt
     captions: Mapping[str, str]
     failure: Failure | None = None
+    clip: Path | None = None
+    form: AudioForm | None = None
 
 
 def ask(
@@ -72,7 +83,8 @@ def ask(
 ) -> None:
     """Ask whatever the run's log has no completion for, and append each answer as it comes.
 
-    Raises ProviderStop where the provider refuses every call; what was answered by then is in the log.
+    Raises ProviderStop where the provider refuses every call or drops the audio; what was answered by then is in the
+    log.
     """
     missing = remaining(run.path, run.items, run.spec.llm.samples)
     if not missing:
@@ -81,26 +93,47 @@ def ask(
         execution.budget.count(run.path, directory.total_cost(run.path))
     spec, params = run.spec.prompt, run.spec.llm.params
     template = Template(name=spec.template, text=run.manifest.template)
-    shown = evidence.captions_shown({item.id: item.audio for item in run.items}, captions, spec)
+    clips = {item.id: item.audio for item in run.items}
+    shown = evidence.captions_shown(clips, captions, spec)
+    root, form = Path(run.manifest.audio_root), sent_form(run.spec.captioners)
+    earlier = directory.last_answers(run.path).values()
     with track("asking", len(missing)) as tick:
 
         def write(answer: Answer) -> None:
             log.append(replace(answer, origin=execution.origin or UNSET))
             tick()
 
+        watch = HearingWatch(f"--llm {run.spec.llm.model}", len(missing), write)
+        # A model that has been believed to hear is not doubted again.
+        watches = form and not execution.accept_silent_audio
+        watches = watches and not any(isinstance(answer.result, Completion) for answer in earlier)
+
         def questions() -> Iterator[Question]:
             for item, sample in missing:
                 question = build_question(item, sample, spec, template, shown.get(item.id, {}))
                 if question.failure:
                     write(_answer(question, question.failure, 0.0))
+                elif form:
+                    yield changed(question, clip=root / clips[shown[item.id][SENT_AUDIO].item], form=form)
                 else:
                     yield question
 
-        def call(question: Question, llm: LLM) -> Awaitable[Answer]:
-            return ask_question(question, llm, params)
+        async def call(question: Question, llm: LLM) -> Answer:
+            answer = await ask_question(question, llm, params)
+            if watches:
+                watch.measure(question.prompt, answer)
+            return answer
 
-        earlier = directory.last_answers(run.path).values()
-        run_coroutine(fan_out(questions(), run.spec.llm, execution, call, write, earlier=earlier))
+        try:
+            keep = watch.add if watches else write
+            run_coroutine(fan_out(questions(), run.spec.llm, execution, call, keep, earlier=earlier))
+        finally:
+            watch.close()
+
+
+def sent_form(captioners: Sequence[CaptionerSpec]) -> AudioForm | None:
+    """Return the form in which the clip itself is sent; None where captions alone are."""
+    return next((AudioForm(**spec.params) for spec in captioners if spec.name == SENT_AUDIO), None)
 
 
 def check_clips(run: Run, captions: Sequence[CaptionRecord]) -> None:
@@ -169,12 +202,12 @@ async def fan_out(
             while question is not None and not stops:
                 try:
                     reply = await call(question, llm)
+                    write(reply)
                 except (ProviderStop, BudgetSpent) as stop:
                     if isinstance(stop, ProviderStop) and not silence.answered:
                         raise  # Every call is refused alike: there is nothing to wait for.
                     stops.append(stop)  # Calls in flight are already charged: they are waited for.
                     return
-                write(reply)
                 watch_model(reply.result)
                 silence.count(reply.result)
                 question = next(questions, None)
@@ -276,11 +309,26 @@ def ask_single(question: Question, spec: LLMSpec, execution: Execution) -> Answe
 async def ask_question(question: Question, llm: LLM, params: Params) -> Answer:
     """Return one question's answer; a call that failed gives a Failure.
 
-    Samples after the first have seeds of their own, where there is a seed: with the same one the reply would repeat.
+    Samples after the first have seeds of their own, where there is a seed: with the same one the reply would repeat. A
+    clip is encoded now, so that no more clips are in memory than calls are made at once.
     """
     if question.sample and isinstance(params.get("seed"), int):
         params = {**params, "seed": params["seed"] + question.sample}
-    return _answer(question, *await timed_call(llm, question.prompt, params), params)
+    if question.clip is None or question.form is None:
+        return _answer(question, *await timed_call(llm, question.prompt, params), params)
+    try:
+        clip = await asyncio.to_thread(_encode, question.clip, question.form, question.prompt.clip)
+    except ClipError as error:
+        return _answer(question, error.failure(), 0.0, params)
+    prompt = evidence.with_audio(question.prompt, clip)
+    return replace(_answer(question, *await timed_call(llm, prompt, params), params), audio=clip.digest)
+
+
+def _encode(path: Path, form: AudioForm, digest: str) -> EncodedAudio:
+    """Return a clip as it is sent. Raises ClipError for a file that has no longer the digest."""
+    if digest_file(path) != digest:
+        raise ClipError(f"{path.name}: the file changed while the run was made; the same command asks again")
+    return encode(path, form)
 
 
 async def timed_call(llm: LLM, prompt: Prompt, params: Params) -> tuple[Completion | Failure, float]:

@@ -9,6 +9,8 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from msgspec import structs
+
 from cascade.captioners.registry import Engine
 from cascade.captioning import generate
 from cascade.datasets import registry as datasets
@@ -20,12 +22,12 @@ from cascade.llms import connect
 from cascade.llms.redaction import redact
 from cascade.pipeline import asking
 from cascade.pipeline.request import Request
-from cascade.pipeline.specs import caption_sources, model_and_execution, select_captioners, tag_filter
+from cascade.pipeline.specs import caption_sources, model_and_execution, prompt_spec, select_captioners, tag_filter
 from cascade.prompting.evidence import captions_by_item
-from cascade.prompting.templates import Template, find_template
+from cascade.prompting.templates import Template
 from cascade.runs import directory, provenance
 from cascade.runs.directory import Run
-from cascade.types import Answer, CaptionRecord, Dataset, Execution, Failure, Item, PromptSpec, RunSpec, Shard
+from cascade.types import Answer, CaptionRecord, Dataset, Execution, Failure, Item, RunSpec, Shard
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,9 +47,9 @@ class Job:
 def prepare(request: Request) -> Job:
     """Return the job of a request, checked as far as it can be before anything takes time."""
     captioners = select_captioners(caption_sources(request.captions, request.dataset), request.caption_param)
-    template = find_template(request.prompt)
+    template, prompt = prompt_spec(request.prompt, captioners.specs)
     llm, how = model_and_execution(request, captioners)
-    connect.check(llm, how)
+    connect.check(llm, how, audio=bool(prompt.audio))
     loaded = datasets.load(request.dataset, request.data, audio=False)
     only = tag_filter(request.only)
     items = datasets.select(loaded, only, request.limit)
@@ -55,12 +57,7 @@ def prepare(request: Request) -> Job:
         dataset=loaded.name,
         dataset_digest=loaded.digest,
         captioners=captioners.specs,
-        prompt=PromptSpec(
-            template=template.name,
-            template_digest=template.digest,
-            slots=tuple(captioner.slot for captioner in captioners.specs),
-            order_seed=request.seed if request.shuffle_choices else None,
-        ),
+        prompt=structs.replace(prompt, order_seed=request.seed if request.shuffle_choices else None),
         llm=llm,
         limit=request.limit,
         only=only,
@@ -165,15 +162,13 @@ def ask_clip(
     if captioners.audio and not clip.is_file():
         problem = "a folder" if clip.is_dir() else "no such file"
         raise UserError(f"{clip}: {problem}; CLIP is one audio file")
-    template = find_template(request.prompt)
+    template, prompt = prompt_spec(request.prompt, captioners.specs)
     llm, how = model_and_execution(request, captioners)
-    connect.check(llm, how)
+    connect.check(llm, how, audio=bool(prompt.audio))
     item = Item(id=clip.name, audio=str(clip.absolute()), question=question, choices=tuple(choices), answer=choices[0])
     captions = generate.caption([item], Path(), captioners.specs, how)
-    prompt = PromptSpec(
-        template=template.name,
-        template_digest=template.digest,
-        slots=tuple(captioner.slot for captioner in captioners.specs),
-    )
     by_slot = captions_by_item(captions).get(item.id, {})
-    return item, captions, asking.ask_single(asking.build_question(item, 0, prompt, template, by_slot), llm, how)
+    built = asking.build_question(item, 0, prompt, template, by_slot)
+    if form := asking.sent_form(captioners.specs):
+        built = replace(built, clip=clip, form=form)
+    return item, captions, asking.ask_single(built, llm, how)

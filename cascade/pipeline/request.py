@@ -39,7 +39,7 @@ class Request:
     data: Path | None = None
     captions: str | None = None
     caption_param: Sequence[str] | None = None
-    prompt: str = "default"
+    prompt: str | None = None
     answer_as: str | None = None
     param: Sequence[str] | None = None
     reasoning_effort: str | None = None
@@ -58,6 +58,7 @@ class Request:
     cache: Path | None = None
     api_base: str | None = None
     same_model: bool = False
+    accept_silent_audio: bool = False
     concurrency: int = 16
     retries: int = 6
     timeout: float = 600.0

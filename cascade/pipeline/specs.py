@@ -22,7 +22,8 @@ from cascade.llms import connect, credentials, origins, prices
 from cascade.llms.budget import Budget
 from cascade.pipeline.parsing import parse_captions, parse_pairs
 from cascade.pipeline.request import DEFAULT_CAPTIONS, EMBEDDED_CAPTIONS, Request
-from cascade.types import CaptionerSpec, Execution, Host, LLMSpec
+from cascade.prompting.templates import Template, check_sends_audio, find_template
+from cascade.types import SENT_AUDIO, CaptionerSpec, Execution, Host, LLMSpec, PromptSpec
 
 _EFFORTS = ("low", "medium", "high")
 _ANSWERS = ("text", "choice")
@@ -66,6 +67,8 @@ def select_captioners(captions: str, params: Sequence[str] | None = None) -> Cap
     bundles: dict[str, Path] = {}
     for slot, name, inline in entries:
         given = inline | extra[slot]
+        if SENT_AUDIO == name != slot:
+            raise UserError(f"--captions {slot}=audio: the clip has a slot of its own; write it as --captions audio")
         if name == "bundle":
             spec, bundles[slot] = _bundled_captioner(slot, given)
             specs.append(spec)
@@ -125,6 +128,30 @@ def _bundled_captioner(slot: str, given: Mapping[str, str]) -> tuple[CaptionerSp
 
 def _spell(params: Mapping[str, Any]) -> str:
     return ",".join(f"{key}={value}" for key, value in params.items())
+
+
+def prompt_spec(prompt: str | None, captioners: Sequence[CaptionerSpec]) -> tuple[Template, PromptSpec]:
+    """Return a prompt by name, by default the one that suits what is sent, and its spec with these captioners' slots.
+
+    Raises as `find_template` does, and UserError for a prompt that would not send the clip that it should.
+    """
+    sends = sends_audio(captioners)
+    template = find_template(prompt or ("hear" if sends else "default"))
+    if sends:
+        check_sends_audio(template, f"--prompt {prompt}")
+    spec = PromptSpec(template=template.name, template_digest=template.digest, slots=())
+    return template, with_slots(spec, captioners)
+
+
+def sends_audio(captioners: Sequence[CaptionerSpec]) -> bool:
+    """Return whether the clip itself is among what these captioners give."""
+    return any(captioner.name == SENT_AUDIO for captioner in captioners)
+
+
+def with_slots(spec: PromptSpec, captioners: Sequence[CaptionerSpec]) -> PromptSpec:
+    """Return the spec of a prompt with the slots of these captioners."""
+    slots = tuple(captioner.slot for captioner in captioners)
+    return replace(spec, slots=slots, audio=SENT_AUDIO if sends_audio(captioners) else UNSET)
 
 
 def llm_spec(request: Request) -> tuple[LLMSpec, dict[str, Path]]:
@@ -217,6 +244,7 @@ def build_execution(
         host=host,
         api_base=request.api_base,
         same_model=request.same_model,
+        accept_silent_audio=request.accept_silent_audio,
         concurrency=request.concurrency,
         retries=request.retries,
         timeout=request.timeout,

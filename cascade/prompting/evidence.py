@@ -7,10 +7,15 @@ benchmark says about the clip or its answer can reach it.
 from __future__ import annotations
 
 import random
+import secrets
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from msgspec.structs import replace
 
 from cascade.errors import UserError
 from cascade.io.digests import digest
+from cascade.io.encoding import EncodedAudio, audio_part
 from cascade.prompting.templates import Template, fill
 from cascade.types import Caption, CaptionRecord, Prompt, PromptSpec
 
@@ -91,9 +96,37 @@ def build_prompt(
     captions: Mapping[str, Caption],
     sample: int = 0,
 ) -> Prompt:
-    """Return the prompt for one sample of an item. `item` is its id, by which choices are shuffled."""
+    """Return the prompt for one sample of an item. `item` is its id, by which choices are shuffled.
+
+    Where the clip is sent, a part of the message names it by its digest and form; `with_audio` puts the clip there.
+    """
     order = order_choices(choices, item, spec.order_seed, sample)
-    return render(template, evidence_text(spec.slots, captions), question, order)
+    place = secrets.token_hex(16) if spec.audio else ""  # no caption or question can hold it
+    prompt = render(template, evidence_text(spec.slots, captions, spec.audio or "", place), question, order)
+    if not spec.audio:
+        return prompt
+    about = captions[spec.audio].meta.get("audio", {})
+    part = {"type": "input_audio", "input_audio": dict(about)}
+    messages: list[Mapping[str, Any]] = []
+    for message in prompt.messages:
+        before, mark, after = message["content"].partition(place)
+        if mark:
+            texts = [{"type": "text", "text": text} for text in (before, after.replace(place, "The clip above."))]
+            message = {"role": message["role"], "content": [texts[0], part, texts[1]]}
+        messages.append(message)
+    clip, seconds = about.get("clip", ""), about.get("seconds", 0.0)
+    return replace(prompt, messages=tuple(messages), clip=clip, seconds=seconds)
+
+
+def with_audio(prompt: Prompt, clip: EncodedAudio) -> Prompt:
+    """Return the prompt as it is sent: the clip's bytes in the place of its digest."""
+    messages = []
+    for message in prompt.messages:
+        content = message["content"]
+        if not isinstance(content, str):
+            content = [audio_part(clip) if part["type"] == "input_audio" else part for part in content]
+        messages.append({**message, "content": content})
+    return replace(prompt, messages=tuple(messages))
 
 
 def prompt_digest(prompt: Prompt) -> str:
@@ -107,11 +140,17 @@ def render(template: Template, evidence: str, question: str, order: Sequence[str
     return Prompt(messages=fill(template, fields), order=tuple(order))
 
 
-def evidence_text(slots: Sequence[str], captions: Mapping[str, Caption]) -> str:
-    """Return the captions under fixed headings, slot by slot in the given order; an empty slot says so in words."""
+def evidence_text(slots: Sequence[str], captions: Mapping[str, Caption], audio: str = "", place: str = "") -> str:
+    """Return the captions under fixed headings, slot by slot in the given order; an empty slot says so in words.
+
+    Under the heading of the slot `audio` stands `place`.
+    """
     sections: list[str] = []
     for slot in slots:
         heading = _HEADINGS.get(slot, slot.replace("-", " ").replace("_", " ").capitalize())
+        if slot == audio:
+            sections.append(f"[{heading}]\n{place}")
+            continue
         caption = captions[slot]
         windows = caption.meta.get("windows") or ()
         text = caption.text.strip()

@@ -66,6 +66,13 @@ def find_template(name: str) -> Template:
     return _checked_template(name, "--prompt", prompt_names(), _FIELDS, {"question", "choices"})
 
 
+def check_sends_audio(template: Template, place: str) -> None:
+    """Raise UserError for a template whose user part has no `$evidence`: the clip would not be sent."""
+    text = dict(parts(template)).get("user", "")
+    if not any("evidence" in (match["named"], match["braced"]) for match in _Text.pattern.finditer(text)):
+        raise UserError(f"{place}: lacks $evidence in its '# user' part, where the clip of --captions audio stands")
+
+
 def second_template(role: str, name: str = "") -> Template:
     """Return the prompt of a `judge` or `reader`: the shipped one, or a file's. Raises as `find_template` does."""
     shipped, fields, needed = _SECOND[role]

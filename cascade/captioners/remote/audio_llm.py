@@ -6,7 +6,6 @@ caption. A clip longer than `window` is sent in parts, cut at quiet moments, and
 
 from __future__ import annotations
 
-import base64
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from typing import Any
 from cascade.captioners import speech
 from cascade.captioners.remote import client
 from cascade.errors import UnknownName, UserError
+from cascade.io.encoding import EncodedAudio, audio_part
 from cascade.llms import litellm
 from cascade.prompting import templates
 from cascade.prompting.thinking import without_thoughts
@@ -114,8 +114,7 @@ def messages(prompt: str, wav: bytes) -> tuple[dict[str, Any], ...]:
     content: list[dict[str, Any]] = []
     if parts["user"].strip():
         content.append({"type": "text", "text": parts["user"]})
-    data = base64.b64encode(wav).decode()
-    content.append({"type": "input_audio", "input_audio": {"data": data, "format": "wav"}})
+    content.append(audio_part(EncodedAudio(data=wav, kind="wav")))
     user = {"role": "user", "content": content}
     if "system" not in parts:
         return (user,)
