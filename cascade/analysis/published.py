@@ -19,11 +19,10 @@ from cascade.runs import describe
 from cascade.scoring.outcomes import ScoredRun
 from cascade.scoring.statistics import holm, rate, score_test
 from cascade.scoring.summary import groups
-from cascade.types import RunSpec
+from cascade.types import SENT_AUDIO, RunSpec
 
 WHOLE = ""  # the group of all items
 KINDS = ("LALM", "LARM", "OLM", "LLM", "LRM")  # of models: large audio, audio reasoning, omni; language, reasoning
-_AUDIO = "audio"  # the captioner that gives the model the clip itself
 _TABLE = Path(__file__).with_name("published.yaml")
 _PUBLISHED_ON = ("mmar", 1000)  # the dataset and the number of items of the published figures
 
@@ -118,9 +117,9 @@ def run_kind(scored: ScoredRun) -> str:
         return ""
     if row := matching_row(spec):
         return row.kind
-    if any(captioner.name == _AUDIO for captioner in spec.captioners):
+    if spec.prompt.audio:
         for row in published_rows().values():
-            if row.run.get("llm") == _model(spec) and _AUDIO in row.run["captions"].values():
+            if row.run.get("llm") == _model(spec) and SENT_AUDIO in row.run["captions"]:
                 return row.kind
         return "LARM" if scored.reasoned else "LALM"
     return "LRM" if scored.reasoned else "LLM"
@@ -151,8 +150,9 @@ def compare_published(row: PublishedRow, scored: ScoredRun, published: Mapping[s
     for group, items in {WHOLE: list(right), **groups(scored.items).get("modality", {})}.items():
         ours[group] = share = rate([right[item] for item in items])
         if same_items and group in figures:
-            # Papers print one or two decimals: the share of whole items that is nearest to the figure is tested.
-            p_values[group] = score_test(share.accuracy, share.n, round(figures[group] * share.n) / share.n)
+            # Papers print two decimals: the nearest share that rounds to the figure is tested.
+            nearest = min(max(share.accuracy, figures[group] - 5e-5), figures[group] + 5e-5)
+            p_values[group] = score_test(share.accuracy, share.n, nearest)
     differs = {group: p < SIGNIFICANT for group, p in zip(p_values, holm(list(p_values.values())), strict=True)}
     compared = {}
     for group, share in ours.items():
