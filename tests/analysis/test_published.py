@@ -11,8 +11,9 @@ import pytest
 from msgspec import UNSET
 
 from cascade.analysis import published
+from cascade.runs import directory, provenance
 from cascade.scoring.outcomes import ScoredRun, score_items
-from cascade.types import CaptionerSpec, Choice, Item, LLMSpec, PromptSpec, RunSpec
+from cascade.types import Answer, CaptionerSpec, Choice, Completion, Item, LLMSpec, PromptSpec, RunSpec
 from tests.support.commands import cascade, rows
 from tests.support.hearing_server import audio_of, completion, text_of
 from tests.support.stub_server import Reply, Stub
@@ -157,6 +158,37 @@ def test_a_run_of_the_published_items_has_published_marks() -> None:
     assert figures(scored(500, {}, spec=small)) == {} and published.run_kind(scored(500, {}, spec=small)) == "LLM"
     both = row_spec("gemini-2.5-pro", captions={"audio": "audio", "speech": "whisper"})
     assert figures(scored(500, {}, spec=both)) == {} and published.run_kind(scored(500, {}, spec=both)) == "OLM"
+
+
+def test_the_report_marks_published_values_and_groups_by_kind(tmp_path: Path) -> None:
+    runs = [whole_run(tmp_path / name, row_spec(name)) for name in ("qwen2.5-omni-7b", "gpt-4o", "qwen2.5-omni-3b")]
+    page = tmp_path / "page.html"
+    assert cascade("report", *runs, "--out", page).exit_code == 0
+    marks = re.findall(r"<title>published: ([\d.]+) %", page.read_text())
+    # Of the run with the most captions by modality, the largest first; then of each run.
+    assert marks[:7] == ["60.9", "53.7", "40.3", "46.1", "46.3", "45.8", "27.3"]
+    assert marks[7:] == ["50.7", "56.7", "53.8"]
+    assert re.findall(r'<tr class="kind"><th[^>]*>(\w+)<', page.read_text()) == ["LLM", "OLM"]
+    lines = cascade("report", *runs, "--format", "md").stdout.splitlines()
+    (head,) = [line for line in lines if line.startswith("| run | n |") and "| cost | published |" in line]
+    rows = lines[lines.index(head) + 2 :][:4]
+    assert ["(LLM)" in row for row in rows] == [True, False, False, False]
+    assert [row.split(" | ")[-1] for row in rows] == ["50.7 |", "56.7 |", "53.8 |", " |"]
+
+
+def whole_run(path: Path, spec: RunSpec) -> Path:
+    """Write a run of as many items of each modality as MMAR has, all answered rightly."""
+    groups = [group for group, size in SIZES.items() for _ in range(size)]
+    items = []
+    for at, group in enumerate(groups):
+        item = Item(id=str(at), audio="a", question="?", choices=("a", "b"), answer="a", tags={"modality": group})
+        items.append(item)
+    manifest = directory.new_manifest(spec, "# user\n$question\n$choices\n", provenance.session())
+    with directory.open_run(path, manifest, items) as (_, log):
+        for item in items:
+            result = Completion(text="Answer: a", finish="stop")
+            log.append(Answer(item=item.id, sample=0, prompt="", captions={}, result=result, seconds=1.0, at=""))
+    return path
 
 
 def row_spec(
