@@ -180,6 +180,7 @@ def ask(
     seed: int = 0,
     cache: str | Path | None = None,
     api_base: str | None = None,
+    accept_silent_audio: bool = False,
     retries: int = 6,
     timeout: float = 600.0,
     device: str = "auto",
@@ -243,7 +244,8 @@ def ablate(
 ) -> Family:
     """Run the sources alone, left out, and the controls, and return them beside the full set.
 
-    `variants` are kinds of runs (`alone`, `leave-one-out`, `blind`, `mismatched`, `oracle`, `shuffled`), as a sequence
+    `variants` are kinds of runs (`alone`, `leave-one-out`, `blind`, `mismatched`, `mismatched-audio`,
+    `silence`, `reversed`, `oracle`, `shuffled`), as a sequence
     or joined by commas. `out` is the folder of all runs.
     """
     request = check_request(locals())

@@ -48,7 +48,7 @@ HEAVY = {
     "librosa": {"captioners"},
     "xllamacpp": {"llms/embedded_server.py", "llms/embedded.py"},
     "soundfile": {"io/audio.py"},
-    "av": {"io/audio.py"},
+    "av": {"io/audio.py", "io/encoding.py"},
     "soxr": {"io/audio.py"},
     "jinja2": {"report/page.py"},
 }

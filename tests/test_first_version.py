@@ -34,6 +34,7 @@ EXPECTED = FIXTURES / "expected"
 RUN_FILES = ("run.json", "items.jsonl", "captions.jsonl", "log.jsonl")
 
 FAKE_RUN = "mini-fake-d21c1e27"
+NEWER = {"audio", "hear"}  # a captioner and a prompt that later versions have
 DEMO_RUN = "demo-fake-a5c6f8b5"
 RUNS = sorted(path.name for path in (FIXTURES / "made").iterdir() if (path / "run.json").exists())
 
@@ -152,7 +153,10 @@ def test_the_fixtures_are_whole() -> None:
 
 @pytest.mark.parametrize("name", [name for name in COMMANDS["outputs"] if name != "reproduce-list.json"])
 def test_a_command_prints_what_it_printed(name: str, shared: Path) -> None:
-    same(name, output(COMMANDS["outputs"][name]))
+    text = output(COMMANDS["outputs"][name])
+    if name == "prompts.json":
+        text = json.dumps([row for row in json.loads(text) if row["name"] not in NEWER], ensure_ascii=False) + "\n"
+    same(name, text)
 
 
 def test_the_lists_have_what_they_had(shared: Path) -> None:
@@ -161,7 +165,8 @@ def test_the_lists_have_what_they_had(shared: Path) -> None:
     same("datasets.json", dumps([{key: part for key, part in row.items() if key != "where"} for row in datasets]))
     engines = json.loads(output("captioners --format json"))
     assert all({"ready", "needs", "note"} < row.keys() for row in engines)
-    same("captioners.json", dumps([{key: row[key] for key in ("name", "slots", "params")} for row in engines]))
+    known = [row for row in engines if row["name"] not in NEWER]
+    same("captioners.json", dumps([{key: row[key] for key in ("name", "slots", "params")} for row in known]))
 
 
 def test_runs_export_the_same_predictions(here: Path) -> None:

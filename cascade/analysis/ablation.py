@@ -19,7 +19,9 @@ from cascade.runs import describe
 from cascade.scoring.outcomes import ScoredRun
 from cascade.scoring.statistics import rate
 from cascade.scoring.summary import chance
+from cascade.types import RunSpec
 
+AUDIO_CONTROLS = ("audio - blind", "audio - mismatched", "audio - silence", "audio - reversed")
 PERCEPTION, REASONING, UNKNOWN = "perception", "reasoning", "unknown"
 
 
@@ -61,7 +63,8 @@ class Diagnosis:
 class Family:
     """Variants of one run. `adds` is, for each source, full − without it: in all (`""`) and by modality.
 
-    Holm's correction is over the sources, and over the modalities of each.
+    `hearing` has more differences of that form where the clip itself is among the sources, by their names (`_hearing`).
+    Holm's correction is over the sources, over the differences of hearing, and over the modalities of each.
     """
 
     dataset: str
@@ -72,6 +75,7 @@ class Family:
     members: tuple[Member, ...]
     adds: Mapping[str, Mapping[str, PairedDifference]]
     diagnosis: Diagnosis | None = None
+    hearing: Mapping[str, Mapping[str, PairedDifference]] | None = field(default=None, metadata=OMITTED)
 
     def __repr__(self) -> str:
         return f"Family({self.dataset!r}, {len(self.members)} runs, {self.n} items)"
@@ -113,15 +117,12 @@ def read_family(sources: Sequence[ScoredRun], *, scorer: str = "mmar") -> Family
     members = []
     for place, name in enumerate(describe.variant_names(specs)):
         members.append(_member(sources[place], name, scorer, differences.get(place)))
-    adds = {}
+    adds: dict[str, tuple[ScoredRun, ScoredRun]] = {}
     plain = {spec.prompt.slots: source for source, spec in reversed(pairs) if describe.is_plain(spec)}
     for slot in specs[full].prompt.slots:
         without = plain.get(tuple(other for other in specs[full].prompt.slots if other != slot))
         if without is not None:
-            comparison = compare.compare(whole, without, scorer=scorer)
-            adds[slot] = {"": compare.overall(comparison), **comparison.by.get("modality", {})}
-    for slot, difference in compare.adjust_family({slot: groups[""] for slot, groups in adds.items()}).items():
-        adds[slot][""] = difference
+            adds[slot] = (whole, without)
     oracles = [source for source, spec in pairs if describe.evidence_label(spec) == "oracle"]
     return Family(
         dataset=specs[full].dataset,
@@ -130,9 +131,49 @@ def read_family(sources: Sequence[ScoredRun], *, scorer: str = "mmar") -> Family
         scorer=scorer,
         chance=chance(whole.items)[scorer],
         members=tuple(members),
-        adds=adds,
+        adds=_differences(adds, scorer),
+        hearing=_differences(_hearing(specs[full], pairs), scorer) or None,
         diagnosis=diagnose(whole, oracles[0], scorer) if oracles else None,
     )
+
+
+def _hearing(full: RunSpec, pairs: Sequence[tuple[ScoredRun, RunSpec]]) -> dict[str, tuple[ScoredRun, ScoredRun]]:
+    """Return the pairs of runs that say what hearing and captions are worth, by the name of their difference.
+
+    `all - captions` is what hearing adds to captions, `all - audio` what captions add to hearing; the others compare
+    the clip alone with the captions alone and with controls.
+    """
+    if not full.prompt.audio:
+        return {}
+    runs = {
+        (spec.prompt.slots, *describe.controls(spec)): source
+        for source, spec in reversed(pairs)
+        if describe.evidence_label(spec) != "oracle"
+    }
+    audio = (full.prompt.audio,)
+    captions = tuple(slot for slot in full.prompt.slots if slot not in audio)
+    wanted = {
+        "all - captions": ((full.prompt.slots,), (captions,)),
+        "all - audio": ((full.prompt.slots,), (audio,)),
+        "audio - captions": ((audio,), (captions,)),
+        "audio - blind": ((audio,), ((),)),
+        **{name: ((audio,), (audio, name.removeprefix("audio - "))) for name in AUDIO_CONTROLS[1:]},
+    }
+    if not captions:  # "all" is the audio, and without captions a run is blind.
+        wanted = {name: wanted[name] for name in AUDIO_CONTROLS}
+    return {name: (runs[run], runs[other]) for name, (run, other) in wanted.items() if run in runs and other in runs}
+
+
+def _differences(
+    pairs: Mapping[str, tuple[ScoredRun, ScoredRun]], scorer: str
+) -> dict[str, dict[str, PairedDifference]]:
+    """Return the paired difference of each pair: in all (`""`), corrected over the pairs, and by modality."""
+    differences = {}
+    for name, (run, other) in pairs.items():
+        comparison = compare.compare(run, other, scorer=scorer)
+        differences[name] = {"": compare.overall(comparison), **comparison.by.get("modality", {})}
+    corrected = compare.adjust_family({name: groups[""] for name, groups in differences.items()})
+    return {name: {**groups, "": corrected[name]} for name, groups in differences.items()}
 
 
 def _member(source: ScoredRun, name: str, scorer: str, to_full: PairedDifference | None) -> Member:

@@ -14,17 +14,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from cascade.errors import RunError, UserError
+from cascade.errors import ClipError, RunError, UserError
 from cascade.io import jsonl
 from cascade.io.digests import caption_key, digest, digest_file
+from cascade.io.encoding import AudioForm, encode
 from cascade.prompting import evidence
 from cascade.prompting.templates import Template
-from cascade.runs import directory
+from cascade.runs import directory, provenance
 from cascade.runs.call_log import JUDGE, READER, CallLog, Inquiry
 from cascade.runs.directory import Run
 from cascade.runs.served import count_served, served_text
 from cascade.scoring import export, outcomes, rubric_score, second_reader
-from cascade.types import Answer, Caption, CaptionRecord, Item
+from cascade.types import SENT_AUDIO, Answer, Caption, CaptionRecord, Item
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,6 +80,8 @@ def verify(path: Path) -> Verdict:
         captions = _check_captions(run, verdict)
         with verdict.recording():
             _check_log(run, captions, verdict)
+        with verdict.recording():
+            _check_audio(run, captions, verdict)
         with verdict.recording():
             _check_predictions(run, verdict)
     for log in logs:
@@ -171,6 +174,50 @@ def _check_log(run: Run, captions: Sequence[CaptionRecord], verdict: Verdict) ->
     if servers := count_served(answers.values()):
         checked += f"; {served_text(servers, models=True)}"
     verdict.checked["log.jsonl"] = checked
+
+
+def _check_audio(run: Run, captions: Sequence[CaptionRecord], verdict: Verdict) -> None:
+    """Encode each clip again as the run sent it, and compare the digest with that in the log.
+
+    Other versions of the decoders, or another kind of machine, may give other bytes: then it is not checked.
+    """
+    params = [spec.params for spec in run.spec.captioners if spec.name == SENT_AUDIO]
+    answers = {place: answer for place, answer in directory.last_answers(run.path).items() if answer.audio}
+    if not params or not answers:
+        return
+    form, root = AudioForm(**params[0]), Path(run.manifest.audio_root)
+    clips = {item.id: item.audio for item in run.items}
+    shown = evidence.captions_shown(clips, captions, run.spec.prompt)
+    here = provenance.session(modules=("av", "soundfile", "soxr"))
+    alike = all(
+        session.platform == here.platform and here.versions.items() <= session.versions.items()
+        for session in run.manifest.sessions
+    )
+    digests: dict[str, str] = {}
+    derived = lost = other = 0
+    for (item, sample), answer in answers.items():
+        record = shown.get(item, {}).get(SENT_AUDIO)
+        if record is None:
+            continue  # It is a problem of captions.jsonl.
+        clip = clips[record.item]
+        if clip not in digests:
+            try:
+                digests[clip] = encode(root / clip, form).digest
+            except (ClipError, OSError, ValueError):
+                digests[clip] = ""
+        derived += digests[clip] == answer.audio
+        lost += not digests[clip]
+        if digests[clip] not in ("", answer.audio):
+            other += 1
+            if alike:
+                verdict.problems.append(
+                    f"log.jsonl: {item!r}, sample {sample}: the audio sent is not what its clip gives"
+                )
+    if lost:
+        verdict.unchecked.append(f"the audio of {lost} answers: their clips are not under {root}")
+    if other and not alike:
+        verdict.unchecked.append(f"the audio of {other} answers: these decoders give other bytes than those of the run")
+    verdict.checked["log.jsonl"] += f"; {derived} clips as sent encoded again"
 
 
 def _mismatches(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Annotated
 
@@ -25,7 +26,10 @@ this - all: the paired difference of the row's run to the full set, with Tango's
 test, Holm's correction.
 adds: what a source adds, the full set less the run without that source.
 perception: right with the benchmark's cues; reasoning: wrong with them, too."""
-_KINDS = "alone,leave-one-out,blind,mismatched,oracle,shuffled"
+_HEARING_LEGEND = """
+all - captions: what hearing adds to captions; all - audio: what captions add to hearing; audio - …: the clip alone \
+less the captions alone, no evidence, another clip, silence, and the clip reversed."""
+_KINDS = ",".join(ablation_plan.KINDS[1:])
 
 
 @takes_request(without=("shard", "shuffle_choices"))  # mismatched captions come from the other items
@@ -40,8 +44,8 @@ def ablate(
 ) -> None:
     """Ablate the sources: each alone, each left out, controls.
 
-    Controls are blind, mismatched captions, the benchmark's own cues and shuffled choices. The runs share one folder;
-    the same command again resumes all of them.
+    Controls are blind, mismatched captions, the benchmark's own cues and shuffled choices; with `audio` also another
+    clip, silence, and the clip reversed. The runs share one folder; the same command again resumes all of them.
     """
     output.check_format(form)
     output.check_scorer(scorer)
@@ -79,13 +83,19 @@ def show(family: Family, form: str) -> None:
                 what += f"; {member.inapplicable} not applicable to {member.name}, left out there on both sides"
         typer.echo(plain(f"{what}; chance {percent(family.chance)}\n"))
     tables = [_members(family)]
-    if form != "csv" and family.adds:
-        tables.append(_adds(family))
+    hearing = dict(family.hearing or {})
+    # Of two sources, what each adds is in the table of hearing, too.
+    if form != "csv" and family.adds and not (hearing and len(family.adds) < 3):
+        tables.append(_adds("adds: all - without it", family.adds))
+    if form != "csv" and hearing:
+        controls = {name: hearing.pop(name) for name in list(hearing) if name in ablation.AUDIO_CONTROLS}
+        parts = (("hearing and captions", hearing), ("hearing and controls", controls))
+        tables += [_adds(title, part) for title, part in parts if part]
     if form != "csv" and family.diagnosis is not None:
         tables.append(_diagnosis(family.diagnosis))
     typer.echo("\n".join(format_table(rows[0], rows[1:], form) for rows in tables), nl=False)
     if form == "table":
-        typer.echo(prose(_LEGEND))
+        typer.echo(prose(_LEGEND + _HEARING_LEGEND * bool(family.hearing)))
 
 
 def _members(family: Family) -> list[Row]:
@@ -105,12 +115,12 @@ def _points(difference: PairedDifference) -> list[Cell]:
     return [Points(difference.difference), PointsInterval(*difference.ci95)]
 
 
-def _adds(family: Family) -> list[Row]:
-    """Return a row for each modality, two columns for each source."""
-    groups = dict.fromkeys(group for values in family.adds.values() for group in values)
-    rows: list[Row] = [["adds: all - without it", "n", *(cell for slot in family.adds for cell in (slot, "95 %"))]]
+def _adds(title: str, adds: Mapping[str, Mapping[str, PairedDifference]]) -> list[Row]:
+    """Return a row for each modality, two columns for each difference."""
+    groups = dict.fromkeys(group for values in adds.values() for group in values)
+    rows: list[Row] = [[title, "n", *(cell for name in adds for cell in (name, "95 %"))]]
     for group in groups:
-        values = [values[group] for values in family.adds.values()]
+        values = [values[group] for values in adds.values()]
         rows.append([group or "all", values[0].n, *(cell for value in values for cell in _points(value))])
     return rows
 

@@ -7,25 +7,27 @@ import os
 import platform
 import textwrap
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 from urllib.parse import urlsplit
 
 import typer
 
 from cascade import plugins
+from cascade.api import answer_of
 from cascade.captioners import torch_device
 from cascade.captioners.registry import Engine
 from cascade.cli import options as o
 from cascade.cli import output
-from cascade.datasets import hub, registry
+from cascade.datasets import demo, hub, registry
 from cascade.errors import UserError
 from cascade.io.terminal import plain, terminal
 from cascade.llms import connect, credentials
 from cascade.pipeline.request import Request
 from cascade.pipeline.specs import CaptionerSelection, build_execution, caption_sources, select_captioners
-from cascade.types import CaptionerSpec, Execution, LLMSpec
+from cascade.types import CaptionerSpec, Execution, Failure, LLMSpec
 
 EXTRAS = {
     "llm": ("litellm",),
@@ -34,6 +36,7 @@ EXTRAS = {
     "clap": ("msclap", "soundfile"),
     "hub": ("huggingface_hub",),
 }
+_HOURS = [f"{hour} o'clock" for hour in ("One", "Two", "Three", "Four", "Five", "Six", "Seven", "Eight", "Nine", "Ten")]
 OK, MISSING, LATER, NOTE = "ok", "missing", "later", "note"
 
 
@@ -53,6 +56,10 @@ def doctor(
     captions: o.Captions = None,
     caption_param: o.CaptionParam = None,
     cache: o.Cache = None,
+    api_base: o.ApiBase = None,
+    probe: Annotated[
+        bool, typer.Option("--probe", help="Send the model a packaged clip in one call, and say whether it hears.")
+    ] = False,
     form: o.TableOrJson = "table",
 ) -> None:
     """Say what a run lacks here, and the command for each.
@@ -68,6 +75,8 @@ def doctor(
         *(_check_captioner(spec, how) for spec in captioners.specs),
         _check_cache(how.cache),
     ]
+    if probe:
+        needed.append(_probe_hearing(Request(llm=llm, api_base=api_base, cache=cache)))
     machine = list(_check_machine())
     missing = sum(check.state == MISSING for check in needed)
     if form == "json":
@@ -126,6 +135,22 @@ def _check_model(llm: str) -> Check:
         return Check(what, OK, "the key is there")
     others = f" (or {', '.join(variables[1:])})" if variables[1:] else ""
     return Check(what, MISSING, f"no key: {missing}{others}", f"export {missing}=…")
+
+
+def _probe_hearing(request: Request) -> Check:
+    """Ask the model, in one call, for the hour that is said in a clip of the demo set."""
+    what, hour = f"model {request.llm} hears", "Six o'clock"
+    clip = demo.where() / "audio" / "25.flac"
+    try:
+        answer = answer_of(clip, "What time is it, by the speaker?", _HOURS, replace(request, captions="audio"))
+    except UserError as error:
+        return Check(what, MISSING, str(error))
+    if isinstance(answer.result, Failure):
+        return Check(what, MISSING, f"{answer.result.kind}: {answer.result.message}")
+    named = answer.choice.text or answer.reply[:80]
+    if named != hour:
+        return Check(what, MISSING, f"it was sent a clip in which {hour.lower()} is said, and answers {named!r}")
+    return Check(what, OK, f"{hour.lower()}, as the clip of 6 s says; {answer.result.input_tokens} prompt tokens")
 
 
 def _check_dataset(name: str, data: Path | None, audio: bool) -> Check:

@@ -21,8 +21,7 @@ from cascade.pipeline import asking
 from cascade.pipeline.request import Request
 from cascade.pipeline.specs import CaptionerSelection, build_execution, caption_sources, prompt_spec, select_captioners
 from cascade.prompting import templates
-from cascade.prompting.evidence import captions_by_item
-from cascade.types import SENT_AUDIO
+from cascade.prompting.evidence import captions_by_item, message_text
 
 
 def _print(header: list[str], rows: list[dict[str, Any]], form: str) -> None:
@@ -131,12 +130,9 @@ def prompts_show(
     how = build_execution(Request(cache=cache), selection)
     records = generate.caption([by_id[item]], loaded.root, selection.specs, how)
     question = asking.build_question(by_id[item], 0, spec, template, captions_by_item(records).get(item, {}))
+    sent = next((record.text for record in records if record.slot == spec.audio), "")
     for message in question.prompt.messages:
-        content = message["content"]
-        if not isinstance(content, str):
-            clip = captions_by_item(records)[item][SENT_AUDIO]
-            content = f"<{clip.text}; {clip.key}>".join(part["text"] for part in content if "text" in part)
-        text = f"--- {message['role']}\n{content}"
+        text = f"--- {message['role']}\n{message_text(message, f'{question.prompt.clip}, {sent}')}"
         # To a file or pipe exactly what would be sent; text of a dataset must not drive a terminal.
         typer.echo(plain(text) if sys.stdout.isatty() else text, color=True)
     if question.failure:

@@ -107,8 +107,8 @@ def _check_takes_audio(model: str, execution: Execution) -> None:
     if is_local(model) or (not execution.api_base and not credentials.takes_audio(model)):
         known = "the embedded models take" if is_local(model) else "by litellm's list the model takes"
         raise UserError(
-            f"--llm {model}: {known} no audio; leave audio out of --captions, or name a model that hears "
-            "(gemini/gemini-2.5-flash, gpt-audio, …)"
+            f"--llm {model.partition('@')[0]}: {known} no audio; leave audio out of --captions, or name a model that "
+            "hears (gemini/gemini-2.5-flash, gpt-audio, …)"
         )
 
 

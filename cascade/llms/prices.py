@@ -13,9 +13,10 @@ from cascade.llms import credentials
 from cascade.types import Params, Prompt
 
 _OVERHEAD = 64  # tokens of a chat format around the texts, at most
-# Tokens of a second of audio by published rates: Gemma 3n has the fewest, 6.25, OpenAI 10, Qwen2-Audio 25, Gemini 32.
-# None has more than Whisper's encoder has frames, and some encoders fill up what they are given to 30 seconds.
-LEAST_AUDIO_TOKENS, MOST_AUDIO_TOKENS = 6.25, 50.0
+# Tokens of a second of audio, as published: 6.25 Gemma 3n, 10 OpenAI, 12.5 Voxtral, 25 Qwen2-Audio, 32 Gemini. A call's
+# bound is beyond them: the frames of Whisper's encoder, and 30 seconds, to which some models fill up a shorter clip.
+PUBLISHED_RATES = (6.25, 32.0)
+_MOST_AUDIO_TOKENS = 50.0  # a second
 _SHORTEST_AUDIO = 30.0  # seconds
 _AUDIO = "input_cost_per_audio_token"
 _INPUT, _OUTPUT, _REASONING = "input_cost_per_token", "output_cost_per_token", "output_cost_per_reasoning_token"
@@ -54,7 +55,7 @@ class Price:
         if prompt.seconds:
             if self.audio is None:
                 return None
-            clips = max(prompt.seconds, _SHORTEST_AUDIO) * MOST_AUDIO_TOKENS * max(self.audio, self.dearest[0])
+            clips = max(prompt.seconds, _SHORTEST_AUDIO) * _MOST_AUDIO_TOKENS * max(self.audio, self.dearest[0])
         return sent * self.dearest[0] + clips + most * self.dearest[1]
 
 

@@ -6,7 +6,10 @@
 | `SLOT` | one source alone | what that source is worth by itself |
 | `without-SLOT` | all sources but one | what that source adds to the others |
 | `blind` | no captions | what the model guesses from question and choices |
-| `mismatched` | another clip's captions | whether the model reads the captions at all |
+| `mismatched` | everything of another clip | whether the model goes by what it is given at all |
+| `mismatched-audio` | another clip, without captions | whether the model hears the clip at all |
+| `silence` | silence as long as the clip, without captions | the same, with nothing to hear |
+| `reversed` | the clip from its end, without captions | what its order in time brings |
 | `oracle` | the benchmark's own cues, where it has them | what perfect captions would bring |
 | `shuffled` | the choices in another order | whether the order of the choices matters |
 """
@@ -23,11 +26,13 @@ from cascade.captioners.registry import Engine
 from cascade.errors import UnknownName, UserError
 from cascade.io.terminal import note
 from cascade.pipeline.jobs import Job, carry_out, count_spent
-from cascade.runs import directory
+from cascade.pipeline.specs import with_slots
+from cascade.runs import describe, directory
 from cascade.runs.directory import Run
 from cascade.types import CaptionerSpec, RunSpec
 
-KINDS = ("all", "alone", "leave-one-out", "blind", "mismatched", "oracle", "shuffled")
+_OF_AUDIO = ("mismatched-audio", "silence", "reversed")
+KINDS = ("all", "alone", "leave-one-out", "blind", "mismatched", *_OF_AUDIO, "oracle", "shuffled")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,8 +53,8 @@ def variants(
     for kind in kinds:
         if kind not in KINDS:
             raise UnknownName("kind of variant", kind, KINDS)
-    if spec.prompt.order_seed is not None or spec.prompt.mismatch_seed is not None:
-        raise UserError("an ablation starts from the choices in their own order and each clip's own captions")
+    if describe.controls(spec):
+        raise UserError("an ablation starts from the choices in their own order and each clip's own captions and audio")
     for captioner in spec.captioners:
         if captioner.name == "oracle":
             raise UserError(
@@ -74,6 +79,8 @@ def _of_kind(kind: str, spec: RunSpec, seed: int, oracle: CaptionerSpec | None) 
         return {"blind": _with_slots(spec, ())}
     if kind == "mismatched" and slots:
         return {"mismatched": structs.replace(spec, prompt=structs.replace(spec.prompt, mismatch_seed=seed))}
+    if kind in _OF_AUDIO and spec.prompt.audio:
+        return {kind: _audio_control(_with_slots(spec, {spec.prompt.audio}), kind, seed)}
     if kind == "oracle" and oracle:
         return {"oracle": _with_captioners(spec, (oracle,))}
     if kind == "shuffled":
@@ -87,8 +94,17 @@ def _with_slots(spec: RunSpec, slots: Collection[str]) -> RunSpec:
 
 
 def _with_captioners(spec: RunSpec, captioners: tuple[CaptionerSpec, ...]) -> RunSpec:
-    prompt = structs.replace(spec.prompt, slots=tuple(captioner.slot for captioner in captioners))
-    return structs.replace(spec, captioners=captioners, prompt=prompt)
+    return structs.replace(spec, captioners=captioners, prompt=with_slots(spec.prompt, captioners))
+
+
+def _audio_control(alone: RunSpec, kind: str, seed: int) -> RunSpec:
+    """Return a control of the run that is sent the clip alone."""
+    if kind == "mismatched-audio":
+        return structs.replace(alone, prompt=structs.replace(alone.prompt, mismatch_seed=seed))
+    captioner = alone.captioners[0]
+    return structs.replace(
+        alone, captioners=(structs.replace(captioner, params={**captioner.params, "content": kind}),)
+    )
 
 
 def variant_jobs(whole: Job, kinds: str | Sequence[str], seed: int, folder: Path | None = None) -> list[Job]:
@@ -105,7 +121,8 @@ def variant_jobs(whole: Job, kinds: str | Sequence[str], seed: int, folder: Path
     family = variants(whole.spec, seed, oracle, kinds)
     if "oracle" in kinds and not cues:
         note(f"{whole.spec.dataset} has no cues: no oracle run, so perception and reasoning are not told apart")
-    if len({item.audio for item in whole.items}) < 2 and "mismatched" in [variant.name for variant in family]:
+    mismatched = [variant for variant in family if variant.spec.prompt.mismatch_seed is not None]
+    if len({item.audio for item in whole.items}) < 2 and mismatched:
         raise UserError("mismatched captions need two different clips; raise --limit, or leave them out of --variants")
     usual = directory.default_directory(whole.how.runs, whole.spec)
     folder = folder or usual.with_name(f"ablate-{usual.name}")

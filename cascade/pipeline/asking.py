@@ -295,7 +295,7 @@ def _in_a_loop() -> bool:
 
 
 def ask_single(question: Question, spec: LLMSpec, execution: Execution) -> Answer:
-    """Return one question's answer, without a run."""
+    """Return one question's answer, without a run. Raises ProviderStop where the model seems not to hear its clip."""
 
     async def answer() -> Answer:
         async with connect.connect(spec, execution) as llm:
@@ -303,7 +303,12 @@ def ask_single(question: Question, spec: LLMSpec, execution: Execution) -> Answe
 
     if question.failure:
         return _answer(question, question.failure, 0.0)
-    return run_coroutine(answer())
+    reply = run_coroutine(answer())
+    if question.clip and not execution.accept_silent_audio:
+        watch = HearingWatch(f"--llm {spec.model}", 1, lambda answer: None)
+        watch.measure(question.prompt, reply)
+        watch.add(reply)
+    return reply
 
 
 async def ask_question(question: Question, llm: LLM, params: Params) -> Answer:

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from cascade.errors import ProviderStop
 from cascade.llms import litellm
-from cascade.llms.prices import LEAST_AUDIO_TOKENS
+from cascade.llms.prices import PUBLISHED_RATES
 from cascade.types import Answer, Completion, Failure, Prompt
 
 DROPPED = "audio_dropped"  # the kind of the failure
@@ -33,7 +33,7 @@ class Usage:
     @property
     def is_of_text_alone(self) -> bool:
         """Whether so few tokens leave no room for the audio."""
-        return self.prompt <= self.text + self.seconds * LEAST_AUDIO_TOKENS / 2
+        return self.prompt <= self.text + self.seconds * PUBLISHED_RATES[0] / 2
 
 
 class HearingWatch:
@@ -74,7 +74,7 @@ class HearingWatch:
             raise ProviderStop(
                 f"{self._label}: the server seems to drop the audio: a reply counts {used.prompt} prompt tokens, where "
                 f"the text has about {used.text} and {used.seconds:.1f} s of audio have "
-                f"{used.seconds * LEAST_AUDIO_TOKENS:.0f} or more; --accept-silent-audio goes on all the same"
+                f"{used.seconds * PUBLISHED_RATES[0]:.0f} or more; --accept-silent-audio goes on all the same"
             )
 
     def close(self) -> None:

@@ -92,7 +92,7 @@ def carry_out(job: Job) -> Run:
     manifest = directory.new_manifest(
         job.spec,
         job.template.text,
-        _session(job.spec),
+        _session(job.spec, silent_audio=job.how.accept_silent_audio),
         part=job.part,
         data_version=job.loaded.version,
         licence=job.loaded.licence,
@@ -130,11 +130,11 @@ def _clip_root(job: Job) -> Path:
     return job.loaded.root
 
 
-def _session(spec: RunSpec) -> provenance.Session:
+def _session(spec: RunSpec, *, silent_audio: bool) -> provenance.Session:
     modules = set[str]().union(
         *(Engine(captioner.name).modules for captioner in spec.captioners), connect.modules(spec.llm.model)
     )
-    return provenance.session([redact(word) for word in ("cascade", *sys.argv[1:])], modules)
+    return provenance.session([redact(word) for word in ("cascade", *sys.argv[1:])], modules, silent_audio=silent_audio)
 
 
 def report_failures(run: Run) -> bool:

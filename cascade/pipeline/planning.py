@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from cascade.captioning import generate
-from cascade.errors import NOT_APPLICABLE
+from cascade.errors import NOT_APPLICABLE, ClipError
+from cascade.io import audio
 from cascade.llms import connect
-from cascade.llms.prices import Price, reply_limit
+from cascade.llms.prices import PUBLISHED_RATES, Price, reply_limit
 from cascade.pipeline import asking
 from cascade.pipeline.jobs import Job
 from cascade.prompting import evidence
 from cascade.runs import directory
+from cascade.types import SENT_AUDIO, CaptionRecord, Item
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """`calls` are still to be made, of `questions` items times samples; `input_tokens` are theirs, by `tokenizer`.
 
-    `unmade` captions are not in the cache: their words are not in the tokens. `reply_tokens` is the mean of what the
+    `unmade` captions are not in the cache: their words are not in the tokens. `audio` is the seconds of audio that are
+    sent, whose tokens are not in them either, and `absent` counts the clips that are not here; None for no audio.
+    `reply_tokens` is the mean of what the
     run has so far, None before; `most_tokens` bounds a reply where that is known. `price` None is unknown.
     """
 
@@ -33,6 +38,8 @@ class Plan:
     reply_tokens: float | None
     most_tokens: int | None
     price: Price | None
+    audio: float | None = None
+    absent: int = 0
 
 
 def plan(job: Job) -> Plan:
@@ -41,6 +48,7 @@ def plan(job: Job) -> Plan:
     missing = asking.remaining(job.path, job.items, spec.llm.samples)
     captions = generate.existing_captions(job.items, job.loaded.root, spec.captioners, job.how)
     shown = evidence.captions_shown({item.id: item.audio for item in job.items}, captions, spec.prompt)
+    seconds = _seconds_of_audio(job, missing, shown)
     count, tokenizer = connect.counter(spec.llm)
     questions = (
         asking.build_question(item, sample, spec.prompt, job.template, shown.get(item.id, {}))
@@ -59,7 +67,27 @@ def plan(job: Job) -> Plan:
         reply_tokens=directory.mean_reply_tokens(answer.result for answer in answers),
         most_tokens=reply_limit(spec.llm.params) or (price.most if price else None),
         price=price,
+        audio=sum(length or 0.0 for length in seconds) if spec.prompt.audio else None,
+        absent=seconds.count(None),
     )
+
+
+def _seconds_of_audio(
+    job: Job, asked: Sequence[tuple[Item, int]], shown: Mapping[str, Mapping[str, CaptionRecord]]
+) -> list[float | None]:
+    """Return the length of the clip that is sent in each call; None for one that is not here or cannot be decoded."""
+    if not job.spec.prompt.audio:
+        return []
+    lengths: dict[str, float | None] = {}
+    clips = {item.id: item.audio for item in job.items}
+    for item, _ in asked:
+        record = shown[item.id][SENT_AUDIO]
+        clip = clips[record.item]
+        if clip not in lengths:
+            with suppress(ClipError):
+                lengths[clip] = record.meta.get("audio", {}).get("seconds")
+                lengths[clip] = lengths[clip] or audio.probe(job.loaded.root / clip).duration_s
+    return [lengths[clips[shown[item.id][SENT_AUDIO].item]] for item, _ in asked]
 
 
 def combine(plans: Sequence[Plan]) -> Plan:
@@ -73,6 +101,8 @@ def combine(plans: Sequence[Plan]) -> Plan:
         unmade=max(plan.unmade for plan in plans),
         input_tokens=sum(plan.input_tokens for plan in plans),
         reply_tokens=sum(replies) / len(replies) if replies else None,
+        audio=sum(plan.audio or 0.0 for plan in plans) if any(plan.audio is not None for plan in plans) else None,
+        absent=sum(plan.absent for plan in plans),
     )
 
 
@@ -93,8 +123,23 @@ def plan_lines(plan: Plan) -> list[str]:
         captions,
         f"calls     {plan.calls} ({plan.questions} questions, {samples} each; {answered} answered already)",
         f"tokens    {plan.input_tokens} in, by {plan.tokenizer}; out {out}",
+        *_audio_lines(plan),
         *_cost_lines(plan),
     ]
+
+
+def _audio_lines(plan: Plan) -> list[str]:
+    """Return what is known of the audio: its length, and its cost at the lowest and the highest published rate."""
+    if plan.audio is None:
+        return []
+    line = f"audio     {plan.audio:.1f} s"
+    if plan.absent:
+        line += f", without {plan.absent} calls whose clips are not here or cannot be decoded"
+    line += f"; a second has {PUBLISHED_RATES[0]:g} to {PUBLISHED_RATES[1]:g} tokens, which are not in those above"
+    if plan.price and plan.price.audio is not None:
+        least, most = (plan.audio * rate * plan.price.audio for rate in PUBLISHED_RATES)
+        line += f": ${least:.4f} to ${most:.4f}, not in the cost below"
+    return [line]
 
 
 def _cost_lines(plan: Plan) -> list[str]:

@@ -118,6 +118,14 @@ def build_prompt(
     return replace(prompt, messages=tuple(messages), clip=clip, seconds=seconds)
 
 
+def message_text(message: Mapping[str, Any], clip: str) -> str:
+    """Return a message's text, with `clip` in brackets where the clip is sent."""
+    content = message["content"]
+    if isinstance(content, str):
+        return content
+    return "".join(f"<{clip}>" if part["type"] == "input_audio" else part["text"] for part in content)
+
+
 def with_audio(prompt: Prompt, clip: EncodedAudio) -> Prompt:
     """Return the prompt as it is sent: the clip's bytes in the place of its digest."""
     messages = []

@@ -177,14 +177,22 @@ def _half_axis(pairs: Iterable[PairedDifference]) -> float:
 
 def adds(report: ReportData) -> list[Picture]:
     """Return, for each source, main less the run without it, in all and by modality, on one axis for all sources."""
-    if report.family is None:
-        return []
-    sources = report.family.adds
+    sources = report.family.adds if report.family else {}
+    return _by_modality({f"{slot}: all − without {slot}": groups for slot, groups in sources.items()})
+
+
+def hearing(report: ReportData) -> list[Picture]:
+    """Return what hearing and captions are worth, a picture a difference, on one axis for all of them."""
+    differences = (report.family and report.family.hearing) or {}
+    return _by_modality({name.replace("-", "−"): groups for name, groups in differences.items()})
+
+
+def _by_modality(sources: Mapping[str, Mapping[str, PairedDifference]]) -> list[Picture]:
     span = _half_axis(paired for groups in sources.values() for paired in groups.values())
     pictures = []
-    for slot, groups in sources.items():
+    for title, groups in sources.items():
         rows = [(group or "all", paired) for group, paired in groups.items()]
-        pictures.append(differences(f"{slot}: all − without {slot}", rows, "modality", span))
+        pictures.append(differences(title, rows, "modality", span))
     return pictures
 
 

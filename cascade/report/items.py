@@ -7,12 +7,12 @@ from math import isfinite
 from typing import Any
 
 from cascade.analysis.ablation import UNKNOWN
-from cascade.prompting.evidence import build_prompt, prompt_digest
+from cascade.prompting.evidence import build_prompt, message_text, prompt_digest
 from cascade.prompting.templates import Template
 from cascade.report.load import CAUSES, ReportData, ReportRun
 from cascade.report.timeline import timeline_spans
 from cascade.scoring.outcomes import joined_how
-from cascade.types import CaptionRecord, Completion, Item, Prompt
+from cascade.types import SENT_AUDIO, CaptionRecord, Completion, Item, Prompt
 
 TAGS = {"modality": "modality", "layer": "category", "sub": "sub-category"}
 _TAG_LABELS = {"sub": "sub-category"}
@@ -59,10 +59,11 @@ def _captions(run: ReportRun, item: Item) -> list[CaptionRecord]:
     return [by_slot[slot] for slot in run.spec.prompt.slots if slot in by_slot]
 
 
-def details(report: ReportData) -> Iterator[dict[str, Any]]:
-    """Yield what is shown of each item when it is opened, in the index's order."""
+def details(report: ReportData, clips: Mapping[str, int]) -> Iterator[dict[str, Any]]:
+    """Yield what is shown of each item when it is opened, in the index's order; `clips` are those of `index`."""
     main = report.main
     template = Template(name=main.spec.prompt.template, text=main.run.manifest.template)
+    places = {item.id: clips[item.audio] for item in main.run.items}
     engines = {captioner.slot: captioner.name for captioner in main.spec.captioners}
     for item in main.run.items:
         cue = item.reference.get("cue") or []
@@ -70,7 +71,7 @@ def details(report: ReportData) -> Iterator[dict[str, Any]]:
             cue = [cue]
         yield {
             "choices": list(item.choices),
-            "captions": [_caption(caption, engines.get(caption.slot, "")) for caption in _captions(main, item)],
+            "captions": [_caption(caption, engines, places) for caption in _captions(main, item)],
             "replies": list(_replies(main, item, template)),
             "others": [_other(other, item) for other in report.others],
             "cue": [str(part) for part in cue],
@@ -78,8 +79,12 @@ def details(report: ReportData) -> Iterator[dict[str, Any]]:
         }
 
 
-def _caption(caption: CaptionRecord, engine: str) -> dict[str, Any]:
+def _caption(caption: CaptionRecord, engines: Mapping[str, str], places: Mapping[str, int]) -> dict[str, Any]:
+    """Return a caption, or what was sent of a clip with the clip's place."""
+    engine = engines.get(caption.slot, "")
     record: dict[str, Any] = {"slot": caption.slot, "engine": engine}
+    if engine == SENT_AUDIO:
+        record = {"slot": caption.slot, "engine": "", "clip": places.get(caption.item)}
     if caption.failure:
         record["failure"] = f"{caption.failure.kind}: {caption.failure.message}"
         return record
@@ -105,6 +110,8 @@ def _replies(run: ReportRun, item: Item, template: Template) -> Iterator[dict[st
             continue
         answer = run.answers[item.id, sample]
         record: dict[str, Any] = {"sample": sample, "seconds": _finite(answer.seconds)}
+        if answer.audio:
+            record["audio"] = answer.audio
         if isinstance(answer.result, Completion):
             record |= _completion(answer.result)
             if choice := run.scored.choices.get(item.id, {}).get(sample):
@@ -114,7 +121,10 @@ def _replies(run: ReportRun, item: Item, template: Template) -> Iterator[dict[st
             record["failure"] = f"{answer.result.kind}: {answer.result.message}"
         prompt = _prompt(run, item, template, sample)
         if prompt and (first is None or prompt.messages != first.messages):
-            record["prompt"] = [dict(message) for message in prompt.messages]
+            record["prompt"] = [
+                {"role": message["role"], "content": message_text(message, f"the clip {prompt.clip}")}
+                for message in prompt.messages
+            ]
             # A question that was not asked has no prompt in the log to compare with.
             record["same"] = not answer.prompt or prompt_digest(prompt) == answer.prompt
         first = first or prompt
@@ -163,6 +173,8 @@ def facets(report: ReportData) -> list[dict[str, Any]]:
         flags = [("only", "only this run right"), ("none", "no run right")]
         if report.control("blind"):
             flags.insert(1, ("blind", "blind got it too"))
+        if report.audio_alone:
+            flags.append(("audio", "heard, but wrong with captions"))
         facets.append(_facet("flag", "across runs", flags, "chips"))
     by_tag = report.main.summary.scores["mmar"].by
     for key, tag in TAGS.items():

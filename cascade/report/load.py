@@ -102,6 +102,17 @@ class ReportData:
         """One of CAUSES for each item that main gets wrong; empty where no run has the benchmark's cues."""
         return self.diagnosis.items if self.diagnosis else {}
 
+    @property
+    def audio_alone(self) -> ReportRun | None:
+        """The first other run of main's model that was sent the clip alone; None where main has no captions."""
+        if not set(self.main.spec.prompt.slots) - {self.main.spec.prompt.audio}:
+            return None
+        for run in self.others:
+            alone = run.spec.prompt.audio and run.spec.prompt.slots == (run.spec.prompt.audio,)
+            if alone and describe.is_plain(run.spec) and same_model(run.spec.llm, self.main.spec.llm):
+                return run
+        return None
+
     def control(self, role: str) -> ReportRun | None:
         """Return the first other run that is this control, of main's model."""
         return _control(self.main, self.others, role)

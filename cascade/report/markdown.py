@@ -63,7 +63,9 @@ def _tables(report: ReportData) -> Iterator[str]:
     if report.others:
         yield _differences(report)
     if report.family and report.family.adds:
-        yield _adds(report.family.adds)
+        yield _adds("adds: all − without it", report.family.adds)
+    if report.family and report.family.hearing:
+        yield _adds("hearing", report.family.hearing)
     if bars := diagnosis(report):
         yield _diagnosis(bars)
 
@@ -129,9 +131,9 @@ def _points(paired: PairedDifference) -> list[str]:
     return [signed(paired.difference), signed_interval(paired.ci95)]
 
 
-def _adds(adds: Mapping[str, Mapping[str, PairedDifference]]) -> str:
-    """Return what each source adds, in all (the group `""`) and by modality, a source a column."""
-    header = ["adds: all − without it", "n"]
+def _adds(title: str, adds: Mapping[str, Mapping[str, PairedDifference]]) -> str:
+    """Return differences in all (the group `""`) and by modality, a source or a pair of runs a column."""
+    header = [title, "n"]
     groups: dict[str, None] = {}
     for slot, by_group in adds.items():
         header += [escaped(slot), "95 %"]

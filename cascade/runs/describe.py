@@ -10,14 +10,16 @@ from msgspec.structs import replace
 
 from cascade.io.digests import digest
 from cascade.io.jsonl import to_json
-from cascade.types import LLMSpec, RunSpec
+from cascade.types import SENT_AUDIO, LLMSpec, RunSpec
 
 _LONGEST = 40  # characters of a value; a longer one is cut, and its digest tells it from others
 
 
 def captioners_label(spec: RunSpec, separator: str = " ") -> str:
-    """Return `slot=engine` for each captioner of a run, or `none`."""
-    return separator.join(f"{captioner.slot}={captioner.name}" for captioner in spec.captioners) or "none"
+    """Return `slot=engine` for each captioner of a run, or `none`; `audio` alone for the clip itself."""
+    own = [(captioner.slot, captioner.name) for captioner in spec.captioners]
+    labels = [name if name == SENT_AUDIO else f"{slot}={name}" for slot, name in own]
+    return separator.join(labels) or "none"
 
 
 def with_answer_form(name: str, spec: RunSpec) -> str:
@@ -31,9 +33,14 @@ def same_model(llm: LLMSpec, other: LLMSpec) -> bool:
 
 
 def controls(spec: RunSpec) -> list[str]:
-    """Return how a run's evidence or choices were changed on purpose: `mismatched`, `shuffled`, both or neither."""
+    """Return how a run's evidence or choices were changed on purpose: `mismatched`, `shuffled`, both or neither.
+
+    Where the clip is sent, `silence` or `reversed` says what was sent in its place.
+    """
     changes = {"mismatched": spec.prompt.mismatch_seed, "shuffled": spec.prompt.order_seed}
-    return [name for name, seed in changes.items() if seed is not None]
+    contents = [str(captioner.params.get("content")) for captioner in spec.captioners if captioner.name == SENT_AUDIO]
+    replaced = [content for content in contents if content != "clip"]
+    return [*replaced, *(name for name, seed in changes.items() if seed is not None)]
 
 
 def evidence_label(spec: RunSpec) -> str:
@@ -45,16 +52,14 @@ def evidence_label(spec: RunSpec) -> str:
 
 
 def control_role(spec: RunSpec) -> str:
-    """Return which control a run is: `blind`, `mismatched`, `oracle`, `shuffled`, or `""` for none."""
+    """Return which control a run is: `blind`, `oracle`, one of `controls`, or `""` for none."""
     if not spec.captioners:
         return "blind"
     if spec.prompt.mismatch_seed is not None:
         return "mismatched"
     if any(captioner.name == "oracle" for captioner in spec.captioners):
         return "oracle"
-    if spec.prompt.order_seed is not None:
-        return "shuffled"
-    return ""
+    return next(iter(controls(spec)), "")
 
 
 def is_plain(spec: RunSpec) -> bool:
