@@ -156,6 +156,8 @@ def test_a_run_of_the_published_items_has_published_marks() -> None:
     assert figures(scored(500, {}, spec=row_spec("gpt-4o")))[""] == 0.507
     small = row_spec("gpt-4o", **{"speech.model": "turbo"})
     assert figures(scored(500, {}, spec=small)) == {} and published.run_kind(scored(500, {}, spec=small)) == "LLM"
+    silent = row_spec("qwen2.5-omni-7b", **{"audio.content": "silence"})
+    assert figures(scored(500, {}, spec=silent)) == {} and published.run_kind(scored(500, {}, spec=silent)) == "OLM"
     both = row_spec("gemini-2.5-pro", captions={"audio": "audio", "speech": "whisper"})
     assert figures(scored(500, {}, spec=both)) == {} and published.run_kind(scored(500, {}, spec=both)) == "OLM"
 
@@ -196,7 +198,7 @@ def row_spec(
 ) -> RunSpec:
     """Return the spec that a row's run has, with some of its captioners or their parameters changed."""
     row = published.published_rows()[name].run
-    given = {**row.get("caption-param", {}), **params}
+    given = {"audio.content": "clip", **row.get("caption-param", {}), **params}
     captioners = []
     for slot, engine in (captions or row["captions"]).items():
         own = {key.partition(".")[2]: value for key, value in given.items() if key.startswith(f"{slot}.")}
