@@ -118,8 +118,11 @@ def by_tag(report: ReportData, tag: str, key: str, title: str) -> Picture | None
             _dot(scores["strict"].by[tag][value], "strict", "strict"),
             share(result, "run0", main),
         ]
-        figure, beside = percent(result.accuracy), interval(result.ci95)
-        rows.append(Row(label=value, n=result.n, marks=marks, figure=figure, beside=beside, find={key: value}))
+        if tag == "modality" and value in report.main.published:
+            figure = report.main.published[value]
+            marks.insert(0, Mark(at=100 * figure, kind="published", title=f"published: {percent(figure)} %"))
+        shown, beside = percent(result.accuracy), interval(result.ci95)
+        rows.append(Row(label=value, n=result.n, marks=marks, figure=shown, beside=beside, find={key: value}))
     return Picture(title=title, rows=rows, ticks=_SHARES)
 
 

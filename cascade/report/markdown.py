@@ -72,7 +72,9 @@ def _tables(report: ReportData) -> Iterator[str]:
 
 def _scores(report: ReportData) -> str:
     read = ["read by", "mmar read", "95 %"] if report.read else []
-    header = ["run", "n", "mmar", "95 %", *read, "strict", "95 %", "coverage", "failed", "unread", "cost"]
+    published = ["published"] if any(run.published for run in report.runs) else []
+    counted = ["coverage", "failed", "unread", "cost", *published]
+    header = ["run", "n", "mmar", "95 %", *read, "strict", "95 %", *counted]
     rows = []
     for run in report.runs:
         summary = run.summary
@@ -82,10 +84,15 @@ def _scores(report: ReportData) -> str:
             second = [summary.readings.name, *_share(run.read_score)]
         shares = [*_share(summary.scores["mmar"]), *second, *_share(summary.scores["strict"])]
         counts = [percent(summary.coverage), str(summary.failed), str(summary.unparsed), cost]
-        rows.append([run.name, str(summary.n), *shares, *counts])
+        if published:
+            counts.append(percent(run.published[""]) if run.published else "")
+        name = f"{run.name} ({run.kind})" if report.kinds else run.name
+        rows.append([name, str(summary.n), *shares, *counts])
     chance = report.main.summary.chance
     second = ["", percent(chance["mmar"]), ""][: len(read)]
-    rows.append(["chance", "", percent(chance["mmar"]), "", *second, percent(chance["strict"]), *[""] * 5])
+    rows.append(
+        ["chance", "", percent(chance["mmar"]), "", *second, percent(chance["strict"]), "", *[""] * len(counted)]
+    )
     return _table(header, rows)
 
 
