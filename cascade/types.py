@@ -73,6 +73,25 @@ class Caption(Record, frozen=True, kw_only=True):
     meta: Mapping[str, Any] = msgspec.field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CaptionInput:
+    """What a caption is made from where it depends on more than a clip.
+
+    `question` and `choices` are in the canonical form of `prompting.listening`, `""` and none where the engine is not
+    to see them. `evidence` is the text of other captions, for an engine that reads captions and no `clip`.
+    """
+
+    clip: Path | None = None
+    question: str = ""
+    choices: tuple[str, ...] = ()
+    evidence: str = ""
+
+    @property
+    def name(self) -> str:
+        """The name of the clip, for messages."""
+        return self.clip.name if self.clip else "the captions"
+
+
 class PromptSpec(Record, frozen=True, kw_only=True):
     """A template by name and digest, and the slots whose captions fill its evidence block, in order.
 
@@ -265,10 +284,10 @@ class Captioner(Protocol):
     """An engine, built once, that turns clips into captions: as many as it was given, in their order.
 
     A clip that it cannot hear is a `Failure` in its place, or raises `ClipError`: a batch that raises is tried again
-    clip by clip.
+    clip by clip. An engine whose captions depend on the question gets `CaptionInput`s in the place of paths.
     """
 
-    def __call__(self, clips: Sequence[Path], /) -> Sequence[Caption | Failure]: ...
+    def __call__(self, clips: Sequence[Any], /) -> Sequence[Caption | Failure]: ...
 
 
 class Lookup(Protocol):
@@ -278,11 +297,11 @@ class Lookup(Protocol):
 
 
 class Backend(Protocol):
-    """Where captioners run. Yields each clip once, as it is done, in any order."""
+    """Where captioners run. Yields each clip, or `CaptionInput`, once, as it is done, in any order."""
 
     def __call__(
-        self, spec: CaptionerSpec, host: Host, clips: Sequence[Path], /
-    ) -> Iterator[tuple[Path, Caption | Failure]]: ...
+        self, spec: CaptionerSpec, host: Host, clips: Sequence[Any], /
+    ) -> Iterator[tuple[Any, Caption | Failure]]: ...
 
 
 class LLM(Protocol):
@@ -298,7 +317,10 @@ class Scorer(Protocol):
 
 
 class CaptionRecord(Record, frozen=True, kw_only=True):
-    """One caption of one item: its cache key (`""` where there is no clip to make one from), and what came of it."""
+    """One caption of one item: its cache key (`""` where there is no clip to make one from), and what came of it.
+
+    `question` is the digest of the item's question and choices where the caption depends on them.
+    """
 
     item: str
     slot: str
@@ -306,6 +328,7 @@ class CaptionRecord(Record, frozen=True, kw_only=True):
     text: str | None = None
     meta: Mapping[str, Any] = msgspec.field(default_factory=dict)
     failure: Failure | None = None
+    question: str | msgspec.UnsetType = msgspec.UNSET
 
     @property
     def caption(self) -> Caption | None:

@@ -17,6 +17,8 @@ It may also have
   one call after another with up to `host.batch` clips,
 * `lacks(params, host)`: what is missing (a key, say) before a remote model can be asked, or "". Such an engine takes
   `api_base` beside its parameters: the address goes into `Host.endpoints`, not into the spec,
+* `needs_question(params)`: whether a caption depends on the question and the choices. Such an engine is called with
+  `CaptionInput`s in the place of paths,
 * `rejects(text)`: whether a remote model's text is a page or of another format. Cached captions with such a text are
   made again,
 * `spelled(given)`: the given parameters, with presets and names of prompts replaced by what they stand for,
@@ -40,6 +42,9 @@ from cascade.errors import MissingExtra, UnknownName, UserError
 from cascade.io.digests import digest_path
 from cascade.types import Caption, Captioner, CaptionerSpec, Host, Lookup
 
+# The metadata of a parameter that a later version added: at its default it is left out, so that keys stay as they were.
+LATER = {"later": True}
+
 _SLOT = re.compile(r"[a-z][a-z0-9_-]*\Z")
 _BOOLEANS = {"true": True, "false": False}
 
@@ -62,9 +67,11 @@ class Engine:
 
     @property
     def defaults(self) -> dict[str, Any]:
-        """Every parameter's default; None where a value must be given."""
+        """The default of every parameter that is always in a key; None where a value must be given."""
         defaults: dict[str, Any] = {}
         for field in fields(self.module.Params):
+            if field.metadata == LATER:
+                continue
             if field.default_factory is not MISSING:
                 defaults[field.name] = field.default_factory()
             else:
@@ -86,6 +93,14 @@ class Engine:
             return hasattr(self.module, "lacks")
         except UnknownName:
             return False
+
+    def needs_question(self, spec: CaptionerSpec) -> bool:
+        """Return whether the captions depend on the question; false for an engine that is not installed."""
+        try:
+            hook = getattr(self.module, "needs_question", None)
+        except UnknownName:
+            return False
+        return hook is not None and bool(hook(self.module.Params(**spec.params)))
 
     @property
     def modules(self) -> set[str]:
@@ -134,6 +149,9 @@ class Engine:
                 params[key] = digest_path(path)
                 files[params[key]] = path.resolve()
         filled = asdict(record(**params))
+        for field in fields(record):
+            if field.metadata == LATER and filled[field.name] == field.default:
+                del filled[field.name]
         return CaptionerSpec(slot=slot, name=self.name, version=str(self.module.VERSION), params=filled), files
 
     def check(self, spec: CaptionerSpec, host: Host) -> None:

@@ -20,7 +20,8 @@ _PACKAGE = Path(__file__).parents[1]
 _FOLDER = _PACKAGE / "prompts" if (_PACKAGE / "prompts").is_dir() else _PACKAGE.parent / "prompts"
 _PART = re.compile(r"^# (system|user)[ \t]*\n", re.MULTILINE)
 _FIELDS = ("evidence", "question", "choices")
-_CAPTIONING = ("caption",)  # the shipped prompts for models that hear
+_CAPTIONING = ("caption", "observe")  # the shipped prompts for models that hear, without and with the question
+_LISTENING = ("question", "choices")  # the fields of a prompt that shows a listener the question
 # The shipped prompt of each second model, which reads another's replies, its fields, and those that it needs.
 _SECOND = {
     "judge": ("judge", ("question", "answer", "thinking", "criteria", "response"), {"criteria", "response"}),
@@ -47,17 +48,25 @@ def prompt_names() -> list[str]:
     return sorted({path.stem for path in _FOLDER.glob("*.md")} - others)
 
 
-def captioning_prompt(prompt: str) -> str:
-    """Return the text of a captioning prompt: a shipped one's, a file's, or `prompt` itself; "none" is no text."""
-    if prompt == "none":
+def captioning_prompt(prompt: str, *, asks: bool = False) -> str:
+    """Return the text of a captioning prompt: a shipped one's, a file's, or `prompt` itself; "none" is no text.
+
+    With `asks` it is one that shows a listener the question. Raises UserError where it lacks its field, or may not.
+    """
+    if prompt == "none" and not asks:
         return ""
+    if prompt == "observe" and not asks:
+        raise UserError("prompt=observe: it shows the question, and goes with question=true")
     is_file = (prompt.endswith(".md") or prompt.startswith(("/", "./", "../", "~"))) and "\n" not in prompt
-    if not is_file and prompt not in _CAPTIONING:
-        return prompt
-    template = _read_template(prompt, is_file, f"prompt={prompt}")
-    roles = [role for role, _ in parts(template)]
-    if roles not in ([], ["user"], ["system", "user"]):
-        raise UserError(f"prompt={prompt}: has the parts {roles}; it needs '# user', and may have '# system' before it")
+    template = Template(name="", text=prompt)
+    if is_file or prompt in _CAPTIONING:
+        template = _read_template(prompt, is_file, f"prompt={prompt}")
+        roles = [role for role, _ in parts(template)]
+        if roles not in ([], ["user"], ["system", "user"]):
+            problem = f"has the parts {roles}; it needs '# user', and may have '# system' before it"
+            raise UserError(f"prompt={prompt}: {problem}")
+    if asks:
+        _check_fields(template, f"prompt={prompt}", _LISTENING, {"question"})
     return template.text
 
 
@@ -98,19 +107,24 @@ def _checked_template(
     roles = [role for role, _ in parts(template)]
     if roles not in (["user"], ["system", "user"]):
         raise UserError(f"{place}: needs a line '# user', and may have '# system' before it; it has {roles}")
+    _check_fields(template, place, fields, needed)
+    return template
+
+
+def _check_fields(template: Template, place: str, fields: Sequence[str], needed: set[str]) -> None:
+    """Raise UserError where a template uses another field than these, or lacks a `needed` one."""
     used: set[str] = set()
-    for _, text in parts(template):
-        for match in _Text.pattern.finditer(text):
-            if match["invalid"] is not None:
-                raise UserError(f"{place}: a lone $ must be written $$")
-            used.add(match["named"] or match["braced"] or "")
+    for match in _Text.pattern.finditer(template.text):
+        if match["invalid"] is not None:
+            raise UserError(f"{place}: a lone $ must be written $$")
+        used.add(match["named"] or match["braced"] or "")
     if unknown := sorted(used - {"", *fields}):
         raise UserError(f"{place}: ${unknown[0]} is no field (there is: ${', $'.join(fields)})")
     if lacking := sorted(needed - used):
         raise UserError(f"{place}: lacks ${lacking[0]}")
-    return template
 
 
 def fill(template: Template, fields: Mapping[str, str]) -> tuple[Mapping[str, str], ...]:
-    """Return the template's messages with its fields filled in."""
-    return tuple({"role": role, "content": _Text(text).substitute(fields)} for role, text in parts(template))
+    """Return the template's messages with its fields filled in; a text without parts is the user's message."""
+    pieces = parts(template) or [("user", template.text)]
+    return tuple({"role": role, "content": _Text(text).substitute(fields)} for role, text in pieces)

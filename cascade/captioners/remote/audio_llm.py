@@ -2,14 +2,17 @@
 
 A clip is sent as a mono WAV file in the message, after the captioning prompt, or alone for models that are made to
 caption. A clip longer than `window` is sent in parts, cut at quiet moments, and its caption has times.
+
+With `question=true` the listener is shown the question and the choices, these in alphabetical order, and is asked for
+observations. A sentence that states an answer is taken out of the caption and stays in its meta.
 """
 
 from __future__ import annotations
 
 import base64
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import partial
 from importlib.metadata import version
 from operator import attrgetter
@@ -17,12 +20,15 @@ from pathlib import Path
 from typing import Any
 
 from cascade.captioners import speech
+from cascade.captioners.registry import LATER
 from cascade.captioners.remote import client
 from cascade.errors import UnknownName, UserError
+from cascade.io import audio
 from cascade.llms import litellm
 from cascade.prompting import templates
+from cascade.prompting.listening import without_answer
 from cascade.prompting.thinking import without_thoughts
-from cascade.types import Caption, Captioner, Completion, Host, Prompt
+from cascade.types import Caption, Captioner, CaptionInput, Completion, Host, Prompt
 
 VERSION = "1"
 SLOT = "any"
@@ -51,6 +57,9 @@ class Params:
     for models that take audio alone.
     `temperature`: "none" leaves it out, for models that refuse it. `max_tokens`: of one reply.
     `rate` (Hz) and `window` (seconds): of what is sent.
+    `question`: show the listener the question and the choices; the prompt is then "observe" unless one is given.
+    `segments`: 3 sends the clip whole and then its thirds; a clip longer than `window` is sent in its parts alone.
+    `keep_answer`: leave an answer that the listener states in the text.
     """
 
     model: str
@@ -59,6 +68,14 @@ class Params:
     max_tokens: int = 1024
     rate: int = 16_000
     window: float = 600.0
+    question: bool = field(default=False, metadata=LATER)
+    segments: int = field(default=1, metadata=LATER)
+    keep_answer: bool = field(default=False, metadata=LATER)
+
+
+def needs_question(params: Params) -> bool:
+    """Return whether the listener is shown the question."""
+    return params.question
 
 
 def spelled(given: Mapping[str, Any]) -> dict[str, Any]:
@@ -68,12 +85,18 @@ def spelled(given: Mapping[str, Any]) -> dict[str, Any]:
     if preset is not None and preset not in PRESETS:
         raise UnknownName("preset", str(preset), PRESETS)
     params = {**PRESETS.get(preset or "", {}), **params}
-    return {**params, "prompt": templates.captioning_prompt(str(params.get("prompt", "caption")))}
+    asks = str(params.get("question", "")).lower() == "true"
+    prompt = str(params.get("prompt", "observe" if asks else "caption"))
+    return {**params, "prompt": templates.captioning_prompt(prompt, asks=asks)}
 
 
 def make(params: Params, host: Host) -> Captioner:
     """Return the captioner. Raises UserError for parameters that cannot be, ProviderStop for an unknown model."""
     client.check("audio-llm", params, host)
+    if not 1 <= params.segments <= 9:
+        raise UserError(f"audio-llm's segments={params.segments}: 1 to 9; 3 hears the clip whole and then its thirds")
+    if params.keep_answer and not params.question:
+        raise UserError("audio-llm's keep_answer=true: nothing is taken out without question=true; leave it out")
     options: dict[str, Any] = {"max_tokens": params.max_tokens}
     if params.temperature != "none":
         try:
@@ -87,16 +110,27 @@ def make(params: Params, host: Host) -> Captioner:
     return client.RemoteCaptioner(connection, host, caption, cost, lambda reply: rejects(reply.text))
 
 
-def _caption(params: Params, options: Mapping[str, Any], complete: Callable[..., Completion], clip: Path) -> Caption:
-    began, windows, replies = time.perf_counter(), [], []
-    for start, end, wav in client.wav_windows(clip, params.rate, params.window):
-        reply = complete(Prompt(messages=messages(params.prompt, wav)), options)
+def _caption(
+    params: Params, options: Mapping[str, Any], complete: Callable[..., Completion], clip: Path | CaptionInput
+) -> Caption:
+    began, parts, replies, answers = time.perf_counter(), list[tuple[float, float, str]](), list[Completion](), []
+    given = clip if isinstance(clip, CaptionInput) else CaptionInput(clip=clip)
+    fields = {"question": given.question, "choices": "\n".join(given.choices)} if params.question else None
+    for start, end, wav in _parts(params, given):
+        reply = complete(Prompt(messages=messages(params.prompt, wav, fields)), options)
         replies.append(reply)
-        windows.append((start, end, without_thoughts(reply.text).strip()))
+        text = without_thoughts(reply.text).strip()
+        if params.question and not params.keep_answer:
+            text, answer = without_answer(text, given.choices)
+            answers += [answer] if answer else []
+        parts.append((start, end, text))
     costs = [reply.cost for reply in replies if reply.cost is not None]
+    records = [{"start": round(start, 3), "end": round(end, 3), "text": text} for start, end, text in parts]
+    # The clip whole and then in thirds: `windows` would stand in the prompt in the place of the text with its headings.
+    overlap = len(parts) > 1 and parts[1][0] == 0
     meta = {
-        "duration_s": round(windows[-1][1], 3),
-        "windows": [{"start": round(start, 3), "end": round(end, 3), "text": text} for start, end, text in windows],
+        "duration_s": records[-1]["end"],
+        "segments" if overlap else "windows": records,
         "finish": [reply.finish for reply in replies],
         "model": replies[-1].model,
         "input_tokens": sum(reply.input_tokens or 0 for reply in replies),
@@ -105,12 +139,42 @@ def _caption(params: Params, options: Mapping[str, Any], complete: Callable[...,
         "seconds": round(time.perf_counter() - began, 3),
         "litellm": version("litellm"),
     }
-    return Caption(text=speech.join_windows(windows), meta=meta)
+    if answers:
+        meta["answers"] = answers
+    if not overlap:
+        return Caption(text=speech.join_windows(parts), meta=meta)
+    headings = ["The whole clip", *(f"{start:.1f}-{end:.1f} s" for start, end, _ in parts[1:])]
+    sections = [f"{heading}:\n{text}" for heading, (_, _, text) in zip(headings, parts, strict=True)]
+    return Caption(text="\n\n".join(sections), meta=meta)
 
 
-def messages(prompt: str, wav: bytes) -> tuple[dict[str, Any], ...]:
-    """Return the chat messages that carry a clip: the prompt's parts, with the clip at the end of the user's."""
-    parts = dict(templates.parts(templates.Template(name="", text=prompt))) or {"user": prompt}
+def _parts(params: Params, given: CaptionInput) -> Iterator[tuple[float, float, bytes]]:
+    """Yield (start, end, WAV file) of each part of a clip; times in seconds. Raises ClipError.
+
+    These are its windows; where it is a single one, its `segments` of equal length follow.
+    """
+    assert given.clip is not None
+    windows = [0.0]
+    for start, end, wav in client.wav_windows(given.clip, params.rate, params.window):
+        windows.append(end)
+        yield start, end, wav
+    if params.segments > 1 and len(windows) == 2:
+        start, samples_each = 0.0, -(-round(windows[1] * params.rate) // params.segments)
+        for samples in audio.blocks(given.clip, params.rate, samples_each / params.rate):
+            end = start + len(samples) / params.rate
+            yield start, end, client.wav(samples, params.rate)
+            start = end
+
+
+def messages(prompt: str, wav: bytes, fields: Mapping[str, str] | None = None) -> tuple[dict[str, Any], ...]:
+    """Return the chat messages that carry a clip: the prompt's parts, with the clip at the end of the user's.
+
+    `fields` are filled into a prompt that shows the question.
+    """
+    template = templates.Template(name="", text=prompt)
+    parts = dict(templates.parts(template)) or {"user": prompt}
+    if fields:
+        parts = {str(message["role"]): str(message["content"]) for message in templates.fill(template, fields)}
     content: list[dict[str, Any]] = []
     if parts["user"].strip():
         content.append({"type": "text", "text": parts["user"]})
