@@ -18,8 +18,9 @@ from cascade.errors import RunError, UserError
 from cascade.io import jsonl
 from cascade.io.digests import caption_key, digest, digest_file
 from cascade.prompting import evidence
+from cascade.prompting.listening import question_digest
 from cascade.prompting.templates import Template
-from cascade.runs import directory
+from cascade.runs import describe, directory
 from cascade.runs.call_log import JUDGE, READER, CallLog, Inquiry
 from cascade.runs.directory import Run
 from cascade.runs.served import count_served, served_text
@@ -118,28 +119,31 @@ def _check_captions(run: Run, verdict: Verdict) -> list[CaptionRecord]:
     specs = {spec.slot: spec for spec in run.spec.captioners}
     wanted = Counter((item.id, slot) for item in run.items for slot in specs)
     present = Counter((caption.item, caption.slot) for caption in captions)
-    for item, slot in wanted - present:
-        verdict.problems.append(f"{file}: {item!r} has no caption in the slot {slot!r}")
-    for item, slot in present - wanted:
-        verdict.problems.append(f"{file}: {item!r} has an extra caption in the slot {slot!r}")
-    clips = {}
-    for question in run.items:
+    for name, slot in wanted - present:
+        verdict.problems.append(f"{file}: {name!r} has no caption in the slot {slot!r}")
+    for name, slot in present - wanted:
+        verdict.problems.append(f"{file}: {name!r} has an extra caption in the slot {slot!r}")
+    clips: dict[str, str] = {}
+    for item in run.items:
         try:
-            clips[question.id] = digest_file(Path(root) / question.audio)
+            clips[item.audio] = digest_file(Path(root) / item.audio)
         except (OSError, ValueError):  # A ValueError is a name that no file can have.
-            clips[question.id] = ""
+            clips[item.audio] = ""
+    made_from = _Origins(run, captions, clips)
     derived = lost = 0
     for caption in captions:
         if (caption.item, caption.slot) not in wanted or not caption.key:
             continue
         # The key is of the clip or, for a caption that was looked up, of its text.
-        sources = [clips[caption.item]] if clips[caption.item] else []
-        if caption.text is not None:
+        source, question = made_from.source(caption), made_from.question(caption)
+        sources = [source] if source else []
+        if caption.text is not None and not question:
             sources.append(digest(caption.text))
         spec = specs[caption.slot]
-        if caption.key in [caption_key(spec.slot, spec.name, spec.version, spec.params, source) for source in sources]:
+        about = (spec.slot, spec.name, spec.version, spec.params)
+        if caption.key in [caption_key(*about, source, question) for source in sources]:
             derived += 1
-        elif clips[caption.item]:
+        elif source:
             derived += 1
             verdict.problems.append(f"{file}: {caption.item!r}, {caption.slot!r}: the key is of another clip or engine")
         else:
@@ -148,6 +152,37 @@ def _check_captions(run: Run, verdict: Verdict) -> list[CaptionRecord]:
         verdict.unchecked.append(f"{lost} captions' keys: their clips are not under {root}")
     verdict.checked[file] = f"{len(captions)} captions, {derived} keys derived again"
     return captions
+
+
+class _Origins:
+    """What the captions of a run were made from.
+
+    `clips` maps a clip to the digest of its bytes, `""` where it is not here.
+    """
+
+    def __init__(self, run: Run, captions: Sequence[CaptionRecord], clips: Mapping[str, str]) -> None:
+        self._items = {item.id: item for item in run.items}
+        self._clips = clips
+        audio = {item.id: item.audio for item in run.items}
+        self._own = evidence.captions_by_item(captions)
+        self._shown = evidence.captions_shown(audio, captions, run.spec.prompt)
+        self._donors: Mapping[str, str] = {}
+        if (seed := run.spec.prompt.mismatch_seed) is not None and any(caption.question for caption in captions):
+            self._donors = evidence.draw_donors(audio, self._own, seed, clips)
+
+    def question(self, caption: CaptionRecord) -> str:
+        """Return the digest of the question that a caption depends on, `""` where it depends on none."""
+        item = self._items[caption.item]
+        return question_digest(item.question, item.choices) if caption.question else ""
+
+    def source(self, caption: CaptionRecord) -> str:
+        """Return the digest of the clip or the captions that a caption was made from, `""` where they are not here."""
+        if caption.slot == describe.DIGEST:
+            by_slot = (self._shown if caption.question else self._own)[caption.item]
+            text = evidence.text_to_merge({slot: by_slot[slot] for slot in by_slot if slot != describe.DIGEST})
+            return "" if text is None else digest(text)
+        clip = self._items[caption.item].audio
+        return self._clips[self._donors.get(clip, clip) if caption.question else clip]
 
 
 def _check_log(run: Run, captions: Sequence[CaptionRecord], verdict: Verdict) -> None:

@@ -87,6 +87,11 @@ class Engine:
             return True
 
     @property
+    def reads_captions(self) -> bool:
+        """Whether the engine is given the captions of the other slots in the place of a clip."""
+        return self.makes_captions and getattr(self.module, "READS_CAPTIONS", False)
+
+    @property
     def asks_remotely(self) -> bool:
         """Whether the engine asks a remote model, which may have an address; false where it is not installed."""
         try:

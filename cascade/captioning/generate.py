@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,13 +16,24 @@ from cascade.captioners.registry import Engine
 from cascade.captioning import bundles
 from cascade.captioning.backends import local, ray
 from cascade.captioning.cache import CaptionCache
-from cascade.errors import ItemError, UnknownName, UserError
+from cascade.errors import NOT_APPLICABLE, ItemError, UnknownName, UserError
 from cascade.io.digests import caption_key, digest, digest_file
 from cascade.io.progress import Track, silent
 from cascade.io.terminal import note
 from cascade.llms import origins
+from cascade.prompting import evidence
 from cascade.prompting.listening import canonical_question, question_digest
-from cascade.types import Backend, Caption, CaptionerSpec, CaptionInput, CaptionRecord, Execution, Failure, Item
+from cascade.types import (
+    Backend,
+    Caption,
+    CaptionerSpec,
+    CaptionInput,
+    CaptionRecord,
+    Execution,
+    Failure,
+    Item,
+    PromptSpec,
+)
 
 _BACKENDS = {"local": local, "ray": ray}
 
@@ -63,22 +75,32 @@ class Captions(list[CaptionRecord]):
 
 
 def caption(
-    items: Sequence[Item], root: Path, specs: Sequence[CaptionerSpec], execution: Execution, track: Track = silent
+    items: Sequence[Item],
+    root: Path,
+    specs: Sequence[CaptionerSpec],
+    execution: Execution,
+    track: Track = silent,
+    mismatch_seed: int | None = None,
 ) -> list[CaptionRecord]:
     """Return every item's captions, in the order of items and specs; make those that are missing.
 
     `root` is the folder that the items' `audio` is relative to. Clips with the same bytes are captioned once. A caption
-    is in the cache as soon as it is made; failures and lookups are never cached. Raises UserError where no clip can be
+    is in the cache as soon as it is made; failures and lookups are never cached. With a `mismatch_seed` captions that
+    depend on the question are those of another clip under the item's question. Raises UserError where no clip can be
     read.
     """
-    return _collect(items, root, specs, execution, track)
+    return _collect(items, root, specs, execution, track, mismatch_seed)
 
 
 def existing_captions(
-    items: Sequence[Item], root: Path, specs: Sequence[CaptionerSpec], execution: Execution
+    items: Sequence[Item],
+    root: Path,
+    specs: Sequence[CaptionerSpec],
+    execution: Execution,
+    mismatch_seed: int | None = None,
 ) -> list[CaptionRecord]:
     """Return the captions that exist, in the order of items and specs; a caption that is not made yet is a failure."""
-    return _collect(items, root, specs, execution, None)
+    return _collect(items, root, specs, execution, None, mismatch_seed)
 
 
 def needs_clips(specs: Sequence[CaptionerSpec]) -> bool:
@@ -95,27 +117,89 @@ def find_backend(name: str) -> Backend:
 
 
 def _collect(
-    items: Sequence[Item], root: Path, specs: Sequence[CaptionerSpec], execution: Execution, track: Track | None
+    items: Sequence[Item],
+    root: Path,
+    specs: Sequence[CaptionerSpec],
+    execution: Execution,
+    track: Track | None,
+    mismatch_seed: int | None,
 ) -> list[CaptionRecord]:
     """Return a record for each item and spec; with `track`, captions that are missing are made."""
-    engines = [spec for spec in specs if Engine(spec.name).makes_captions]
-    records = {spec.slot: _look_up(spec, items, root, execution) for spec in specs if spec not in engines}
+    merging = [spec for spec in specs if Engine(spec.name).reads_captions]
+    engines = [spec for spec in specs if Engine(spec.name).makes_captions and spec not in merging]
+    lookups = [spec for spec in specs if spec not in engines and spec not in merging]
+    records = {spec.slot: _look_up(spec, items, root, execution) for spec in lookups}
     if engines:
         digests = {item.audio: _digest(root / item.audio) for item in items}
         sources = {spec.slot: _sources(spec, items, digests) for spec in engines}
-        inputs = {slot: _inputs(items, root, own) for slot, own in sources.items()}
+        inputs = {spec.slot: _inputs(items, root, sources[spec.slot]) for spec in engines}
         if track and not any(inputs.values()):
             raise UserError(
                 f"none of the {len(digests)} clips can be read under {root} (the first: {items[0].audio}); "
                 "give --data the folder that audio_path is relative to, or ask without sound: --captions none"
             )
-        results = _from_bundles(engines, inputs, execution)
-        unbundled = [spec for spec in engines if spec.slot not in results]
-        if unbundled and (track or execution.cache.exists()):  # to open a cache creates it
-            results |= _from_cache(unbundled, inputs, execution, track)
+        asking = [spec for spec in engines if Engine(spec.name).needs_question(spec)]
+        if mismatch_seed is not None and asking:
+            unmade = [record for spec in engines for record in _records(spec, items, sources[spec.slot], {})]
+            own = evidence.captions_by_item([*chain(*records.values()), *unmade])
+            clips = {item.id: item.audio for item in items}
+            donors = evidence.draw_donors(clips, own, mismatch_seed, digests)
+            others = [replace(item, audio=donors[item.audio]) for item in items]
+            for spec in asking:
+                sources[spec.slot] = _sources(spec, others, digests)
+                inputs[spec.slot] = _inputs(others, root, sources[spec.slot])
+        results = _results(engines, inputs, execution, track, merging)
         for spec in engines:
             records[spec.slot] = _records(spec, items, sources[spec.slot], results.get(spec.slot, {}))
+    for spec in merging:
+        merged = list(_merged_sources(spec, items, list(chain(*records.values())), mismatch_seed))
+        given = {source: captions for source, captions in merged if isinstance(source.audio, str)}
+        results = _results([spec], {spec.slot: given}, execution, track)
+        records[spec.slot] = _records(spec, items, [source for source, _ in merged], results.get(spec.slot, {}))
     return [records[spec.slot][place] for place in range(len(items)) for spec in specs]
+
+
+def _results(
+    specs: Sequence[CaptionerSpec],
+    inputs: Mapping[str, _Inputs],
+    execution: Execution,
+    track: Track | None,
+    later: Sequence[CaptionerSpec] = (),
+) -> _Results:
+    """Return what bundles and the cache have; with `track`, make the others.
+
+    The engines that come `later` are checked before the first one works, too.
+    """
+    results = _from_bundles(specs, inputs, execution)
+    unbundled = [spec for spec in specs if spec.slot not in results]
+    if unbundled and (track or execution.cache.exists()):  # to open a cache creates it
+        results |= _from_cache(unbundled, inputs, execution, track, later)
+    return results
+
+
+def _merged_sources(
+    spec: CaptionerSpec, items: Sequence[Item], captions: Sequence[CaptionRecord], mismatch_seed: int | None
+) -> Iterator[tuple[_Source, CaptionInput]]:
+    """Yield what each item's digest is made from: the captions, and the question where it or one of them needs it.
+
+    Such a digest is of the captions that the item's prompt would show, another one of the clip's own.
+    """
+    own, shows_question = evidence.captions_by_item(captions), Engine(spec.name).needs_question(spec)
+    depends = shows_question or any(caption.question for caption in captions)
+    if depends:
+        shown = PromptSpec(template="", template_digest="", slots=(spec.slot,), mismatch_seed=mismatch_seed)
+        own = evidence.captions_shown({item.id: item.audio for item in items}, captions, shown)
+    for item in items:
+        text = evidence.text_to_merge(own[item.id])
+        audio: str | Failure = "" if text is None else digest(text)
+        if text is None:
+            failed = {caption.slot: caption.failure for caption in own[item.id].values() if caption.failure}
+            kinds = {failure.kind for failure in failed.values()}
+            kind = NOT_APPLICABLE if NOT_APPLICABLE in kinds else "caption"
+            audio = Failure(kind=kind, message=f"without a caption of {', '.join(failed)} nothing is merged")
+        question, choices = canonical_question(item.question, item.choices) if shows_question else ("", ())
+        source = _Source(audio, question_digest(item.question, item.choices) if depends else "")
+        yield source, CaptionInput(evidence=text or "", question=question, choices=choices)
 
 
 def _look_up(spec: CaptionerSpec, items: Sequence[Item], root: Path, execution: Execution) -> list[CaptionRecord]:
@@ -172,7 +256,11 @@ def _from_bundles(specs: Sequence[CaptionerSpec], inputs: Mapping[str, _Inputs],
 
 
 def _from_cache(
-    specs: Sequence[CaptionerSpec], inputs: Mapping[str, _Inputs], execution: Execution, track: Track | None
+    specs: Sequence[CaptionerSpec],
+    inputs: Mapping[str, _Inputs],
+    execution: Execution,
+    track: Track | None,
+    later: Sequence[CaptionerSpec],
 ) -> _Results:
     """Return the captions that the cache has; with `track`, make and cache the others."""
     results: _Results = {}
@@ -184,9 +272,9 @@ def _from_cache(
         if track is None:
             return results
         # Every engine is checked before the first one works for hours; an engine with nothing to do needs no packages.
-        for spec in specs:
-            if results[spec.slot].keys() != inputs[spec.slot].keys():
-                Engine(spec.name).check(spec, execution.host)
+        unready = [spec for spec in specs if results[spec.slot].keys() != inputs[spec.slot].keys()]
+        for spec in [*unready, *(later if unready else ())]:
+            Engine(spec.name).check(spec, execution.host)
         backend = find_backend(execution.backend)
         for spec in specs:
             made = results[spec.slot]

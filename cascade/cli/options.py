@@ -61,6 +61,13 @@ CaptionParam = Annotated[
     list[str] | None,
     typer.Option("--caption-param", metavar="SLOT.KEY=VALUE", help="A parameter of a captioner. Repeatable."),
 ]
+Digest = Annotated[
+    str | None,
+    typer.Option("--digest", metavar="MODEL", help="A text model merges the captions; its account alone is shown."),
+]
+DigestQuestion = Annotated[
+    bool, typer.Option("--digest-question", help="Show the model of --digest the question and the choices.")
+]
 PromptName = Annotated[
     str, typer.Option("--prompt", metavar="NAME|FILE", help="A name of `cascade prompts`, or FILE.md.")
 ]
@@ -185,6 +192,8 @@ _OPTIONS: dict[str, Any] = {
     "data": Data,
     "captions": Captions,
     "caption_param": CaptionParam,
+    "digest": Digest,
+    "digest_question": DigestQuestion,
     "prompt": PromptName,
     "answer_as": AnswerAs,
     "param": Param,

@@ -20,10 +20,17 @@ from cascade.llms import connect
 from cascade.llms.redaction import redact
 from cascade.pipeline import asking
 from cascade.pipeline.request import Request
-from cascade.pipeline.specs import caption_sources, model_and_execution, select_captioners, tag_filter
+from cascade.pipeline.specs import (
+    CaptionerSelection,
+    caption_sources,
+    model_and_execution,
+    select_captioners,
+    tag_filter,
+)
 from cascade.prompting.evidence import captions_by_item
 from cascade.prompting.templates import Template, find_template
 from cascade.runs import directory, provenance
+from cascade.runs.describe import shown_slots
 from cascade.runs.directory import Run
 from cascade.types import Answer, CaptionRecord, Dataset, Execution, Failure, Item, PromptSpec, RunSpec, Shard
 
@@ -44,7 +51,7 @@ class Job:
 
 def prepare(request: Request) -> Job:
     """Return the job of a request, checked as far as it can be before anything takes time."""
-    captioners = select_captioners(caption_sources(request.captions, request.dataset), request.caption_param)
+    captioners = _captioners(request, request.dataset)
     template = find_template(request.prompt)
     llm, how = model_and_execution(request, captioners)
     connect.check(llm, how)
@@ -58,7 +65,7 @@ def prepare(request: Request) -> Job:
         prompt=PromptSpec(
             template=template.name,
             template_digest=template.digest,
-            slots=tuple(captioner.slot for captioner in captioners.specs),
+            slots=shown_slots(captioners.specs),
             order_seed=request.seed if request.shuffle_choices else None,
         ),
         llm=llm,
@@ -74,6 +81,15 @@ def prepare(request: Request) -> Job:
     part, items = shards.split(request.shard, items)
     suffix = "" if request.out else f"-shard-{part.shard.replace('/', '-of-')}"
     return replace(job, path=path.with_name(path.name + suffix), items=items, part=part)
+
+
+def _captioners(request: Request, dataset: str) -> CaptionerSelection:
+    return select_captioners(
+        caption_sources(request.captions, dataset),
+        request.caption_param,
+        request.digest,
+        digest_question=request.digest_question,
+    )
 
 
 def count_spent(jobs: Iterable[Job]) -> None:
@@ -112,7 +128,8 @@ def carry_out(job: Job) -> Run:
         note(f"run directory: {job.path}")
         kept = len(run.items) * run.spec.llm.samples - len(asking.remaining(job.path, run.items, run.spec.llm.samples))
         try:
-            captions = generate.caption(run.items, root, run.spec.captioners, job.how, track)
+            seed = run.spec.prompt.mismatch_seed
+            captions = generate.caption(run.items, root, run.spec.captioners, job.how, track, seed)
             asking.check_clips(run, captions)
             directory.write_captions(job.path, captions)
             asking.ask(run, captions, log, job.how, bars)
@@ -161,7 +178,7 @@ def ask_clip(
 
     Raises UserError where the clip is needed and is no file. A failed caption or reply is in the answer.
     """
-    captioners = select_captioners(caption_sources(request.captions, "demo"), request.caption_param)
+    captioners = _captioners(request, "demo")
     if captioners.audio and not clip.is_file():
         problem = "a folder" if clip.is_dir() else "no such file"
         raise UserError(f"{clip}: {problem}; CLIP is one audio file")
@@ -173,7 +190,7 @@ def ask_clip(
     prompt = PromptSpec(
         template=template.name,
         template_digest=template.digest,
-        slots=tuple(captioner.slot for captioner in captioners.specs),
+        slots=shown_slots(captioners.specs),
     )
     by_slot = captions_by_item(captions).get(item.id, {})
     return item, captions, asking.ask_single(asking.build_question(item, 0, prompt, template, by_slot), llm, how)

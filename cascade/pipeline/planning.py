@@ -39,7 +39,8 @@ def plan(job: Job) -> Plan:
     """Return the plan of a job, whose run directory need not be there."""
     spec = job.spec
     missing = asking.remaining(job.path, job.items, spec.llm.samples)
-    captions = generate.existing_captions(job.items, job.loaded.root, spec.captioners, job.how)
+    seed = spec.prompt.mismatch_seed
+    captions = generate.existing_captions(job.items, job.loaded.root, spec.captioners, job.how, seed)
     shown = evidence.captions_shown({item.id: item.audio for item in job.items}, captions, spec.prompt)
     count, tokenizer = connect.counter(spec.llm)
     questions = (

@@ -39,6 +39,8 @@ class Request:
     data: Path | None = None
     captions: str | None = None
     caption_param: Sequence[str] | None = None
+    digest: str | None = None
+    digest_question: bool = False
     prompt: str = "default"
     answer_as: str | None = None
     param: Sequence[str] | None = None

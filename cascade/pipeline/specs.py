@@ -22,6 +22,7 @@ from cascade.llms import connect, credentials, origins, prices
 from cascade.llms.budget import Budget
 from cascade.pipeline.parsing import parse_captions, parse_pairs
 from cascade.pipeline.request import DEFAULT_CAPTIONS, EMBEDDED_CAPTIONS, Request
+from cascade.runs.describe import DIGEST
 from cascade.types import CaptionerSpec, Execution, Host, LLMSpec
 
 _EFFORTS = ("low", "medium", "high")
@@ -53,15 +54,29 @@ def caption_sources(captions: str | None, dataset: str) -> str:
     return captions or (EMBEDDED_CAPTIONS if dataset == "demo" else DEFAULT_CAPTIONS)
 
 
-def select_captioners(captions: str, params: Sequence[str] | None = None) -> CaptionerSelection:
-    """Return the captioners that `--captions` and `--caption-param` name. Raises UserError for what cannot be read."""
+def select_captioners(
+    captions: str, params: Sequence[str] | None = None, digest: str | None = None, *, digest_question: bool = False
+) -> CaptionerSelection:
+    """Return the captioners that `--captions`, `--caption-param` and `--digest` name.
+
+    Raises UserError for what cannot be read.
+    """
     if captions.endswith((".jsonl", ".zst")) and "=" not in captions:
         slots = dict.fromkeys(spec.slot for spec in read_manifest(Path(captions).expanduser()).captioners)
         captions = ",".join(f"{slot}=bundle(path={captions})" for slot in slots) or "none"
     entries = parse_captions(captions)
+    if digest_question and not digest:
+        raise UserError("--digest-question: there is no digest to show the question to; give --digest MODEL")
+    digest_files: Mapping[str, Path] = {}
+    if digest:
+        if not entries or DIGEST in [slot for slot, _, _ in entries]:
+            problem = "there are no captions to merge" if not entries else "--captions has a digest already"
+            raise UserError(f"--digest {digest}: {problem}; leave it out, or give other --captions")
+        model, digest_files = connect.identify(digest)
+        entries.append((DIGEST, DIGEST, {"model": model, "question": str(digest_question).lower()}))
     extra = _captioner_params([slot for slot, _, _ in entries], params)
     specs: list[CaptionerSpec] = []
-    files: dict[str, Path] = {}
+    files = dict(digest_files)
     endpoints: dict[str, str] = {}
     bundles: dict[str, Path] = {}
     for slot, name, inline in entries:

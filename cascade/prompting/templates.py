@@ -44,7 +44,7 @@ class Template:
 
 def prompt_names() -> list[str]:
     """Return the names of the prompts that are shipped for asking."""
-    others = {*_CAPTIONING, *(name for name, _, _ in _SECOND.values())}
+    others = {*_CAPTIONING, "digest", *(name for name, _, _ in _SECOND.values())}
     return sorted({path.stem for path in _FOLDER.glob("*.md")} - others)
 
 
@@ -73,6 +73,13 @@ def captioning_prompt(prompt: str, *, asks: bool = False) -> str:
 def find_template(name: str) -> Template:
     """Return a shipped prompt by name, or a file's. Raises UnknownName, or UserError for a broken template."""
     return _checked_template(name, "--prompt", prompt_names(), _FIELDS, {"question", "choices"})
+
+
+def digest_template(name: str) -> Template:
+    """Return the prompt of a digest: the shipped one, a file's, or its own text. Raises as `find_template` does."""
+    if "\n" in name:
+        return Template(name="", text=name)
+    return _checked_template(name, "digest.prompt", ["digest"], ("evidence", "question"), {"evidence", "question"})
 
 
 def second_template(role: str, name: str = "") -> Template:

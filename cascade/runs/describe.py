@@ -10,9 +10,21 @@ from msgspec.structs import replace
 
 from cascade.io.digests import digest
 from cascade.io.jsonl import to_json
-from cascade.types import LLMSpec, RunSpec
+from cascade.types import CaptionerSpec, LLMSpec, RunSpec
 
+DIGEST = "digest"  # the slot of the account that `--digest` merges from the captions of all others
 _LONGEST = 40  # characters of a value; a longer one is cut, and its digest tells it from others
+
+
+def shown_slots(captioners: Sequence[CaptionerSpec]) -> tuple[str, ...]:
+    """Return the slots whose captions a prompt shows: the digest's alone where there is one."""
+    slots = tuple(captioner.slot for captioner in captioners)
+    return (DIGEST,) if DIGEST in slots else slots
+
+
+def sources(spec: RunSpec) -> tuple[str, ...]:
+    """Return the slots of a run's evidence, whether its prompts show them or a digest of them."""
+    return tuple(captioner.slot for captioner in spec.captioners if captioner.slot != DIGEST)
 
 
 def captioners_label(spec: RunSpec, separator: str = " ") -> str:
@@ -38,10 +50,10 @@ def controls(spec: RunSpec) -> list[str]:
 
 def evidence_label(spec: RunSpec) -> str:
     """Return what a run's evidence is, in a few words: its slots, `oracle` or `blind`, and the controls."""
-    evidence = "+".join(spec.prompt.slots) or "blind"
+    evidence = "+".join(sources(spec)) or "blind"
     if {captioner.name for captioner in spec.captioners} == {"oracle"}:
         evidence = "oracle"
-    return ", ".join([evidence, *controls(spec)])
+    return ", ".join([evidence, *(["digested"] if DIGEST in spec.prompt.slots else []), *controls(spec)])
 
 
 def control_role(spec: RunSpec) -> str:
@@ -65,7 +77,7 @@ def is_plain(spec: RunSpec) -> bool:
 def full_set(specs: Sequence[RunSpec]) -> int:
     """Return the place of the full set: the first of the plain runs with the most slots."""
     plain = [place for place, spec in enumerate(specs) if is_plain(spec)]
-    return max(plain or range(len(specs)), key=lambda place: (len(specs[place].prompt.slots), -place))
+    return max(plain or range(len(specs)), key=lambda place: (len(sources(specs[place])), -place))
 
 
 def variant_names(specs: Sequence[RunSpec]) -> list[str]:
@@ -125,14 +137,14 @@ def _brief(value: Any) -> str:
 
 
 def _variant_name(spec: RunSpec, full: RunSpec) -> str:
-    slots, label = spec.prompt.slots, evidence_label(spec)
+    slots, label = sources(spec), evidence_label(spec)
     if not slots:
         return label
     if spec == full:
         return f"all: {label}"
-    if slots == full.prompt.slots and label != "oracle":
+    if slots == sources(full) and label != "oracle":
         return label.removeprefix("+".join(slots)).lstrip(", ") or label
-    missing = [slot for slot in full.prompt.slots if slot not in slots]
+    missing = [slot for slot in sources(full) if slot not in slots]
     if is_plain(spec) and len(missing) == 1:
         return f"{label} (without {missing[0]})" if len(slots) == 1 else f"without {missing[0]}"
     return label
