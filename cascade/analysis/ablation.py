@@ -114,9 +114,13 @@ def read_family(sources: Sequence[ScoredRun], *, scorer: str = "mmar") -> Family
     for place, name in enumerate(describe.variant_names(specs)):
         members.append(_member(sources[place], name, scorer, differences.get(place)))
     adds = {}
-    plain = {spec.prompt.slots: source for source, spec in reversed(pairs) if describe.is_plain(spec)}
-    for slot in specs[full].prompt.slots:
-        without = plain.get(tuple(other for other in specs[full].prompt.slots if other != slot))
+    slots, digested = describe.sources(specs[full]), describe.is_digested(specs[full])
+    plain = {}
+    for source, spec in reversed(pairs):
+        if describe.is_plain(spec) and describe.is_digested(spec) == digested:
+            plain[describe.sources(spec)] = source
+    for slot in slots:
+        without = plain.get(tuple(other for other in slots if other != slot))
         if without is not None:
             comparison = compare.compare(whole, without, scorer=scorer)
             adds[slot] = {"": compare.overall(comparison), **comparison.by.get("modality", {})}

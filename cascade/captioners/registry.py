@@ -19,6 +19,7 @@ It may also have
   `api_base` beside its parameters: the address goes into `Host.endpoints`, not into the spec,
 * `needs_question(params)`: whether a caption depends on the question and the choices. Such an engine is called with
   `CaptionInput`s in the place of paths,
+* `turned(params, asks=…)`: the parameters to give for the same engine with the question, or without it,
 * `rejects(text)`: whether a remote model's text is a page or of another format. Cached captions with such a text are
   made again,
 * `spelled(given)`: the given parameters, with presets and names of prompts replaced by what they stand for,
@@ -106,6 +107,17 @@ class Engine:
         except UnknownName:
             return False
         return hook is not None and bool(hook(self.module.Params(**spec.params)))
+
+    @property
+    def is_listener(self) -> bool:
+        """Whether the engine asks a model that hears and can be told the question."""
+        return self.asks_remotely and hasattr(self.module, "turned")
+
+    def with_question(self, spec: CaptionerSpec, *, asks: bool) -> CaptionerSpec:
+        """Return the spec with the question shown or not; the same spec for an engine that has no such parameter."""
+        if not self.makes_captions or not hasattr(self.module, "turned") or self.needs_question(spec) == asks:
+            return spec
+        return self.specify(spec.slot, self.module.turned(spec.params, asks=asks))[0]
 
     @property
     def modules(self) -> set[str]:

@@ -87,6 +87,11 @@ def _rows(summary: Summary, form: str) -> Iterator[Row]:
     yield Label("" if form == "csv" else whole), summary.n, *_rates(results)
     for k in first.pass_at:
         yield _row("mean of samples" if k == "1" else f"pass@{k}", [result.pass_at[k] for result in results])
+    if agreements := [result.agreement for result in results if result.agreement]:
+        yield _row("same choice in all samples", [agreement.consistency for agreement in agreements])
+        yield _row("all samples right", [agreement.all_right for agreement in agreements])
+        for group in agreements[0].by:
+            yield _row(f"vote {group}", [agreement.by[group] for agreement in agreements])
     if summary.shuffled:
         for position in first.by_gold_position:
             yield _row(f"gold at {position}", [result.by_gold_position[position] for result in results])

@@ -23,7 +23,7 @@ from cascade.captioners.registry import Engine
 from cascade.errors import UnknownName, UserError
 from cascade.io.terminal import note
 from cascade.pipeline.jobs import Job, carry_out, count_spent
-from cascade.runs import directory
+from cascade.runs import describe, directory
 from cascade.runs.directory import Run
 from cascade.types import CaptionerSpec, RunSpec
 
@@ -65,29 +65,32 @@ def variants(
 
 
 def _of_kind(kind: str, spec: RunSpec, seed: int, oracle: CaptionerSpec | None) -> dict[str, RunSpec]:
-    slots = spec.prompt.slots
+    slots = describe.sources(spec)
     if kind == "alone":
-        return {slot: _with_slots(spec, {slot}) for slot in slots}
+        return {slot: with_slots(spec, {slot}) for slot in slots}
     if kind == "leave-one-out":
-        return {f"without-{slot}": _with_slots(spec, {*slots} - {slot}) for slot in slots}
+        return {f"without-{slot}": with_slots(spec, {*slots} - {slot}) for slot in slots}
     if kind == "blind":
-        return {"blind": _with_slots(spec, ())}
+        return {"blind": with_slots(spec, ())}
     if kind == "mismatched" and slots:
         return {"mismatched": structs.replace(spec, prompt=structs.replace(spec.prompt, mismatch_seed=seed))}
     if kind == "oracle" and oracle:
-        return {"oracle": _with_captioners(spec, (oracle,))}
+        return {"oracle": with_captioners(spec, (oracle,))}
     if kind == "shuffled":
         return {"shuffled": structs.replace(spec, prompt=structs.replace(spec.prompt, order_seed=seed))}
     # The run itself, which `variants` takes once: for a control that makes no sense here, too.
     return {"all": spec}
 
 
-def _with_slots(spec: RunSpec, slots: Collection[str]) -> RunSpec:
-    return _with_captioners(spec, tuple(captioner for captioner in spec.captioners if captioner.slot in slots))
+def with_slots(spec: RunSpec, slots: Collection[str], *, digest: bool = True) -> RunSpec:
+    """Return the run with these sources alone and, where it has one and any source is left, their `digest`."""
+    kept = {*slots, *([describe.DIGEST] if slots and digest else [])}
+    return with_captioners(spec, tuple(captioner for captioner in spec.captioners if captioner.slot in kept))
 
 
-def _with_captioners(spec: RunSpec, captioners: tuple[CaptionerSpec, ...]) -> RunSpec:
-    prompt = structs.replace(spec.prompt, slots=tuple(captioner.slot for captioner in captioners))
+def with_captioners(spec: RunSpec, captioners: tuple[CaptionerSpec, ...]) -> RunSpec:
+    """Return the run with these captioners, and the prompt that shows what they make."""
+    prompt = structs.replace(spec.prompt, slots=describe.shown_slots(captioners))
     return structs.replace(spec, captioners=captioners, prompt=prompt)
 
 
@@ -107,6 +110,11 @@ def variant_jobs(whole: Job, kinds: str | Sequence[str], seed: int, folder: Path
         note(f"{whole.spec.dataset} has no cues: no oracle run, so perception and reasoning are not told apart")
     if len({item.audio for item in whole.items}) < 2 and "mismatched" in [variant.name for variant in family]:
         raise UserError("mismatched captions need two different clips; raise --limit, or leave them out of --variants")
+    return family_jobs(whole, family, folder)
+
+
+def family_jobs(whole: Job, family: Sequence[Variant], folder: Path | None) -> list[Job]:
+    """Return the jobs of a family's runs in one folder, by default one that is named after the whole run."""
     usual = directory.default_directory(whole.how.runs, whole.spec)
     folder = folder or usual.with_name(f"ablate-{usual.name}")
     return [replace(whole, path=folder / variant.name, spec=variant.spec) for variant in family]

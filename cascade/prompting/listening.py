@@ -32,7 +32,7 @@ def question_digest(question: str, choices: Sequence[str]) -> str:
 _STATES = re.compile(r"(?i)\b(?:answers?|choices?|options?|choose|pick|select)\b|答案|选项|选择")
 _LABEL = re.compile(r"(?i)(?:\b(?:answer|choice|option)\b(?: is)?|答案|选项)[\s:：】为是*_(\[]{0,8}([A-J])(?![^\W_])")
 _CONCLUDES = re.compile(r"(?i)\b(?:therefore|thus|hence|so|correct|best fits?|most likely)\b|因此|所以")
-_SENTENCE = re.compile(r"(?<=[.!?:])\s+|(?<=[。！？])|\n")
+_SENTENCE = re.compile(r"(?<=[.!?])\s+|(?<=[。！？])|\n")
 _WRAPPING = " \t*_`\"'“”()[]<>.,#-:【】"
 _LETTER = re.compile(r"[A-J](?:\Z|[).:,]\W{0,4})")
 

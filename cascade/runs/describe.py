@@ -27,6 +27,21 @@ def sources(spec: RunSpec) -> tuple[str, ...]:
     return tuple(captioner.slot for captioner in spec.captioners if captioner.slot != DIGEST)
 
 
+def is_digested(spec: RunSpec) -> bool:
+    """Return whether a run's prompts show a digest in the place of the captions."""
+    return DIGEST in spec.prompt.slots
+
+
+def informed_slots(spec: RunSpec) -> frozenset[str]:
+    """Return the slots whose engine was told the question, of those that listen to the clips."""
+    engines = [captioner for captioner in spec.captioners if captioner.slot != DIGEST]
+    return frozenset(
+        engine.slot
+        for engine in engines
+        if engine.params.get("question") is True or engine.params.get("labels") == "choices"
+    )
+
+
 def captioners_label(spec: RunSpec, separator: str = " ") -> str:
     """Return `slot=engine` for each captioner of a run, or `none`."""
     return separator.join(f"{captioner.slot}={captioner.name}" for captioner in spec.captioners) or "none"
@@ -53,7 +68,7 @@ def evidence_label(spec: RunSpec) -> str:
     evidence = "+".join(sources(spec)) or "blind"
     if {captioner.name for captioner in spec.captioners} == {"oracle"}:
         evidence = "oracle"
-    return ", ".join([evidence, *(["digested"] if DIGEST in spec.prompt.slots else []), *controls(spec)])
+    return ", ".join([evidence, *(["digested"] if is_digested(spec) else []), *controls(spec)])
 
 
 def control_role(spec: RunSpec) -> str:

@@ -78,6 +78,12 @@ def needs_question(params: Params) -> bool:
     return params.question
 
 
+def turned(params: Mapping[str, Any], *, asks: bool) -> dict[str, Any]:
+    """Return the parameters to give for the same listener with or without the question, by the shipped prompt."""
+    kept = {name: value for name, value in params.items() if name not in ("prompt", "question", "keep_answer")}
+    return {**kept, "question": asks}
+
+
 def spelled(given: Mapping[str, Any]) -> dict[str, Any]:
     """Return the parameters with a preset filled in and the prompt's name replaced by its text."""
     params = dict(given)
