@@ -177,8 +177,6 @@ def ask(
     llm: str = "local",
     captions: str | None = None,
     caption_param: str | Sequence[str] | None = None,
-    digest: str | None = None,
-    digest_question: bool = False,
     prompt: str | Path = "default",
     answer_as: str | None = None,
     param: str | Sequence[str] | None = None,
@@ -194,10 +192,9 @@ def ask(
 
     Raises UserError for a clip that is no file, or fewer than two choices. A failed caption or reply is in the answer.
     """
-    request = check_request(locals())
     if isinstance(choices, str) or len(choices) < 2:
         raise UserError(f"choices={choices!r}: give two or more")
-    return answer_of(Path(clip), question, choices, request)
+    return answer_of(Path(clip), question, choices, check_request(locals()))
 
 
 def answer_of(clip: Path, question: str, choices: Sequence[str], request: Request) -> ClipAnswer:

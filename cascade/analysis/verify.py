@@ -166,14 +166,18 @@ class _Origins:
         audio = {item.id: item.audio for item in run.items}
         self._own = evidence.captions_by_item(captions)
         self._shown = evidence.captions_shown(audio, captions, run.spec.prompt)
+        told = [spec.params.get("question") for spec in run.spec.captioners if spec.slot == describe.DIGEST]
+        self._shows_question = told == [True]
         self._donors: Mapping[str, str] = {}
         if (seed := run.spec.prompt.mismatch_seed) is not None and any(caption.question for caption in captions):
             self._donors = evidence.draw_donors(audio, self._own, seed, clips)
 
     def question(self, caption: CaptionRecord) -> str:
-        """Return the digest of the question that a caption depends on, `""` where it depends on none."""
+        """Return the digest of the question that a caption's key has, `""` where its engine was not shown it."""
         item = self._items[caption.item]
-        return question_digest(item.question, item.choices) if caption.question else ""
+        if not caption.question or (caption.slot == describe.DIGEST and not self._shows_question):
+            return ""
+        return question_digest(item.question, item.choices)
 
     def source(self, caption: CaptionRecord) -> str:
         """Return the digest of the clip or the captions that a caption was made from, `""` where they are not here."""

@@ -81,9 +81,9 @@ def make(params: Params, host: Host) -> Captioner:
         timeout=host.timeout,
         budget=host.budget,
     )
-    if host.budget and not connect.price(llm, how):
+    if host.budget and params.model not in host.endpoints and not connect.price(llm, how):
         raise UserError(f"--budget: the price of {params.model} is unknown; caption without --budget first")
-    connect.check(llm, how)
+    connect.check(llm, replace(how, budget=None))
     # The connection reserves a call's bound of the budget before it is made.
     unbounded = replace(host, budget=None)
     connection, caption = connect.connect(llm, how, "--digest"), partial(_digest, params, options)

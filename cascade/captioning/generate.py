@@ -156,6 +156,10 @@ def _collect(
         given = {source: captions for source, captions in merged if isinstance(source.audio, str)}
         results = _results([spec], {spec.slot: given}, execution, track)
         records[spec.slot] = _records(spec, items, [source for source, _ in merged], results.get(spec.slot, {}))
+        if any(record.question for record in chain(*records.values())):
+            for place, item in enumerate(items):
+                question = question_digest(item.question, item.choices)
+                records[spec.slot][place] = replace(records[spec.slot][place], question=question)
     return [records[spec.slot][place] for place in range(len(items)) for spec in specs]
 
 
@@ -198,7 +202,7 @@ def _merged_sources(
             kind = NOT_APPLICABLE if NOT_APPLICABLE in kinds else "caption"
             audio = Failure(kind=kind, message=f"without a caption of {', '.join(failed)} nothing is merged")
         question, choices = canonical_question(item.question, item.choices) if shows_question else ("", ())
-        source = _Source(audio, question_digest(item.question, item.choices) if depends else "")
+        source = _Source(audio, question_digest(item.question, item.choices) if shows_question else "")
         yield source, CaptionInput(evidence=text or "", question=question, choices=choices)
 
 

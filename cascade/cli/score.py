@@ -88,8 +88,8 @@ def _rows(summary: Summary, form: str) -> Iterator[Row]:
     for k in first.pass_at:
         yield _row("mean of samples" if k == "1" else f"pass@{k}", [result.pass_at[k] for result in results])
     if agreements := [result.agreement for result in results if result.agreement]:
-        yield _row("same choice in all samples", [agreement.consistency for agreement in agreements])
-        yield _row("all samples right", [agreement.all_right for agreement in agreements])
+        yield _row("same choice in all", [agreement.consistency for agreement in agreements])
+        yield _row("right in all", [agreement.all_right for agreement in agreements])
         for group in agreements[0].by:
             yield _row(f"vote {group}", [agreement.by[group] for agreement in agreements])
     if summary.shuffled:
