@@ -44,8 +44,6 @@ class Hearing:
         if isinstance(content, list):
             heard = self.hear(content[-1]["input_audio"]["data"], f"{number}.wav")
             return Reply(text=heard if "Question:" in content[0]["text"] else " ".join(heard.split()[:4]))
-        if "The reports" in content:
-            return Reply(text=content.partition("is a name")[2] or content)
         evidence, _, question = content.partition("Question: ")
         words = Counter(re.findall(r"\w+", evidence.lower()))
         choices = question.partition("Choices:\n")[2].partition("\n\n")[0].splitlines()
@@ -78,8 +76,8 @@ def test_what_is_asked_for_is_heard(tmp_path: Path, monkeypatch: pytest.MonkeyPa
             "ablate", *words, "--concurrency", "2", "--arms", "question", "--out", "arms", "--format", "json"
         )
     assert result.exit_code == 0, result.output
-    runs = {run["name"]: run["accuracy"] for run in json.loads(result.stdout)["runs"]}
-    assert runs["all"] > runs["question-blind"]
+    accuracy = {member["name"]: member["accuracy"] for member in json.loads(result.stdout)["members"]}
+    assert accuracy["all: a"] > accuracy["question-blind"]
 
 
 def test_kills_cost_at_most_what_was_in_flight(tmp_path: Path) -> None:

@@ -8,9 +8,7 @@ from typing import Annotated
 import typer
 
 from cascade.analysis import ablation
-from cascade.analysis import arms as arms_of
 from cascade.analysis.ablation import Diagnosis, Family
-from cascade.analysis.arms import Arms
 from cascade.analysis.compare import PairedDifference
 from cascade.cli import options as o
 from cascade.cli import output
@@ -18,7 +16,6 @@ from cascade.cli.options import takes_request
 from cascade.io.tables import Cell, Interval, Points, PointsInterval, PValue, Row, Share, format_table, percent
 from cascade.io.terminal import note, plain, prose
 from cascade.pipeline import ablation_plan, planning
-from cascade.pipeline.arms import arm_jobs
 from cascade.pipeline.jobs import Job, prepare, report_failures
 from cascade.pipeline.request import Request
 from cascade.scoring import outcomes
@@ -28,10 +25,6 @@ this - all: the paired difference of the row's run to the full set, with Tango's
 test, Holm's correction.
 adds: what a source adds, the full set less the run without that source.
 perception: right with the benchmark's cues; reasoning: wrong with them, too."""
-_ARMS_LEGEND = """
-$ and s an item: captions, digest and replies, on the average, as they were logged when they were made; captions that \
-items share count once.
-difference: with less without it, paired, with Tango's score interval; p: McNemar's exact test, Holm's correction."""
 _KINDS = "alone,leave-one-out,blind,mismatched,oracle,shuffled"
 
 
@@ -44,7 +37,7 @@ def ablate(
     ] = _KINDS,
     arms: Annotated[
         str | None,
-        typer.Option("--arms", metavar="ARM,…", help="question, digest: runs with and without; not the --variants."),
+        typer.Option("--arms", metavar="ARM,…", help="question, digest: the full set without it, not the --variants."),
     ] = None,
     scorer: o.ScorerName = "mmar",
     form: o.Form = "table",
@@ -57,20 +50,15 @@ def ablate(
     output.check_format(form)
     output.check_scorer(scorer)
     whole = prepare(request)
-    if arms is None:
-        jobs = ablation_plan.variant_jobs(whole, variants, request.seed, request.out)
-    else:
-        jobs = arm_jobs(whole, arms, request.out)
+    kinds = variants if arms is None else ablation_plan.arm_kinds(whole.spec, arms)
+    jobs = ablation_plan.variant_jobs(whole, kinds, request.seed, request.out)
     if request.dry_run:
         _print_plans(jobs)
         return
     runs = ablation_plan.carry_out_family(jobs)
     failed = [report_failures(run) for run in runs]
     sources = [outcomes.score_source(run.path) for run in runs]
-    if arms is None:
-        show(ablation.read_family(sources, scorer=scorer), form)
-    else:
-        show_arms(arms_of.read_arms(sources, scorer=scorer), form)
+    show(ablation.read_family(sources, scorer=scorer, effort=arms is not None), form)
     if any(failed):
         raise typer.Exit(3)
 
@@ -101,6 +89,8 @@ def show(family: Family, form: str) -> None:
         tables.append(_adds(family))
     if form != "csv" and family.diagnosis is not None:
         tables.append(_diagnosis(family.diagnosis))
+    if form != "csv" and any(member.agreement for member in family.members):
+        tables.append(_agreements(family))
     typer.echo("\n".join(format_table(rows[0], rows[1:], form) for rows in tables), nl=False)
     if form == "table":
         typer.echo(prose(_LEGEND))
@@ -115,7 +105,22 @@ def _members(family: Family) -> list[Row]:
             cells += [None, None, None]
         else:
             cells += [*_points(member.to_full), PValue(member.to_full.mcnemar.p_holm or 0.0)]
-        rows.append([*cells, member.failed, member.unread])
+        cells += [member.failed, member.unread]
+        if member.item_seconds is not None:
+            cost = "unknown" if member.item_cost is None else f"{member.item_cost:.5f}"
+            cells += [cost, f"{member.item_seconds:.2f}"]
+        rows.append(cells)
+    if len(rows[-1]) > len(rows[0]):
+        rows[0] = [*rows[0], "$ an item", "s an item"]
+    return rows
+
+
+def _agreements(family: Family) -> list[Row]:
+    """Return a row for each run and each way in which the samples of an item agree."""
+    rows: list[Row] = [["the vote, where samples are", "", "n", family.scorer, "95 %"]]
+    for member in family.members:
+        for group, share in member.agreement.by.items() if member.agreement else ():
+            rows.append([member.name, group, share.n, Share(share.accuracy), Interval(*share.ci95)])
     return rows
 
 
@@ -140,33 +145,3 @@ def _diagnosis(diagnosis: Diagnosis) -> list[Row]:
     for name, counts in {"all": diagnosis.counts, **diagnosis.by}.items():
         rows.append([name, sum(counts.values()), *(counts.get(kind, 0) for kind in kinds)])
     return rows
-
-
-def show_arms(arms: Arms, form: str) -> None:
-    """Print arms to stdout: the runs with what an item took, the pairs, accuracy by agreement. CSV has the pairs."""
-    if form == "json":
-        output.echo_json(arms)
-        return
-    if form == "table":
-        what = f"{arms.dataset} · {arms.llm.split('@')[0]} · {arms.n} items, by {arms.scorer}"
-        typer.echo(plain(f"{what}; chance {percent(arms.chance)}\n"))
-    header = ["", "question", "digest", arms.scorer, "95 %", "failed", "unread", "$ an item", "s an item"]
-    runs: list[Row] = [header]
-    agreements: list[Row] = [["samples agree", "", "n", arms.scorer, "95 %"]]
-    for run in arms.runs:
-        told = ["yes" if value else "no" for value in (run.question, run.digest)]
-        cost = "unknown" if run.cost is None else f"{run.cost:.5f}"
-        cells: list[Cell] = [run.name, *told, Share(run.accuracy), Interval(*run.ci95), run.failed, run.unread]
-        runs.append([*cells, cost, f"{run.seconds:.2f}"])
-        if run.agreement:
-            for group, share in run.agreement.by.items():
-                agreements.append([run.name, group, share.n, Share(share.accuracy), Interval(*share.ci95)])
-    pairs: list[Row] = [["arm", "with", "without", "n", "difference", "95 %", "p (Holm)"]]
-    for pair in arms.pairs:
-        test = PValue(pair.difference.mcnemar.p_holm or 0.0)
-        name: list[Cell] = [pair.arm, pair.with_it, pair.without_it, pair.difference.n]
-        pairs.append([*name, *_points(pair.difference), test])
-    tables = [pairs] if form == "csv" else [runs, pairs, *([agreements] if len(agreements) > 1 else [])]
-    typer.echo("\n".join(format_table(rows[0], rows[1:], form) for rows in tables), nl=False)
-    if form == "table":
-        typer.echo(prose(_ARMS_LEGEND))

@@ -9,6 +9,14 @@
 | `mismatched` | another clip's captions | whether the model reads the captions at all |
 | `oracle` | the benchmark's own cues, where it has them | what perfect captions would bring |
 | `shuffled` | the choices in another order | whether the order of the choices matters |
+
+Arms change how the evidence is made. They are asked for by themselves:
+
+| arm | variants |
+|---|---|
+| `question` | `question-blind`: listening without the question; for a run without it `question-aware` |
+| `digest` | `undigested`: the captions in the place of their digest |
+| `listeners` | `without-SLOT` for each of several listeners; it goes with any other arm |
 """
 
 from __future__ import annotations
@@ -28,6 +36,7 @@ from cascade.runs.directory import Run
 from cascade.types import CaptionerSpec, RunSpec
 
 KINDS = ("all", "alone", "leave-one-out", "blind", "mismatched", "oracle", "shuffled")
+ARMS = ("question", "digest", "listeners")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +55,7 @@ def variants(
     Raises UnknownName for a kind that is none of KINDS, UserError for a run that is a control already.
     """
     for kind in kinds:
-        if kind not in KINDS:
+        if kind not in (*KINDS, *ARMS):
             raise UnknownName("kind of variant", kind, KINDS)
     if spec.prompt.order_seed is not None or spec.prompt.mismatch_seed is not None:
         raise UserError("an ablation starts from the choices in their own order and each clip's own captions")
@@ -57,7 +66,7 @@ def variants(
                 "the benchmark's cues are a control"
             )
     family: dict[str, RunSpec] = {}
-    for kind in ("all", *(kind for kind in KINDS[1:] if kind in kinds)):
+    for kind in ("all", *(kind for kind in (*KINDS[1:], *ARMS) if kind in kinds)):
         for name, variant in _of_kind(kind, spec, seed, oracle).items():
             if variant not in family.values():
                 family[name] = variant
@@ -67,31 +76,63 @@ def variants(
 def _of_kind(kind: str, spec: RunSpec, seed: int, oracle: CaptionerSpec | None) -> dict[str, RunSpec]:
     slots = describe.sources(spec)
     if kind == "alone":
-        return {slot: with_slots(spec, {slot}) for slot in slots}
+        return {slot: _with_slots(spec, {slot}) for slot in slots}
     if kind == "leave-one-out":
-        return {f"without-{slot}": with_slots(spec, {*slots} - {slot}) for slot in slots}
+        return {f"without-{slot}": _with_slots(spec, {*slots} - {slot}) for slot in slots}
     if kind == "blind":
-        return {"blind": with_slots(spec, ())}
+        return {"blind": _with_slots(spec, ())}
     if kind == "mismatched" and slots:
         return {"mismatched": structs.replace(spec, prompt=structs.replace(spec.prompt, mismatch_seed=seed))}
+    if kind == "question":
+        return _turned(spec)
+    if kind == "digest" and describe.is_digested(spec):
+        return {"undigested": _with_slots(spec, slots, digest=False)}
+    if kind == "listeners":
+        listeners = [captioner.slot for captioner in spec.captioners if Engine(captioner.name).is_listener]
+        return {f"without-{slot}": _with_slots(spec, {*slots} - {slot}) for slot in listeners if len(listeners) > 1}
     if kind == "oracle" and oracle:
-        return {"oracle": with_captioners(spec, (oracle,))}
+        return {"oracle": _with_captioners(spec, (oracle,))}
     if kind == "shuffled":
         return {"shuffled": structs.replace(spec, prompt=structs.replace(spec.prompt, order_seed=seed))}
     # The run itself, which `variants` takes once: for a control that makes no sense here, too.
     return {"all": spec}
 
 
-def with_slots(spec: RunSpec, slots: Collection[str], *, digest: bool = True) -> RunSpec:
+def _with_slots(spec: RunSpec, slots: Collection[str], *, digest: bool = True) -> RunSpec:
     """Return the run with these sources alone and, where it has one and any source is left, their `digest`."""
     kept = {*slots, *([describe.DIGEST] if slots and digest else [])}
-    return with_captioners(spec, tuple(captioner for captioner in spec.captioners if captioner.slot in kept))
+    return _with_captioners(spec, tuple(captioner for captioner in spec.captioners if captioner.slot in kept))
 
 
-def with_captioners(spec: RunSpec, captioners: tuple[CaptionerSpec, ...]) -> RunSpec:
-    """Return the run with these captioners, and the prompt that shows what they make."""
+def _with_captioners(spec: RunSpec, captioners: tuple[CaptionerSpec, ...]) -> RunSpec:
     prompt = structs.replace(spec.prompt, slots=describe.shown_slots(captioners))
     return structs.replace(spec, captioners=captioners, prompt=prompt)
+
+
+def _turned(spec: RunSpec) -> dict[str, RunSpec]:
+    """Return the run with every engine told the question that can be or, where one was told, with none."""
+    asks = not describe.informed_slots(spec)
+    captioners = [
+        captioner if captioner.slot == describe.DIGEST else Engine(captioner.name).with_question(captioner, asks=asks)
+        for captioner in spec.captioners
+    ]
+    return {"question-aware" if asks else "question-blind": _with_captioners(spec, tuple(captioners))}
+
+
+def arm_kinds(spec: RunSpec, arms: str) -> list[str]:
+    """Return the kinds of variants of arms that are joined by commas.
+
+    Raises UnknownName for what is no arm, UserError where the run has nothing that an arm could change.
+    """
+    wanted = [arm.strip() for arm in arms.split(",")]
+    for arm in wanted:
+        if arm not in ARMS[:-1]:
+            raise UnknownName("arm", arm, ARMS[:-1], "as in --arms question,digest")
+    if "question" in wanted and spec in _turned(spec).values():
+        raise UserError("--arms question: no engine here can be told the question; add an audio-llm or clap-sound")
+    if "digest" in wanted and not describe.is_digested(spec):
+        raise UserError("--arms digest: give --digest MODEL")
+    return [*wanted, ARMS[-1]]
 
 
 def variant_jobs(whole: Job, kinds: str | Sequence[str], seed: int, folder: Path | None = None) -> list[Job]:
@@ -110,11 +151,6 @@ def variant_jobs(whole: Job, kinds: str | Sequence[str], seed: int, folder: Path
         note(f"{whole.spec.dataset} has no cues: no oracle run, so perception and reasoning are not told apart")
     if len({item.audio for item in whole.items}) < 2 and "mismatched" in [variant.name for variant in family]:
         raise UserError("mismatched captions need two different clips; raise --limit, or leave them out of --variants")
-    return family_jobs(whole, family, folder)
-
-
-def family_jobs(whole: Job, family: Sequence[Variant], folder: Path | None) -> list[Job]:
-    """Return the jobs of a family's runs in one folder, by default one that is named after the whole run."""
     usual = directory.default_directory(whole.how.runs, whole.spec)
     folder = folder or usual.with_name(f"ablate-{usual.name}")
     return [replace(whole, path=folder / variant.name, spec=variant.spec) for variant in family]

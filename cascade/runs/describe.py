@@ -158,7 +158,12 @@ def _variant_name(spec: RunSpec, full: RunSpec) -> str:
     if spec == full:
         return f"all: {label}"
     if slots == sources(full) and label != "oracle":
-        return label.removeprefix("+".join(slots)).lstrip(", ") or label
+        changes = []
+        if informed_slots(spec) != informed_slots(full):
+            changes.append("question-aware" if informed_slots(spec) else "question-blind")
+        if is_digested(spec) != is_digested(full):
+            changes.append("digested" if is_digested(spec) else "undigested")
+        return ", ".join([*changes, *controls(spec)]) or label
     missing = [slot for slot in sources(full) if slot not in slots]
     if is_plain(spec) and len(missing) == 1:
         return f"{label} (without {missing[0]})" if len(slots) == 1 else f"without {missing[0]}"

@@ -160,7 +160,7 @@ def test_mismatched_asks_another_clip_under_this_question_and_blind_hears_nothin
         cascade("ablate", *words, "--variants", "mismatched,blind", "--out", "family", "--format", "json").stdout
     )
     accuracy = {member["name"]: member["accuracy"] for member in report["members"]}
-    assert accuracy["all: a+b, digested"] == 1.0 and accuracy["digested, mismatched"] < 0.5
+    assert accuracy["all: a+b, digested"] == 1.0 and accuracy["mismatched"] < 0.5
 
 
 def test_an_altered_question_or_digest_does_not_verify(tones: Path) -> None:
@@ -249,21 +249,13 @@ def test_arms_are_paired_with_what_an_item_took(tones: Path) -> None:
         asked = len(stub.asked)
         arms = json.loads(ok(["ablate", *words, "--arms", "question,digest", "--format", "json"]).stdout)
         assert len(stub.asked) == asked
-    runs = {run["name"]: run for run in arms["runs"]}
-    assert list(runs) == [
-        *("all", "question-blind", "undigested", "question-blind-undigested", "without-a", "without-b"),
-    ]
-    assert {(pair["arm"], pair["with_it"], pair["without_it"]) for pair in arms["pairs"]} == {
-        ("question", "all", "question-blind"),
-        ("question", "undigested", "question-blind-undigested"),
-        ("digest", "all", "undigested"),
-        ("digest", "question-blind", "question-blind-undigested"),
-        ("listener a", "all", "without-a"),
-        ("listener a", "question-blind", "without-a"),
-        ("listener b", "all", "without-b"),
-    }
-    assert runs["all"]["agreement"]["by"]["unanimous"]["n"] == 6 and "unanimous" in table
-    assert all(run["seconds"] > 0 and run["cost"] is None for run in runs.values())  # a listener's price is unknown
+    members = {member["name"]: member for member in arms["members"]}
+    assert list(members) == ["all: a+b, digested", "question-blind", "undigested", "without a", "without b"]
+    assert members["question-blind"]["to_full"]["n"] == 6 and members["question-blind"]["to_full"]["mcnemar"]["p_holm"]
+    assert members["undigested"]["agreement"]["by"]["unanimous"]["n"] == 6 and "unanimous" in table
+    # The price of a listener on this machine is unknown.
+    assert all(member["item_seconds"] > 0 and member.get("item_cost") is None for member in members.values())
+    assert "$ an item  s an item" in table
     # An arm that is switched off has the other arm's captions: the question-blind listener is asked once a clip.
     assert sorted(ear.listened).count(("la", 400, "")) == 1
 
