@@ -26,8 +26,10 @@ whom whose why will with would you your
 def question_groups(given: CaptionInput) -> list[Group]:
     """Return the groups of phrases that a clip is scored against: the choices, then the question's content words.
 
-    A group of fewer than two phrases is left out, because its share would be 1 whatever is heard.
+    A single word is left out, because its share would be 1 whatever is heard.
     """
     words = dict.fromkeys(word for word in _WORD.findall(given.question.casefold()) if word not in _STOP.split())
-    named = {"the choices": given.choices, "the question's words": tuple(words)}
-    return [Group(name, "the sound of {}", phrases) for name, phrases in named.items() if len(phrases) > 1]
+    groups = [Group("the choices", "the sound of {}", given.choices)]
+    if len(words) > 1:
+        groups.append(Group("the question's words", "the sound of {}", tuple(words)))
+    return groups

@@ -63,8 +63,6 @@ def describe(params: Params, groups: Mapping[str, Any], windows: Sequence[Mappin
     """Return the clip's tags in words, then each window's likeliest where they change."""
     from cascade.captioners.clap import tags
 
-    if not groups:
-        return ""
     listed = "; ".join(tags.list_tags(group, params.floor) for group in groups.values())
     text = f"Likeliest sounds: {listed}."
     if needs_question(params):

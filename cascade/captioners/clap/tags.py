@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -118,19 +119,19 @@ def make_tagger(
             raise UserError(f"{slot}.{value}: compute is float32, top is 1 or more, floor is 0 to 1")
     groups = read_vocabulary(host.files.get(params.vocabulary, shipped))
     clap = model.Clap("2023", params.weights, params.revision, host, slot)
-    tagger = Tagger(clap, groups if group_labels is None else [], host.scratch)
 
     def caption_with(tagger: Tagger, clips: Sequence[Path]) -> list[Caption | Failure]:
         results = run_windows(clips, tagger.shares, fixed=clap.fixed)
         return [result.failure or _caption(tagger, result, params, describe) for result in results]
 
-    def caption(inputs: Sequence[Any]) -> list[Caption | Failure]:
-        if group_labels is None:
-            return caption_with(tagger, inputs)
+    if group_labels is None:
+        return partial(caption_with, Tagger(clap, groups, host.scratch))
+
+    def caption(inputs: Sequence[CaptionInput]) -> list[Caption | Failure]:
         captions: list[Caption | Failure] = []
         for given in inputs:
             # The few labels of an item are embedded with its clip, and not kept: they would be a file an item.
-            captions += caption_with(Tagger(clap, group_labels(given), None), [given.clip])
+            captions += caption_with(Tagger(clap, group_labels(given), None), [given.clip or Path()])
         return captions
 
     return caption
