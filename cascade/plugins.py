@@ -35,8 +35,8 @@ DATASETS: Mapping[str, str] = {
     "mmar": "cascade.datasets.mmar",
     "mmau": "cascade.datasets.mmau",
 }
-# The engine of `--digest`, which is given captions and no clip: it is no engine for `--captions`, and not listed.
-_UNLISTED = {"captioners": {"digest": "cascade.captioners.digest"}}
+DIGEST = "digest"  # the engine of `--digest`, which is given captions and no clip; it is not listed for `--captions`
+_UNLISTED = {"captioners": {DIGEST: "cascade.captioners.digest"}}
 _BUILT_IN = {"captioners": CAPTIONERS, "datasets": DATASETS}
 _PARTS = {"captioners": ("Params", "VERSION", "NEEDS", "SLOT"), "datasets": ("load", "where", "ABOUT")}
 # What the import of a package that is broken, or unfit for this machine, is known to raise.

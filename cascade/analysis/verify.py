@@ -17,15 +17,16 @@ from typing import Any
 from cascade.errors import RunError, UserError
 from cascade.io import jsonl
 from cascade.io.digests import caption_key, digest, digest_file
+from cascade.plugins import DIGEST
 from cascade.prompting import evidence
 from cascade.prompting.listening import question_digest
 from cascade.prompting.templates import Template
-from cascade.runs import describe, directory
+from cascade.runs import directory
 from cascade.runs.call_log import JUDGE, READER, CallLog, Inquiry
 from cascade.runs.directory import Run
 from cascade.runs.served import count_served, served_text
 from cascade.scoring import export, outcomes, rubric_score, second_reader
-from cascade.types import Answer, Caption, CaptionRecord, Item
+from cascade.types import Answer, Caption, CaptionerSpec, CaptionRecord, Item
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,11 +136,11 @@ def _check_captions(run: Run, verdict: Verdict) -> list[CaptionRecord]:
         if (caption.item, caption.slot) not in wanted or not caption.key:
             continue
         # The key is of the clip or, for a caption that was looked up, of its text.
-        source, question = made_from.source(caption), made_from.question(caption)
+        spec = specs[caption.slot]
+        source, question = made_from.source(caption, spec), made_from.question(caption, spec)
         sources = [source] if source else []
         if caption.text is not None and not question:
             sources.append(digest(caption.text))
-        spec = specs[caption.slot]
         about = (spec.slot, spec.name, spec.version, spec.params)
         if caption.key in [caption_key(*about, source, question) for source in sources]:
             derived += 1
@@ -166,27 +167,26 @@ class _Origins:
         audio = {item.id: item.audio for item in run.items}
         self._own = evidence.captions_by_item(captions)
         self._shown = evidence.captions_shown(audio, captions, run.spec.prompt)
-        told = [spec.params.get("question") for spec in run.spec.captioners if spec.slot == describe.DIGEST]
-        self._shows_question = told == [True]
-        self._donors: Mapping[str, str] = {}
+        self._donors: Mapping[str, str] = {clip: clip for clip in clips}
         if (seed := run.spec.prompt.mismatch_seed) is not None and any(caption.question for caption in captions):
-            self._donors = evidence.draw_donors(audio, self._own, seed, clips)
+            self._donors = evidence.draw_donors(audio, self._own, seed, clips if all(clips.values()) else None)
 
-    def question(self, caption: CaptionRecord) -> str:
+    def question(self, caption: CaptionRecord, spec: CaptionerSpec) -> str:
         """Return the digest of the question that a caption's key has, `""` where its engine was not shown it."""
         item = self._items[caption.item]
-        if not caption.question or (caption.slot == describe.DIGEST and not self._shows_question):
+        if not caption.question or (spec.name == DIGEST and not spec.params.get("question")):
             return ""
         return question_digest(item.question, item.choices)
 
-    def source(self, caption: CaptionRecord) -> str:
+    def source(self, caption: CaptionRecord, spec: CaptionerSpec) -> str:
         """Return the digest of the clip or the captions that a caption was made from, `""` where they are not here."""
-        if caption.slot == describe.DIGEST:
-            by_slot = (self._shown if caption.question else self._own)[caption.item]
-            text = evidence.text_to_merge({slot: by_slot[slot] for slot in by_slot if slot != describe.DIGEST})
-            return "" if text is None else digest(text)
         clip = self._items[caption.item].audio
-        return self._clips[self._donors.get(clip, clip) if caption.question else clip]
+        if spec.name != DIGEST:
+            return self._clips.get(self._donors.get(clip, "") if caption.question else clip, "")
+        merged = dict((self._shown if caption.question else self._own)[caption.item])
+        del merged[caption.slot]
+        text = evidence.text_to_merge(merged)
+        return "" if text is None else digest(text)
 
 
 def _check_log(run: Run, captions: Sequence[CaptionRecord], verdict: Verdict) -> None:

@@ -25,7 +25,6 @@ from cascade.types import Caption, Captioner, CaptionInput, Completion, Executio
 VERSION = "1"
 SLOT = "digest"
 NEEDS = {"litellm": "pip install 'audio-cascade[llm]'"}
-READS_CAPTIONS = True
 lanes = client.lanes
 rejects = partial(client.rejects, client.PAGE)
 _UNKNOWN = "It is not known what will be asked about the clip: keep whatever a question could be about."

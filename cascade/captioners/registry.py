@@ -88,9 +88,9 @@ class Engine:
             return True
 
     @property
-    def reads_captions(self) -> bool:
-        """Whether the engine is given the captions of the other slots in the place of a clip."""
-        return self.makes_captions and getattr(self.module, "READS_CAPTIONS", False)
+    def hears(self) -> bool:
+        """Whether the engine makes captions from clips, and not from the captions of the other slots."""
+        return self.makes_captions and self.name != plugins.DIGEST
 
     @property
     def asks_remotely(self) -> bool:

@@ -105,7 +105,7 @@ def existing_captions(
 
 def needs_clips(specs: Sequence[CaptionerSpec]) -> bool:
     """Return whether any of the captioners reads clips; otherwise the clips need not be on this machine."""
-    return any(Engine(spec.name).makes_captions for spec in specs)
+    return any(Engine(spec.name).hears for spec in specs)
 
 
 def find_backend(name: str) -> Backend:
@@ -125,8 +125,8 @@ def _collect(
     mismatch_seed: int | None,
 ) -> list[CaptionRecord]:
     """Return a record for each item and spec; with `track`, captions that are missing are made."""
-    merging = [spec for spec in specs if Engine(spec.name).reads_captions]
-    engines = [spec for spec in specs if Engine(spec.name).makes_captions and spec not in merging]
+    engines = [spec for spec in specs if Engine(spec.name).hears]
+    merging = [spec for spec in specs if Engine(spec.name).makes_captions and spec not in engines]
     lookups = [spec for spec in specs if spec not in engines and spec not in merging]
     records = {spec.slot: _look_up(spec, items, root, execution) for spec in lookups}
     if engines:

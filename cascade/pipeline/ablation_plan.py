@@ -31,6 +31,7 @@ from cascade.captioners.registry import Engine
 from cascade.errors import UnknownName, UserError
 from cascade.io.terminal import note
 from cascade.pipeline.jobs import Job, carry_out, count_spent
+from cascade.plugins import DIGEST
 from cascade.runs import describe, directory
 from cascade.runs.directory import Run
 from cascade.types import CaptionerSpec, RunSpec
@@ -100,8 +101,12 @@ def _of_kind(kind: str, spec: RunSpec, seed: int, oracle: CaptionerSpec | None) 
 
 def _with_slots(spec: RunSpec, slots: Collection[str], *, digest: bool = True) -> RunSpec:
     """Return the run with these sources alone and, where it has one and any source is left, their `digest`."""
-    kept = {*slots, *([describe.DIGEST] if slots and digest else [])}
-    return _with_captioners(spec, tuple(captioner for captioner in spec.captioners if captioner.slot in kept))
+    kept = [
+        captioner
+        for captioner in spec.captioners
+        if captioner.slot in slots or (captioner.name == DIGEST and slots and digest)
+    ]
+    return _with_captioners(spec, tuple(kept))
 
 
 def _with_captioners(spec: RunSpec, captioners: tuple[CaptionerSpec, ...]) -> RunSpec:
@@ -112,10 +117,7 @@ def _with_captioners(spec: RunSpec, captioners: tuple[CaptionerSpec, ...]) -> Ru
 def _turned(spec: RunSpec) -> dict[str, RunSpec]:
     """Return the run with every engine told the question that can be or, where one was told, with none."""
     asks = not describe.informed_slots(spec)
-    captioners = [
-        captioner if captioner.slot == describe.DIGEST else Engine(captioner.name).with_question(captioner, asks=asks)
-        for captioner in spec.captioners
-    ]
+    captioners = [Engine(captioner.name).with_question(captioner, asks=asks) for captioner in spec.captioners]
     return {"question-aware" if asks else "question-blind": _with_captioners(spec, tuple(captioners))}
 
 

@@ -22,7 +22,7 @@ from cascade.llms import connect, credentials, origins, prices
 from cascade.llms.budget import Budget
 from cascade.pipeline.parsing import parse_captions, parse_pairs
 from cascade.pipeline.request import DEFAULT_CAPTIONS, EMBEDDED_CAPTIONS, Request
-from cascade.runs.describe import DIGEST
+from cascade.plugins import DIGEST
 from cascade.types import CaptionerSpec, Execution, Host, LLMSpec
 
 _EFFORTS = ("low", "medium", "high")
@@ -46,7 +46,7 @@ class CaptionerSelection:
     @property
     def audio(self) -> bool:
         """Whether the clips are needed: blind runs and lookups go without."""
-        return any(Engine(spec.name).makes_captions for spec in self.specs)
+        return generate.needs_clips(self.specs)
 
 
 def caption_sources(captions: str | None, dataset: str) -> str:

@@ -10,31 +10,31 @@ from msgspec.structs import replace
 
 from cascade.io.digests import digest
 from cascade.io.jsonl import to_json
+from cascade.plugins import DIGEST
 from cascade.types import CaptionerSpec, LLMSpec, RunSpec
 
-DIGEST = "digest"  # the slot of the account that `--digest` merges from the captions of all others
 _LONGEST = 40  # characters of a value; a longer one is cut, and its digest tells it from others
 
 
 def shown_slots(captioners: Sequence[CaptionerSpec]) -> tuple[str, ...]:
     """Return the slots whose captions a prompt shows: the digest's alone where there is one."""
-    slots = tuple(captioner.slot for captioner in captioners)
-    return (DIGEST,) if DIGEST in slots else slots
+    digests = tuple(captioner.slot for captioner in captioners if captioner.name == DIGEST)
+    return digests or tuple(captioner.slot for captioner in captioners)
 
 
 def sources(spec: RunSpec) -> tuple[str, ...]:
     """Return the slots of a run's evidence, whether its prompts show them or a digest of them."""
-    return tuple(captioner.slot for captioner in spec.captioners if captioner.slot != DIGEST)
+    return tuple(captioner.slot for captioner in spec.captioners if captioner.name != DIGEST)
 
 
 def is_digested(spec: RunSpec) -> bool:
     """Return whether a run's prompts show a digest in the place of the captions."""
-    return DIGEST in spec.prompt.slots
+    return any(captioner.name == DIGEST for captioner in spec.captioners)
 
 
 def informed_slots(spec: RunSpec) -> frozenset[str]:
     """Return the slots whose engine was told the question, of those that listen to the clips."""
-    engines = [captioner for captioner in spec.captioners if captioner.slot != DIGEST]
+    engines = [captioner for captioner in spec.captioners if captioner.name != DIGEST]
     return frozenset(
         engine.slot
         for engine in engines

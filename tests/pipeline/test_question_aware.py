@@ -163,6 +163,30 @@ def test_mismatched_asks_another_clip_under_this_question_and_blind_hears_nothin
     assert accuracy["all: a+b, digested"] == 1.0 and accuracy["mismatched"] < 0.5
 
 
+def test_a_mismatched_digest_that_knows_no_question_is_the_other_clips(tones: Path) -> None:
+    ear = Ear()
+    with Stub(ear) as stub:
+        words = command(stub, "--digest", "d", captions="b=audio-llm(model=lb)")
+        ok(["ablate", *words, "--variants", "mismatched", "--out", "family"])
+        assert (len(ear.listened), len(ear.merged)) == (3, 3)
+        assert "everything that was derived again matches" in ok(["verify", "family/mismatched"]).stdout
+    assert [record.key for record in records("family/all").values()] == [
+        record.key for record in records("family/mismatched").values()
+    ]
+    own, other = ear.answered[:6], ear.answered[6:]
+    assert len({*own, *other}) == 12
+
+
+def test_captions_of_a_file_are_merged_without_a_clip(tones: Path) -> None:
+    Path("theirs.jsonl").write_text("".join(json.dumps({"id": f"q{n}", "text": f"Clip {n}."}) + "\n" for n in range(6)))
+    for clip in Path().glob("*.wav"):
+        clip.unlink()
+    ear = Ear()
+    with Stub(ear) as stub:
+        ok(["run", *command(stub, "--digest", "d", captions="speech=file(path=theirs.jsonl)"), "--out", "r"])
+        assert len(ear.merged) == 6 and "everything that was derived again matches" in ok(["verify", "r"]).stdout
+
+
 def test_an_altered_question_or_digest_does_not_verify(tones: Path) -> None:
     with Stub(Ear()) as stub:
         ok(["run", *command(stub, "--digest", "d"), "--out", "r"])
