@@ -30,9 +30,9 @@ def question_digest(question: str, choices: Sequence[str]) -> str:
 
 # What makes a sentence one that states an answer; it must name exactly one choice, or a letter, as well.
 _STATES = re.compile(r"(?i)\b(?:answers?|choices?|options?|choose|pick|select)\b|答案|选项|选择")
-_LABEL = re.compile(r"(?i)(?:\b(?:answer|choice|option)\b(?: is)?|答案|选项)[\s:：】为是*_(\[]{0,8}([A-J])(?![^\W_])")
+_LABEL = re.compile(r"(?:\b(?i:answer|choice|option)\b(?: is)?|答案|选项)[\s:：】为是*_(\[]{0,8}([A-J])(?![^\W_])")
 _CONCLUDES = re.compile(r"(?i)\b(?:therefore|thus|hence|so|correct|best fits?|most likely)\b|因此|所以")
-_SENTENCE = re.compile(r"(?<=[.!?])\s+|(?<=[。！？])|\n")
+_SENTENCE = re.compile(r"(?<=[.!?])(?<!\b[A-J]\.)\s+|(?<=[。！？])|\n")
 _WRAPPING = " \t*_`\"'“”()[]<>.,#-:【】"
 _LETTER = re.compile(r"[A-J](?:\Z|[).:,]\W{0,4})")
 
@@ -48,7 +48,8 @@ def without_answer(text: str, choices: Sequence[str]) -> tuple[str, str]:
     pieces = _pieces(text, names)
     places = [place for place, piece in enumerate(pieces) if piece.strip(_WRAPPING + "\n")]
     stated = {place for place in places if _STATES.search(pieces[place]) and _names_one(pieces[place], names)}
-    for place in {*places[:1], *places[-1:]}:
+    first = [place for place in places[:1] if pieces[place].endswith("\n")]
+    for place in {*first, *places[-1:]}:
         line = pieces[place].strip().strip(_WRAPPING)
         bare = _LETTER.sub("", line, count=1) if _LETTER.match(line) else line
         alone = bare.strip(_WRAPPING).casefold() in ("", *names)
