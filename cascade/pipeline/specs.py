@@ -69,11 +69,12 @@ def select_captioners(
         raise UserError("--digest-question: there is no digest to show the question to; give --digest MODEL")
     digest_files: Mapping[str, Path] = {}
     if digest:
-        if not entries or DIGEST in [slot for slot, _, _ in entries]:
-            problem = "there are no captions to merge" if not entries else "--captions has a digest already"
-            raise UserError(f"--digest {digest}: {problem}; leave it out, or give other --captions")
+        if DIGEST in [slot for slot, _, _ in entries]:
+            raise UserError(f"--digest {digest}: --captions fills the slot digest already; leave one of them out")
         model, digest_files = connect.identify(digest)
         entries.append((DIGEST, DIGEST, {"model": model, "question": str(digest_question).lower()}))
+    if entries and all(name == DIGEST for _, name, _ in entries):
+        raise UserError(f"--digest {digest}: there are no captions to merge; give other --captions, or leave it out")
     extra = _captioner_params([slot for slot, _, _ in entries], params)
     specs: list[CaptionerSpec] = []
     files = dict(digest_files)

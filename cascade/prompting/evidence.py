@@ -14,12 +14,7 @@ from cascade.io.digests import digest
 from cascade.prompting.templates import Template, fill
 from cascade.types import Caption, CaptionRecord, Prompt, PromptSpec
 
-_HEADINGS = {
-    "speech": "Speech (transcript)",
-    "sound": "Sound",
-    "music": "Music",
-    "digest": "Account, merged from several listeners",
-}
+_HEADINGS = {"speech": "Speech (transcript)", "sound": "Sound", "music": "Music"}
 _SILENT = {
     "speech": "No speech was recognised.",
     "sound": "No sound event was recognised.",

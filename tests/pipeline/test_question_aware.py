@@ -117,7 +117,7 @@ def test_a_run_is_resumed_and_verified_and_pays_nothing_twice(tones: Path) -> No
     record = records("r")["q0", "a"]
     assert record.text == "It is a tone of 400 Hz." and record.meta["answers"] == ["The answer is rain."]
     assert all("The answer is" not in prompt for prompt in [*ear.merged, *ear.answered])
-    assert "[Account, merged from several listeners]\nBoth hear 400 Hz." in ear.answered[0] + ear.answered[1]
+    assert "[Digest]\nBoth hear 400 Hz." in ear.answered[0] + ear.answered[1]
 
 
 def test_what_changes_a_digest_and_what_does_not(tones: Path) -> None:
