@@ -271,9 +271,9 @@ def _pair(sources: Sequence[ScoredRun], scorer: str) -> tuple[list[Item], list[d
     differences = describe.differences([source.spec for source in sources], ["model"])
     for name, source, correct, differs in zip(names, sources, right, differences, strict=True):
         share = rate([correct[item.id] for item in items])
-        samples, agreement = source.spec.llm.samples if source.spec else 1, None
-        if samples > 1:
-            agreement = voting.agreement(items, source.choices, SCORERS[scorer], samples, correct)
+        agreement = None
+        if source.spec and source.spec.llm.samples > 1:
+            agreement = voting.agreement(items, source.choices, SCORERS[scorer], source.spec.llm.samples, correct)
         sides.append(
             Side(
                 run=name,

@@ -17,6 +17,7 @@ from typing import Any
 from cascade.errors import RunError, UserError
 from cascade.io import jsonl
 from cascade.io.digests import caption_key, digest, digest_file
+from cascade.io.terminal import quantity
 from cascade.plugins import DIGEST
 from cascade.prompting import evidence
 from cascade.prompting.listening import question_digest
@@ -102,7 +103,7 @@ def _check_manifest(run: Run, verdict: Verdict) -> None:
     verdict.checked[file] = (
         f"digest checked; the template is {spec.prompt.template!r}, of {spec.prompt.template_digest}"
     )
-    verdict.checked["items.jsonl"] = f"{len(run.items)} items, those that run.json names"
+    verdict.checked["items.jsonl"] = f"{quantity(len(run.items), 'item')}, as run.json names them"
 
 
 def _check_chain(path: Path, file: str, verdict: Verdict) -> None:
@@ -138,7 +139,7 @@ def _check_captions(run: Run, verdict: Verdict) -> list[CaptionRecord]:
         # The key is of the clip or, for a caption that was looked up, of its text.
         spec = specs[caption.slot]
         source, question = made_from.source(caption, spec), made_from.question(caption, spec)
-        sources = [source] if source else []
+        sources = [source] * bool(source)
         if caption.text is not None and not question:
             sources.append(digest(caption.text))
         about = (spec.slot, spec.name, spec.version, spec.params)
@@ -151,7 +152,7 @@ def _check_captions(run: Run, verdict: Verdict) -> list[CaptionRecord]:
             lost += 1
     if lost:
         verdict.unchecked.append(f"{lost} captions' keys: their clips are not under {root}")
-    verdict.checked[file] = f"{len(captions)} captions, {derived} keys derived again"
+    verdict.checked[file] = f"{quantity(len(captions), 'caption')}, {quantity(derived, 'key')} derived again"
     return captions
 
 
@@ -163,7 +164,7 @@ class _Origins:
 
     def __init__(self, run: Run, captions: Sequence[CaptionRecord], clips: Mapping[str, str]) -> None:
         self._items = {item.id: item for item in run.items}
-        self._clips = clips
+        self._clips, self._headings = clips, run.spec.prompt.headings
         audio = {item.id: item.audio for item in run.items}
         self._own = evidence.captions_by_item(captions)
         self._shown = evidence.captions_shown(audio, captions, run.spec.prompt)
@@ -183,10 +184,10 @@ class _Origins:
         clip = self._items[caption.item].audio
         if spec.name != DIGEST:
             return self._clips.get(self._donors.get(clip, "") if caption.question else clip, "")
-        merged = dict((self._shown if caption.question else self._own)[caption.item])
-        del merged[caption.slot]
-        text = evidence.text_to_merge(merged)
-        return "" if text is None else digest(text)
+        captions = self._shown if caption.question else self._own
+        merged = {slot: record for slot, record in captions[caption.item].items() if slot != caption.slot}
+        text = evidence.text_to_merge(merged, self._headings)
+        return digest(text) if text else ""
 
 
 def _check_log(run: Run, captions: Sequence[CaptionRecord], verdict: Verdict) -> None:
@@ -203,7 +204,7 @@ def _check_log(run: Run, captions: Sequence[CaptionRecord], verdict: Verdict) ->
         if name in items:
             mismatches = list(_mismatches(run, items[name], answer, shown.get(name, {}), template))
         verdict.problems.extend(f"log.jsonl: {name!r}, sample {sample}: {mismatch}" for mismatch in mismatches)
-    checked = f"{len(answers)} answers, their prompts rendered again"
+    checked = f"{quantity(len(answers), 'answer')}, their prompts rendered again"
     missing = len(run.items) * run.spec.llm.samples - len(answers)
     if missing > 0:
         checked += f"; {missing} of {len(run.items) * run.spec.llm.samples} questions not asked yet"
@@ -267,7 +268,7 @@ def _check_call_log(log: CallLog, verdict: Verdict, *, has_run: bool) -> None:
         return
     missing = sum((question.item, question.call) not in last for question in wanted.questions(model.prompt))
     if missing:
-        verdict.checked[file] += f"; {missing} calls not made yet"
+        verdict.checked[file] += f"; {quantity(missing, 'call')} not made yet"
     prompts = {(question.item, question.call): question.digest for question in possible.questions(model.prompt)}
     for (item, call), reply in last.items():
         if reply.prompt != prompts.get((item, call)):

@@ -24,6 +24,7 @@ from cascade.types import Caption, Captioner, CaptionInput, Completion, Executio
 
 VERSION = "1"
 SLOT = "digest"
+HEADING = "Account, merged from several listeners"
 NEEDS = {"litellm": "pip install 'audio-cascade[llm]'"}
 lanes = client.lanes
 rejects = partial(client.rejects, client.PAGE)
@@ -58,7 +59,9 @@ def spelled(given: Mapping[str, Any]) -> dict[str, Any]:
 
 def lacks(params: Params, host: Host) -> str:
     """Return what is missing before the model can be asked, as for other remote models."""
-    return "" if params.model == "fake" or connect.is_local(params.model) else client.lacks(params, host)
+    if params.model == "fake" or connect.is_local(params.model):
+        return ""
+    return client.lacks(params, host)
 
 
 def make(params: Params, host: Host) -> Captioner:
@@ -102,7 +105,7 @@ def _digest(
     text, answer = without_thoughts(reply.text).strip(), ""
     if params.question:
         text, answer = without_answer(text, given.choices)
-    meta = {
+    meta: dict[str, Any] = {
         "finish": reply.finish,
         "model": reply.model,
         "input_tokens": reply.input_tokens,
@@ -110,4 +113,6 @@ def _digest(
         "cost": reply.cost,
         "seconds": round(time.perf_counter() - began, 3),
     }
-    return Caption(text=text, meta={**meta, "answers": [answer]} if answer else meta)
+    if answer:
+        meta["answers"] = [answer]
+    return Caption(text=text, meta=meta)

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from msgspec import UNSET
 from msgspec.structs import replace
 
+from cascade.captioners import speech
 from cascade.captioners.registry import Engine
 from cascade.captioning import bundles
 from cascade.captioning.backends import local, ray
@@ -80,16 +81,16 @@ def caption(
     specs: Sequence[CaptionerSpec],
     execution: Execution,
     track: Track = silent,
-    mismatch_seed: int | None = None,
+    prompt: PromptSpec | None = None,
 ) -> list[CaptionRecord]:
     """Return every item's captions, in the order of items and specs; make those that are missing.
 
     `root` is the folder that the items' `audio` is relative to. Clips with the same bytes are captioned once. A caption
-    is in the cache as soon as it is made; failures and lookups are never cached. With a `mismatch_seed` captions that
-    depend on the question are those of another clip under the item's question. Raises UserError where no clip can be
-    read.
+    is in the cache as soon as it is made; failures and lookups are never cached. Where the `prompt` shows captions of
+    other clips, those that depend on the question are of the other clip under the item's question. Raises UserError
+    where no clip can be read.
     """
-    return _collect(items, root, specs, execution, track, mismatch_seed)
+    return _collect(items, root, specs, execution, track, prompt)
 
 
 def existing_captions(
@@ -97,10 +98,10 @@ def existing_captions(
     root: Path,
     specs: Sequence[CaptionerSpec],
     execution: Execution,
-    mismatch_seed: int | None = None,
+    prompt: PromptSpec | None = None,
 ) -> list[CaptionRecord]:
     """Return the captions that exist, in the order of items and specs; a caption that is not made yet is a failure."""
-    return _collect(items, root, specs, execution, None, mismatch_seed)
+    return _collect(items, root, specs, execution, None, prompt)
 
 
 def needs_clips(specs: Sequence[CaptionerSpec]) -> bool:
@@ -122,7 +123,7 @@ def _collect(
     specs: Sequence[CaptionerSpec],
     execution: Execution,
     track: Track | None,
-    mismatch_seed: int | None,
+    prompt: PromptSpec | None,
 ) -> list[CaptionRecord]:
     """Return a record for each item and spec; with `track`, captions that are missing are made."""
     engines = [spec for spec in specs if Engine(spec.name).hears]
@@ -139,11 +140,11 @@ def _collect(
                 "give --data the folder that audio_path is relative to, or ask without sound: --captions none"
             )
         asking = [spec for spec in engines if Engine(spec.name).needs_question(spec)]
-        if mismatch_seed is not None and asking:
+        if prompt and prompt.mismatch_seed is not None and asking:
             unmade = [record for spec in engines for record in _records(spec, items, sources[spec.slot], {})]
             own = evidence.captions_by_item([*chain(*records.values()), *unmade])
             clips = {item.id: item.audio for item in items}
-            donors = evidence.draw_donors(clips, own, mismatch_seed, digests)
+            donors = evidence.draw_donors(clips, own, prompt.mismatch_seed, digests)
             others = [replace(item, audio=donors[item.audio]) for item in items]
             for spec in asking:
                 sources[spec.slot] = _sources(spec, others, digests)
@@ -152,7 +153,7 @@ def _collect(
         for spec in engines:
             records[spec.slot] = _records(spec, items, sources[spec.slot], results.get(spec.slot, {}))
     for spec in merging:
-        merged = list(_merged_sources(spec, items, list(chain(*records.values())), mismatch_seed))
+        merged = list(_merged_sources(spec, items, list(chain(*records.values())), prompt))
         given = {source: captions for source, captions in merged if isinstance(source.audio, str)}
         results = _results([spec], {spec.slot: given}, execution, track)
         records[spec.slot] = _records(spec, items, [source for source, _ in merged], results.get(spec.slot, {}))
@@ -182,7 +183,7 @@ def _results(
 
 
 def _merged_sources(
-    spec: CaptionerSpec, items: Sequence[Item], captions: Sequence[CaptionRecord], mismatch_seed: int | None
+    spec: CaptionerSpec, items: Sequence[Item], captions: Sequence[CaptionRecord], prompt: PromptSpec | None
 ) -> Iterator[tuple[_Source, CaptionInput]]:
     """Yield what each item's digest is made from: the captions, and the question where it or one of them needs it.
 
@@ -190,20 +191,22 @@ def _merged_sources(
     """
     own, shows_question = evidence.captions_by_item(captions), Engine(spec.name).needs_question(spec)
     depends = shows_question or any(caption.question for caption in captions)
-    if depends:
-        shown = PromptSpec(template="", template_digest="", slots=(spec.slot,), mismatch_seed=mismatch_seed)
-        own = evidence.captions_shown({item.id: item.audio for item in items}, captions, shown)
+    if depends and prompt:
+        own = evidence.captions_shown({item.id: item.audio for item in items}, captions, prompt)
     for item in items:
-        text = evidence.text_to_merge(own[item.id])
-        audio: str | Failure = "" if text is None else digest(text)
+        text = evidence.text_to_merge(own[item.id], prompt.headings if prompt else UNSET)
+        audio: str | Failure = digest(text or "")
         if text is None:
             failed = {caption.slot: caption.failure for caption in own[item.id].values() if caption.failure}
             kinds = {failure.kind for failure in failed.values()}
             kind = NOT_APPLICABLE if NOT_APPLICABLE in kinds else "caption"
             audio = Failure(kind=kind, message=f"without a caption of {', '.join(failed)} nothing is merged")
-        question, choices = canonical_question(item.question, item.choices) if shows_question else ("", ())
-        source = _Source(audio, question_digest(item.question, item.choices) if shows_question else "")
-        yield source, CaptionInput(evidence=text or "", question=question, choices=choices)
+        source, given = _Source(audio), CaptionInput(evidence=text or "")
+        if shows_question:
+            question, choices = canonical_question(item.question, item.choices)
+            source = _Source(audio, question_digest(item.question, item.choices))
+            given = CaptionInput(evidence=text or "", question=question, choices=choices)
+        yield source, given
 
 
 def _look_up(spec: CaptionerSpec, items: Sequence[Item], root: Path, execution: Execution) -> list[CaptionRecord]:
@@ -277,13 +280,15 @@ def _from_cache(
             return results
         # Every engine is checked before the first one works for hours; an engine with nothing to do needs no packages.
         unready = [spec for spec in specs if results[spec.slot].keys() != inputs[spec.slot].keys()]
-        for spec in [*unready, *(later if unready else ())]:
+        for spec in [*unready, *later] * bool(unready):
             Engine(spec.name).check(spec, execution.host)
         backend = find_backend(execution.backend)
+        losses: dict[str, str] = {}
         for spec in specs:
             made = results[spec.slot]
             missing = {given: source for source, given in inputs[spec.slot].items() if source not in made}
             with track(f"{spec.slot} by {spec.name}", len(missing)) as tick:
+                is_named = False
                 if not missing:  # a backend builds the engine, which may need weights that are not here
                     continue
                 for given, result in backend(spec, execution.host, list(missing)):
@@ -294,9 +299,27 @@ def _from_cache(
                         result = replace(result, meta={**result.meta, "origin": origin})
                     if isinstance(result, Caption):
                         cache.put(spec, str(source.audio), result, source.question)
+                        if not is_named and result.meta.get("languages") == "en":
+                            note(speech.ENGLISH_ONLY.format(spec.slot))
+                            is_named = True
+                        if loss := _describe_loss(result):
+                            losses[given.name] = loss
                     made[source] = result
                     tick()
+    for name, loss in losses.items():
+        note(f"{name}: {loss} could not be decoded; captions are made from the rest")
     return results
+
+
+def _describe_loss(caption: Caption) -> str:
+    """Return how much of its clip a caption's `meta` says could not be decoded, in words; "" for nothing."""
+    decoding = caption.meta.get("decoding")
+    if not isinstance(decoding, Mapping):
+        return ""
+    seconds, packets = decoding.get("lost_s", 0), decoding.get("lost_packets", 0)
+    if seconds >= 0.05:
+        return f"{seconds:.1f} s"
+    return f"{packets} piece{'s' * (packets > 1)} of the file" if packets else ""
 
 
 def _origin(spec: CaptionerSpec, execution: Execution) -> str:

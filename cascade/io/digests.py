@@ -12,6 +12,8 @@ from hashlib import blake2b, sha256
 from pathlib import Path
 from typing import Any
 
+from cascade.io.files import open_regular
+
 _TAG = "b2:"
 _BLOCK = 1 << 20
 
@@ -64,7 +66,7 @@ def sha256_file(path: Path) -> str:
 
 
 def _blocks(path: Path) -> Iterator[bytes]:
-    with open(path, "rb") as file:
+    with open_regular(path) as file:
         while block := file.read(_BLOCK):
             yield block
 
@@ -84,4 +86,6 @@ def caption_key(slot: str, name: str, version: str, params: Any, audio: str, que
     Path, batch, device and backend are not in it.
     """
     parts = {"slot": slot, "name": name, "version": version, "params": params, "audio": audio}
-    return digest({**parts, "question": question} if question else parts)
+    if question:
+        parts["question"] = question
+    return digest(parts)

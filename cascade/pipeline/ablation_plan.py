@@ -25,7 +25,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from msgspec import structs
+from msgspec import UNSET, structs
 
 from cascade.captioners.registry import Engine
 from cascade.errors import UnknownName, UserError
@@ -110,7 +110,9 @@ def _with_slots(spec: RunSpec, slots: Collection[str], *, digest: bool = True) -
 
 
 def _with_captioners(spec: RunSpec, captioners: tuple[CaptionerSpec, ...]) -> RunSpec:
-    prompt = structs.replace(spec.prompt, slots=describe.shown_slots(captioners))
+    own = {captioner.slot for captioner in captioners if captioner in spec.captioners}
+    headings = {slot: heading for slot, heading in (spec.prompt.headings or {}).items() if slot in own}
+    prompt = structs.replace(spec.prompt, slots=describe.shown_slots(captioners), headings=headings or UNSET)
     return structs.replace(spec, captioners=captioners, prompt=prompt)
 
 

@@ -78,7 +78,7 @@ def ask(
     if not missing:
         return
     if execution.budget:
-        execution.budget.count(run.path, directory.total_cost(run.path))
+        count_earlier(run.path, run.spec.llm, execution)
     spec, params = run.spec.prompt, run.spec.llm.params
     template = Template(name=spec.template, text=run.manifest.template)
     shown = evidence.captions_shown({item.id: item.audio for item in run.items}, captions, spec)
@@ -101,6 +101,12 @@ def ask(
 
         earlier = directory.last_answers(run.path).values()
         run_coroutine(fan_out(questions(), run.spec.llm, execution, call, write, earlier=earlier))
+
+
+def count_earlier(path: Path, spec: LLMSpec, execution: Execution) -> None:
+    """Charge what is in a run's log to the budget; replies of unknown cost at the price that is known now."""
+    price = connect.price(spec, execution)
+    execution.budget.count(path, directory.total_cost(path, price.of if price else None))
 
 
 def check_clips(run: Run, captions: Sequence[CaptionRecord]) -> None:
@@ -133,7 +139,10 @@ def build_question(
     kind = "caption"
     if NOT_APPLICABLE in {failure.kind for failure in failures.values()}:
         kind = NOT_APPLICABLE
-    problem = "; ".join(f"{slot}: {failure.message}" for slot, failure in failures.items())
+    slots: dict[str, list[str]] = {}  # by message: a clip that cannot be decoded fails in each of its slots
+    for slot, failure in failures.items():
+        slots.setdefault(failure.message, []).append(slot)
+    problem = "; ".join(f"{', '.join(names)}: {message}" for message, names in slots.items())
     return Question(
         item=item.id,
         sample=sample,

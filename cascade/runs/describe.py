@@ -68,7 +68,7 @@ def evidence_label(spec: RunSpec) -> str:
     evidence = "+".join(sources(spec)) or "blind"
     if {captioner.name for captioner in spec.captioners} == {"oracle"}:
         evidence = "oracle"
-    return ", ".join([evidence, *(["digested"] if is_digested(spec) else []), *controls(spec)])
+    return ", ".join([evidence, *["digested"] * is_digested(spec), *controls(spec)])
 
 
 def control_role(spec: RunSpec) -> str:

@@ -117,7 +117,7 @@ def test_a_run_is_resumed_and_verified_and_pays_nothing_twice(tones: Path) -> No
     record = records("r")["q0", "a"]
     assert record.text == "It is a tone of 400 Hz." and record.meta["answers"] == ["The answer is rain."]
     assert all("The answer is" not in prompt for prompt in [*ear.merged, *ear.answered])
-    assert "[Digest]\nBoth hear 400 Hz." in ear.answered[0] + ear.answered[1]
+    assert "[Account, merged from several listeners]\nBoth hear 400 Hz." in ear.answered[0] + ear.answered[1]
 
 
 def test_what_changes_a_digest_and_what_does_not(tones: Path) -> None:
@@ -213,7 +213,7 @@ def test_faults_by_turns_cost_the_item_and_no_other(tones: Path) -> None:
         words = [*command(stub, "--digest", "d"), "--concurrency", "1", "--out", "r"]
         first = ok(["run", *words], 3)
         assert ear.listened == [] and ear.answered == [] and ear.merged == []
-        assert "6 failed (caption)" in first.stderr
+        assert "6 items failed (caption)" in first.stderr
         assert "without a caption of a nothing is merged" in (Path("r") / "captions.jsonl").read_text()
         ear.faults = [Reply(status=429, text="slow"), Reply(text="It is a tone of 400 Hz.")]
         ok(["run", *words], 3)
@@ -228,7 +228,7 @@ def test_a_budget_that_ends_between_listening_and_merging(tones: Path, monkeypat
     ear = Ear()
     with Stub(ear) as stub:
         base = [*command(stub, "--digest", "d"), "--concurrency", "1", "--price", "0,1", "--max-tokens", "7"]
-        stopped = ok(["run", *base, "--budget", "0.85", "--out", "r"], 2)
+        stopped = ok(["run", *base, "--budget", "0.85", "--out", "r"], 4)
         assert "--budget 0.85" in stopped.stderr and (len(ear.listened), len(ear.merged)) == (6, 2)
         ok(["run", *base, "--out", "r"])
         assert (len(ear.listened), len(ear.merged), len(ear.answered)) == (6, 3, 6)

@@ -46,7 +46,7 @@ def needs_question(params: Params) -> bool:
 
 def turned(params: Mapping[str, Any], *, asks: bool) -> dict[str, Any]:
     """Return the parameters to give for the same tagger with the labels of the item, or with its vocabulary."""
-    return {**params, "labels": "choices" if asks else ""}
+    return {**params, "labels": "choices" * asks}
 
 
 def make(params: Params, host: Host) -> Captioner:

@@ -120,15 +120,18 @@ def _caption(
     params: Params, options: Mapping[str, Any], complete: Callable[..., Completion], clip: Path | CaptionInput
 ) -> Caption:
     began, parts, replies, answers = time.perf_counter(), list[tuple[float, float, str]](), list[Completion](), []
-    given = clip if isinstance(clip, CaptionInput) else CaptionInput(clip=clip)
-    fields = {"question": given.question, "choices": "\n".join(given.choices)} if params.question else None
-    for start, end, wav in _parts(params, given):
+    given, fields = CaptionInput(), None
+    if isinstance(clip, CaptionInput):
+        given, clip = clip, clip.clip or Path()
+        fields = {"question": given.question, "choices": "\n".join(given.choices)}
+    blocks = audio.blocks(clip, params.rate, 30.0)
+    for start, end, wav in _parts(params, clip, blocks):
         reply = complete(Prompt(messages=messages(params.prompt, wav, fields)), options)
         replies.append(reply)
         text = without_thoughts(reply.text).strip()
         if params.question and not params.keep_answer:
             text, answer = without_answer(text, given.choices)
-            answers += [answer] if answer else []
+            answers += [answer] * bool(answer)
         parts.append((start, end, text))
     costs = [reply.cost for reply in replies if reply.cost is not None]
     records = [{"start": round(start, 3), "end": round(end, 3), "text": text} for start, end, text in parts]
@@ -144,6 +147,7 @@ def _caption(
         "cost": sum(costs) if len(costs) == len(replies) else None,
         "seconds": round(time.perf_counter() - began, 3),
         "litellm": version("litellm"),
+        **blocks.meta,
     }
     if answers:
         meta["answers"] = answers
@@ -154,19 +158,18 @@ def _caption(
     return Caption(text="\n\n".join(sections), meta=meta)
 
 
-def _parts(params: Params, given: CaptionInput) -> Iterator[tuple[float, float, bytes]]:
+def _parts(params: Params, clip: Path, blocks: audio.Blocks) -> Iterator[tuple[float, float, bytes]]:
     """Yield (start, end, WAV file) of each part of a clip; times in seconds. Raises ClipError.
 
     These are its windows; where it is a single one, its `segments` of equal length follow.
     """
-    assert given.clip is not None
     windows = [0.0]
-    for start, end, wav in client.wav_windows(given.clip, params.rate, params.window):
+    for start, end, wav in client.wav_windows(blocks, params.window):
         windows.append(end)
         yield start, end, wav
     if params.segments > 1 and len(windows) == 2:
         start, samples_each = 0.0, -(-round(windows[1] * params.rate) // params.segments)
-        for samples in audio.blocks(given.clip, params.rate, samples_each / params.rate):
+        for samples in audio.blocks(clip, params.rate, samples_each / params.rate):
             end = start + len(samples) / params.rate
             yield start, end, client.wav(samples, params.rate)
             start = end
