@@ -149,18 +149,19 @@ def _collect(
             for spec in asking:
                 sources[spec.slot] = _sources(spec, others, digests)
                 inputs[spec.slot] = _inputs(others, root, sources[spec.slot])
-        results = _results(engines, inputs, execution, track, merging)
+        unbundled = [spec for spec in merging if spec.slot not in execution.bundles]
+        results = _results(engines, inputs, execution, track, unbundled)
         for spec in engines:
             records[spec.slot] = _records(spec, items, sources[spec.slot], results.get(spec.slot, {}))
     for spec in merging:
         merged = list(_merged_sources(spec, items, list(chain(*records.values())), prompt))
         given = {source: captions for source, captions in merged if isinstance(source.audio, str)}
         results = _results([spec], {spec.slot: given}, execution, track)
-        records[spec.slot] = _records(spec, items, [source for source, _ in merged], results.get(spec.slot, {}))
-        if any(record.question for record in chain(*records.values())):
-            for place, item in enumerate(items):
-                question = question_digest(item.question, item.choices)
-                records[spec.slot][place] = replace(records[spec.slot][place], question=question)
+        made = _records(spec, items, [source for source, _ in merged], results.get(spec.slot, {}))
+        if any(record.question for record in chain(made, *records.values())):
+            questions = [question_digest(item.question, item.choices) for item in items]
+            made = [replace(record, question=question) for record, question in zip(made, questions, strict=True)]
+        records[spec.slot] = made
     return [records[spec.slot][place] for place in range(len(items)) for spec in specs]
 
 
