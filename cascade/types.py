@@ -11,11 +11,12 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Se
 from dataclasses import dataclass, field
 from itertools import accumulate
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Annotated, Any, Literal, Protocol
 
 import msgspec
 
 Params = Mapping[str, Any]
+Repeats = Annotated[int, msgspec.Meta(ge=1, le=10_000)]  # how often an item is asked about; checked where it is read
 
 
 class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True, gc=False):
@@ -129,7 +130,7 @@ class LLMSpec(Record, frozen=True, kw_only=True):
 
     model: str
     params: Params = msgspec.field(default_factory=dict)
-    samples: int = 1
+    samples: Repeats = 1
     answer_as: Literal["choice"] | msgspec.UnsetType = msgspec.UNSET
     origin: str | msgspec.UnsetType = msgspec.UNSET
 
@@ -212,6 +213,7 @@ _NATURAL_ENDS = """
 stop end_turn stop_sequence eos eos_token end_of_sequence end_of_text endoftext complete completed finished done
 tool_calls tool_call tool_use function_call
 """
+_TOKEN_LIMITS = "length max_tokens max_output_tokens max_completion_tokens model_length token_limit"
 
 
 class Completion(Record, frozen=True, kw_only=True, tag="completion"):
@@ -219,7 +221,7 @@ class Completion(Record, frozen=True, kw_only=True, tag="completion"):
 
     `model` and `fingerprint` are what the server says of itself. `cost` is in US dollars; `sent` are the parameters as
     they went out, without the messages. `charged` is what all tries of the call counted against a budget, where that is
-    not `cost`: a reply of unknown cost counts as its bound.
+    not `cost`: a reply of unknown cost counts as its bound, and as 0 where it had none.
     """
 
     text: str
@@ -239,6 +241,13 @@ class Completion(Record, frozen=True, kw_only=True, tag="completion"):
         """Whether the reply was cut: the provider's reason is none of its words for a natural end."""
         return self.finish is not None and self.finish.lower() not in _NATURAL_ENDS.split()
 
+    @property
+    def cut_where(self) -> str:
+        """How a cut reply was cut, in words: at the token limit, or for the reason that the provider names."""
+        if (self.finish or "").lower() in _TOKEN_LIMITS.split():
+            return "cut at the token limit"
+        return f"cut by the provider ({self.finish})"
+
 
 class Failure(Record, frozen=True, kw_only=True, tag="failure"):
     """Why there is no result. Recorded, counted as wrong, tried again on resume; never text that could be read.
@@ -252,11 +261,16 @@ class Failure(Record, frozen=True, kw_only=True, tag="failure"):
     charged: float | msgspec.UnsetType = msgspec.UNSET
 
 
-def spent(result: Completion | Failure, price: Callable[[int, int], float] | None = None) -> float:
-    """Return the US dollars that a call counts against a budget; `price` is of tokens whose cost is unknown."""
+def spent(result: Completion | Failure, price: Callable[[int, int], float] | None = None) -> float | None:
+    """Return the US dollars that a call counts against a budget; None where nothing bounded and nothing said them.
+
+    `price` is of tokens whose cost is unknown.
+    """
     if price and isinstance(result, Completion) and result.cost is None and result.charged is msgspec.UNSET:
         return price(result.input_tokens or 0, result.output_tokens or 0)
-    return result.cost or 0.0 if result.charged is msgspec.UNSET else result.charged
+    if result.charged is msgspec.UNSET:
+        return result.cost or 0.0
+    return result.charged or result.cost
 
 
 class Answer(Record, frozen=True, kw_only=True):
@@ -359,7 +373,7 @@ class Shard(Record, frozen=True, kw_only=True):
     `places` has the indexes of these items among all of them, from 0, as differences between neighbours.
     """
 
-    shard: str
+    shard: Annotated[str, msgspec.Meta(pattern=r"^[1-9]\d{0,8}/[1-9]\d{0,8}\Z")]
     places: str
     total: int
 

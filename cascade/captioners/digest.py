@@ -81,15 +81,17 @@ def make(params: Params, host: Host) -> Captioner:
         concurrency=host.concurrency,
         retries=0,  # The captioner itself tries again.
         timeout=host.timeout,
-        budget=host.budget,
     )
-    if host.budget and params.model not in host.endpoints and not connect.price(llm, how):
+    connect.check(llm, how)
+    if connect.price(llm, how):
+        # The connection reserves what a text can cost at most; the captioner, which knows no bound, has no budget then.
+        how, host = replace(how, budget=host.budget), replace(host, budget=None)
+    elif host.budget and params.model not in host.endpoints:
         raise UserError(f"--budget: the price of {params.model} is unknown; caption without --budget first")
-    connect.check(llm, replace(how, budget=None))
-    # The connection reserves a call's bound of the budget before it is made.
-    unbounded = replace(host, budget=None)
     connection, caption = connect.connect(llm, how, "--digest"), partial(_digest, params, options)
-    return client.RemoteCaptioner(connection, unbounded, caption, attrgetter("cost"), lambda reply: rejects(reply.text))
+    return client.RemoteCaptioner(
+        connection, host, caption, attrgetter("cost"), lambda reply: rejects(reply.text), params.model
+    )
 
 
 def _digest(

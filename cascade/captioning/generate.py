@@ -199,9 +199,8 @@ def _merged_sources(
         audio: str | Failure = digest(text or "")
         if text is None:
             failed = {caption.slot: caption.failure for caption in own[item.id].values() if caption.failure}
-            kinds = {failure.kind for failure in failed.values()}
-            kind = NOT_APPLICABLE if NOT_APPLICABLE in kinds else "caption"
-            audio = Failure(kind=kind, message=f"without a caption of {', '.join(failed)} nothing is merged")
+            kinds = {failure.kind for failure in failed.values()} & {NOT_APPLICABLE} or {"caption"}
+            audio = Failure(kind=kinds.pop(), message=f"without a caption of {', '.join(failed)} nothing is merged")
         source, given = _Source(audio), CaptionInput(evidence=text or "")
         if shows_question:
             question, choices = canonical_question(item.question, item.choices)
@@ -251,7 +250,10 @@ def _digest(clip: Path) -> str | Failure:
 
 
 def _from_bundles(specs: Sequence[CaptionerSpec], inputs: Mapping[str, _Inputs], execution: Execution) -> _Results:
-    """Return the results of the slots that bundles fill; a clip that its bundle lacks is a failure."""
+    """Return the results of the slots that bundles fill.
+
+    A clip that its bundle lacks is a failure, and so is a caption that its engine rejects.
+    """
     results: _Results = {}
     for spec in specs:
         if spec.slot in execution.bundles:
@@ -259,7 +261,10 @@ def _from_bundles(specs: Sequence[CaptionerSpec], inputs: Mapping[str, _Inputs],
             keys = {source: _key(spec, source) for source in inputs[spec.slot]}
             captions = bundles.find_captions(file, set(keys.values()))
             missing = Failure(kind="missing", message=f"{file.name} has no {spec.slot} caption of this clip")
-            results[spec.slot] = {source: captions.get(key, missing) for source, key in keys.items()}
+            page = Failure(kind="unreadable", message=f"{file.name}: the {spec.slot} caption is a page or an error")
+            engine = Engine(spec.name)
+            checked = {key: page if engine.rejects(caption) else caption for key, caption in captions.items()}
+            results[spec.slot] = {source: checked.get(key, missing) for source, key in keys.items()}
     return results
 
 
@@ -306,7 +311,7 @@ def _from_cache(
                         if loss := _describe_loss(result):
                             losses[given.name] = loss
                     made[source] = result
-                    tick()
+                    tick(isinstance(result, Caption))
     for name, loss in losses.items():
         note(f"{name}: {loss} could not be decoded; captions are made from the rest")
     return results

@@ -227,10 +227,14 @@ def test_a_budget_that_ends_between_listening_and_merging(tones: Path, monkeypat
     monkeypatch.setattr("cascade.llms.credentials.is_loopback", lambda api_base: False)
     ear = Ear()
     with Stub(ear) as stub:
-        base = [*command(stub, "--digest", "d"), "--concurrency", "1", "--price", "0,1", "--max-tokens", "7"]
-        stopped = ok(["run", *base, "--budget", "0.85", "--out", "r"], 4)
-        assert "--budget 0.85" in stopped.stderr and (len(ear.listened), len(ear.merged)) == (6, 2)
-        ok(["run", *base, "--out", "r"])
+        listener = "a=audio-llm(model=gpt-4o-audio-preview,question=true)"  # of a known price, as the digest's model
+        base = command(stub, "--digest", "gpt-4o-mini", "--concurrency", "1", captions=listener)
+        base += ["--price", "0,1", "--max-tokens", "7", "--out", "r"]
+        for _ in range(2):  # What was spent is known at the next start.
+            stopped = ok(["run", *base, "--budget", "0.65"], 4)
+            assert "--budget 0.65: $0.7000 is spent" in stopped.stderr
+            assert (len(ear.listened), len(ear.merged), len(ear.answered)) == (6, 1, 0)
+        ok(["run", *base])
         assert (len(ear.listened), len(ear.merged), len(ear.answered)) == (6, 3, 6)
     assert json.loads(ok(["score", "r", "--format", "json"]).stdout)["captions_cost"] == pytest.approx(0.9)
 

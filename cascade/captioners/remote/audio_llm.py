@@ -113,7 +113,7 @@ def make(params: Params, host: Host) -> Captioner:
         params.model, host.endpoints.get(params.model), None, host.timeout, f"audio-llm's model={params.model}"
     )
     caption, cost = partial(_caption, params, options), attrgetter("cost")
-    return client.RemoteCaptioner(connection, host, caption, cost, lambda reply: rejects(reply.text))
+    return client.RemoteCaptioner(connection, host, caption, cost, lambda reply: rejects(reply.text), params.model)
 
 
 def _caption(
