@@ -47,9 +47,9 @@ class Params:
     max_tokens: int = 2048
 
 
-def needs_question(params: Params) -> bool:
+def needs_question(params: Mapping[str, Any]) -> bool:
     """Return whether the model is shown the question."""
-    return params.question
+    return params.get("question") is True
 
 
 def spelled(given: Mapping[str, Any]) -> dict[str, Any]:

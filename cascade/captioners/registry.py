@@ -17,8 +17,8 @@ It may also have
   one call after another with up to `host.batch` clips,
 * `lacks(params, host)`: what is missing (a key, say) before a remote model can be asked, or "". Such an engine takes
   `api_base` beside its parameters: the address goes into `Host.endpoints`, not into the spec,
-* `needs_question(params)`: whether a caption depends on the question and the choices. Such an engine is called with
-  `CaptionInput`s in the place of paths,
+* `needs_question(params)`: whether a caption with these parameters, a mapping, depends on the question and the choices.
+  Such an engine is called with `CaptionInput`s in the place of paths,
 * `turned(params, asks=…)`: the parameters to give for the same engine with the question, or without it,
 * `rejects(text)`: whether a remote model's text is a page or of another format. Cached captions with such a text are
   made again,
@@ -109,7 +109,7 @@ class Engine:
             hook = getattr(self.module, "needs_question", None)
         except UnknownName:
             return False
-        return hook is not None and bool(hook(self.module.Params(**spec.params)))
+        return hook is not None and bool(hook(spec.params))
 
     @property
     def is_listener(self) -> bool:

@@ -22,14 +22,7 @@ from cascade.llms.budget import recording
 from cascade.llms.redaction import redact
 from cascade.pipeline import asking
 from cascade.pipeline.request import Request
-from cascade.pipeline.specs import (
-    CaptionerSelection,
-    caption_sources,
-    model_and_execution,
-    prompt_spec,
-    select_captioners,
-    tag_filter,
-)
+from cascade.pipeline.specs import caption_sources, model_and_execution, prompt_spec, select_captioners, tag_filter
 from cascade.prompting.evidence import captions_by_item
 from cascade.prompting.templates import Template, find_template
 from cascade.runs import charges, directory, provenance
@@ -55,7 +48,12 @@ class Job:
 
 def prepare(request: Request) -> Job:
     """Return the job of a request, checked as far as it can be before anything takes time."""
-    captioners = _captioners(request, request.dataset)
+    captioners = select_captioners(
+        caption_sources(request.captions, request.dataset),
+        request.caption_param,
+        request.digest,
+        digest_question=request.digest_question,
+    )
     template = find_template(request.prompt)
     llm, how = model_and_execution(request, captioners)
     connect.check(llm, how)
@@ -80,15 +78,6 @@ def prepare(request: Request) -> Job:
     part, items = shards.split(request.shard, items)
     suffix = "" if request.out else f"-shard-{part.shard.replace('/', '-of-')}"
     return replace(job, path=path.with_name(path.name + suffix), items=items, part=part)
-
-
-def _captioners(request: Request, dataset: str) -> CaptionerSelection:
-    return select_captioners(
-        caption_sources(request.captions, dataset),
-        request.caption_param,
-        request.digest,
-        digest_question=request.digest_question,
-    )
 
 
 def count_spent(jobs: Iterable[Job]) -> None:
@@ -199,7 +188,7 @@ def ask_clip(
 
     Raises UserError where the clip is needed and is no file. A failed caption or reply is in the answer.
     """
-    captioners = _captioners(request, "demo")
+    captioners = select_captioners(caption_sources(request.captions, "demo"), request.caption_param)
     if captioners.audio and not clip.is_file():
         problem = "no such file"
         if clip.exists():

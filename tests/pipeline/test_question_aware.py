@@ -8,13 +8,17 @@ import json
 import re
 import wave
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from cascade.captioning.cache import CaptionCache
+from cascade.io.digests import digest_file
+from cascade.prompting.listening import question_digest
 from cascade.runs import directory
-from cascade.types import CaptionRecord
+from cascade.types import Caption, CaptionerSpec, CaptionRecord
 from tests.support import clips
 from tests.support.commands import cascade, rows, write
 from tests.support.pages import Page
@@ -256,6 +260,18 @@ def test_bundles_and_the_export_of_a_dataset_have_such_captions(tones: Path) -> 
     assert {key: record.key for key, record in records("r").items()} == {
         key: record.key for key, record in records("again").items()
     }
+
+
+def test_a_bundle_by_an_engine_with_other_parameters_is_read(tones: Path) -> None:
+    spec = CaptionerSpec(slot="a", name="audio-llm", version="9", params={"model": "la", "question": True, "ears": 3})
+    with closing(CaptionCache(Path("cache"))) as cache:
+        for number in range(6):
+            question = question_digest(f"What is heard in clip {number}?", CHOICES)
+            cache.put(spec, digest_file(Path(f"{number // 2}.wav")), Caption(text=f"Heard {number}."), question)
+    ok(["cache", "export", "newer.jsonl"])
+    ok(["run", "--dataset", "tones.jsonl", "--captions", "newer.jsonl", "--llm", "fake", "--out", "r"])
+    assert [record.text for record in records("r").values()] == [f"Heard {number}." for number in range(6)]
+    assert "everything that was derived again matches" in ok(["verify", "r"]).stdout
 
 
 def test_the_report_shows_the_digest_and_what_it_merges(tones: Path) -> None:

@@ -39,9 +39,9 @@ class Params(model.TaggingParams):
     labels: str = field(default="", metadata=LATER)
 
 
-def needs_question(params: Params) -> bool:
+def needs_question(params: Mapping[str, Any]) -> bool:
     """Return whether the labels are those of the item."""
-    return params.labels == "choices"
+    return params.get("labels") == "choices"
 
 
 def turned(params: Mapping[str, Any], *, asks: bool) -> dict[str, Any]:
@@ -55,7 +55,7 @@ def make(params: Params, host: Host) -> Captioner:
 
     if params.labels not in ("", "choices"):
         raise UserError(f"{SLOT}.labels={params.labels}: choices, or nothing for the vocabulary")
-    group_labels = labels.question_groups if needs_question(params) else None
+    group_labels = labels.question_groups if params.labels else None
     return tags.make_tagger(params, host, SLOT, VOCABULARY, describe, group_labels)
 
 
@@ -65,7 +65,7 @@ def describe(params: Params, groups: Mapping[str, Any], windows: Sequence[Mappin
 
     listed = "; ".join(tags.list_tags(group, params.floor) for group in groups.values())
     text = f"Likeliest sounds: {listed}."
-    if needs_question(params):
+    if params.labels:
         parts = [f"Likeliest of {name}: {tags.list_tags(group, params.floor)}." for name, group in groups.items()]
         text = f"{' '.join(parts)} These are shares among the words alone: something is always likeliest."
     likeliest, times = set(), []

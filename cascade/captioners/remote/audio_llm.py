@@ -73,9 +73,9 @@ class Params:
     keep_answer: bool = field(default=False, metadata=LATER)
 
 
-def needs_question(params: Params) -> bool:
+def needs_question(params: Mapping[str, Any]) -> bool:
     """Return whether the listener is shown the question."""
-    return params.question
+    return params.get("question") is True
 
 
 def turned(params: Mapping[str, Any], *, asks: bool) -> dict[str, Any]:
