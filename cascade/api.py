@@ -86,6 +86,8 @@ def caption(
     *,
     data: str | Path | None = None,
     caption_param: str | Sequence[str] | None = None,
+    digest: str | None = None,
+    digest_question: bool = False,
     limit: int | None = None,
     only: str | Sequence[str] | None = None,
     shard: str | None = None,
@@ -114,6 +116,8 @@ def run(
     data: str | Path | None = None,
     captions: str | None = None,
     caption_param: str | Sequence[str] | None = None,
+    digest: str | None = None,
+    digest_question: bool = False,
     prompt: str | Path | None = None,
     answer_as: str | None = None,
     param: str | Sequence[str] | None = None,
@@ -190,10 +194,9 @@ def ask(
 
     Raises UserError for a clip that is no file, or fewer than two choices. A failed caption or reply is in the answer.
     """
-    request = check_request(locals())
     if isinstance(choices, str) or len(choices) < 2:
         raise UserError(f"choices={choices!r}: give two or more")
-    return answer_of(Path(clip), question, choices, request)
+    return answer_of(Path(clip), question, choices, check_request(locals()))
 
 
 def answer_of(clip: Path, question: str, choices: Sequence[str], request: Request) -> ClipAnswer:
@@ -214,6 +217,8 @@ def ablate(
     data: str | Path | None = None,
     captions: str | None = None,
     caption_param: str | Sequence[str] | None = None,
+    digest: str | None = None,
+    digest_question: bool = False,
     prompt: str | Path | None = None,
     answer_as: str | None = None,
     param: str | Sequence[str] | None = None,

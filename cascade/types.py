@@ -1,19 +1,22 @@
 """The records of cascade, and the protocols of its parts that can be replaced.
 
 Records are frozen and take keywords only. What is asked (`RunSpec` and the specs in it, hashed) and how it
-is done (`Execution`, `Host`) are separate types, so the identity of a run needs no list of exceptions. What is stored
-is a `Record`; what only lives in memory and holds paths (`Dataset`, `Host`, `Execution`) is a dataclass.
+is done (`Execution`, `Host`, in `execution.py`) are separate types, so the identity of a run needs no list of
+exceptions. What is stored is a `Record`; what only lives in memory and holds paths (`Dataset`) is a dataclass.
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
 from typing import Annotated, Any, Literal, Protocol
 
 import msgspec
+
+from cascade.execution import Execution as Execution  # Plug-ins import both from here.
+from cascade.execution import Host as Host
 
 Params = Mapping[str, Any]
 SENT_AUDIO = "audio"  # the captioner that sends the clip itself, and its slot
@@ -88,6 +91,25 @@ class Caption(Record, frozen=True, kw_only=True):
     meta: Mapping[str, Any] = msgspec.field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CaptionInput:
+    """What a caption is made from where it depends on more than a clip.
+
+    `question` and `choices` are in the canonical form of `prompting.listening`, `""` and none where the engine is not
+    to see them. `evidence` is the text of other captions, for an engine that reads captions and no `clip`.
+    """
+
+    clip: Path | None = None
+    question: str = ""
+    choices: tuple[str, ...] = ()
+    evidence: str = ""
+
+    @property
+    def name(self) -> str:
+        """The name of the clip, for messages."""
+        return self.clip.name if self.clip else "the captions"
+
+
 class PromptSpec(Record, frozen=True, kw_only=True):
     """A template by name and digest, and the slots whose captions fill its evidence block, in order.
 
@@ -129,59 +151,6 @@ class RunSpec(Record, frozen=True, kw_only=True):
     llm: LLMSpec
     limit: int | None = None
     only: Mapping[str, tuple[str, ...]] = msgspec.field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Host:
-    """Where engines run. `files` maps the digest that a spec names to the local file or folder that has it.
-
-    `scratch` is a folder for what an engine computes once and may find again (text embeddings); None keeps nothing.
-    For engines that ask a model elsewhere: `endpoints` maps the model that a spec names to the address that serves it,
-    `concurrency` is calls in flight at most, `retries` and `timeout` (seconds) are a call's, `budget` is what may be
-    spent (a `budget.Budget`, or None). For backends that have workers: `workers` has `pool` (how many), `num_gpus` and
-    `num_cpus` (what one takes), for every engine or, as `speech.pool`, for one slot's.
-    """
-
-    device: str = "auto"
-    batch: int = 32
-    threads: int = 0
-    files: Mapping[str, Path] = field(default_factory=dict)
-    scratch: Path | None = None
-    endpoints: Mapping[str, str] = field(default_factory=dict)
-    concurrency: int = 16
-    retries: int = 6
-    timeout: float = 600.0
-    budget: Any = None
-    workers: Mapping[str, float] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Execution:
-    """How a run is done; nothing here may change a result. `timeout` is in seconds a call.
-
-    `budget` is what may be spent (a `budget.Budget`, or None), `price` the user's word for what tokens cost; `rpm` and
-    `tpm` are the requests and tokens that the provider allows a minute. `bundles` maps a slot to the file of captions
-    that fills it: there no engine runs. `origin` is the address or the provider that is asked, `""` for a model that
-    runs here; `same_model` is the user's word that it serves the same model as the run's own origin,
-    `accept_silent_audio` that the run goes on where the model seems not to hear.
-    """
-
-    cache: Path
-    runs: Path
-    backend: str = "local"
-    host: Host = field(default_factory=Host)
-    api_base: str | None = None
-    concurrency: int = 16
-    retries: int = 6
-    timeout: float = 600.0
-    budget: Any = None
-    price: str | None = None
-    rpm: float | None = None
-    tpm: float | None = None
-    bundles: Mapping[str, Path] = field(default_factory=dict)
-    origin: str = ""
-    same_model: bool = False
-    accept_silent_audio: bool = False
 
 
 class Prompt(Record, frozen=True, kw_only=True):
@@ -316,10 +285,10 @@ class Captioner(Protocol):
     """An engine, built once, that turns clips into captions: as many as it was given, in their order.
 
     A clip that it cannot hear is a `Failure` in its place, or raises `ClipError`: a batch that raises is tried again
-    clip by clip.
+    clip by clip. An engine whose captions depend on the question gets `CaptionInput`s in the place of paths.
     """
 
-    def __call__(self, clips: Sequence[Path], /) -> Sequence[Caption | Failure]: ...
+    def __call__(self, clips: Sequence[Any], /) -> Sequence[Caption | Failure]: ...
 
 
 class Lookup(Protocol):
@@ -329,11 +298,11 @@ class Lookup(Protocol):
 
 
 class Backend(Protocol):
-    """Where captioners run. Yields each clip once, as it is done, in any order."""
+    """Where captioners run. Yields each clip, or `CaptionInput`, once, as it is done, in any order."""
 
     def __call__(
-        self, spec: CaptionerSpec, host: Host, clips: Sequence[Path], /
-    ) -> Iterator[tuple[Path, Caption | Failure]]: ...
+        self, spec: CaptionerSpec, host: Host, clips: Sequence[Any], /
+    ) -> Iterator[tuple[Any, Caption | Failure]]: ...
 
 
 class LLM(Protocol):
@@ -349,7 +318,10 @@ class Scorer(Protocol):
 
 
 class CaptionRecord(Record, frozen=True, kw_only=True):
-    """One caption of one item: its cache key (`""` where there is no clip to make one from), and what came of it."""
+    """One caption of one item: its cache key (`""` where there is no clip to make one from), and what came of it.
+
+    `question` is the digest of the item's question and choices where the caption depends on them.
+    """
 
     item: str
     slot: str
@@ -357,6 +329,7 @@ class CaptionRecord(Record, frozen=True, kw_only=True):
     text: str | None = None
     meta: Mapping[str, Any] = msgspec.field(default_factory=dict)
     failure: Failure | None = None
+    question: str | msgspec.UnsetType = msgspec.UNSET
 
     @property
     def caption(self) -> Caption | None:

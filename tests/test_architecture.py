@@ -15,7 +15,8 @@ PACKAGE = Path(__file__).parent.parent / "cascade"
 
 # A room may import the rooms of lower layers. Rooms of one layer do not import each other.
 LAYERS = (
-    {"version", "types"},
+    {"version", "execution"},
+    {"types"},
     {"errors"},
     {"io", "plugins"},
     {"datasets", "prompting", "llms"},

@@ -4,8 +4,9 @@
 files beside it are questions, predictions and bundles of captions, and `expected/` has what the commands printed. The
 tests use commands, files and the Python interface only. These differences are allowed and taken out before a text is
 compared: the moment and the duration of a call, the sessions of a run, the folder of its clips, the digests that cover
-these, the version in a bundle's first line, spaces at the end of a line, and a float's digits after the twelfth. Three
-files have what version 0.2.0 prints: `score` says how many replies are unread, and `--explain` says why in words.
+these, the version in a bundle's first line, spaces at the end of a line, and a float's digits after the twelfth. These
+files have what version 0.2.0 prints: `score` says how many replies are unread and, of several samples, how far they
+agree, and `--explain` says why in words.
 """
 
 from __future__ import annotations

@@ -41,6 +41,10 @@ def ablate(
     variants: Annotated[
         str, typer.Option("--variants", metavar="KIND,…", help="The runs beside the full set.")
     ] = _KINDS,
+    arms: Annotated[
+        str | None,
+        typer.Option("--arms", metavar="ARM,…", help="question, digest: the full set without it, not the --variants."),
+    ] = None,
     scorer: o.ScorerName = "mmar",
     form: o.Form = "table",
 ) -> None:
@@ -51,14 +55,16 @@ def ablate(
     """
     output.check_format(form)
     output.check_scorer(scorer)
-    jobs = ablation_plan.variant_jobs(prepare(request), variants, request.seed, request.out)
+    whole = prepare(request)
+    kinds = variants if arms is None else ablation_plan.arm_kinds(whole.spec, arms)
+    jobs = ablation_plan.variant_jobs(whole, kinds, request.seed, request.out)
     if request.dry_run:
         _print_plans(jobs)
         return
     runs = ablation_plan.carry_out_family(jobs)
     failed = report_failures(*runs)
     sources = [outcomes.score_source(run.path) for run in runs]
-    show(ablation.read_family(sources, scorer=scorer), form)
+    show(ablation.read_family(sources, scorer=scorer, effort=arms is not None), form)
     if failed:
         raise typer.Exit(3)
 
@@ -96,6 +102,8 @@ def show(family: Family, form: str) -> None:
         tables += [_adds(title, part) for title, part in parts if part]
     if form != "csv" and family.diagnosis is not None:
         tables.append(_diagnosis(family.diagnosis))
+    if form != "csv" and any(member.agreement for member in family.members):
+        tables.append(_agreements(family))
     typer.echo("\n".join(format_table(rows[0], rows[1:], form) for rows in tables), nl=False)
     if form == "table":
         legend = _PAIRED * (len(family.members) > 1) + _ADDS * bool(family.adds) + _HEARS * bool(family.hearing)
@@ -111,7 +119,22 @@ def _members(family: Family) -> list[Row]:
             cells += [None, None, None]
         else:
             cells += [*_points(member.to_full), PValue(member.to_full.mcnemar.p_holm or 0.0)]
-        rows.append([*cells, member.failed, member.unread])
+        cells += [member.failed, member.unread]
+        if member.item_seconds is not None:
+            cost = "unknown" if member.item_cost is None else f"{member.item_cost:.5f}"
+            cells += [cost, f"{member.item_seconds:.2f}"]
+        rows.append(cells)
+    if len(rows[-1]) > len(rows[0]):
+        rows[0] = [*rows[0], "$ an item", "s an item"]
+    return rows
+
+
+def _agreements(family: Family) -> list[Row]:
+    """Return a row for each run and each way in which the samples of an item agree."""
+    rows: list[Row] = [["the vote, where samples are", "", "n", family.scorer, "95 %"]]
+    for member in family.members:
+        for group, share in member.agreement.by.items() if member.agreement else ():
+            rows.append([member.name, group, share.n, Share(share.accuracy), Interval(*share.ci95)])
     return rows
 
 

@@ -55,7 +55,12 @@ class Job:
 
 def prepare(request: Request) -> Job:
     """Return the job of a request, checked as far as it can be before anything takes time."""
-    captioners = select_captioners(caption_sources(request.captions, request.dataset), request.caption_param)
+    captioners = select_captioners(
+        caption_sources(request.captions, request.dataset),
+        request.caption_param,
+        request.digest,
+        digest_question=request.digest_question,
+    )
     template = choose_template(request.prompt, captioners.specs)
     prompt = prompt_spec(template, captioners.specs, request.seed if request.shuffle_choices else None)
     llm, how = model_and_execution(request, captioners)
@@ -126,7 +131,7 @@ def carry_out(job: Job) -> Run:
         count_spent([job])
         try:
             with charges.charge_log(job.path) as record, recording(job.how.budget, record):
-                captions = generate.caption(run.items, root, run.spec.captioners, job.how, track)
+                captions = generate.caption(run.items, root, run.spec.captioners, job.how, track, run.spec.prompt)
             asking.check_clips(run, captions)
             directory.write_captions(job.path, captions)
             for line in speech.english_only(captions, doubtful=True):
@@ -140,7 +145,9 @@ def carry_out(job: Job) -> Run:
 
 def make_captions(job: Job) -> list[CaptionRecord]:
     """Return the captions of a job's items, an item and slot a record, from the cache or made now; nothing is asked."""
-    return generate.caption(job.items, _clip_root(job), job.spec.captioners, job.how, bars) if job.items else []
+    if not job.items:
+        return []
+    return generate.caption(job.items, _clip_root(job), job.spec.captioners, job.how, bars, job.spec.prompt)
 
 
 def _clip_root(job: Job) -> Path:

@@ -58,7 +58,7 @@ def plan(job: Job) -> Plan:
     """
     spec = job.spec
     connect.check_schema(spec.llm, job.how)
-    captions = generate.existing_captions(job.items, job.loaded.root, spec.captioners, job.how)
+    captions = generate.existing_captions(job.items, job.loaded.root, spec.captioners, job.how, spec.prompt)
     clips = {item.id: item.audio for item in job.items}
     shown = evidence.captions_shown(clips, captions, spec.prompt)
     applicable = []

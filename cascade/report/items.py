@@ -55,8 +55,9 @@ def _index_record(report: ReportData, item: Item, clip: int) -> dict[str, Any]:
 
 
 def _captions(run: ReportRun, item: Item) -> list[CaptionRecord]:
+    """Return an item's captions: those of its prompt and, where that shows a digest, those that were merged."""
     by_slot = run.captions.get(item.id, {})
-    return [by_slot[slot] for slot in run.spec.prompt.slots if slot in by_slot]
+    return [by_slot[captioner.slot] for captioner in run.spec.captioners if captioner.slot in by_slot]
 
 
 def details(report: ReportData, clips: Mapping[str, int]) -> Iterator[dict[str, Any]]:
@@ -91,6 +92,8 @@ def _caption(caption: CaptionRecord, engine: str, place: int | None = None) -> d
         record["failure"] = f"{caption.failure.kind}: {caption.failure.message}"
         return record
     record |= {"text": caption.text, "times": timeline_spans(caption.meta)}
+    if isinstance(answers := caption.meta.get("answers"), list):
+        record["answers"] = " ".join(map(str, answers))
     language, seconds = caption.meta.get("language"), _finite(caption.meta.get("seconds"))
     if isinstance(language, str | float):
         record["language"] = f"{language}, doubtful" if caption.meta.get("language_doubt") else language
@@ -180,8 +183,8 @@ def facets(report: ReportData) -> list[dict[str, Any]]:
     for key, tag in TAGS.items():
         if by_tag.get(tag):
             facets.append(_facet(key, _TAG_LABELS.get(key, key), _alike(by_tag[tag])))
-    if slots := report.main.spec.prompt.slots:
-        empty = [(f"empty:{slot}", f"{slot} empty") for slot in slots]
+    if captioners := report.main.spec.captioners:
+        empty = [(f"empty:{captioner.slot}", f"{captioner.slot} empty") for captioner in captioners]
         facets.append(_facet("captions", "captions", [("empty", "any empty"), *empty, ("lost", "one failed")]))
     against = []
     for place, other in enumerate(report.others):

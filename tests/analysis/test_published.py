@@ -154,9 +154,9 @@ def test_a_run_of_the_published_items_has_published_marks() -> None:
     shuffled = row_spec("qwen2.5-omni-7b", order_seed=3)
     assert figures(scored(500, {}, spec=shuffled)) == {}
     assert figures(scored(500, {}, spec=row_spec("gpt-4o")))[""] == 0.507
-    small = row_spec("gpt-4o", **{"speech.model": "turbo"})
+    small = row_spec("gpt-4o", params={"speech.model": "turbo"})
     assert figures(scored(500, {}, spec=small)) == {} and published.run_kind(scored(500, {}, spec=small)) == "LLM"
-    silent = row_spec("qwen2.5-omni-7b", **{"audio.content": "silence"})
+    silent = row_spec("qwen2.5-omni-7b", params={"audio.content": "silence"})
     assert figures(scored(500, {}, spec=silent)) == {} and published.run_kind(scored(500, {}, spec=silent)) == "OLM"
     both = row_spec("gemini-2.5-pro", captions={"audio": "audio", "speech": "whisper"})
     assert figures(scored(500, {}, spec=both)) == {} and published.run_kind(scored(500, {}, spec=both)) == "OLM"
@@ -186,7 +186,7 @@ def whole_run(path: Path, spec: RunSpec) -> Path:
         item = Item(id=str(at), audio="a", question="?", choices=("a", "b"), answer="a", tags={"modality": group})
         items.append(item)
     manifest = directory.new_manifest(spec, "# user\n$question\n$choices\n", provenance.session())
-    with directory.open_run(path, manifest, items) as (_, log):
+    with directory.open_run(path, manifest, tuple(items)) as (_, log):
         for item in items:
             result = Completion(text="Answer: a", finish="stop")
             log.append(Answer(item=item.id, sample=0, prompt="", captions={}, result=result, seconds=1.0, at=""))
@@ -194,11 +194,14 @@ def whole_run(path: Path, spec: RunSpec) -> Path:
 
 
 def row_spec(
-    name: str, order_seed: int | None = None, captions: dict[str, str] | None = None, **params: str
+    name: str,
+    order_seed: int | None = None,
+    captions: dict[str, str] | None = None,
+    params: dict[str, str] | None = None,
 ) -> RunSpec:
     """Return the spec that a row's run has, with some of its captioners or their parameters changed."""
     row = published.published_rows()[name].run
-    given = {"audio.content": "clip", **row.get("caption-param", {}), **params}
+    given = {"audio.content": "clip", **row.get("caption-param", {}), **(params or {})}
     captioners = []
     for slot, engine in (captions or row["captions"]).items():
         own = {key.partition(".")[2]: value for key, value in given.items() if key.startswith(f"{slot}.")}

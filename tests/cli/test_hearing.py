@@ -38,7 +38,7 @@ def tones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for number in range(8):
         hertz = HERTZ[(3 * number + 1) % 4]
         write(tmp_path / f"The pitch is {hertz} Hz {number}.wav", tone(hertz + number, 6 + number / 2))
-        row = {"id": f"q{number}", "audio_path": f"The pitch is {hertz} Hz {number}.wav"}
+        row: dict[str, Any] = {"id": f"q{number}", "audio_path": f"The pitch is {hertz} Hz {number}.wav"}
         choices = [f"{choice} Hz" for choice in HERTZ]
         row |= {"question": "Which pitch is it?", "choices": choices, "answer": f"{hertz} Hz"}
         rows.append({**row, "modality": ["sound", "music"][number % 2], "cue": ["a tone"]})

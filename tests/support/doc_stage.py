@@ -96,7 +96,7 @@ def offline_words(command: Command) -> list[str]:
             next(words)
         elif word == "--probe":  # A fake hears nothing.
             continue
-        elif word in ("--llm", "--judge", "--reader"):
+        elif word in ("--llm", "--judge", "--reader", "--digest"):
             next(words)
             kept += [word, "fake"]
         else:

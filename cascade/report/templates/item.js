@@ -84,7 +84,8 @@ function slot(one, seek) {
   const tone = tones(one.times);
   const times = one.times.length ? make("div", { class: "times" }, ...one.times.slice(0, 60).map((time) => moment(time, seek, tone))) : null;
   const listed = one.times.length > 4 ? fold(`${one.times.length} times`, times) : times;
-  return make("div", { class: "slot" }, head, text, listed);
+  const aside = one.answers ? make("p", { class: "facts" }, "set aside, not shown to the model: ", theirs(one.answers, "b")) : null;
+  return make("div", { class: "slot" }, head, text, aside, listed);
 }
 
 // What was sent of a clip, beside a player of that clip, which is another item's where captions are mismatched.
