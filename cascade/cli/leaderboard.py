@@ -23,7 +23,10 @@ def leaderboard(
     folders: Annotated[list[Path], typer.Argument(metavar="DIR…", help="Run directories, folders of runs.")],
     sort: Annotated[str, typer.Option("--sort", metavar="|".join(board.SORTS), help="What stands first.")] = "mmar",
     by: Annotated[
-        list[str] | None, typer.Option("--by", metavar="TAG", help="A column for each value of this tag. Repeatable.")
+        list[str] | None,
+        typer.Option(
+            "--by", metavar="TAG|kind", help="A column for each value of this tag; kind groups rows. Repeatable."
+        ),
     ] = None,
     form: o.Form = "table",
 ) -> None:
@@ -39,7 +42,8 @@ def leaderboard(
     rows = board.board_rows(folders, by or (), lambda text: note(f"passed over: {text}"))
     if not rows and form == "table":
         raise UserError(f"{', '.join(map(str, folders))}: no run is there; give the folder of runs, as in runs/")
-    if lacking := [tag for tag in by or () if rows and not any(tag in row.by for row in rows)]:
+    tags = [tag for tag in by or () if tag != board.KIND or not any(row.kind for row in rows)]
+    if lacking := [tag for tag in tags if rows and not any(tag in row.by for row in rows)]:
         raise UserError(f"--by {lacking[0]}: no run has items with that tag; as in --by modality")
     groups = board.ordered(rows, sort)
     rows = []
@@ -50,7 +54,7 @@ def leaderboard(
         return
     columns: list[Column] = []
     cells: list[list[Cell]] = []
-    for column, cell in _fields(rows, by or (), items="items" if len(groups) > 1 else None, form=form):
+    for column, cell in _fields(rows, tags, items="items" if len(groups) > 1 else None, form=form):
         values = [cell(row) for row in rows]
         if column.csv not in _OPTIONAL or any(value is not None for value in values):
             columns.append(column)
@@ -69,7 +73,7 @@ def leaderboard(
 
 _READ_INTERVAL = ("mmar_read_low", "mmar_read_high")
 # The headings in CSV of the columns that stand only where a run has a value for them.
-_OPTIONAL = {("answered_by",), ("differs",), ("mmar_read",), _READ_INTERVAL, ("replies",)}
+_OPTIONAL = {("kind",), ("answered_by",), ("differs",), ("mmar_read",), _READ_INTERVAL, ("replies",)}
 
 
 def _fields(
@@ -86,6 +90,7 @@ def _fields(
         tagged.append((Column(value, (f"{tag}: {value}",)), partial(_tagged, tag, value, "" if form == "csv" else "-")))
     return [
         (Column(None, ("run", "model")), lambda row: (row.run, row.model)),
+        (Column("kind", ("kind",), words=True), lambda row: row.kind),
         (Column("model", words=True), lambda row: row.model.split("@")[0]),
         (Column("answered by", ("answered_by",), words=True), lambda row: row.origins or None),
         (Column("captions", ("captions",), words=True), lambda row: row.captions),

@@ -1,4 +1,4 @@
-"""The command `reproduce`: the published cascade rows, run by our protocol, beside what was published."""
+"""The command `reproduce`: the published rows, run by our protocol, beside what was published."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from cascade.analysis.published import WHOLE, PublishedRow, Reproduced, compare_published, published_rows
+from cascade.analysis.published import KINDS, WHOLE, PublishedRow, Reproduced, compare_published, published_rows
 from cascade.cli import options as o
 from cascade.cli import output
 from cascade.errors import MissingExtra, ProviderStop, UnknownName, UserError
@@ -40,32 +40,33 @@ def reproduce(
     request: Request,
     rows: Annotated[list[str] | None, typer.Argument(metavar="[ROW]…", help="Of --list; all unless named.")] = None,
     *,
+    kind: Annotated[
+        str | None, typer.Option("--kind", metavar="lalm|larm|olm|llm|lrm", help="Only the rows of this kind.")
+    ] = None,
     models: Annotated[
         str | None, typer.Option("--models", metavar="MODEL,…", help="Other models on one row's captions.")
     ] = None,
     listed: Annotated[bool, typer.Option("--list", help="List the rows, and run nothing.")] = False,
     form: o.Form = "table",
 ) -> None:
-    """Run the published cascade rows, and print ours beside theirs.
+    """Run the published rows, and print ours beside theirs.
 
     A row whose key or endpoint is missing is named and passed over. Captions are ours: the papers' are unpublished.
     """
-    known = published_rows()
-    names = rows or list(known)
-    for name in names:
-        if name not in known:
-            raise UnknownName("row", name, known, "cascade reproduce --list shows them")
-    if models and (not rows or len(rows) != 1):
-        raise UserError(f"--models {models}: name the one row whose captions they are asked on")
+    wanted = _wanted(rows or [], kind, models)
     if listed:
         if form == "json":
-            output.echo_json(list(known.values()))
-        else:
-            cells = [[row.name, percent(row.published[WHOLE]), row.title, row.source] for row in known.values()]
-            typer.echo(format_words(["row", "published", "what", "source"], cells, form), nl=False)
+            output.echo_json(list(wanted.values()))
+            return
+        cells = []
+        for row in wanted.values():
+            what = f"{row.title}; cannot be served: {row.unserved}" if row.unserved else row.title
+            cells.append([row.name, row.kind, percent(row.published[WHOLE]), what, row.source])
+        typer.echo(format_words(["row", "kind", "published", "what", "source"], cells, form), nl=False)
         return
+    wanted = _served(wanted, named=bool(rows))
     given = [model.strip() for model in (models or "").split(",") if model.strip()]
-    jobs = row_jobs({name: known[name].run for name in names}, given, request)
+    jobs = row_jobs({name: row.run for name, row in wanted.items()}, given, request)
     if request.dry_run:
         _print_plans(jobs)
         return
@@ -76,7 +77,7 @@ def reproduce(
     if other_captions:
         note(f"the captions are not those of the rows but {other_captions}")
     count_spent(job.job for job in jobs)
-    done, failed = _carry_out(jobs, known)
+    done, failed = _carry_out(jobs, wanted)
     done = [replace(row, other_captions=other_captions or None) for row in done]
     for count in sorted({row.groups[""].n for row in done if row.groups[""].differs is None}):
         note(f"the published figures are of MMAR's 1000 items; these are of {count} others, or of a part of them")
@@ -85,6 +86,31 @@ def reproduce(
     show(done, form)
     if failed:
         raise typer.Exit(3)
+
+
+def _wanted(names: Sequence[str], kind: str | None, models: str | None) -> dict[str, PublishedRow]:
+    """Return the rows that are named, or all, of one kind or of all."""
+    if kind and kind.upper() not in KINDS:
+        raise UnknownName("kind", kind, [name.lower() for name in KINDS])
+    if kind and names:
+        raise UserError(f"--kind {kind}: name rows or a kind, not both")
+    known = {name: row for name, row in published_rows().items() if kind is None or row.kind == kind.upper()}
+    for name in names:
+        if name not in known:
+            raise UnknownName("row", name, known, "cascade reproduce --list shows them")
+    if models and len(names) != 1:
+        raise UserError(f"--models {models}: name the one row whose captions they are asked on")
+    return {name: known[name] for name in names or known}
+
+
+def _served(rows: Mapping[str, PublishedRow], *, named: bool) -> dict[str, PublishedRow]:
+    """Return the rows whose model can be served. Raises UserError for the others, where rows are named."""
+    unserved = [row for row in rows.values() if row.unserved]
+    if unserved and named:
+        raise UserError(f"the row {unserved[0].name} cannot be served: {unserved[0].unserved}")
+    if unserved:
+        note(f"passed over: {len(unserved)} rows that cannot be served; cascade reproduce --list says why")
+    return {name: row for name, row in rows.items() if not row.unserved}
 
 
 def _print_plans(jobs: Sequence[RowJob]) -> None:

@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from dataclasses import replace as changed
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import Any, Protocol, TypeVar
@@ -13,21 +15,26 @@ from typing import Any, Protocol, TypeVar
 from msgspec import UNSET
 from msgspec.structs import replace
 
-from cascade.errors import NOT_APPLICABLE, BudgetSpent, ProviderStop, ReplyError, RunError
+from cascade.errors import NOT_APPLICABLE, BudgetSpent, ClipError, ProviderStop, ReplyError, RunError
+from cascade.io.digests import digest_bytes, digest_file
+from cascade.io.encoding import AudioForm, encode
 from cascade.io.jsonl import RecordLog
 from cascade.io.progress import Track, silent
 from cascade.io.terminal import note
 from cascade.llms import connect
+from cascade.pipeline.hearing import HearingWatch
 from cascade.prompting import evidence
 from cascade.prompting.templates import Template
-from cascade.runs import directory
+from cascade.runs import charges, directory
 from cascade.runs.directory import Run
 from cascade.runs.provenance import now
 from cascade.runs.served import reported
 from cascade.types import (
     LLM,
+    SENT_AUDIO,
     Answer,
     Caption,
+    CaptionerSpec,
     CaptionRecord,
     Completion,
     Execution,
@@ -37,6 +44,7 @@ from cascade.types import (
     Params,
     Prompt,
     PromptSpec,
+    RunSpec,
 )
 
 _MOST_UNANSWERED = 12  # in a row, or as many as are in flight
@@ -58,13 +66,18 @@ Reply = TypeVar("Reply", bound=Result)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
-    """One sample of one item, ready to be asked; `failure` says why it cannot be, where a caption failed."""
+    """One sample of one item, ready to be asked; `failure` says why it cannot be, where a caption failed.
+
+    `clip` is sent with the prompt, in this `form`; None where captions alone are.
+    """
 
     item: str
     sample: int
     prompt: Prompt
     captions: Mapping[str, str]
     failure: Failure | None = None
+    clip: Path | None = None
+    form: AudioForm | None = None
 
 
 def ask(
@@ -72,45 +85,64 @@ def ask(
 ) -> None:
     """Ask whatever the run's log has no completion for, and append each answer as it comes.
 
-    Raises ProviderStop where the provider refuses every call; what was answered by then is in the log.
+    Raises ProviderStop where the provider refuses every call or drops the audio; what was answered by then is in the
+    log.
     """
     missing = remaining(run.path, run.items, run.spec.llm.samples)
     if not missing:
         return
-    if execution.budget:
-        count_earlier(run.path, run.spec.llm, execution)
     spec, params = run.spec.prompt, run.spec.llm.params
     template = Template(name=spec.template, text=run.manifest.template)
-    shown = evidence.captions_shown({item.id: item.audio for item in run.items}, captions, spec)
+    clips = {item.id: item.audio for item in run.items}
+    shown = evidence.captions_shown(clips, captions, spec)
+    root, form = Path(run.manifest.audio_root), sent_form(run.spec.captioners)
+    earlier = directory.last_answers(run.path).values()
     with track("asking", len(missing)) as tick:
 
         def write(answer: Answer) -> None:
             log.append(replace(answer, origin=execution.origin or UNSET))
-            tick()
+            tick(isinstance(answer.result, Completion))
+
+        # A model that was believed to hear is not doubted again.
+        trusted = form is None or execution.accept_silent_audio
+        trusted = trusted or any(isinstance(answer.result, Completion) for answer in earlier)
+        watch = HearingWatch(f"--llm {run.spec.llm.model}", len(missing), write, trusted=trusted)
 
         def questions() -> Iterator[Question]:
             for item, sample in missing:
                 question = build_question(item, sample, spec, template, shown.get(item.id, {}))
                 if question.failure:
                     write(_answer(question, question.failure, 0.0))
+                elif form:
+                    yield changed(question, clip=root / clips[shown[item.id][SENT_AUDIO].item], form=form)
                 else:
                     yield question
 
-        def call(question: Question, llm: LLM) -> Awaitable[Answer]:
-            return ask_question(question, llm, params)
+        async def call(question: Question, llm: LLM) -> Answer:
+            return watch.measured(question.prompt, await ask_question(question, llm, params))
 
-        earlier = directory.last_answers(run.path).values()
-        run_coroutine(fan_out(questions(), run.spec.llm, execution, call, write, earlier=earlier))
+        try:
+            run_coroutine(fan_out(questions(), run.spec.llm, execution, call, watch.add, earlier=earlier))
+        finally:
+            watch.close()
 
 
-def count_earlier(path: Path, spec: LLMSpec, execution: Execution) -> None:
-    """Charge what is in a run's log to the budget; replies of unknown cost at the price that is known now."""
-    price = connect.price(spec, execution)
-    execution.budget.count(path, directory.total_cost(path, price.of if price else None))
+def sent_form(captioners: Sequence[CaptionerSpec]) -> AudioForm | None:
+    """Return the form in which the clip itself is sent; None where captions alone are."""
+    return next((AudioForm(**spec.params) for spec in captioners if spec.name == SENT_AUDIO), None)
+
+
+def count_earlier(path: Path, spec: RunSpec, execution: Execution) -> None:
+    """Charge what is in a run's logs to the budget; replies of unknown cost at the price that is known now."""
+    price = connect.price(spec.llm, execution)
+    of_tokens = partial(price.of, audio=bool(spec.prompt.audio)) if price else None
+    execution.budget.count(path, charges.charges(path, of_tokens))
 
 
 def check_clips(run: Run, captions: Sequence[CaptionRecord]) -> None:
     """Raise RunError where a clip has changed since it was answered: the run would mix two clips."""
+    if not captions:
+        return
     shown = evidence.captions_shown({item.id: item.audio for item in run.items}, captions, run.spec.prompt)
     for (item, _), answer in directory.last_answers(run.path).items():
         if not isinstance(answer.result, Completion):
@@ -178,12 +210,12 @@ async def fan_out(
             while question is not None and not stops:
                 try:
                     reply = await call(question, llm)
+                    write(reply)
                 except (ProviderStop, BudgetSpent) as stop:
                     if isinstance(stop, ProviderStop) and not silence.answered:
                         raise  # Every call is refused alike: there is nothing to wait for.
                     stops.append(stop)  # Calls in flight are already charged: they are waited for.
                     return
-                write(reply)
                 watch_model(reply.result)
                 silence.count(reply.result)
                 question = next(questions, None)
@@ -271,7 +303,7 @@ def _in_a_loop() -> bool:
 
 
 def ask_single(question: Question, spec: LLMSpec, execution: Execution) -> Answer:
-    """Return one question's answer, without a run."""
+    """Return one question's answer, without a run. Raises ProviderStop where the model seems not to hear its clip."""
 
     async def answer() -> Answer:
         async with connect.connect(spec, execution) as llm:
@@ -279,17 +311,31 @@ def ask_single(question: Question, spec: LLMSpec, execution: Execution) -> Answe
 
     if question.failure:
         return _answer(question, question.failure, 0.0)
-    return run_coroutine(answer())
+    reply = run_coroutine(answer())
+    trusted = question.clip is None or execution.accept_silent_audio
+    watch = HearingWatch(f"--llm {spec.model}", 1, lambda answer: None, trusted=trusted)
+    watch.add(watch.measured(question.prompt, reply))
+    return reply
 
 
 async def ask_question(question: Question, llm: LLM, params: Params) -> Answer:
     """Return one question's answer; a call that failed gives a Failure.
 
-    Samples after the first have seeds of their own, where there is a seed: with the same one the reply would repeat.
+    Samples after the first have seeds of their own, where there is a seed: with the same one the reply would repeat. A
+    clip is encoded now, so that no more clips are in memory than calls are made at once.
     """
     if question.sample and isinstance(params.get("seed"), int):
         params = {**params, "seed": params["seed"] + question.sample}
-    return _answer(question, *await timed_call(llm, question.prompt, params), params)
+    if question.clip is None or question.form is None:
+        return _answer(question, *await timed_call(llm, question.prompt, params), params)
+    try:
+        if await asyncio.to_thread(digest_file, question.clip) != question.prompt.clip:
+            raise ClipError(f"{question.clip.name}: the file changed while the run was made")
+        data, kind = await asyncio.to_thread(encode, question.clip, question.form)
+    except (ClipError, OSError) as error:
+        return _answer(question, Failure(kind="audio", message=str(error)), 0.0, params)
+    prompt = evidence.with_audio(question.prompt, data, kind)
+    return replace(_answer(question, *await timed_call(llm, prompt, params), params), audio=digest_bytes(data))
 
 
 async def timed_call(llm: LLM, prompt: Prompt, params: Params) -> tuple[Completion | Failure, float]:

@@ -16,6 +16,10 @@ EMBEDDED_CAPTIONS = "speech=faster-whisper,sound=events,music=signal"  # These n
 ITEMS, CAPTIONS, MODEL, QUESTION, COST, OTHER = "Items", "Captions", "Model", "Question", "Cost and pace", "Options"
 
 
+# The most that a flag takes, where that is not a billion: there would be so many of it, in memory or in a run.
+_MOST = {"samples": 10_000, "concurrency": 10_000, "seed": 2**63 - 1}
+
+
 def flag(heading: str, default: Any, value: str | None, text: str, least: float | None = None) -> Any:
     """Return the field of a flag: its default, its least value, and for `--help` its heading, value and text."""
     return field(default=default, metadata={"heading": heading, "value": value, "text": text, "least": least})
@@ -34,12 +38,14 @@ class Request:
         CAPTIONS,
         None,
         "SLOT=ENGINE,…",
-        "The engine of each slot, or a file of captions; `none`: no captions.  "
+        "The engine of each slot, `audio` for the clip itself, or a file of captions; `none`: no captions.  "
         f"[default: {DEFAULT_CAPTIONS}; demo: {EMBEDDED_CAPTIONS}]",
     )
     caption_param: Sequence[str] | None = flag(
         CAPTIONS, None, "SLOT.KEY=VALUE", "A parameter of a captioner. Repeatable."
     )
+    digest: str | None = flag(CAPTIONS, None, "MODEL", "A text model merges the captions; its account alone is shown.")
+    digest_question: bool = flag(CAPTIONS, False, None, "Show the model of --digest the question and the choices.")
     cache: Path | None = flag(CAPTIONS, None, "DIR", "Where captions are kept (else $CASCADE_CACHE, else cache/).")
     backend: str = flag(CAPTIONS, "local", "NAME", "Where captioners run.")
     worker: Sequence[str] | None = flag(
@@ -51,13 +57,21 @@ class Request:
     llm: str = flag(MODEL, "local", "MODEL", "Any litellm model name; `local`, `local:FILE.gguf` or `fake`.")
     api_base: str | None = flag(MODEL, None, "URL", "An OpenAI-compatible endpoint.")
     same_model: bool = flag(MODEL, False, None, "The address serves the model that answered so far: go on there.")
+    accept_silent_audio: bool = flag(
+        MODEL, False, None, "Go on where the model seems not to hear the clips that it is sent."
+    )
     param: Sequence[str] | None = flag(
         MODEL, None, "KEY=VALUE", "A parameter sent to the model; KEY=none unsets it. Repeatable."
     )
     reasoning_effort: str | None = flag(MODEL, None, "low|medium|high", "How long a reasoning model thinks.")
     thinking_budget: int | None = flag(MODEL, None, "N", "Tokens to think with, where the model takes that.", 1)
     max_tokens: int | None = flag(MODEL, None, "N", "At most N tokens a reply, reasoning included.", 1)
-    prompt: str = flag(QUESTION, "default", "NAME|FILE", "A name of `cascade prompts`, or FILE.md.")
+    prompt: str | None = flag(
+        QUESTION,
+        None,
+        "NAME|FILE",
+        "A name of `cascade prompts`, or FILE.md.  [default: default; with audio: hear]",
+    )
     answer_as: str | None = flag(
         QUESTION,
         None,
@@ -78,6 +92,14 @@ class Request:
     rpm: float | None = flag(COST, None, "N", "Requests a minute at most.", 0.001)
     tpm: float | None = flag(COST, None, "N", "Tokens a minute at most.", 0.001)
     out: Path | None = flag(OTHER, None, "DIR", "The folder of the run, or of the runs (else below runs/).")
+
+    def __post_init__(self) -> None:
+        for each in fields(self):
+            least, value, most = each.metadata["least"], getattr(self, each.name), _MOST.get(each.name, 10**9)
+            if each.name == "seed":
+                least = -most
+            if least is not None and value is not None and not least <= value <= most:  # NaN is no number between
+                raise UserError(f"{each.name}={str(value)[:40]}: the least is {least:g}, the most {most:g}")
 
 
 def check_request(flags: Mapping[str, Any]) -> Request:
@@ -103,7 +125,4 @@ def _flag_value(field: Field[Any], value: Any, hint: Any) -> Any:
     if not isinstance(value, accepted) or (isinstance(value, bool) and bool not in kinds):
         names = ["None" if kind is NoneType else kind.__name__ for kind in kinds]
         raise UserError(f"{field.name}={value!r}: this flag takes {' or '.join(names)}")
-    least = field.metadata["least"]
-    if least is not None and value is not None and value < least:
-        raise UserError(f"{field.name}={value!r}: the least is {least:g}")
     return value

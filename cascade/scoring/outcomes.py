@@ -18,7 +18,7 @@ from msgspec.structs import replace
 
 from cascade.errors import NOT_APPLICABLE, RunError
 from cascade.io import jsonl
-from cascade.runs.describe import with_answer_form
+from cascade.runs.describe import caption_costs, with_answer_form
 from cascade.runs.served import count_served
 from cascade.scoring import voting
 from cascade.scoring.matchers.registry import SCORERS
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 _NOTHING: Mapping[str, Any] = {}
 TRUNCATED = "truncated"  # how a reply is read that was cut at its token limit
+CUT = "cut"  # the same of one that was cut for another reason
 _REASONS = {
     "empty": "the reply is empty",
     "no choice named": "no rule finds a choice in it",
@@ -41,6 +42,7 @@ _REASONS = {
     "denied or weighed": "it rejects the choice that it names, or is unsure of it",
     "taken back": "it takes its answer back",
     "truncated": "the reply was cut at its token limit",
+    "cut": "the provider cut the reply, and not at a token limit",
     voting.TIE: "a tie: two choices have the same number of votes",
     "as it stands": "the prediction is not the exact text of a choice",
 }
@@ -53,6 +55,7 @@ class ScoredRun:
 
     `failed` items have no reply. `replies` are each item's first reply or failure, as text; `choices` the choice of
     each sample's reply; `about` the fields of a summary that describe the source. A file has no `spec`.
+    `reasoned` says whether a reply came with reasoning of its own, as text or as tokens.
     `unread_replies` are those that a second reader is to be asked about. Where it was asked, `readings` counts the
     replies, and `combined` is the same source scored by the rules' choices or else the reader's.
     """
@@ -64,6 +67,7 @@ class ScoredRun:
     replies: Mapping[str, str]
     choices: voting.ReadChoices = field(default_factory=dict)
     spec: RunSpec | None = None
+    reasoned: bool = False
     unread_replies: Sequence[ShownReply] = ()
     readings: Readings | None = None
     combined: ScoredRun | None = None
@@ -180,11 +184,13 @@ def _score_directory(path: Path) -> ScoredRun:
         raise RunError(f"{path}/items.jsonl: there are no items; run it again with the command that made it")
     known, samples = {item.id for item in run.items}, run.spec.llm.samples
     last: dict[tuple[str, int], Answer] = {}
+    reasoned = False
     for answer in jsonl.records(Answer, path / "log.jsonl", growing=True):
         if answer.item in known and answer.sample < samples:
             result = answer.result
             # A score needs no other field, and without them a long log fits in little memory.
             if isinstance(result, Completion):
+                reasoned |= bool(result.reasoning or result.reasoning_tokens)
                 result = replace(result, reasoning="", sent=_NOTHING)
             answer = replace(answer, result=result, prompt="", at="", captions=_NOTHING, params=_NOTHING)
             last[answer.item, answer.sample] = answer
@@ -206,7 +212,7 @@ def _score_directory(path: Path) -> ScoredRun:
         else:
             replies.setdefault(answer.item, answer.result.text)
         choice = choices.get(answer.item, {}).get(answer.sample)
-        if choice is not None and not choice.text and choice.how != TRUNCATED:
+        if choice is not None and not choice.text and choice.how not in (TRUNCATED, CUT):
             unread.append(answer)
     return ScoredRun(
         items=items,
@@ -215,6 +221,7 @@ def _score_directory(path: Path) -> ScoredRun:
         replies=replies,
         choices=choices,
         spec=run.spec,
+        reasoned=reasoned,
         about={
             **_describe_run(path, run.spec, [answer.result for answer in answers]),
             "served": count_served(answers) or None,
@@ -227,11 +234,11 @@ def _score_directory(path: Path) -> ScoredRun:
 
 def _describe_run(path: Path, spec: RunSpec, results: Sequence[Completion | Failure]) -> dict[str, Any]:
     """Return the fields of a summary that describe a run: its spec, its tokens and its costs."""
-    caption_costs, origins = {}, Counter[str]()
+    costs: dict[str, float | None] = {}
+    origins = Counter[str]()
     if (path / "captions.jsonl").exists():
         for caption in jsonl.records(CaptionRecord, path / "captions.jsonl"):
-            if "cost" in caption.meta:
-                caption_costs[caption.key] = caption.meta["cost"]
+            costs |= caption_costs([caption])
             if "origin" in caption.meta:
                 origins[f"{caption.slot} from {caption.meta['origin']}"] += 1
     return {
@@ -242,7 +249,7 @@ def _describe_run(path: Path, spec: RunSpec, results: Sequence[Completion | Fail
         "prompt": with_answer_form(spec.prompt.template, spec),
         "tokens": total_tokens(results, ("input", "output", "reasoning")),
         "cost": total_cost(results),
-        "captions_cost": _sum_known(caption_costs.values()),
+        "captions_cost": _sum_known(costs.values()),
         "captions_from": dict(origins) or None,
         "samples": spec.llm.samples,
         "shuffled": spec.prompt.order_seed is not None,
@@ -269,8 +276,8 @@ def read_reply(reply: Completion, choices: Sequence[str]) -> Choice:
     from cascade.scoring.extraction.extract import extract
 
     if reply.is_cut:
-        # A reply that was cut at its token limit is an unfinished thought, whatever it names.
-        return Choice(text="", how=TRUNCATED)
+        # A reply that was cut is an unfinished thought, whatever it names.
+        return Choice(text="", how=TRUNCATED if "token limit" in reply.cut_where else CUT)
     return extract(reply.text, choices)
 
 

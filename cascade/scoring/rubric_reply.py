@@ -76,7 +76,7 @@ def read_scores(reply: Completion, rubric: Sequence[Criterion]) -> tuple[float, 
     Raises ValueError with the reason where it does not give each criterion one of the scores that it allows.
     """
     if reply.is_cut:
-        raise ValueError("cut at the token limit")
+        raise ValueError(reply.cut_where)
     values: list[Any] = []  # each outermost object or array, in order
     at, decoder = 0, JSONDecoder()
     # Where brackets are nested too deep to be read, each of thousands of them would be tried.

@@ -6,6 +6,7 @@ is scored without its model, its cache or its audio.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +20,7 @@ from cascade.scoring import outcomes, voting
 from cascade.scoring.matchers.registry import SCORERS
 from cascade.scoring.outcomes import ScoredRun
 from cascade.scoring.statistics import Rate, rate
+from cascade.scoring.voting import Agreement
 from cascade.types import Dataset, Item, tag_names
 
 if TYPE_CHECKING:
@@ -32,7 +34,8 @@ class ScorerResult:
     """One scorer's accuracy over all items, and by each tag's values.
 
     Runs also have the accuracy over samples by the position of the gold choice. With several samples an item,
-    `accuracy` is the vote's, and `pass_at` has pass@k for each k, of which pass@1 is the mean over samples.
+    `accuracy` is the vote's, `pass_at` has pass@k for each k, of which pass@1 is the mean over samples, and `agreement`
+    says how far the samples agree.
     """
 
     accuracy: float
@@ -40,6 +43,7 @@ class ScorerResult:
     by: Mapping[str, Mapping[str, Rate]]
     pass_at: Mapping[str, Rate] = field(default_factory=dict)
     by_gold_position: Mapping[str, Rate] = field(default_factory=dict)
+    agreement: Agreement | None = field(default=None, metadata=OMITTED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,14 +52,15 @@ class Summary:
 
     `inapplicable` more items are in no figure, because the control does not apply to them; None is none.
     `failed` items have no reply; the reply of an `unparsed` (unread) item names no choice. `truncated` replies, of all
-    samples, were cut at the token limit. With several `samples` an item, `ties` are items whose vote has no winner;
-    they are unparsed too. `chance` is the accuracy of a uniform choice. `official_denominator`, for files, is the
-    accuracy over the rows that have a prediction key, which the official script prints. `cost`, in US dollars, is
-    without `captions_cost`, the cost of making the captions; null is unknown. Where a second reader was asked,
-    `readings` counts the replies, and `scores` has `mmar` by the combined readings too. Where it is known, `served`
-    says which servers answered, `captions_from` counts captions by the origin that made them. `not_asked` counts the
-    questions that a run has still to ask; their items are among the failed. `as_it_stands` marks a file with a second
-    reader's log whose own predictions are scored unread, so that none is unparsed.
+    samples, were cut at the token limit, `cut` ones for another reason; None is none. With several `samples` an item,
+    `ties` are items whose vote has no winner; they are unparsed too. `chance` is the accuracy of a uniform choice.
+    `official_denominator`, for files, is the accuracy over the rows that have a prediction key, which the official
+    script prints. `cost`, in US dollars, is without `captions_cost`, the cost of making the captions; null is unknown.
+    Where a second reader was asked, `readings` counts the replies, and `scores` has `mmar` by the combined readings
+    too. Where it is known, `served` says which servers answered, `captions_from` counts captions by the origin that
+    made them. `not_asked` counts the questions that a run has still to ask; their items are among the failed.
+    `as_it_stands` marks a file with a second reader's log whose own predictions are scored unread, so that none is
+    unparsed.
     """
 
     run: str
@@ -84,6 +89,14 @@ class Summary:
     captions_from: Mapping[str, int] | None = field(default=None, metadata=OMITTED)
     not_asked: int | None = field(default=None, metadata=OMITTED)
     as_it_stands: bool | None = field(default=None, metadata=OMITTED)
+    cut: int | None = field(default=None, metadata=OMITTED)
+
+    @property
+    def cuts(self) -> str:
+        """How many replies were cut, in words; `""` where none was."""
+        replies = "" if self.samples == 1 else " replies"  # otherwise a reply an item
+        at_limit = f"{self.truncated}{replies} cut at the token limit" if self.truncated else ""
+        return ", ".join(filter(None, [at_limit, f"{self.cut}{replies} cut by the provider" if self.cut else ""]))
 
     @property
     def unfinished(self) -> str:
@@ -125,9 +138,7 @@ def score_run(
 def summarize(scored: ScoredRun, by: Sequence[str] = ()) -> Summary:
     """Return the figures of a scored run or file, broken down by the benchmarks' tags and those in `by`."""
     n, failed, unread = len(scored.scores), len(scored.failed), scored.unread
-    truncated = 0
-    for read in scored.choices.values():
-        truncated += sum(choice.how == outcomes.TRUNCATED for choice in read.values())
+    ways = Counter(choice.how for read in scored.choices.values() for choice in read.values())
     tags = groups(scored.items, by)
     scores, expected = {}, chance(scored.items)
     for name in SCORERS:
@@ -141,7 +152,8 @@ def summarize(scored: ScoredRun, by: Sequence[str] = ()) -> Summary:
         answered=n - failed,
         failed=failed,
         unparsed=unread,
-        truncated=truncated,
+        truncated=ways[outcomes.TRUNCATED],
+        cut=ways[outcomes.CUT] or None,
         ties=sum(score.choice.how == voting.TIE for score in scored.scores),
         coverage=(n - failed - unread) / n,
         chance=expected,
@@ -156,15 +168,23 @@ def _scorer_result(scored: ScoredRun, name: str, tags: Mapping[str, Mapping[str,
     by: dict[str, dict[str, Rate]] = {}
     for tag, values in tags.items():
         by[tag] = {value: rate([correct[item] for item in ids]) for value, ids in values.items()}
-    pass_at, by_position = {}, {}
+    pass_at, by_position, agreement = {}, {}, None
     if scored.spec:
         samples, seed = scored.spec.llm.samples, scored.spec.prompt.order_seed
         if samples > 1:
             pass_at = voting.pass_at(voting.count_right(items, choices, scorer, samples), samples)
+            agreement = voting.agreement(items, choices, scorer, samples, correct)
         if choices:
             by_position = voting.by_position(items, choices, scorer, samples, seed)
     whole = rate([score.correct[name] for score in scored.scores])
-    return ScorerResult(accuracy=whole.accuracy, ci95=whole.ci95, by=by, pass_at=pass_at, by_gold_position=by_position)
+    return ScorerResult(
+        accuracy=whole.accuracy,
+        ci95=whole.ci95,
+        by=by,
+        pass_at=pass_at,
+        by_gold_position=by_position,
+        agreement=agreement,
+    )
 
 
 def chance(items: Sequence[Item]) -> dict[str, float]:

@@ -81,9 +81,7 @@ def test_an_answer_that_is_no_choice_is_scored_as_it_stands() -> None:
     ],
 )
 @pytest.mark.parametrize("name", ["theirs.json", "theirs.jsonl"])
-def test_a_file_that_cannot_be_scored(
-    name: str, rows: list[Any], dataset: Dataset | None, complaint: str
-) -> None:
+def test_a_file_that_cannot_be_scored(name: str, rows: list[Any], dataset: Dataset | None, complaint: str) -> None:
     with pytest.raises(DatasetError) as caught:
         predictions.read_predictions(write(rows, name), dataset)
     assert complaint in str(caught.value) and name in str(caught.value) and "\n" not in str(caught.value)

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import io
 import re
 import threading
-import wave
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
@@ -14,7 +12,7 @@ from typing import Any, Generic, ParamSpec, TypeVar
 
 from cascade.captioners import speech
 from cascade.errors import Transient, UserError
-from cascade.io import audio
+from cascade.io import audio, encoding
 from cascade.llms import credentials
 from cascade.llms.budget import call_within
 from cascade.llms.pacing import ConcurrencyLimit, call_within_limit
@@ -43,11 +41,13 @@ class RemoteCaptioner(Generic[Asked, Reply]):
         caption: Callable[[Callable[Asked, Reply], Path], Caption],
         cost: Callable[[Reply], float | None],
         rejects: Callable[[Reply], bool],
+        model: str,
     ) -> None:
         """Open the connection. Raises what opening raises.
 
         `connection` gives the model's call, `caption` makes a clip's caption with it, `cost` returns a reply's price in
-        US dollars, `rejects` whether a reply is no text of a clip: it is unreadable then.
+        US dollars, `rejects` whether a reply is no text of a clip: it is unreadable then. A `model` that is in no price
+        list is free.
         """
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True, name="remote")
@@ -55,6 +55,7 @@ class RemoteCaptioner(Generic[Asked, Reply]):
         self._connection, self._caption = connection, caption
         self._closing, self._closed = threading.Lock(), False
         limit = ConcurrencyLimit(host.concurrency)
+        bound = 0.0 if credentials.listed(model) is None else None
 
         async def connect() -> Callable[Asked, Awaitable[Reply]]:
             return await connection.__aenter__()
@@ -65,7 +66,7 @@ class RemoteCaptioner(Generic[Asked, Reply]):
             async def limited(*asked: Asked.args, **named: Asked.kwargs) -> Reply:
                 # Nothing bounds what a clip costs, so the budget has no estimate.
                 reply = await call_within_limit(
-                    limit, lambda: call_within(host.budget, None, lambda: call(*asked, **named), cost)
+                    limit, lambda: call_within(host.budget, bound, lambda: call(*asked, **named), cost)
                 )
                 if rejects(reply):
                     raise Transient("unreadable", "the reply's text is a page or another format than was asked for")
@@ -157,15 +158,4 @@ def wav_windows(blocks: audio.Blocks, window: float) -> Iterator[tuple[float, fl
     rate = blocks.rate
     longest = round(window * 10) * rate // 10
     for start, samples in speech.split_windows(blocks, longest, rate):
-        yield start / rate, (start + len(samples)) / rate, wav(samples, rate)
-
-
-def wav(samples: audio.Samples, rate: int) -> bytes:
-    """Return mono samples in [-1, 1] as a WAV file of 16 bits; samples beyond are clipped."""
-    import numpy as np
-
-    buffer = io.BytesIO()
-    with wave.open(buffer, "wb") as file:
-        file.setparams((1, 2, rate, len(samples), "NONE", ""))
-        file.writeframes(np.round(np.clip(samples, -1, 1) * 32767).astype("<i2").tobytes())
-    return buffer.getvalue()
+        yield start / rate, (start + len(samples)) / rate, encoding.wav(samples, rate)
