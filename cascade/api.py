@@ -49,7 +49,7 @@ def load(name: str | Path, data: str | Path | None = None, *, audio: bool = True
 
     Without `audio`, the clips need not be there, and are not fetched. Raises DatasetError for a bad row.
     """
-    return registry.load(str(name), Path(data) if data else None, audio=audio)
+    return registry.load(str(name), _path(data), audio=audio)
 
 
 def caption(
@@ -259,6 +259,10 @@ def compare(
     return comparisons.compare(*sides, scorer=scorer, by=_tags(by))
 
 
+def _path(path: str | Path | None) -> Path | None:
+    return Path(path) if path else None
+
+
 def _tags(by: str | Sequence[str]) -> tuple[str, ...]:
     return (by,) if isinstance(by, str) else tuple(by)
 
@@ -275,7 +279,7 @@ def report(
     `format` is `html`, with each clip to listen to, or `md`, tables alone. Raises UserError where it cannot be written.
     """
     runs = [Path(source) for source in ([sources] if isinstance(sources, str | PathLike) else sources)]
-    return write_report(runs, Path(out) if out else None, embed_audio=embed_audio, form=format)
+    return write_report(runs, _path(out), embed_audio=embed_audio, form=format)
 
 
 def judge(
@@ -308,7 +312,7 @@ def judge(
     flags = {**locals(), "llm": judge, "prompt": judge_prompt}
     del flags["dataset"]  # It joins a file of ids, and may be a Dataset.
     cases = rubric_score.judge_cases(Path(source), registry.load_questions(dataset, data))
-    log = rubric_score.judge_log(Path(source), Path(out) if out else None)
+    log = rubric_score.judge_log(Path(source), _path(out))
     if judge is not None:
         second_model.ask_or_plan(check_request(flags), log, rubric_score.inquiry(cases, seed))
     return rubric_score.rate_run(cases, *log.read(), _tags(by))
@@ -342,7 +346,7 @@ def read(
     """
     flags = {**locals(), "llm": reader, "prompt": reader_prompt}
     del flags["dataset"]  # It joins a file of ids, and may be a Dataset.
-    path, folder, questions = Path(source), Path(out) if out else None, registry.load_questions(dataset, data)
+    path, folder, questions = Path(source), _path(out), registry.load_questions(dataset, data)
     log = CallLog(outcomes.reader_folder(path, folder), READER)
     if reader is not None:
         unread = outcomes.score_source(path, questions, read_replies=True, reader=folder).unread_replies

@@ -111,7 +111,7 @@ def make(params: Params, host: Host) -> Captioner:
         "device": device,
         "compute": params.compute,
         "weights": "packaged" if params.model == PACKAGED else weights.name,
-        "languages": "many" if model.model.is_multilingual else "en",
+        "languages": speech.LANGUAGES[bool(model.model.is_multilingual)],
     }
     return lambda clips: [_transcribe(params, model, about, clip) for clip in clips]
 

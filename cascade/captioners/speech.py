@@ -19,6 +19,7 @@ SCREAMS = 5 / 3  # times `max_compression`; a word said eight times in a row sta
 # Of real recordings with five words or more, 91 % in 15 other languages, 8 % of an English adventure game's and none of
 # the clear English ones have a lower mean log-probability. Shorter ones are not told apart.
 ENGLISH_WORDS, ENGLISH_LOGPROB = 5, -0.8
+LANGUAGES = {True: "many", False: "en"}  # in `meta`, by whether the model is multilingual
 ENGLISH_ONLY = "{0}: the model knows only English; a multilingual model: --caption-param {0}.model=small"
 MAX_TOKENS = 224  # a window, half of the decoder's context, as in Whisper's own decoding: a loop ends there
 

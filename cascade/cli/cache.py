@@ -192,7 +192,7 @@ def _import(sources: Sequence[Path], cache: Path | None, take: Callable[..., Imp
                 continue
             conflicts += len(report.conflicts)
             typer.echo(f"{source}: {report.new} new, {report.same} there already, {len(report.conflicts)} in conflict")
-            outcome = "replaced" if replace else "kept"
+            outcome = ("kept", "replaced")[replace]
             for key, here, there in report.conflicts:
                 texts = [json.dumps(caption.text[:_TEXT_WIDTH], ensure_ascii=False) for caption in (here, there)]
                 typer.echo(plain(f"{key}: here {texts[0]}, there {texts[1]}: {outcome}"))

@@ -45,7 +45,7 @@ def datasets(form: o.TableOrJson = "table") -> None:
     for name in plugins.names("datasets"):
         module = plugins.find("datasets", name)
         folder = module.where()
-        rows.append({"name": name, **module.ABOUT, "where": str(folder) if folder else None})
+        rows.append({"name": name, **module.ABOUT, "where": folder and str(folder)})
     _print(["name", "items", "size", "version", "licence", "where"], rows, form)
     if form == "table":
         typer.echo(prose("Where there is no folder: --data DIR, or, for mmar, fetched when it is first asked for."))

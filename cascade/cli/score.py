@@ -109,8 +109,8 @@ def _rows(summary: Summary, form: str) -> Iterator[Row]:
         yield Label("unread"), summary.unparsed, *nothing
         if summary.inapplicable:
             yield Label("not applicable"), summary.inapplicable, *nothing
-        for name, count in summary.readings.counts().items() if summary.readings else ():
-            yield Label(name), count, *nothing
+        if summary.readings:
+            yield from ((Label(name), count, *nothing) for name, count in summary.readings.counts().items())
     for tag, values in first.by.items():
         for value in values:
             yield _row(tag, [result.by[tag][value] for result in results], value)

@@ -46,7 +46,7 @@ def load(path: Path, data: Path | None = None) -> Dataset:
         except ValueError as error:
             problems.append(f"{path}:{number}: {error}")
     if problems:
-        more = f" (and {len(problems) - 1} more bad rows)" if len(problems) > 1 else ""
+        more = f" (and {len(problems) - 1} more bad rows)" * (len(problems) > 1)
         raise DatasetError(problems[0] + more)
     if not items:
         raise DatasetError(f"{path}: holds no rows; one question per line is needed")

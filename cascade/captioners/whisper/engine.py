@@ -122,7 +122,7 @@ def make(params: Params, host: Host) -> Captioner:
         "device": device,
         "compute": params.compute,
         "weights": host.files[params.model].name if params.model in host.files else params.model,
-        "languages": "many" if model.is_multilingual else "en",
+        "languages": speech.LANGUAGES[bool(model.is_multilingual)],
     }
     return partial(_transcribe, params, model, about)
 
@@ -255,7 +255,7 @@ def _features(model: Any, rests: deque[Window], prepared: Iterator[tuple[Window,
 
 
 def _rows(model: Any) -> int:
-    return 1 if model.device.type == "cpu" else ROWS
+    return {"cpu": 1}.get(model.device.type, ROWS)
 
 
 def _decode(params: Params, model: Any, windows: Iterator[tuple[Window, Any]]) -> Iterator[decoder.DecodedWindow]:
