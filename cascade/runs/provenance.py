@@ -45,7 +45,7 @@ def session(command: Sequence[str] = (), modules: Iterable[str] = (), *, silent_
         try:
             versions[module] = metadata.version(module)
         except metadata.PackageNotFoundError:
-            # A search through the files of every installed package: slow, and most packages are named like their module.
+            # A search through the files of every package is slow, and most packages are named like their module.
             if packages := metadata.packages_distributions().get(module):
                 versions[module] = metadata.version(packages[0])
     code, here = Path(__file__).resolve().parents[2], Path.cwd().resolve()
