@@ -100,8 +100,24 @@ class LLMSpec(Record, frozen=True, kw_only=True):
     origin: str | msgspec.UnsetType = msgspec.UNSET
 
 
+class RoundsSpec(Record, frozen=True, kw_only=True):
+    """How a model may ask for more about the clip before it answers: in up to `most` rounds.
+
+    `engines` are those that it may ask; the slot of each is the name by which it asks. `form` is that of a request: the
+    provider's tool `calls`, or lines of `text`. `version` counts the changes of what the model is told about it.
+    """
+
+    most: int
+    engines: tuple[CaptionerSpec, ...]
+    form: Literal["calls", "text"]
+    version: str
+
+
 class RunSpec(Record, frozen=True, kw_only=True):
-    """Everything that can change a result. Holds no path, device, key, time limit or concurrency."""
+    """Everything that can change a result. Holds no path, device, key, time limit or concurrency.
+
+    A run without rounds leaves `rounds` out of the JSON, as older runs do.
+    """
 
     dataset: str
     dataset_digest: str
@@ -110,6 +126,7 @@ class RunSpec(Record, frozen=True, kw_only=True):
     llm: LLMSpec
     limit: int | None = None
     only: Mapping[str, tuple[str, ...]] = msgspec.field(default_factory=dict)
+    rounds: RoundsSpec | msgspec.UnsetType = msgspec.UNSET
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -180,12 +197,20 @@ tool_calls tool_call tool_use function_call
 """
 
 
+class ToolCall(Record, frozen=True, kw_only=True):
+    """A call of a tool as the model wrote it; `arguments` is JSON text, or what the model took for it."""
+
+    id: str
+    name: str
+    arguments: str
+
+
 class Completion(Record, frozen=True, kw_only=True, tag="completion"):
     """What a model said, as it said it. `finish` is the provider's reason (`stop`, `length`, …); None is unknown.
 
     `model` and `fingerprint` are what the server says of itself. `cost` is in US dollars; `sent` are the parameters as
     they went out, without the messages. `charged` is what all tries of the call counted against a budget, where that is
-    not `cost`: a reply of unknown cost counts as its bound.
+    not `cost`: a reply of unknown cost counts as its bound. `calls` are the tools that the model calls with its text.
     """
 
     text: str
@@ -199,6 +224,7 @@ class Completion(Record, frozen=True, kw_only=True, tag="completion"):
     sent: Params = msgspec.field(default_factory=dict)
     fingerprint: str | msgspec.UnsetType = msgspec.UNSET
     charged: float | msgspec.UnsetType = msgspec.UNSET
+    calls: tuple[ToolCall, ...] | msgspec.UnsetType = msgspec.UNSET
 
     @property
     def is_cut(self) -> bool:
@@ -223,6 +249,28 @@ def spent(result: Completion | Failure) -> float:
     return result.cost or 0.0 if result.charged is msgspec.UNSET else result.charged
 
 
+class Finding(Record, frozen=True, kw_only=True):
+    """What came of one request that a model made in a round: `text` is what the model was shown.
+
+    `tool` and `arguments` are the request as it was understood, with times in seconds. `key` is that of the caption in
+    the cache, `""` where the request failed. `cost` is in US dollars; None is unknown.
+    """
+
+    tool: str
+    arguments: Params
+    text: str
+    key: str = ""
+    seconds: float = 0.0
+    cost: float | None = 0.0
+
+
+class Round(Record, frozen=True, kw_only=True):
+    """A model's message that asks for more, and the findings that it was shown, a request each."""
+
+    reply: Completion
+    findings: tuple[Finding, ...]
+
+
 class Answer(Record, frozen=True, kw_only=True):
     """One line of a run's log: what became of one sample of one item.
 
@@ -230,6 +278,8 @@ class Answer(Record, frozen=True, kw_only=True):
     took, `at` the moment it ended in UTC (ISO 8601). `params` are the model's parameters as they were asked for.
     `origin` is the address or the provider that was asked, where the model does not run here; the first line of a log
     names the `run` that it belongs to, by the digest of its identity. Logs of older versions have neither.
+    `rounds` are those before the result, in a run that has rounds: its tokens and cost are then those of all of them,
+    and `charged` is what this line adds. A line after each round has the failure `unfinished` in the result's place.
     """
 
     item: str
@@ -242,6 +292,7 @@ class Answer(Record, frozen=True, kw_only=True):
     params: Params = msgspec.field(default_factory=dict)
     origin: str | msgspec.UnsetType = msgspec.UNSET
     run: str | msgspec.UnsetType = msgspec.UNSET
+    rounds: tuple[Round, ...] | msgspec.UnsetType = msgspec.UNSET
 
 
 class Choice(Record, frozen=True, kw_only=True):

@@ -17,7 +17,7 @@ from typing import Any
 from cascade.errors import RunError, UserError
 from cascade.io import jsonl
 from cascade.io.digests import caption_key, digest, digest_file
-from cascade.prompting import evidence
+from cascade.prompting import evidence, rounds
 from cascade.prompting.templates import Template
 from cascade.runs import directory
 from cascade.runs.call_log import JUDGE, READER, CallLog, Inquiry
@@ -186,6 +186,8 @@ def _mismatches(
         yield "it was asked with other captions than captions.jsonl has"
     captions = {slot: shown[slot].caption or Caption(text="") for slot in prompt.slots}
     messages = evidence.build_prompt(prompt, template, item.id, item.question, item.choices, captions, answer.sample)
+    if run.spec.rounds:
+        messages = rounds.opening(messages, run.spec.rounds)
     if answer.prompt != evidence.prompt_digest(messages):
         yield "its prompt is not the one that template, captions, question and choices make"
     names = (answer.params.keys() | llm.params.keys()) - {"seed"}

@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cascade.cli.output import FORMATS
-from cascade.pipeline.request import DEFAULT_CAPTIONS, EMBEDDED_CAPTIONS, LEAST, Request
+from cascade.pipeline.request import (
+    DEFAULT_CAPTIONS,
+    DEFAULT_ROUNDS,
+    EMBEDDED_CAPTIONS,
+    EMBEDDED_ROUNDS,
+    LEAST,
+    Request,
+)
 
 if TYPE_CHECKING:
     from cascade.types import Dataset
@@ -70,6 +77,26 @@ AnswerAs = Annotated[
         "--answer-as",
         metavar="text|choice",
         help="Reply in free text, or only with one of the choices.  [default: text; with --llm local: choice]",
+    ),
+]
+Rounds = Annotated[
+    int,
+    typer.Option("--rounds", min=LEAST["rounds"], metavar="N", help="Let the model ask for more, in up to N rounds."),
+]
+RoundsWith = Annotated[
+    str | None,
+    typer.Option(
+        "--rounds-with",
+        metavar="NAME=ENGINE,…",
+        help=f"The engines that it may ask, and by which names.  [default: {DEFAULT_ROUNDS}; demo: {EMBEDDED_ROUNDS}]",
+    ),
+]
+Tools = Annotated[
+    str | None,
+    typer.Option(
+        "--tools",
+        metavar="calls|text",
+        help="Ask by function calls, or by lines of text.  [default: calls; local: text]",
     ),
 ]
 Param = Annotated[
@@ -187,6 +214,9 @@ _OPTIONS: dict[str, Any] = {
     "caption_param": CaptionParam,
     "prompt": PromptName,
     "answer_as": AnswerAs,
+    "rounds": Rounds,
+    "rounds_with": RoundsWith,
+    "tools": Tools,
     "param": Param,
     "reasoning_effort": Effort,
     "max_tokens": MaxTokens,

@@ -40,8 +40,7 @@ class Price:
             return None
         # No token is less than a byte.
         sent = sum(len(str(message["content"]).encode()) for message in prompt.messages) + _OVERHEAD
-        if "response_format" in params:
-            sent += len(json.dumps(params["response_format"]))
+        sent += sum(len(json.dumps(params[name])) for name in ("response_format", "tools") if name in params)
         return sent * self.dearest[0] + most * self.dearest[1]
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
 from typing import Any, Protocol, TypeVar
 
-from msgspec import UNSET
+from msgspec import UNSET, UnsetType
 from msgspec.structs import replace
 
 from cascade.errors import NOT_APPLICABLE, BudgetSpent, ProviderStop, ReplyError, RunError
@@ -18,7 +19,9 @@ from cascade.io.jsonl import RecordLog
 from cascade.io.progress import Track, silent
 from cascade.io.terminal import note
 from cascade.llms import connect
+from cascade.pipeline import rounds as exchanges
 from cascade.prompting import evidence
+from cascade.prompting.rounds import opening
 from cascade.prompting.templates import Template
 from cascade.runs import directory
 from cascade.runs.directory import Run
@@ -37,6 +40,9 @@ from cascade.types import (
     Params,
     Prompt,
     PromptSpec,
+    Round,
+    RoundsSpec,
+    RunSpec,
 )
 
 _MOST_UNANSWERED = 12  # in a row, or as many as are in flight
@@ -79,28 +85,46 @@ def ask(
         return
     if execution.budget:
         execution.budget.count(run.path, directory.total_cost(run.path))
-    spec, params = run.spec.prompt, run.spec.llm.params
-    template = Template(name=spec.template, text=run.manifest.template)
-    shown = evidence.captions_shown({item.id: item.audio for item in run.items}, captions, spec)
+    params = run.spec.llm.params
+    template = Template(name=run.spec.prompt.template, text=run.manifest.template)
+    clips = {item.id: item.audio for item in run.items}
+    shown = evidence.captions_shown(clips, captions, run.spec.prompt)
+    earlier = directory.last_answers(run.path)
     with track("asking", len(missing)) as tick:
 
-        def write(answer: Answer) -> None:
-            log.append(replace(answer, origin=execution.origin or UNSET))
-            tick()
+        def write(answer: Answer, *, is_result: bool = True) -> None:
+            log.append(replace(answer, origin=execution.origin or UNSET), is_result=is_result)
+            if is_result:
+                tick()
 
         def questions() -> Iterator[Question]:
             for item, sample in missing:
-                question = build_question(item, sample, spec, template, shown.get(item.id, {}))
+                question = build_question(
+                    item, sample, run.spec.prompt, template, shown.get(item.id, {}), run.spec.rounds
+                )
                 if question.failure:
                     write(_answer(question, question.failure, 0.0))
                 else:
                     yield question
 
-        def call(question: Question, llm: LLM) -> Awaitable[Answer]:
-            return ask_question(question, llm, params)
+        async def ask_all() -> None:
+            async with exchanges.opened(run.spec.rounds, execution) if run.spec.rounds else nullcontext() as engines:
 
-        earlier = directory.last_answers(run.path).values()
-        run_coroutine(fan_out(questions(), run.spec.llm, execution, call, write, earlier=earlier))
+                async def call(question: Question, llm: LLM) -> Answer:
+                    if not engines:
+                        return await ask_question(question, llm, params)
+
+                    def save(answer: Answer) -> None:
+                        write(answer, is_result=False)
+
+                    before = earlier.get((question.item, question.sample))
+                    taken = before.rounds or () if before else ()
+                    clip = Path(run.manifest.audio_root, clips[question.item])
+                    return await ask_in_rounds(question, llm, run.spec, clip, engines, taken, save)
+
+                await fan_out(questions(), run.spec.llm, execution, call, write, earlier=earlier.values())
+
+        run_coroutine(ask_all())
 
 
 def check_clips(run: Run, captions: Sequence[CaptionRecord]) -> None:
@@ -125,19 +149,28 @@ def remaining(path: Path, items: Sequence[Item], samples: int) -> list[tuple[Ite
 
 
 def build_question(
-    item: Item, sample: int, spec: PromptSpec, template: Template, captions: Mapping[str, CaptionRecord]
+    item: Item,
+    sample: int,
+    spec: PromptSpec,
+    template: Template,
+    captions: Mapping[str, CaptionRecord],
+    rounds: RoundsSpec | UnsetType = UNSET,
 ) -> Question:
-    """Return one sample of an item, its prompt made from its question, choices and captions (by slot) only."""
+    """Return one sample of an item, its prompt made from its question, choices and captions (by slot) only.
+
+    With `rounds` the prompt also says what the model may ask for before it answers.
+    """
     texts = {slot: captions[slot].caption or Caption(text="") for slot in spec.slots}
     failures = {caption.slot: caption.failure for caption in captions.values() if caption.failure}
     kind = "caption"
     if NOT_APPLICABLE in {failure.kind for failure in failures.values()}:
         kind = NOT_APPLICABLE
     problem = "; ".join(f"{slot}: {failure.message}" for slot, failure in failures.items())
+    prompt = evidence.build_prompt(spec, template, item.id, item.question, item.choices, texts, sample)
     return Question(
         item=item.id,
         sample=sample,
-        prompt=evidence.build_prompt(spec, template, item.id, item.question, item.choices, texts, sample),
+        prompt=opening(prompt, rounds) if rounds else prompt,
         captions={slot: captions[slot].key for slot in spec.slots},
         failure=Failure(kind=kind, message=problem) if failures else None,
     )
@@ -278,9 +311,45 @@ async def ask_question(question: Question, llm: LLM, params: Params) -> Answer:
 
     Samples after the first have seeds of their own, where there is a seed: with the same one the reply would repeat.
     """
-    if question.sample and isinstance(params.get("seed"), int):
-        params = {**params, "seed": params["seed"] + question.sample}
+    params = _sample_params(question.sample, params)
     return _answer(question, *await timed_call(llm, question.prompt, params), params)
+
+
+def _sample_params(sample: int, params: Params) -> Params:
+    if sample and isinstance(params.get("seed"), int):
+        return {**params, "seed": params["seed"] + sample}
+    return params
+
+
+async def ask_in_rounds(
+    question: Question,
+    llm: LLM,
+    spec: RunSpec,
+    clip: Path,
+    engines: exchanges.Engines,
+    taken: Sequence[Round],
+    save: Callable[[Answer], None],
+) -> Answer:
+    """Return one question's answer after rounds in which the model may ask for more; `save` is given each round."""
+    params, started = _sample_params(question.sample, spec.llm.params), perf_counter()
+    assert spec.rounds
+
+    def answer(result: Completion | Failure, passed: Sequence[Round]) -> Answer:
+        seconds = round(perf_counter() - started, 3)
+        return replace(_answer(question, result, seconds, params), rounds=tuple(passed) or UNSET)
+
+    result, passed = await exchanges.exchange(
+        question.prompt,
+        params,
+        llm,
+        spec.rounds,
+        clip,
+        engines,
+        taken,
+        lambda passed, unfinished: save(answer(unfinished, passed)),
+        forced=spec.llm.answer_as == "choice",
+    )
+    return answer(result, passed)
 
 
 async def timed_call(llm: LLM, prompt: Prompt, params: Params) -> tuple[Completion | Failure, float]:

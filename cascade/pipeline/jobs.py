@@ -20,7 +20,7 @@ from cascade.llms import connect
 from cascade.llms.redaction import redact
 from cascade.pipeline import asking
 from cascade.pipeline.request import Request
-from cascade.pipeline.specs import caption_sources, model_and_execution, select_captioners, tag_filter
+from cascade.pipeline.specs import caption_sources, model_and_execution, rounds_spec, select_captioners, tag_filter
 from cascade.prompting.evidence import captions_by_item
 from cascade.prompting.templates import Template, find_template
 from cascade.runs import directory, provenance
@@ -46,7 +46,8 @@ def prepare(request: Request) -> Job:
     """Return the job of a request, checked as far as it can be before anything takes time."""
     captioners = select_captioners(caption_sources(request.captions, request.dataset), request.caption_param)
     template = find_template(request.prompt)
-    llm, how = model_and_execution(request, captioners)
+    rounds, engines = rounds_spec(request)
+    llm, how = model_and_execution(request, captioners.beside(engines))
     connect.check(llm, how)
     loaded = datasets.load(request.dataset, request.data, audio=False)
     only = tag_filter(request.only)
@@ -64,6 +65,7 @@ def prepare(request: Request) -> Job:
         llm=llm,
         limit=request.limit,
         only=only,
+        rounds=rounds,
     )
     path = request.out or directory.default_directory(how.runs, spec)
     source = request.dataset, request.data
@@ -91,6 +93,8 @@ def carry_out(job: Job) -> Run:
     # A missing key is reported before gigabytes are fetched and hours of captioning pass.
     if asking.remaining(job.path, job.items, job.spec.llm.samples):
         connect.check_access(job.spec.llm, job.how)
+        for engine in job.spec.rounds.engines if job.spec.rounds else ():
+            Engine(engine.name).check(engine, job.how.host)
     root = _clip_root(job)
     manifest = directory.new_manifest(
         job.spec,
@@ -128,14 +132,15 @@ def make_captions(job: Job) -> list[CaptionRecord]:
 
 def _clip_root(job: Job) -> Path:
     """Return the folder of the clips; they are fetched only if an engine needs them."""
-    if generate.needs_clips(job.spec.captioners):
+    if job.spec.rounds or generate.needs_clips(job.spec.captioners):
         return datasets.load(*job.source).root
     return job.loaded.root
 
 
 def _session(spec: RunSpec) -> provenance.Session:
+    rounds = spec.rounds.engines if spec.rounds else ()
     modules = set[str]().union(
-        *(Engine(captioner.name).modules for captioner in spec.captioners), connect.modules(spec.llm.model)
+        *(Engine(captioner.name).modules for captioner in (*spec.captioners, *rounds)), connect.modules(spec.llm.model)
     )
     return provenance.session([redact(word) for word in ("cascade", *sys.argv[1:])], modules)
 

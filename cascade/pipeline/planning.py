@@ -33,6 +33,7 @@ class Plan:
     reply_tokens: float | None
     most_tokens: int | None
     price: Price | None
+    rounds: int = 0
 
 
 def plan(job: Job) -> Plan:
@@ -43,7 +44,7 @@ def plan(job: Job) -> Plan:
     shown = evidence.captions_shown({item.id: item.audio for item in job.items}, captions, spec.prompt)
     count, tokenizer = connect.counter(spec.llm)
     questions = (
-        asking.build_question(item, sample, spec.prompt, job.template, shown.get(item.id, {}))
+        asking.build_question(item, sample, spec.prompt, job.template, shown.get(item.id, {}), spec.rounds)
         for item, sample in missing
     )
     price = connect.price(spec.llm, job.how)
@@ -58,6 +59,7 @@ def plan(job: Job) -> Plan:
         tokenizer=tokenizer,
         reply_tokens=directory.mean_reply_tokens(answer.result for answer in answers),
         most_tokens=reply_limit(spec.llm.params) or (price.most if price else None),
+        rounds=spec.rounds.most if spec.rounds else 0,
         price=price,
     )
 
@@ -82,6 +84,7 @@ def plan_lines(plan: Plan) -> list[str]:
     if plan.unmade:
         captions += "; their words are not in the tokens below (cascade caption makes them)"
     samples = "1 sample" if plan.samples == 1 else f"{plan.samples} samples"
+    rounds = f"; with rounds up to {plan.calls * (1 + plan.rounds)}, whose tokens are not below" if plan.rounds else ""
     answered = plan.questions * plan.samples - plan.calls
     replies = []
     if plan.reply_tokens is not None:
@@ -91,7 +94,7 @@ def plan_lines(plan: Plan) -> list[str]:
     out = ", ".join(replies) or "unknown: nothing bounds a reply (--max-tokens would)"
     return [
         captions,
-        f"calls     {plan.calls} ({plan.questions} questions, {samples} each; {answered} answered already)",
+        f"calls     {plan.calls} ({plan.questions} questions, {samples} each; {answered} answered already){rounds}",
         f"tokens    {plan.input_tokens} in, by {plan.tokenizer}; out {out}",
         *_cost_lines(plan),
     ]

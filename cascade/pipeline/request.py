@@ -13,10 +13,15 @@ from cascade.errors import UserError
 DEFAULT_CAPTIONS = "speech=whisper,sound=clapcap,music=clap-music"
 EMBEDDED_CAPTIONS = "speech=faster-whisper,sound=events,music=signal"  # These need no hub.
 
+# The engines that a model may ask in rounds, unless the user names others.
+DEFAULT_ROUNDS = "transcribe=whisper,measure=signal"
+EMBEDDED_ROUNDS = "transcribe=faster-whisper,measure=signal"
+
 # The least value of each flag that has one. The command line and the Python interface both enforce it.
 LEAST: dict[str, float] = {
     "max_tokens": 1,
     "thinking_budget": 1,
+    "rounds": 0,
     "samples": 1,
     "limit": 1,
     "budget": 0,
@@ -41,6 +46,9 @@ class Request:
     caption_param: Sequence[str] | None = None
     prompt: str = "default"
     answer_as: str | None = None
+    rounds: int = 0
+    rounds_with: str | None = None
+    tools: str | None = None
     param: Sequence[str] | None = None
     reasoning_effort: str | None = None
     max_tokens: int | None = None

@@ -8,6 +8,7 @@ from typing import Any
 
 from cascade.analysis.ablation import UNKNOWN
 from cascade.prompting.evidence import build_prompt, prompt_digest
+from cascade.prompting.rounds import opening
 from cascade.prompting.templates import Template
 from cascade.report.load import CAUSES, ReportData, ReportRun
 from cascade.report.timeline import timeline_spans
@@ -140,7 +141,8 @@ def _prompt(run: ReportRun, item: Item, template: Template, sample: int) -> Prom
     captions = {slot: record.caption for slot, record in records.items() if record.caption is not None}
     if not captions.keys() >= set(spec.slots):
         return None
-    return build_prompt(spec, template, item.id, item.question, item.choices, captions, sample)
+    prompt = build_prompt(spec, template, item.id, item.question, item.choices, captions, sample)
+    return opening(prompt, run.spec.rounds) if run.spec.rounds else prompt
 
 
 def _other(run: ReportRun, item: Item) -> dict[str, Any]:

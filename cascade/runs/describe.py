@@ -41,7 +41,10 @@ def evidence_label(spec: RunSpec) -> str:
     evidence = "+".join(spec.prompt.slots) or "blind"
     if {captioner.name for captioner in spec.captioners} == {"oracle"}:
         evidence = "oracle"
-    return ", ".join([evidence, *controls(spec)])
+    rounds = []
+    if spec.rounds:
+        rounds = ["1 round" if spec.rounds.most == 1 else f"{spec.rounds.most} rounds"]
+    return ", ".join([evidence, *rounds, *controls(spec)])
 
 
 def control_role(spec: RunSpec) -> str:
@@ -109,7 +112,10 @@ def _parts(spec: RunSpec) -> dict[str, str]:
         **llm.pop("params"),
         **llm,
     }
-    for captioner in spec.captioners:
+    if spec.rounds:
+        parts |= {"rounds": spec.rounds.most, "rounds form": spec.rounds.form, "rounds version": spec.rounds.version}
+        parts["rounds with"] = " ".join(f"{engine.slot}={engine.name}" for engine in spec.rounds.engines)
+    for captioner in (*spec.captioners, *(spec.rounds.engines if spec.rounds else ())):
         for name, value in {"version": captioner.version, **captioner.params}.items():
             parts[f"{captioner.slot}={captioner.name} {name}"] = value
     return {name: _brief(value) for name, value in parts.items() if value is not None}

@@ -74,20 +74,28 @@ def spelled(given: Mapping[str, Any]) -> dict[str, Any]:
 def make(params: Params, host: Host) -> Captioner:
     """Return the captioner. Raises UserError for parameters that cannot be, ProviderStop for an unknown model."""
     client.check("audio-llm", params, host)
-    options: dict[str, Any] = {"max_tokens": params.max_tokens}
-    if params.temperature != "none":
-        try:
-            options = {"temperature": float(params.temperature), **options}
-        except ValueError:
-            raise UserError(f"audio-llm's temperature={params.temperature}: a number, or none") from None
+    _options(params)
     connection = litellm.chat_model(
         params.model, host.endpoints.get(params.model), None, host.timeout, f"audio-llm's model={params.model}"
     )
-    caption, cost = partial(_caption, params, options), attrgetter("cost")
+    caption, cost = partial(listen, params), attrgetter("cost")
     return client.RemoteCaptioner(connection, host, caption, cost, lambda reply: rejects(reply.text))
 
 
-def _caption(params: Params, options: Mapping[str, Any], complete: Callable[..., Completion], clip: Path) -> Caption:
+def _options(params: Params) -> dict[str, Any]:
+    """Return the parameters of a call to the model. Raises UserError for a temperature that cannot be."""
+    options: dict[str, Any] = {"max_tokens": params.max_tokens}
+    if params.temperature == "none":
+        return options
+    try:
+        return {"temperature": float(params.temperature), **options}
+    except ValueError:
+        raise UserError(f"audio-llm's temperature={params.temperature}: a number, or none") from None
+
+
+def listen(params: Params, complete: Callable[..., Completion], clip: Path) -> Caption:
+    """Return the caption of a clip by the model's call, `complete`, which waits for the reply."""
+    options = _options(params)
     began, windows, replies = time.perf_counter(), [], []
     for start, end, wav in client.wav_windows(clip, params.rate, params.window):
         reply = complete(Prompt(messages=messages(params.prompt, wav)), options)

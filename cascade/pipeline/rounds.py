@@ -1,0 +1,202 @@
+"""Rounds in which a model asks for more about a clip before it answers: an exchange of messages and findings.
+
+Each finding is a caption of a part of the clip and is cached like any other: by the engine, its parameters, and the
+bytes of the part. The parts are cut once and named by digest. After each round a line of the log holds the exchange so
+far, so that a run that was killed goes on there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace as changed
+from functools import partial
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+from msgspec.structs import replace
+
+from cascade.captioners.registry import Engine
+from cascade.captioners.remote import audio_llm
+from cascade.captioning import segments
+from cascade.captioning.backends import local
+from cascade.captioning.cache import CaptionCache
+from cascade.errors import ClipError, ItemError, Refused, ReplyError
+from cascade.io.digests import caption_key, digest_file
+from cascade.llms import connect
+from cascade.prompting import rounds as messages
+from cascade.prompting.rounds import ToolRequest
+from cascade.types import (
+    LLM,
+    Caption,
+    CaptionerSpec,
+    Completion,
+    Execution,
+    Failure,
+    Finding,
+    LLMSpec,
+    Params,
+    Prompt,
+    Round,
+    RoundsSpec,
+    spent,
+)
+
+UNFINISHED = "unfinished"  # the kind of the failure that stands in the log for an exchange that goes on
+
+
+class Engines:
+    """The engines that a model may ask, each built on first use, with their findings in the cache."""
+
+    def __init__(self, spec: RoundsSpec, execution: Execution, listeners: Mapping[str, LLM]) -> None:
+        self._specs = {engine.slot: engine for engine in spec.engines}
+        self._execution, self._listeners = execution, listeners
+        self._loop = asyncio.get_running_loop()
+        self._threads = ThreadPoolExecutor(max(2, execution.concurrency), "rounds")
+        self._cache = CaptionCache(execution.cache)
+        self._locks = {slot: threading.Lock() for slot in self._specs}
+        self._built: dict[str, Any] = {}
+
+    async def answer(self, clip: Path, request: ToolRequest) -> Finding:
+        """Return what came of a request about a clip; a request that failed says why."""
+        started = perf_counter()
+        key, text = "", f"not done: {request.problem}"
+        cost: float | None = 0.0
+        if not request.problem:
+            try:
+                work = partial(self._caption, clip, request)
+                key, caption, cost = await self._loop.run_in_executor(self._threads, work)
+                text = caption.text.strip() or "nothing was recognised"
+            except ItemError as error:
+                text, cost = f"not done: {error.failure().message}", error.cost or 0.0
+        seconds = round(perf_counter() - started, 3)
+        arguments = request.arguments
+        return Finding(tool=request.tool, arguments=arguments, text=text, key=key, seconds=seconds, cost=cost)
+
+    def _caption(self, clip: Path, request: ToolRequest) -> tuple[str, Caption, float | None]:
+        """Return the key and the caption of a part of a clip, and what it cost now. Raises ItemError."""
+        spec = self._specs[request.tool]
+        if "question" in request.arguments:
+            spec = replace(spec, params={**spec.params, "prompt": _LISTEN.format(request.arguments["question"])})
+        arguments = request.arguments
+        part = segments.cut(clip, arguments.get("start"), arguments.get("end"), self._execution.cache / "scratch")
+        digest = digest_file(part)
+        key = caption_key(spec.slot, spec.name, spec.version, spec.params, digest)
+        if cached := self._cache.get(key):
+            return key, cached, 0.0
+        if spec.slot in self._listeners:
+            caption = audio_llm.listen(audio_llm.Params(**spec.params), partial(self._wait, spec.slot), part)
+        else:
+            caption = self._run_engine(spec, part)
+        self._cache.put(spec, digest, caption)
+        return key, caption, caption.meta.get("cost", 0.0)
+
+    def _wait(self, listener: str, prompt: Prompt, params: Params) -> Completion:
+        """Return a listener's reply; its call is made on the loop of the model's own calls."""
+
+        async def ask() -> Completion:
+            return await self._listeners[listener](prompt, params)
+
+        return asyncio.run_coroutine_threadsafe(ask(), self._loop).result()
+
+    def _run_engine(self, spec: CaptionerSpec, part: Path) -> Caption:
+        """Return the caption by an engine of this machine; one call after another. Raises ItemError."""
+        with self._locks[spec.slot]:
+            if spec.slot not in self._built:
+                self._built[spec.slot] = Engine(spec.name).build(spec, self._execution.host)
+            [(_, result)] = local.caption_clips(self._built[spec.slot], [part], 1, 0)
+        if isinstance(result, Failure):
+            raise ClipError(result.message)
+        return result
+
+    def close(self) -> None:
+        """Close the engines and the cache."""
+        self._threads.shutdown(cancel_futures=True)
+        for captioner in self._built.values():
+            getattr(captioner, "close", lambda: None)()
+        self._cache.close()
+
+
+_LISTEN = "Listen to this part of a recording and say what you hear that bears on the question. Question: {}"
+
+
+@asynccontextmanager
+async def opened(spec: RoundsSpec, execution: Execution) -> AsyncIterator[Engines]:
+    """Open the engines of a run's rounds; a listener shares the loop and the connections of the model."""
+    async with AsyncExitStack() as stack:
+        listeners: dict[str, LLM] = {}
+        for engine in spec.engines:
+            if engine.name == "audio-llm":
+                model = str(engine.params["model"])
+                how = changed(execution, api_base=execution.host.endpoints.get(model), origin="", price=None)
+                llm = LLMSpec(model=model)
+                listeners[engine.slot] = await stack.enter_async_context(connect.connect(llm, how, engine.slot))
+        engines = Engines(spec, execution, listeners)
+        stack.callback(engines.close)
+        yield engines
+
+
+async def exchange(
+    prompt: Prompt,
+    params: Params,
+    llm: LLM,
+    spec: RoundsSpec,
+    clip: Path,
+    engines: Engines,
+    taken: Sequence[Round],
+    save: Callable[[Sequence[Round], Failure], None],
+    *,
+    forced: bool,
+) -> tuple[Completion | Failure, tuple[Round, ...]]:
+    """Return the result of an exchange and its rounds; it goes on after the rounds that were `taken` before.
+
+    `prompt` says what the model may ask for.
+    `save` is given the rounds after each of them, with the failure that stands for the result until then. With `forced`
+    the answer is a call of its own, whose reply has the form of a choice. The result has the tokens and the cost of the
+    whole exchange; its `charged` is what was not saved before. Raises ProviderStop and BudgetSpent.
+    """
+    rounds, finished = list(taken), bool(taken) and not taken[-1].findings
+    while True:
+        last = finished or len(rounds) >= spec.most
+        asked = messages.continued(prompt, rounds, spec)
+        asked = asked if last else replace(asked, order=())
+        try:
+            reply = await llm(asked, {**params, **messages.tool_params(spec, last=last)})
+        except Refused as stop:
+            advice = "; if the model takes no functions, give --tools text" if spec.form == "calls" else ""
+            raise Refused(f"{stop}{advice}") from None
+        except ReplyError as error:
+            return error.failure(), tuple(rounds)
+        requests = [] if last else messages.read_requests(reply, spec)
+        if not requests and (last or not forced):
+            return _with_rounds(reply, rounds), tuple(rounds)
+        findings = await asyncio.gather(*(engines.answer(clip, request) for request in requests))
+        rounds.append(Round(reply=reply, findings=tuple(findings)))
+        finished = not requests
+        charged = spent(reply) + sum(finding.cost or 0.0 for finding in findings)
+        message = f"the answer is still to come after {len(rounds)} of at most {spec.most} rounds"
+        save(rounds, Failure(kind=UNFINISHED, message=message, cost=charged or None))
+
+
+def _with_rounds(reply: Completion, rounds: Sequence[Round]) -> Completion:
+    """Return the answer with the tokens and the cost of all rounds; what it is charged itself stays."""
+    if not rounds:
+        return reply
+    replies = [*(taken.reply for taken in rounds), reply]
+    findings = [finding for taken in rounds for finding in taken.findings]
+    return replace(
+        reply,
+        input_tokens=_sum([part.input_tokens for part in replies]),
+        output_tokens=_sum([part.output_tokens for part in replies]),
+        cost=_sum([*(part.cost for part in replies), *(finding.cost for finding in findings)]),
+        charged=spent(reply),
+    )
+
+
+def _sum(values: Sequence[Any]) -> Any:
+    """Return the sum; None where a value is unknown."""
+    return None if None in values else sum(values)
