@@ -130,7 +130,7 @@ def read_requests(reply: Completion, spec: RoundsSpec) -> list[ToolRequest]:
 def _arguments(text: str) -> dict[str, Any]:
     """Return the arguments of a line of the text form."""
     names = list(_ARGUMENT.finditer(text))
-    ends = [match.start() for match in names[1:]] + [len(text)]
+    ends = [*(match.start() for match in names[1:]), len(text)][: len(names)]
     given: dict[str, Any] = {}
     for match, end in zip(names, ends, strict=True):
         value = text[match.end() : end].strip(" \t,;\"'`()*")
@@ -201,15 +201,13 @@ def _as_call(call: Any) -> dict[str, Any]:
     return {"id": call.id, "type": "function", "function": function}
 
 
-def request_text(finding: Finding) -> str:
-    """Return a request on one line, as in `listen 2-5 s, "what is it?"`."""
+def request_text(finding: Finding, *, times: bool = True) -> str:
+    """Return a request on one line, as in `listen 2-5 s "What is it?"`; the times may be left out."""
     start, end = finding.arguments.get("start"), finding.arguments.get("end")
     parts = [finding.tool]
-    if start is not None or end is not None:
-        parts.append(f"{start or 0:g}-{'end' if end is None else format(end, 'g') + ' s'}")
-    own = [
-        json.dumps(finding.arguments[name], ensure_ascii=False)
-        for name in ("question", "labels")
-        if name in finding.arguments
-    ]
-    return ", ".join([" ".join(parts), *own])
+    if times and end is not None:
+        parts.append(f"{start or 0:g}-{end:g} s")
+    elif times and start is not None:
+        parts.append(f"from {start:g} s")
+    own = [finding.arguments[name] for name in ("question", "labels") if name in finding.arguments]
+    return " ".join([*parts, *(json.dumps(value, ensure_ascii=False) for value in own)])

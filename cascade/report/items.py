@@ -8,12 +8,12 @@ from typing import Any
 
 from cascade.analysis.ablation import UNKNOWN
 from cascade.prompting.evidence import build_prompt, prompt_digest
-from cascade.prompting.rounds import opening
+from cascade.prompting.rounds import opening, request_text
 from cascade.prompting.templates import Template
 from cascade.report.load import CAUSES, ReportData, ReportRun
 from cascade.report.timeline import timeline_spans
 from cascade.scoring.outcomes import joined_how
-from cascade.types import CaptionRecord, Completion, Item, Prompt
+from cascade.types import CaptionRecord, Completion, Item, Prompt, Round
 
 TAGS = {"modality": "modality", "layer": "category", "sub": "sub-category"}
 _TAG_LABELS = {"sub": "sub-category"}
@@ -106,6 +106,8 @@ def _replies(run: ReportRun, item: Item, template: Template) -> Iterator[dict[st
             continue
         answer = run.answers[item.id, sample]
         record: dict[str, Any] = {"sample": sample, "seconds": _finite(answer.seconds)}
+        if answer.rounds:
+            record["rounds"] = [_round(taken) for taken in answer.rounds]
         if isinstance(answer.result, Completion):
             record |= _completion(answer.result)
             if choice := run.scored.choices.get(item.id, {}).get(sample):
@@ -120,6 +122,19 @@ def _replies(run: ReportRun, item: Item, template: Template) -> Iterator[dict[st
             record["same"] = not answer.prompt or prompt_digest(prompt) == answer.prompt
         first = first or prompt
         yield record
+
+
+def _round(taken: Round) -> dict[str, Any]:
+    """Return what the model wrote in a round, and each request with what came of it; `start` and `end` in seconds."""
+    findings = []
+    for finding in taken.findings:
+        start, end = _finite(finding.arguments.get("start", 0)), _finite(finding.arguments.get("end"))
+        part: dict[str, Any] = {"text": finding.text, "seconds": _finite(finding.seconds)}
+        part["request"] = request_text(finding, times=end is None)
+        if end is not None:
+            part |= {"start": start, "end": end}
+        findings.append(part)
+    return {"text": taken.reply.text, "findings": findings}
 
 
 def _completion(completion: Completion) -> dict[str, Any]:
