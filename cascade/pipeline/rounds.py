@@ -163,7 +163,8 @@ async def exchange(
     while True:
         last = finished or len(rounds) >= spec.most
         asked = messages.continued(prompt, rounds, spec)
-        asked = asked if last else replace(asked, order=())
+        if forced and not last:
+            asked = replace(asked, order=())  # Without choices none is forced.
         try:
             reply = await llm(asked, {**params, **messages.tool_params(spec, last=last)})
         except Refused as stop:
