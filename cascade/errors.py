@@ -74,6 +74,10 @@ class ProviderStop(UserError):
     """The provider would refuse every further call the same way, so the run stops."""
 
 
+class MissingKey(ProviderStop):
+    """The provider's key is not in the environment; a plan needs none."""
+
+
 class Refused(ProviderStop):
     """The provider refuses the request itself: a parameter of it, or its form."""
 

@@ -7,7 +7,7 @@ is a `Record`; what only lives in memory and holds paths (`Dataset`, `Host`, `Ex
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
 from pathlib import Path
@@ -40,6 +40,19 @@ class Item(Record, frozen=True, kw_only=True):
     answer: str
     tags: Mapping[str, str] = msgspec.field(default_factory=dict)
     reference: Mapping[str, Any] = msgspec.field(default_factory=dict)
+
+    def tag(self, name: str) -> str | None:
+        """Return the value of a tag, None without one; `language` is the reference's where no tag has that name."""
+        value = self.tags.get(name)
+        if value is None and name == "language":
+            value = self.reference.get(name)
+        return None if value is None else str(value)
+
+
+def tag_names(items: Iterable[Item]) -> list[str]:
+    """Return the names of all tags that any of the items has, sorted."""
+    names = {name for item in items for name in (*item.tags, "language") if item.tag(name) is not None}
+    return sorted(names)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,6 +90,7 @@ class PromptSpec(Record, frozen=True, kw_only=True):
     """A template by name and digest, and the slots whose captions fill its evidence block, in order.
 
     `mismatch_seed` gives every item another clip's captions, `order_seed` shuffles the choices; None leaves both alone.
+    `headings` has the headings of slots whose engine has one of its own; runs of older versions have the slots' names.
     """
 
     template: str
@@ -84,6 +98,7 @@ class PromptSpec(Record, frozen=True, kw_only=True):
     slots: tuple[str, ...]
     mismatch_seed: int | None = None
     order_seed: int | None = None
+    headings: Mapping[str, str] | msgspec.UnsetType = msgspec.UNSET
 
 
 class LLMSpec(Record, frozen=True, kw_only=True):
@@ -244,8 +259,10 @@ class Failure(Record, frozen=True, kw_only=True, tag="failure"):
     charged: float | msgspec.UnsetType = msgspec.UNSET
 
 
-def spent(result: Completion | Failure) -> float:
-    """Return the US dollars that a call counts against a budget."""
+def spent(result: Completion | Failure, price: Callable[[int, int], float] | None = None) -> float:
+    """Return the US dollars that a call counts against a budget; `price` is of tokens whose cost is unknown."""
+    if price and isinstance(result, Completion) and result.cost is None and result.charged is msgspec.UNSET:
+        return price(result.input_tokens or 0, result.output_tokens or 0)
     return result.cost or 0.0 if result.charged is msgspec.UNSET else result.charged
 
 

@@ -17,17 +17,11 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 from cascade import plugins
-from cascade.cli.app import app
+from cascade.cli.app import GROUPS, app
 from cascade.datasets import demo, mmar
 
 DOCS = Path(__file__).parent.parent / "docs"
 WIDTH = 98  # columns of a help text
-GROUPS = {
-    "Making runs": ("run", "caption", "ask", "ablate", "reproduce", "judge", "read", "merge"),
-    "Reading runs": ("score", "compare", "report", "leaderboard", "export", "verify"),
-    "Listing and checking": ("datasets", "captioners", "prompts", "doctor"),
-    "The cache": ("cache",),
-}
 _PART = re.compile(r"(<!-- generated: ([a-z-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 

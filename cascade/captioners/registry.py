@@ -19,6 +19,8 @@ It may also have
   `api_base` beside its parameters: the address goes into `Host.endpoints`, not into the spec,
 * `rejects(text)`: whether a remote model's text is a page or of another format. Cached captions with such a text are
   made again,
+* `HEADING`: the heading of its captions in a prompt, where the usual one of a slot would say something else,
+* `REMARKS`, which maps a value of the parameter `model` to what a user of that model should know,
 * `spelled(given)`: the given parameters, with presets and names of prompts replaced by what they stand for,
 * `lookup(spec, host)`, in the place of `make`: a function that looks captions up by item. Such an engine (`file`,
   `oracle`) needs no clip, and its captions never enter the cache.
@@ -38,6 +40,7 @@ from typing import Any, get_type_hints
 from cascade import plugins
 from cascade.errors import MissingExtra, UnknownName, UserError
 from cascade.io.digests import digest_path
+from cascade.io.terminal import note
 from cascade.types import Caption, Captioner, CaptionerSpec, Host, Lookup
 
 _SLOT = re.compile(r"[a-z][a-z0-9_-]*\Z")
@@ -129,7 +132,7 @@ class Engine:
         for key, shipped in self.files.items():
             path = shipped
             if params.get(key) or shipped is None:
-                path = _local_path(key, str(params.get(key, "")), required=not self.makes_captions)
+                path = _local_path(f"{slot}.{key}", str(params.get(key, "")), required=not self.makes_captions)
             if path is not None:
                 params[key] = digest_path(path)
                 files[params[key]] = path.resolve()
@@ -147,6 +150,18 @@ class Engine:
     def missing_access(self, spec: CaptionerSpec, host: Host) -> str:
         """Return what is missing before the remote model can be asked and what to type, or ""."""
         return str(self._call("lacks", spec, host, ""))
+
+    @property
+    def heading(self) -> str:
+        """The heading of its captions in a prompt; `""` for the slot's, and for an engine that is not installed."""
+        try:
+            return str(getattr(self.module, "HEADING", ""))
+        except UnknownName:
+            return ""
+
+    def remark(self, spec: CaptionerSpec) -> str:
+        """Return what a user should know of the engine with these parameters, or ""."""
+        return str(getattr(self.module, "REMARKS", {}).get(spec.params.get("model"), ""))
 
     def rejects(self, caption: Caption) -> bool:
         """Return whether a cached caption has a text that the engine would not take today, in whole or in a window."""
@@ -194,12 +209,14 @@ def _convert(kind: type, value: Any) -> Any:
     return converted
 
 
-def _local_path(key: str, value: str, *, required: bool) -> Path | None:
+def _local_path(place: str, value: str, *, required: bool) -> Path | None:
     """Return the file or folder that a value names, or None where it is a name of another kind."""
     path = Path(value).expanduser()
     # A value is a path only if it has a separator: a local folder named "base" must not hide the model "base".
     if value and path.exists() and ("/" in value or required):
         return path
     if value.startswith(("/", "./", "../", "~")) or required:
-        raise UserError(f"{key}={value}: no such file or folder")
+        raise UserError(f"{place}={value}: no such file or folder")
+    if path.exists() and value:
+        note(f"{place}={value} is taken for a name; for the file or folder here write ./{value}")
     return None

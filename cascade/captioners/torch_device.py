@@ -7,11 +7,17 @@ whatever the number of cores and the batch neighbours, and no thread waits for a
 from __future__ import annotations
 
 import os
+import platform
+import re
 import struct
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from importlib.util import find_spec
+from pathlib import Path
 from pickle import UnpicklingError
+from runpy import run_path
+from shutil import which
 from typing import TypeVar
 
 from cascade.errors import UserError
@@ -67,13 +73,23 @@ def cores() -> int:
     return os.cpu_count() or 1
 
 
-def accelerators() -> str:
-    """Return the names of the GPUs that torch can use here, or ""."""
-    import torch
+def accelerators() -> tuple[str, str]:
+    """Return `ok` and the names of the GPUs here, or `note` and why torch uses none; torch itself is not loaded.
 
-    if torch.cuda.is_available():
-        return ", ".join(torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count()))
-    return "Apple's GPU" if torch.backends.mps.is_available() else ""
+    The driver names the GPUs, and a file of its package says what torch is built for.
+    """
+    torch = find_spec("torch")
+    if torch is None or torch.origin is None:
+        return "note", "torch is not installed: nothing here would use one"
+    if (platform.system(), platform.machine()) == ("Darwin", "arm64"):
+        return "ok", "Apple's GPU"
+    texts = [file.read_text() for file in sorted(Path("/proc/driver/nvidia/gpus").glob("*/information"))]
+    names = ", ".join(re.findall(r"^Model:\s*(.*\S)", "\n".join(texts), re.MULTILINE))
+    names = names or ("one of NVIDIA" if which("nvidia-smi") else "")  # Windows has no such files.
+    if names and run_path(str(Path(torch.origin).with_name("version.py"))).get("cuda"):
+        return "ok", names
+    unused = f"{names}, but torch is built for the processor" if names else "none"
+    return "note", f"{unused}: whisper and CLAP compute on the processor"
 
 
 def prefetch(items: Iterator[Value], count: int) -> Iterator[Value]:

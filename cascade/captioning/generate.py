@@ -10,6 +10,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from cascade.captioners import speech
 from cascade.captioners.registry import Engine
 from cascade.captioning import bundles
 from cascade.captioning.backends import local, ray
@@ -153,9 +154,11 @@ def _from_cache(
             if results[spec.slot].keys() != clips.keys():
                 Engine(spec.name).check(spec, execution.host)
         backend = find_backend(execution.backend)
+        losses: dict[str, str] = {}
         for spec in specs:
             missing = {path: digest for digest, path in clips.items() if digest not in results[spec.slot]}
             with track(f"{spec.slot} by {spec.name}", len(missing)) as tick:
+                is_named = False
                 if not missing:  # a backend builds the engine, which may need weights that are not here
                     continue
                 for path, result in backend(spec, execution.host, list(missing)):
@@ -165,9 +168,27 @@ def _from_cache(
                         result = replace(result, meta={**result.meta, "origin": origin})
                     if isinstance(result, Caption):
                         cache.put(spec, missing[path], result)
+                        if not is_named and result.meta.get("languages") == "en":
+                            note(speech.ENGLISH_ONLY.format(spec.slot))
+                            is_named = True
+                        if loss := _describe_loss(result):
+                            losses[path.name] = loss
                     results[spec.slot][missing[path]] = result
                     tick()
+    for name, loss in losses.items():
+        note(f"{name}: {loss} could not be decoded; captions are made from the rest")
     return results
+
+
+def _describe_loss(caption: Caption) -> str:
+    """Return how much of its clip a caption's `meta` says could not be decoded, in words; "" for nothing."""
+    decoding = caption.meta.get("decoding")
+    if not isinstance(decoding, Mapping):
+        return ""
+    seconds, packets = decoding.get("lost_s", 0), decoding.get("lost_packets", 0)
+    if seconds >= 0.05:
+        return f"{seconds:.1f} s"
+    return f"{packets} piece{'s' * (packets > 1)} of the file" if packets else ""
 
 
 def _origin(spec: CaptionerSpec, execution: Execution) -> str:

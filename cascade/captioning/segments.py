@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import wave
 from pathlib import Path
 
@@ -20,9 +21,9 @@ def cut(clip: Path, start: float | None, end: float | None, folder: Path) -> Pat
     """
     if start is None and end is None:
         return clip
-    start = start or 0.0
+    start, end = start or 0.0, math.inf if end is None else end
     try:
-        name = digest([digest_file(clip), start, end]).removeprefix("b2:")
+        name = digest([digest_file(clip), start, str(end)]).removeprefix("b2:")
     except OSError as error:
         raise ClipError(f"{clip.name}: {error.strerror}") from None
     path = folder / "parts" / f"{name}.wav"
@@ -32,20 +33,20 @@ def cut(clip: Path, start: float | None, end: float | None, folder: Path) -> Pat
     return path
 
 
-def _wav(clip: Path, start: float, end: float | None) -> bytes:
+def _wav(clip: Path, start: float, end: float) -> bytes:
     import numpy as np
 
     rate = audio.probe(clip).sample_rate
-    first, last = round(start * rate), None if end is None else round(end * rate)
-    parts, place = [], 0
+    first, last = start * rate, end * rate
+    parts, place = list[audio.Samples](), 0
     for block in audio.blocks(clip, rate, 30.0, mono=False):
-        parts.append(block[max(0, first - place) : None if last is None else max(0, last - place)])
+        parts.append(block[max(0, round(first) - place) : round(max(0, min(last - place, len(block))))])
         place += len(block)
-        if last is not None and place >= last:
+        if place >= last:
             break
-    samples = np.concatenate(parts) if parts else np.zeros((0, 1), np.float32)
+    samples = np.concatenate(parts)  # A clip has one block at least.
     if len(samples) < _SHORTEST * rate:
-        wanted = f"{start:g} to {'the end' if end is None else f'{end:g} s'}"
+        wanted = f"{start:g} to {end:g} s".replace("inf s", "the end")
         raise ClipError(
             f"{wanted} is no part of the clip, which is {place / rate:.1f} s long; a part has {_SHORTEST} s or more"
         )

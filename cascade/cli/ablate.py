@@ -14,16 +14,18 @@ from cascade.cli import options as o
 from cascade.cli import output
 from cascade.cli.options import takes_request
 from cascade.io.tables import Cell, Interval, Points, PointsInterval, PValue, Row, Share, format_table, percent
-from cascade.io.terminal import note, plain, prose
+from cascade.io.terminal import note, plain, prose, quantity
 from cascade.pipeline import ablation_plan, planning
 from cascade.pipeline.jobs import Job, prepare, report_failures
 from cascade.pipeline.request import Request
 from cascade.scoring import outcomes
 
-_LEGEND = """
+_PAIRED = """
 this - all: the paired difference of the row's run to the full set, with Tango's score interval; p: McNemar's exact \
-test, Holm's correction.
-adds: what a source adds, the full set less the run without that source.
+test, Holm's correction."""
+_ADDS = """
+adds: what a source adds, the full set less the run without that source."""
+_CAUSES = """
 perception: right with the benchmark's cues; reasoning: wrong with them, too."""
 _KINDS = "alone,leave-one-out,blind,mismatched,oracle,shuffled"
 
@@ -50,18 +52,19 @@ def ablate(
         _print_plans(jobs)
         return
     runs = ablation_plan.carry_out_family(jobs)
-    failed = [report_failures(run) for run in runs]
+    failed = report_failures(*runs)
     sources = [outcomes.score_source(run.path) for run in runs]
     show(ablation.read_family(sources, scorer=scorer), form)
-    if any(failed):
+    if failed:
         raise typer.Exit(3)
 
 
 def _print_plans(jobs: list[Job]) -> None:
     """Print what each run would take, and all of them together."""
+    planning.check_model(jobs[0].spec.llm, jobs[0].how)
     plans = {job.path.name: planning.plan(replace(job, path=ablation_plan.existing_directory(job))) for job in jobs}
     rows: list[Row] = [[name, plan.unmade, plan.calls, plan.input_tokens] for name, plan in plans.items()]
-    typer.echo(f"{len(jobs)} runs in {jobs[0].path.parent}\n")
+    typer.echo(f"{quantity(len(jobs), 'run')} in {jobs[0].path.parent}\n")
     typer.echo(format_table(["run", "captions to make", "calls", "tokens in"], rows))
     typer.echo("\n".join(planning.plan_lines(planning.combine(list(plans.values())))))
     note(output.DRY_RUN)
@@ -73,7 +76,7 @@ def show(family: Family, form: str) -> None:
         output.echo_json(family)
         return
     if form == "table":
-        what = f"{family.dataset} · {family.llm.split('@')[0]} · {family.n} items, by {family.scorer}"
+        what = f"{family.dataset} · {family.llm.split('@')[0]} · {quantity(family.n, 'item')}, by {family.scorer}"
         for member in family.members:
             if member.inapplicable:
                 what += f"; {member.inapplicable} not applicable to {member.name}, left out there on both sides"
@@ -85,7 +88,8 @@ def show(family: Family, form: str) -> None:
         tables.append(_diagnosis(family.diagnosis))
     typer.echo("\n".join(format_table(rows[0], rows[1:], form) for rows in tables), nl=False)
     if form == "table":
-        typer.echo(prose(_LEGEND))
+        legend = _PAIRED * (len(family.members) > 1) + _ADDS * bool(family.adds)
+        typer.echo(prose(legend + _CAUSES * (family.diagnosis is not None)))
 
 
 def _members(family: Family) -> list[Row]:

@@ -1,7 +1,7 @@
 """The command line: its commands, each imported when it is used, and how their mistakes come out.
 
 Results go to stdout, notes and progress to stderr. Exit codes: 0 all asked, 1 a bug (traceback), 2 the user's mistake
-(one line), 3 finished with failures, 130 interrupted.
+(one line), 3 finished with failures, 4 stopped at the budget (one line), 130 interrupted.
 """
 
 from __future__ import annotations
@@ -18,32 +18,41 @@ from typing import Annotated, Any
 
 import typer
 
-from cascade.errors import CascadeError
+from cascade.errors import BudgetSpent, CascadeError
 from cascade.io.terminal import note
 from cascade.version import __version__
 
-# The first line of each command's help, which `cascade --help` prints without importing the command.
-HELP = {
-    "run": "Caption the clips, ask the model, score the answers.",
-    "caption": "Caption the clips, and print the captions.",
-    "ask": "Ask one question about one clip.",
-    "merge": "Merge the runs of shards into one run.",
-    "ablate": "Ablate the sources: each alone, each left out, controls.",
-    "reproduce": "Run the published cascade rows, and print ours beside theirs.",
-    "judge": "Judge the reasoning of right answers, by MMAR-Rubrics.",
-    "read": "Ask a second model for the choice of each reply that the rules leave unread.",
-    "score": "Score runs and official prediction files.",
-    "compare": "Compare two runs item by item; more than two as a matrix.",
-    "export": "Write the official prediction file of a run.",
-    "verify": "Derive a run's digests, keys and prompts again.",
-    "report": "Make one page of runs: scores, differences, every item.",
-    "leaderboard": "Show many runs as one table.",
-    "datasets": "List the datasets.",
-    "captioners": "List the captioners, and what each needs to work here.",
-    "doctor": "Say what a run lacks here, and the command for each.",
-    "prompts": "List the prompts, or show what one sends.",
-    "cache": "Count, check and share what is in the cache.",
+# The first line of each command's help, which `cascade --help` prints under headings without importing the command.
+GROUPS = {
+    "Making runs": {
+        "run": "Caption the clips, ask the model, score the answers.",
+        "caption": "Caption the clips, and print the captions.",
+        "ask": "Ask one question about one clip.",
+        "ablate": "Ablate the sources: each alone, each left out, controls.",
+        "reproduce": "Run the published cascade rows, and print ours beside theirs.",
+        "merge": "Merge the runs of shards into one run.",
+    },
+    "A second model on finished runs": {
+        "judge": "Judge the reasoning of right answers, by MMAR-Rubrics.",
+        "read": "Ask a second model for the choice of each reply that the rules leave unread.",
+    },
+    "Reading runs": {
+        "score": "Score runs and official prediction files.",
+        "compare": "Compare two runs item by item; more than two as a matrix.",
+        "leaderboard": "Show many runs as one table.",
+        "report": "Make one page of runs: scores, differences, every item.",
+        "export": "Write the official prediction file of a run.",
+        "verify": "Derive a run's digests, keys and prompts again.",
+    },
+    "What there is": {
+        "doctor": "Say what a run lacks here, and the command for each.",
+        "datasets": "List the datasets.",
+        "captioners": "List the captioners, and what each needs to work here.",
+        "prompts": "List the prompts, or show what one sends.",
+        "cache": "Count, check and share what is in the cache.",
+    },
 }
+HELP = {name: text for commands in GROUPS.values() for name, text in commands.items()}
 _MODULES = {"datasets": "list", "captioners": "list", "prompts": "list"}  # The others' are named as the command is.
 
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -77,13 +86,27 @@ class _LazyCommands(Mapping[str, Any]):
         return len(HELP)
 
 
+class _Command(typer.core.TyperCommand):
+    """A command whose help lists its options under headings."""
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        sections: dict[str, list[tuple[str, str]]] = {}
+        for param in self.get_params(ctx):
+            if record := param.get_help_record(ctx):
+                usual = "Options" if param.param_type_name == "option" else "Arguments"
+                sections.setdefault(getattr(param, "rich_help_panel", None) or usual, []).append(record)
+        for heading in sorted(sections, key="Options".__eq__):  # what only this command has stands last
+            with formatter.section(heading):
+                formatter.write_dl(sections[heading])
+
+
 @cache
 def _load(name: str) -> Any:
     """Return the command of that name, a group where its module has an app of its own."""
     command = getattr(import_module(f"cascade.cli.{_MODULES.get(name, name)}"), name)
     if not isinstance(command, typer.Typer):
         alone = typer.Typer(rich_markup_mode=None, add_completion=False)
-        alone.command(name)(command)
+        alone.command(name, cls=_Command)(command)
         command = alone
     made = typer.main.get_command(command)
     made.name = name
@@ -98,12 +121,16 @@ class _Commands(typer.core.TyperGroup):
         self.commands: Any = _LazyCommands()
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl(list(HELP.items()))
+        for heading, commands in GROUPS.items():
+            with formatter.section(heading):
+                # The words of all groups begin in one column.
+                formatter.write_dl([(name.ljust(max(map(len, HELP))), text) for name, text in commands.items()])
 
     def invoke(self, ctx: Any) -> Any:  # typer carries its own copy of click
         try:
             return super().invoke(ctx)
+        except BudgetSpent as reached:
+            _stop(str(reached), 4)
         except CascadeError as error:
             _stop(str(error), 2)
         except _Misused as error:

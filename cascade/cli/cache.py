@@ -19,7 +19,7 @@ from cascade.cli import options as o
 from cascade.datasets import registry
 from cascade.errors import CacheError, UserError
 from cascade.io.digests import caption_key, digest_file
-from cascade.io.terminal import note, plain
+from cascade.io.terminal import note, plain, quantity
 from cascade.pipeline.specs import cache_folder, caption_sources, select_captioners, tag_filter
 from cascade.types import CaptionerSpec, Dataset, Item
 
@@ -58,7 +58,7 @@ def cache_verify(cache: o.Cache = None) -> None:
         typer.echo(problem)
     if problems:
         raise CacheError(f"{len(problems)} of {count} captions do not match; delete {captions.folder} or restore it")
-    typer.echo(f"{count} captions, every key derived again and equal")
+    typer.echo(f"{quantity(count, 'caption')}, every key derived again and equal")
 
 
 @cache.command("export")
@@ -97,12 +97,13 @@ def cache_export(
             entries = (entry for entry in entries if entry.spec in specs)
         bundle = bundles.export_bundle(file, entries, about, specs)
     typer.echo(
-        f"{bundle.captions} captions by {len(bundle.captioners)} captioners in {file}; checksum {bundle.checksum}"
+        f"{quantity(bundle.captions, 'caption')} by {quantity(len(bundle.captioners), 'captioner')} in {file}; "
+        f"checksum {bundle.checksum}"
     )
     for line in lacking[:10]:
         note(line)
     if lacking:
-        note(f"{len(lacking)} captions are not in the cache; `cascade caption` makes them")
+        note(f"not in the cache: {quantity(len(lacking), 'caption')}; `cascade caption` makes them")
         raise typer.Exit(3)
 
 
@@ -194,7 +195,7 @@ def _import(sources: Sequence[Path], cache: Path | None, take: Callable[..., Imp
                 texts = [json.dumps(caption.text[:_TEXT_WIDTH], ensure_ascii=False) for caption in (here, there)]
                 typer.echo(plain(f"{key}: here {texts[0]}, there {texts[1]}: {outcome}"))
     if conflicts and not replace:
-        note(f"{conflicts} captions here were kept; --replace takes the others")
+        note(f"kept here: {quantity(conflicts, 'caption')}; --replace takes the others")
     if len(sources) > 1 and problems:
         for problem in problems:
             note(problem)

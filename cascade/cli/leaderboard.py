@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
+from cascade.analysis import leaderboard as board
+from cascade.analysis.leaderboard import BoardRow
 from cascade.cli import options as o
 from cascade.cli import output
 from cascade.errors import UnknownName, UserError
-from cascade.io.tables import Column, Dollars, Interval, Share, format_columns
+from cascade.io.jsonl import to_json
+from cascade.io.tables import Column, Dollars, Interval, Row, Share, format_columns
 from cascade.io.terminal import note, prose
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from cascade.analysis.leaderboard import BoardRow
-    from cascade.io.tables import Row
-
-_SORTED = "mmar|strict|cost|coverage|failed|unread|n|samples|model|captions|prompt|run"
+_SORTED = "|".join(board.SORTS)
 
 
 def leaderboard(
@@ -34,8 +32,6 @@ def leaderboard(
 
     A folder that is damaged, or no run, is named and passed over. Runs of other items stand apart.
     """
-    from cascade.analysis import leaderboard as board
-
     output.check_format(form)
     if sort not in board.SORTS:
         raise UnknownName("column to sort by", sort, board.SORTS)
@@ -52,12 +48,8 @@ def leaderboard(
 
 def _show(groups: Sequence[Sequence[BoardRow]], by: Sequence[str], form: str) -> None:
     """Print the groups to stdout as one table, with a column that says which items, where they differ."""
-    from cascade.analysis import leaderboard as board
-
     named = [(name, row) for name, group in zip(board.named(groups), groups, strict=True) for row in group]
     if form == "json":
-        from cascade.io.jsonl import to_json
-
         output.echo_json([{**to_json(row), "items": name} for name, row in named])
         return
     values = _values([row for _, row in named], by)
@@ -72,8 +64,7 @@ def _show(groups: Sequence[Sequence[BoardRow]], by: Sequence[str], form: str) ->
             legend += "\nmmar read: by the rules' reading of a reply, or else by that of the model that is named."
         typer.echo(prose(legend))
     for _, row in named:
-        if row.not_asked:
-            note(f"{row.run}: {row.not_asked} of {row.n * row.samples} questions not asked yet, counted as failed")
+        output.note_unfinished(row.run, row.not_asked, row.n * row.samples)
     if len(groups) > 1:
         note(f"the runs are of {len(groups)} different sets of items: rows of one set can be compared, others not")
 

@@ -7,22 +7,26 @@ import sys
 from typing import Annotated, Any
 
 import typer
+from msgspec.structs import replace
 
 from cascade import plugins
 from cascade.captioners.registry import Engine
 from cascade.captioning import generate
 from cascade.cli import options as o
 from cascade.cli import output
+from cascade.cli.doctor import MISSING, check_captioner
 from cascade.datasets import registry
 from cascade.errors import UnknownName, UserError
 from cascade.io.tables import format_words
 from cascade.io.terminal import note, plain, prose
 from cascade.pipeline import asking
 from cascade.pipeline.request import Request
-from cascade.pipeline.specs import CaptionerSelection, build_execution, caption_sources, select_captioners
+from cascade.pipeline.specs import build_execution, caption_sources, prompt_spec, select_captioners
 from cascade.prompting import templates
 from cascade.prompting.evidence import captions_by_item
-from cascade.types import PromptSpec
+from cascade.types import Host
+
+_UNMADE = "(no caption yet)"
 
 
 def _print(header: list[str], rows: list[dict[str, Any]], form: str) -> None:
@@ -69,19 +73,21 @@ def captioners(form: o.TableOrJson = "table") -> None:
 
 
 def _captioner(name: str) -> dict[str, Any]:
-    """Return a row of the list. With its default parameters an engine may have weights to fetch, or lack a key."""
+    """Return a row of the list, as `doctor` finds the engine with its default parameters."""
     engine = Engine(name)
     params = engine.defaults
-    needs, note = " && ".join(engine.install_commands), ""
+    needs, note = "", ""
     required = [key for key, value in params.items() if value is None]
     if required:
+        needs = " && ".join(engine.install_commands)
         note = f"give {', '.join(required)}: {name}({required[0]}=…)"
-    elif not needs:
+    else:
         spec, files = engine.specify(name, {})
-        host = build_execution(Request(), CaptionerSelection(specs=(spec,), files=files)).host
-        needs = engine.missing_access(spec, host).rpartition(": ")[2]
-        if pending := engine.pending_download(spec, host):
-            note = f"fetches {pending[0].partition(';')[0]} when first used"
+        check = check_captioner(spec, Host(files=files))
+        if check.state == MISSING:
+            needs = check.command or check.detail
+        else:
+            note = check.detail
     row = {"name": name, "slots": [engine.module.SLOT], "ready": not needs, "needs": needs, "note": note}
     return {**row, "params": params}
 
@@ -118,25 +124,32 @@ def prompts_show(
     caption_param: o.CaptionParam = None,
     cache: o.Cache = None,
 ) -> None:
-    """Print a template, or with --item exactly what would be sent."""
+    """Print a template, or with --item exactly what would be sent.
+
+    Captions are those of the cache. Where there is none yet, its place says so, and the exit code is 3.
+    """
     template = templates.find_template(name)
     if item is None:
         typer.echo(template.text, nl=False)
         return
     selection = select_captioners(caption_sources(captions, dataset), caption_param)
-    loaded = registry.load(dataset, data, audio=selection.audio)
+    loaded = registry.load(dataset, data, audio=False)
     by_id = {loaded_item.id: loaded_item for loaded_item in loaded.items}
     if item not in by_id:
         raise UnknownName("item", item, list(by_id)[:20])
     how = build_execution(Request(cache=cache), selection)
-    records = generate.caption([by_id[item]], loaded.root, selection.specs, how)
-    slots = tuple(spec.slot for spec in selection.specs)
-    spec = PromptSpec(template=template.name, template_digest=template.digest, slots=slots)
+    records = generate.existing_captions([by_id[item]], loaded.root, selection.specs, how)
+    unmade = [record.slot for record in records if record.failure and record.failure.kind == "unmade"]
+    records = [replace(record, text=_UNMADE, failure=None) if record.slot in unmade else record for record in records]
+    spec = prompt_spec(template, selection.specs)
     question = asking.build_question(by_id[item], 0, spec, template, captions_by_item(records).get(item, {}))
     for message in question.prompt.messages:
         text = f"--- {message['role']}\n{message['content']}"
         # To a file or pipe exactly what would be sent; text of a dataset must not drive a terminal.
         typer.echo(plain(text) if sys.stdout.isatty() else text, color=True)
+    if unmade:
+        note(f"{how.cache} has no {' and no '.join(unmade)} caption of {item}; `cascade caption` makes them")
+        raise typer.Exit(3)
     if question.failure:
         note(f"failed ({question.failure.kind}): {question.failure.message}; a run would not ask this item")
         raise typer.Exit(3)

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from cascade.cli import options as o
-from cascade.io.terminal import note
+from cascade.io.terminal import note, quantity
 from cascade.pipeline.jobs import report_failures
 from cascade.runs import directory
 from cascade.runs import merge as merging
@@ -27,14 +27,16 @@ def merge(
     samples; of equals, from the one named first.
     """
     merged = merging.merge(runs, out, same_model=same_model)
-    typer.echo(f"{out}: {merged.items} items of {len(runs)} runs")
+    typer.echo(f"{out}: {quantity(merged.items, 'item')} of {quantity(len(runs), 'run')}")
     if servers := count_served(directory.last_answers(out).values()):
         typer.echo(f"answers: {served_text(servers)}")
     if merged.shared:
-        note(f"{merged.shared} items were in several runs, {merged.conflicts} of them with different answers")
+        note(
+            f"{quantity(merged.shared, 'item')} in several runs; {quantity(merged.conflicts, 'answer')} to them differ"
+        )
     for role, command, done in ((JUDGE, "judge", "judged"), (READER, "read", "read by a model")):
         if count := sum(CallLog(run, role).exists() for run in runs):
-            again = f"`cascade {command} {out}` asks anew"
+            again = f"`cascade {command} {out} --{role} MODEL` asks anew"
             note(f"{count} of these runs were {done}, and {role}.jsonl is not merged: {again}")
-    if report_failures(merged.run):
+    if report_failures(merged.run, again="the commands of the shards try the failed ones again; then merge once more"):
         raise typer.Exit(3)

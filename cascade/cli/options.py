@@ -1,4 +1,4 @@
-"""The options that several commands share."""
+"""The options that several commands share, and the headings under which `--help` lists them."""
 
 from __future__ import annotations
 
@@ -7,22 +7,24 @@ from dataclasses import fields
 from functools import wraps
 from inspect import Parameter, Signature, signature
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
 from cascade.cli.output import FORMATS
-from cascade.pipeline.request import (
-    DEFAULT_CAPTIONS,
-    DEFAULT_ROUNDS,
-    EMBEDDED_CAPTIONS,
-    EMBEDDED_ROUNDS,
-    LEAST,
-    Request,
-)
+from cascade.pipeline.request import Request
 
 if TYPE_CHECKING:
     from cascade.types import Dataset
+
+_FIELDS = {flag.name: flag for flag in fields(Request)}
+
+
+def _option(name: str) -> Any:
+    """Return the option of a field of a request."""
+    about = _FIELDS[name].metadata
+    flag, panel = f"--{name.replace('_', '-')}", about["heading"]
+    return typer.Option(flag, metavar=about["value"], help=about["text"], min=about["least"], rich_help_panel=panel)
 
 
 def _from_file(ctx: typer.Context, path: Path | None) -> Path | None:
@@ -36,156 +38,18 @@ def _from_file(ctx: typer.Context, path: Path | None) -> Path | None:
     return path
 
 
-SpecFile = Annotated[
-    Path | None,
-    typer.Option(
-        "--spec",
-        metavar="FILE",
-        callback=_from_file,
-        is_eager=True,
-        help="A YAML or TOML file that says what flags say; a flag overrides it.",
-    ),
-]
-LLM = Annotated[
-    str, typer.Option("--llm", metavar="MODEL", help="Any litellm model name; `local`, `local:FILE.gguf` or `fake`.")
-]
-DatasetName = Annotated[
-    str, typer.Option("--dataset", metavar="NAME|FILE", help="A name of `cascade datasets`, or FILE.jsonl.")
-]
-Data = Annotated[
-    Path | None, typer.Option("--data", metavar="DIR", help="The folder of the clips, and of a benchmark's metadata.")
-]
-Captions = Annotated[
-    str | None,
-    typer.Option(
-        "--captions",
-        metavar="SLOT=ENGINE,…",
-        help="The engine of each slot, or a file of captions; `none`: no captions.  "
-        f"[default: {DEFAULT_CAPTIONS}; demo: {EMBEDDED_CAPTIONS}]",
-    ),
-]
-CaptionParam = Annotated[
-    list[str] | None,
-    typer.Option("--caption-param", metavar="SLOT.KEY=VALUE", help="A parameter of a captioner. Repeatable."),
-]
-PromptName = Annotated[
-    str, typer.Option("--prompt", metavar="NAME|FILE", help="A name of `cascade prompts`, or FILE.md.")
-]
-AnswerAs = Annotated[
-    str | None,
-    typer.Option(
-        "--answer-as",
-        metavar="text|choice",
-        help="Reply in free text, or only with one of the choices.  [default: text; with --llm local: choice]",
-    ),
-]
-Rounds = Annotated[
-    int,
-    typer.Option("--rounds", min=LEAST["rounds"], metavar="N", help="Let the model ask for more, in up to N rounds."),
-]
-RoundsWith = Annotated[
-    str | None,
-    typer.Option(
-        "--rounds-with",
-        metavar="NAME=ENGINE,…",
-        help=f"The engines that it may ask, and by which names.  [default: {DEFAULT_ROUNDS}; demo: {EMBEDDED_ROUNDS}]",
-    ),
-]
-Tools = Annotated[
-    str | None,
-    typer.Option(
-        "--tools",
-        metavar="calls|text",
-        help="Ask by function calls, or by lines of text.  [default: calls; local: text]",
-    ),
-]
-Param = Annotated[
-    list[str] | None,
-    typer.Option("--param", metavar="KEY=VALUE", help="A parameter sent to the model; KEY=none unsets it. Repeatable."),
-]
-Limit = Annotated[
-    int | None,
-    typer.Option("--limit", min=LEAST["limit"], metavar="N", help="Only the first N items; raise it later to go on."),
-]
-Only = Annotated[
-    list[str] | None, typer.Option("--only", metavar="TAG=VALUE", help="Only items with this tag. Repeatable.")
-]
-Shard = Annotated[
-    str | None,
-    typer.Option("--shard", metavar="I/N", help="Only part I of N, by the clips; `cascade merge` joins them."),
-]
-ApiBase = Annotated[str | None, typer.Option("--api-base", metavar="URL", help="An OpenAI-compatible endpoint.")]
-SameModel = Annotated[
-    bool, typer.Option("--same-model", help="The address serves the model that answered so far: go on there.")
-]
-Concurrency = Annotated[
-    int,
-    typer.Option("--concurrency", min=LEAST["concurrency"], metavar="N", help="At most N calls to a model at once."),
-]
-Retries = Annotated[
-    int, typer.Option("--retries", min=LEAST["retries"], metavar="N", help="Tries again after a passing fault.")
-]
-Timeout = Annotated[
-    float, typer.Option("--timeout", min=LEAST["timeout"], metavar="SECONDS", help="The longest wait for one reply.")
-]
-Samples = Annotated[
-    int, typer.Option("--samples", min=LEAST["samples"], metavar="K", help="Ask each question K times, and vote.")
-]
-Shuffle = Annotated[
-    bool, typer.Option("--shuffle-choices", help="Shuffle the choices, seeded; each sample turns them on by one.")
-]
-Effort = Annotated[
-    str | None, typer.Option("--reasoning-effort", metavar="low|medium|high", help="How long a reasoning model thinks.")
-]
-MaxTokens = Annotated[
-    int | None,
-    typer.Option(
-        "--max-tokens", min=LEAST["max_tokens"], metavar="N", help="At most N tokens a reply, reasoning included."
-    ),
-]
-Thinking = Annotated[
-    int | None,
-    typer.Option(
-        "--thinking-budget",
-        min=LEAST["thinking_budget"],
-        metavar="N",
-        help="Tokens to think with, where the model takes that.",
-    ),
-]
-Budget = Annotated[
-    float | None,
-    typer.Option("--budget", min=LEAST["budget"], metavar="USD", help="Stop before more is spent; resumable."),
-]
-Price = Annotated[
-    str | None, typer.Option("--price", metavar="IN,OUT", help="The model's price, US dollars a million tokens.")
-]
-Rpm = Annotated[float | None, typer.Option("--rpm", min=LEAST["rpm"], metavar="N", help="Requests a minute at most.")]
-Tpm = Annotated[float | None, typer.Option("--tpm", min=LEAST["tpm"], metavar="N", help="Tokens a minute at most.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what it would take, and do nothing.")]
-Backend = Annotated[str, typer.Option("--backend", metavar="NAME", help="Where captioners run.")]
-Worker = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--worker",
-        metavar="[SLOT.]KEY=N",
-        help="Of the ray backend: pool, num_gpus or num_cpus, a worker's. Repeatable.",
-    ),
-]
-Cache = Annotated[
-    Path | None,
-    typer.Option("--cache", metavar="DIR", help="Where captions are kept (else $CASCADE_CACHE, else cache/)."),
-]
-Out = Annotated[
-    Path | None, typer.Option("--out", metavar="DIR", help="The folder of the run, or of the runs (else below runs/).")
-]
-Seed = Annotated[int, typer.Option("--seed", metavar="N", help="The seed of whatever is random.")]
-Device = Annotated[str, typer.Option("--device", metavar="NAME", help="auto, cpu, cuda, cuda:1, mps.")]
-Batch = Annotated[
-    int, typer.Option("--batch", min=LEAST["batch"], metavar="N", help="At most N clips at once to a captioner.")
-]
-Threads = Annotated[
-    int, typer.Option("--threads", min=LEAST["threads"], metavar="N", help="Threads that captioners use; 0: all cores.")
-]
+LLM = Annotated[str, _option("llm")]
+DatasetName = Annotated[str, _option("dataset")]
+Data = Annotated[Path | None, _option("data")]
+Captions = Annotated[str | None, _option("captions")]
+CaptionParam = Annotated[list[str] | None, _option("caption_param")]
+Limit = Annotated[int | None, _option("limit")]
+Only = Annotated[list[str] | None, _option("only")]
+SameModel = Annotated[bool, _option("same_model")]
+Cache = Annotated[Path | None, _option("cache")]
+Seed = Annotated[int, _option("seed")]
+_SPEC_HELP = "A YAML or TOML file that says what flags say; a flag overrides it."
+_SPEC = typer.Option("--spec", metavar="FILE", callback=_from_file, is_eager=True, help=_SPEC_HELP)
 By = Annotated[list[str] | None, typer.Option("--by", metavar="TAG", help="Break down by this tag too. Repeatable.")]
 Form = Annotated[str, typer.Option("--format", metavar="|".join(FORMATS), help="How to print it.")]
 TableOrJson = Annotated[str, typer.Option("--format", metavar="table|json", help="How to print it.")]
@@ -204,69 +68,30 @@ def load_questions(name: str | None, data: Path | None) -> Dataset | None:
     return registry.load(name, data, audio=False) if name else None
 
 
-# The option of each field of a request; `--spec` stands beside them and fills in the others.
-_OPTIONS: dict[str, Any] = {
-    "llm": LLM,
-    "dataset": DatasetName,
-    "spec": SpecFile,
-    "data": Data,
-    "captions": Captions,
-    "caption_param": CaptionParam,
-    "prompt": PromptName,
-    "answer_as": AnswerAs,
-    "rounds": Rounds,
-    "rounds_with": RoundsWith,
-    "tools": Tools,
-    "param": Param,
-    "reasoning_effort": Effort,
-    "max_tokens": MaxTokens,
-    "thinking_budget": Thinking,
-    "samples": Samples,
-    "limit": Limit,
-    "only": Only,
-    "shard": Shard,
-    "seed": Seed,
-    "shuffle_choices": Shuffle,
-    "dry_run": DryRun,
-    "budget": Budget,
-    "price": Price,
-    "out": Out,
-    "cache": Cache,
-    "api_base": ApiBase,
-    "same_model": SameModel,
-    "concurrency": Concurrency,
-    "retries": Retries,
-    "timeout": Timeout,
-    "rpm": Rpm,
-    "tpm": Tpm,
-    "backend": Backend,
-    "worker": Worker,
-    "device": Device,
-    "batch": Batch,
-    "threads": Threads,
-}
-
-
 def takes_request(*wanted: str, without: Sequence[str] = ()) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Return a decorator for a command whose first parameter is a `Request`: its fields become the command's flags.
 
-    `wanted` are the fields that become flags, all unless given; those in `without` do not. The others keep their
-    defaults.
+    `wanted` are the fields that become flags, all unless given, and a flag for a file of them (`spec`); those in
+    `without` do not. The others keep their defaults.
     """
-    defaults = {field.name: field.default for field in fields(Request)}
-    names = [name for name in _OPTIONS if name in (wanted or _OPTIONS) and name not in without]
+    names = [name for name in _FIELDS if name in (wanted or _FIELDS) and name not in without]
+    hints = get_type_hints(Request)
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
         @wraps(command)
         def called(**flags: Any) -> None:
             given = {name: flags.pop(name) for name in names}
-            given.pop("spec", None)  # its content has become the defaults of the others
+            flags.pop("spec", None)  # its content has become the defaults of the others
             command(Request(**given), **flags)
 
-        shared = [
-            Parameter(name, Parameter.KEYWORD_ONLY, default=defaults.get(name), annotation=_OPTIONS[name])
-            for name in names
-        ]
+        shared: list[Parameter] = []
+        for name in names:
+            kind = list[str] | None if hints[name] == Sequence[str] | None else hints[name]
+            annotation = Annotated[kind, _option(name)]  # type: ignore[valid-type]
+            shared.append(Parameter(name, Parameter.KEYWORD_ONLY, default=_FIELDS[name].default, annotation=annotation))
+        if not wanted and "spec" not in without:
+            spec = Annotated[Path | None, _SPEC]
+            shared.append(Parameter("spec", Parameter.KEYWORD_ONLY, default=None, annotation=spec))
         own = list(signature(command, eval_str=True).parameters.values())[1:]
         arguments = [parameter for parameter in own if parameter.kind is not Parameter.KEYWORD_ONLY]
         options = [parameter for parameter in own if parameter not in arguments]

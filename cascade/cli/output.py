@@ -9,6 +9,9 @@ from typing import Any
 import typer
 
 from cascade.errors import UnknownName, UserError
+from cascade.io.jsonl import dumps, to_json
+from cascade.io.terminal import note, quantity
+from cascade.scoring.matchers.registry import SCORERS
 
 FORMATS = ("table", "json", "md", "csv", "latex")
 DRY_RUN = "dry run: nothing was captioned, asked or written"
@@ -32,16 +35,18 @@ def check_explain(explain: bool, form: str) -> None:
         raise UserError(f"--explain goes with --format table or json, not with {form}")
 
 
+def note_unfinished(run: str, not_asked: int | None, questions: int, outcome: str = "counted as failed") -> None:
+    """Say how many of a run's questions are still to be asked, where any are; `outcome` is what became of them here."""
+    if not_asked:
+        note(f"{run}: {not_asked} of {quantity(questions, 'question')} not asked yet, {outcome}")
+
+
 def check_scorer(name: str) -> None:
     """Raise UnknownName for an unknown `--scorer`."""
-    from cascade.scoring.matchers.registry import SCORERS
-
     if name not in SCORERS:
         raise UnknownName("scorer", name, SCORERS)
 
 
 def echo_json(value: Any) -> None:
     """Print a record, or plain values, on stdout as one line of JSON."""
-    from cascade.io.jsonl import dumps, to_json
-
     typer.echo(dumps(to_json(value)))

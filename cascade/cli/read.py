@@ -12,7 +12,7 @@ from cascade.cli import output
 from cascade.cli.options import takes_request
 from cascade.cli.score import show
 from cascade.cli.second_model import FLAGS, is_planned
-from cascade.io.terminal import note
+from cascade.io.terminal import note, quantity
 from cascade.pipeline.request import Request
 from cascade.runs.call_log import READER, CallLog
 from cascade.scoring import outcomes, second_reader
@@ -52,6 +52,6 @@ def read(
     show(summarize(scored, by or ()), form, unread=outcomes.unread_items(scored) if explain else None)
     readings = scored.readings
     if model is not None and readings and readings.failed + readings.unreadable:
-        calls = f"{readings.failed} calls failed, {readings.unreadable} without an answer line"
+        calls = f"{quantity(readings.failed, 'call')} failed, {readings.unreadable} without an answer line"
         note(f"{calls}; the same command asks again")
         raise typer.Exit(3)

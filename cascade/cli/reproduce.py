@@ -25,10 +25,11 @@ from cascade.pipeline import planning
 from cascade.pipeline.jobs import count_spent, report_failures
 from cascade.pipeline.reproduce import RowJob, carry_out_row, row_jobs
 from cascade.pipeline.request import Request
+from cascade.runs.directory import Run
 from cascade.scoring import outcomes
 
 # The flags that a row sets itself.
-_ROWS_OWN = (
+_ROWS_OWN = [
     "llm",
     "spec",
     "prompt",
@@ -39,11 +40,12 @@ _ROWS_OWN = (
     "samples",
     "shard",
     "shuffle_choices",
-)
-_LEGEND = """
-Published and ours by the official matcher; 95 % Wilson interval of ours.
+]
+_DIFFERS = """
 "differs": the score test of the published figure, of the very items that it is of, rejects it, with Holm's correction \
-over the groups of a row.
+over the groups of a row."""
+_LEGEND = """
+Published and ours by the official matcher; 95 % Wilson interval of ours.{differs}
 The captions behind the published rows, and most of their prompts, are not published: \
 the protocol here is ours, so a difference is one of protocols as much as of models."""
 
@@ -113,6 +115,10 @@ def _list(form: str) -> None:
 def _print_plans(jobs: Sequence[RowJob]) -> None:
     for job in jobs:
         typer.echo(f"{job.name}: {job.job.path}")
+        try:
+            planning.check_model(job.job.spec.llm, job.job.how)
+        except ProviderStop as refused:
+            note(f"{job.name} would be passed over: {refused}")
         typer.echo("\n".join(f"  {line}" for line in planning.plan_lines(planning.plan(job.job))) + "\n")
     note(output.DRY_RUN)
 
@@ -120,17 +126,17 @@ def _print_plans(jobs: Sequence[RowJob]) -> None:
 def _carry_out(jobs: Sequence[RowJob], rows: Mapping[str, PublishedRow]) -> tuple[list[Reproduced], bool]:
     """Return the rows that could be run, and whether something in them failed; the others are named on stderr."""
     done: list[Reproduced] = []
-    failed = False
+    failed, runs = False, list[Run]()
     for job in jobs:
         run = carry_out_row(job)
         if isinstance(run, UserError):
             note(f"{job.name}: passed over: {run}")
             failed = failed or not isinstance(run, ProviderStop | MissingExtra)
             continue
-        failed = report_failures(run) or failed
+        runs.append(run)
         figures: dict[str, float] | None = None if job.own_model else {}
         done.append(compare_published(rows[job.row], outcomes.score_source(run.path), figures))
-    return done, failed
+    return done, report_failures(*runs) or failed
 
 
 def _warn_of_other_items(done: Sequence[Reproduced]) -> None:
@@ -148,7 +154,8 @@ def show(done: Sequence[Reproduced], form: str) -> None:
     rows = [cells for row in done for cells in _cells(row, indent=form == "table")]
     typer.echo(format_table(header, rows, form), nl=False)
     if form == "table":
-        typer.echo(prose(_LEGEND))
+        judged = any(group.differs is not None for row in done for group in row.groups.values())
+        typer.echo(prose(_LEGEND.format(differs=_DIFFERS * judged)))
 
 
 def _cells(row: Reproduced, *, indent: bool) -> Iterator[Row]:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import typer
 
 from cascade.cli import output
 from cascade.cli.options import takes_request
 from cascade.cli.score import show
-from cascade.io.terminal import note
+from cascade.io.terminal import note, quantity
+from cascade.llms import prices
 from cascade.pipeline import planning
 from cascade.pipeline.jobs import carry_out, prepare, report_failures
 from cascade.pipeline.request import Request
@@ -22,6 +25,7 @@ def run(request: Request) -> None:
     """
     job = prepare(request)
     if request.dry_run:
+        planning.check_model(job.spec.llm, job.how)
         typer.echo("\n".join(planning.plan_lines(planning.plan(job))))
         note(output.DRY_RUN)
         return
@@ -37,9 +41,13 @@ def run(request: Request) -> None:
     done = carry_out(job)
     if len(done.items) > len(job.items):
         note(
-            f"the run already holds {len(done.items)} items; all of them are scored "
+            f"the run already holds {quantity(len(done.items), 'item')}; all of them are scored "
             f"(for {len(job.items)} alone give --out)"
         )
-    show(score_run(done.path), "table")
+    summary = score_run(done.path)
+    if summary.cost is None and (price := prices.find("", request.price)):
+        # What is in the log of a run that was begun without a price has tokens, and no cost.
+        summary = replace(summary, cost=price.of(summary.tokens["input"], summary.tokens["output"]))
+    show(summary, "table")
     if report_failures(done):
         raise typer.Exit(3)

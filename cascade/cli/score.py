@@ -13,7 +13,7 @@ from cascade.cli import options as o
 from cascade.cli import output
 from cascade.io.jsonl import to_json
 from cascade.io.tables import Cell, Column, Interval, Label, Row, Share, format_columns, format_words, percent
-from cascade.io.terminal import note, plain, prose
+from cascade.io.terminal import note, plain, prose, quantity
 from cascade.runs.served import served_text
 from cascade.scoring import outcomes
 from cascade.scoring.outcomes import UnreadItem
@@ -48,6 +48,8 @@ def score(
         scored = outcomes.score_source(source, questions, read_replies=extract)
         summary = summarize(scored, by or ())
         show(summary, form, first=not place, unread=outcomes.unread_items(scored) if explain else None)
+        if form != "table":  # whose title says it
+            output.note_unfinished(summary.run, summary.not_asked, summary.n * summary.samples)
         if not summary.llm and summary.official_denominator is None:
             note(f"{source}: no row carries a prediction; the field must be one of {', '.join(KEYS)}")
 
@@ -75,7 +77,7 @@ def show(summary: Summary, form: str, *, first: bool = True, unread: Sequence[Un
         listing = "Every reply was read.\n"
         if unread:
             listing = format_words(["item", "why", "said"], [[item.item, item.why, item.said] for item in unread])
-            listing += f"\n{prose(_advice(summary))}\n"
+            listing += f"\n{prose(_advice(summary))}".rstrip() + "\n"
         typer.echo("\n" + listing, nl=False)
 
 
@@ -118,9 +120,12 @@ def _title(summary: Summary) -> str:
     what = [summary.run, *([summary.dataset] if summary.dataset else [])]
     if summary.llm:
         what = [summary.dataset, summary.llm.split("@")[0], f"captions {captions}", f"prompt {summary.prompt}"]
-    counts = f"{summary.n} items: {summary.answered} answered, {summary.failed} failed, {summary.unparsed} unread"
+    items = quantity(summary.n, "item")
+    counts = f"{items}: {summary.answered} answered, {summary.failed} failed, "
+    counts += "scored as they stand (--extract reads them)" if summary.as_it_stands else f"{summary.unparsed} unread"
     if summary.truncated:
-        counts += f" ({summary.truncated} cut at the token limit)"
+        replies = "" if summary.samples == 1 else " replies"  # otherwise a reply an item
+        counts += f" ({summary.truncated}{replies} cut at the token limit)"
     if summary.ties:
         counts += f", {summary.ties} of them ties"
     counts += f"; coverage {percent(summary.coverage)} %"
@@ -149,8 +154,11 @@ def _legend(summary: Summary) -> str:
     legend = "\nmmar: the official matcher; strict: equality with the gold choice. 95 % Wilson intervals."
     if summary.readings:
         legend += f"\n{summary.readings.column}: by the rules' reading of a reply, or else by that model's."
-    if summary.unparsed > _MANY * summary.n and not summary.readings:
-        legend += f"\n{summary.unparsed} of {summary.n} items have no readable answer and count as wrong: "
+    if summary.unparsed > _MANY * summary.n:
+        wrong = "have no answer that the rules read, and are wrong by `mmar`"
+        if not summary.readings:
+            wrong = "have no readable answer and count as wrong"
+        legend += f"\n{summary.unparsed} of {quantity(summary.n, 'item')} {wrong}: "
         legend += f"`cascade score {shlex.quote(summary.run)} --explain` says why. {_advice(summary)}"
     official = summary.official_denominator
     if official is not None and summary.failed:
@@ -159,8 +167,13 @@ def _legend(summary: Summary) -> str:
 
 
 def _advice(summary: Summary) -> str:
-    """Return how to get more answers than the rules read."""
-    advice = f"`cascade read {shlex.quote(summary.run)} --reader MODEL` asks a second model what these replies say"
-    if not summary.prompt.endswith("forced choice"):
-        advice += "; --answer-as choice makes another run, in which the model can only name a choice"
-    return f"{advice}."
+    """Return how to get more answers than the rules, and a second reader if there is one, read."""
+    command, readings = f"`cascade read {shlex.quote(summary.run)} --reader", summary.readings
+    advice = []
+    if not readings:
+        advice.append(f"{command} MODEL` asks a second model what these replies say")
+    elif left := readings.not_asked - readings.cut + readings.failed + readings.unreadable:
+        advice.append(f"{command} {readings.name}` asks about the {left} replies that it has not read")
+    if summary.llm and not summary.prompt.endswith("forced choice"):
+        advice.append("--answer-as choice makes another run, in which the model can only name a choice")
+    return f"{'; '.join(advice)}." if advice else ""

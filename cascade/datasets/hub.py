@@ -31,6 +31,12 @@ from cascade.io.terminal import note
 
 _TRIES = 5
 _CONNECT_TIMEOUT = 20.0  # seconds
+_STATUS = {
+    401: ": HF_TOKEN is wrong, or missing for what is private or gated",
+    403: ": HF_TOKEN has no access; the repository's page may ask you to accept its terms",
+    429: ": too many requests; wait some minutes, or set HF_TOKEN",
+    503: ": the hub is out of order; the same command goes on later",
+}
 _LOCAL_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS}  # not the network's
 
 
@@ -62,6 +68,10 @@ class Source:
         """Whether all its clips are on this machine."""
         return (self.folder / "fetched.json").is_file()
 
+    def is_here(self, *, audio: bool) -> bool:
+        """Return whether the metadata, and the clips if `audio`, are on this machine."""
+        return (self.folder / self.metadata).is_file() and (self.complete or not audio)
+
     def advice(self) -> str:
         """Say what to download by other means, and where to put it."""
         return (
@@ -80,8 +90,7 @@ def fetch(source: Source, *, audio: bool) -> Path:
 
     Raises MissingExtra without huggingface_hub, DatasetError where the hub cannot be reached or sends something else.
     """
-    metadata = source.folder / source.metadata
-    if metadata.is_file() and (source.complete or not audio):
+    if source.is_here(audio=audio):
         return source.folder
     if find_spec("huggingface_hub") is None:
         what = f"fetching {source.name} (or give --data DIR, where it lies)"
@@ -106,8 +115,8 @@ def _download(source: Source, name: str) -> Path:
     url = f"{source.address}/{name}"
     failure = f"{source.name}: {name} cannot be fetched"
     # huggingface_hub alone would try an unreachable hub for half a minute.
-    if reason := unreachable(url):
-        raise DatasetError(f"{failure} ({reason}); {source.advice()}")
+    if problem := unreachable(url):
+        raise DatasetError(f"{failure} ({problem}); {source.advice()}")
     for tries_left in reversed(range(_TRIES)):
         try:
             sha256 = get_hf_file_metadata(url).etag or ""
@@ -126,7 +135,7 @@ def _download(source: Source, name: str) -> Path:
                 raise
             answered = getattr(error, "response", None) is not None
             if not tries_left or answered or not isinstance(error, OSError):
-                raise DatasetError(f"{failure} ({_reason(error)}); {source.advice()}") from None
+                raise DatasetError(f"{failure} ({reason(error)}); {source.advice()}") from None
             time.sleep(1.0)
     # Small files are named by git's hash instead; huggingface_hub checks their size.
     if len(sha256) == 64 and sha256_file(Path(path)) != sha256:
@@ -135,24 +144,27 @@ def _download(source: Source, name: str) -> Path:
     return Path(path)
 
 
-def unreachable(url: str) -> str:
-    """Return why an address cannot be reached from here, in a word or two, or `""` where it answers."""
+def unreachable(url: str, timeout: float = _CONNECT_TIMEOUT) -> str:
+    """Return why an address cannot be reached from here, in a word or two, or `""` where it answers in `timeout` s."""
     if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"):
         return "HF_HUB_OFFLINE is set"
     try:
         # `urlopen` would keep the proxies of its first call.
-        build_opener().open(Request(url, method="HEAD"), timeout=_CONNECT_TIMEOUT).close()
+        build_opener().open(Request(url, method="HEAD"), timeout=timeout).close()
     except HTTPError as answer:
         answer.close()
     except (OSError, ValueError, HTTPException) as error:
-        return _reason(error)
+        return reason(error)
     return ""
 
 
-def _reason(error: Exception) -> str:
-    """Return the kind of failure, without addresses and headers, which may hold a token."""
-    if status := getattr(getattr(error, "response", None), "status_code", None):
-        return f"status {status}"
+def reason(error: Exception) -> str:
+    """Return why a fetch failed, without addresses and headers, which may hold a token."""
+    for link in (error, error.__cause__):
+        if status := getattr(getattr(link, "response", None), "status_code", None):
+            return f"status {status}{_STATUS.get(status, '')}"
+    if "hf_transfer" in str(error):
+        return "HF_HUB_ENABLE_HF_TRANSFER is set, and its package is missing: unset it, or pip install hf_transfer"
     cause = error.reason if isinstance(error, URLError) else error.__cause__ or error
     if isinstance(cause, str):
         return cause

@@ -8,18 +8,20 @@ from typing import Any
 
 from cascade.datasets.jsonl import parse_item
 from cascade.errors import DatasetError
-from cascade.io.digests import digest, digest_file
+from cascade.io.digests import canonical, digest, digest_file
 from cascade.io.jsonl import loads
 from cascade.types import Dataset, Item
 
 Row = Mapping[str, Any]
 
 
-def read_rows(path: Path, hint: str = "a JSON array or lines of JSON are needed") -> dict[str, Row]:
+def read_rows(
+    path: Path, hint: str = "a JSON array or lines of JSON are needed", *, finite: bool = False
+) -> dict[str, Row]:
     """Return the rows of a `.json` array or a `.jsonl` file by their ids.
 
     Raises DatasetError for another kind of file, with the `hint`, for a file without rows, and for a row that is no
-    object, has no id, or repeats one.
+    object, has no id, or repeats one. With `finite` a row must not hold NaN or infinity, in any depth.
     """
     try:
         content = path.read_bytes().removeprefix(b"\xef\xbb\xbf")
@@ -37,6 +39,11 @@ def read_rows(path: Path, hint: str = "a JSON array or lines of JSON are needed"
             raise DatasetError(f"{place}: an object with a text 'id' is needed")
         if value["id"] in rows:
             raise DatasetError(f"{place}: the id {value['id']!r} stands twice")
+        if finite:
+            try:
+                canonical(value)
+            except ValueError:
+                raise DatasetError(f"{place}: holds NaN or infinity; write null where there is no number") from None
         rows[value["id"]] = value
     if not rows:
         raise DatasetError(f"{path}: holds no rows")
@@ -64,7 +71,7 @@ def load(name: str, folder: Path | None, pattern: str, missing: str, adapt: Call
     files = sorted(folder.glob(pattern))
     if not files:
         raise DatasetError(f"{name}: {folder} holds no metadata ({pattern}): {missing}")
-    versions = [read_rows(file) for file in files]
+    versions = [read_rows(file, finite=True) for file in files]
     # The version with the most fields comes first, and sets the order of the dataset.
     versions.sort(key=lambda version: -max(map(len, version.values())))
     rows: dict[str, Row] = {}

@@ -11,7 +11,7 @@ from pathlib import Path
 from cascade import plugins
 from cascade.datasets import jsonl
 from cascade.errors import UserError
-from cascade.types import Dataset, Item
+from cascade.types import Dataset, Item, tag_names
 
 
 def load(name: str, data: Path | None = None, *, audio: bool = True) -> Dataset:
@@ -35,14 +35,13 @@ def select(dataset: Dataset, only: dict[str, tuple[str, ...]], limit: int | None
     """
     chosen = dataset.items
     for tag, values in only.items():
-        known = {item.tags[tag] for item in dataset.items if tag in item.tags}
+        known = {value for item in dataset.items if (value := item.tag(tag)) is not None}
         if unknown := sorted(set(values) - known):
-            tags = sorted(set[str]().union(*(item.tags for item in dataset.items)))
-            hint = f"no such tag; there is: {', '.join(tags) or 'none'}"
+            hint = f"no such tag; there is: {', '.join(tag_names(dataset.items)) or 'none'}"
             if known:
                 hint = f"there is: {', '.join(sorted(known)[:20])}"
             raise UserError(f"--only {tag}={unknown[0]}: no item of {dataset.name!r} has that ({hint})")
-        chosen = tuple(item for item in chosen if item.tags.get(tag) in values)
+        chosen = tuple(item for item in chosen if item.tag(tag) in values)
     if not chosen[:limit]:
         raise UserError(f"no item of {dataset.name!r} is left to ask; loosen --only or --limit")
     return chosen[:limit]

@@ -1,11 +1,8 @@
-"""Clips as samples: decoded once, mixed to the mean of their channels, resampled.
+"""Clips as samples: decoded once (`decoding` has the rules for damaged files), mixed to mono, resampled.
 
-soundfile decodes what it can. PyAV decodes the rest (m4a, mp4, webm, …) and MPEG audio, for which soundfile's decoder
-writes notes to stderr. The rules for unusual files are:
-
-* A file that ends early is decoded up to its end; damage that its decoder reports makes it a bad clip.
-* A sample that is not a number (NaN or infinite, in float files) makes it a bad clip: no value is invented for it.
-* Samples beyond ±1, which float files may hold, are kept.
+* Mono is the mean of the channels. While they cancel each other in it, one channel takes its place.
+* A sample that is not a number, or is far beyond full scale, makes a bad clip: no value is invented for it. Float files
+  may pass ±1. Integers that were written as floats are refused, because their full scale would be a guess.
 * A clip too short to leave one sample at the wanted rate is one sample of silence.
 
 numpy, soundfile, soxr and PyAV are imported on first use.
@@ -13,26 +10,24 @@ numpy, soundfile, soxr and PyAV are imported on first use.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Iterator
-from contextlib import contextmanager
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cascade.errors import ClipError
+from cascade.io.decoding import decode
 
 if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
+    from cascade.io.decoding import Notes
+    from cascade.io.decoding import Samples as Samples
 
-    Samples = npt.NDArray[np.float32]
-
-_FRAMES = 65536  # decoded at a time
-_UNKNOWN = 1 << 40  # frames; a streamed FLAC file claims more, and soundfile cannot read it to its end
-_MPEG = {".mp1", ".mp2", ".mp3", ".mpa", ".mpga"}
-_RATES = range(1_000, 1_000_001)  # Hz; a header outside it is damage, and would make a resampler as large as it says
 _OPUS_RATE = 48_000  # Hz, the rate of Opus
+_LOUDEST = 100.0  # 40 dB above full scale: speech in 16-bit integers passes it, a hot mix in floats does not
+_WINDOW = 0.25  # seconds in which the power of the mix is compared with that of the channels
+_CANCELLED = 0.01  # of the loudest channel's power (-20 dB): no ordinary window of 392 stereo files has less in its mix
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,23 +39,36 @@ class Clip:
     channels: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Source:
-    """An opened file: `chunks` of shape (frames, channels), and the header's count of `frames`, None if unknown."""
+@dataclass(frozen=True, slots=True)
+class Blocks(Iterator["Samples"]):
+    """The samples of a clip, block after block; one block is held at a time.
 
+    `rate` is their sample rate in Hz, `channels` the number in the file. `notes` is complete after the last block:
+    `lost_s`, seconds that are missing or damaged (silence stands for them, but not at the end); `lost_packets`, pieces
+    of the file that could not be decoded; `delay_s`, seconds of silence before audio that begins after the video;
+    `cancelled_s`, seconds in which one channel stands for a mix that cancels.
+    """
+
+    blocks: Iterator[Samples]
     rate: int
     channels: int
-    frames: int | None
-    chunks: Iterator[Samples]
+    notes: Mapping[str, float]
+
+    def __next__(self) -> Samples:
+        return next(self.blocks)
+
+    @property
+    def meta(self) -> dict[str, Any]:
+        """The notes as a part of a caption's `meta`: {} for an ordinary clip."""
+        notes = {name: round(value, 3) for name, value in self.notes.items() if value}
+        return {"decoding": notes} if notes else {}
 
 
 def probe(path: Path) -> Clip:
-    """Return length, rate and channels, from the header where it has them, else by decoding. Raises ClipError."""
-    with _opened(path) as source:
-        frames = source.frames
-        if frames is None:
-            frames = sum(len(chunk) for chunk in source.chunks)
-        return Clip(duration_s=frames / source.rate, sample_rate=source.rate, channels=source.channels)
+    """Return length, rate and channels of what is decoded; a header may say another length. Raises ClipError."""
+    clip = blocks(path, None, 30.0, mono=False)
+    frames = sum(map(len, clip))
+    return Clip(duration_s=frames / clip.rate, sample_rate=clip.rate, channels=clip.channels)
 
 
 def read(path: Path, rate: int | None, *, mono: bool = True) -> Samples:
@@ -74,123 +82,54 @@ def read(path: Path, rate: int | None, *, mono: bool = True) -> Samples:
     return np.concatenate(list(blocks(path, rate, 30.0, mono=mono)))
 
 
-def blocks(path: Path, rate: int | None, seconds: float, *, mono: bool = True) -> Iterator[Samples]:
-    """Yield the samples of `read` as consecutive blocks of `seconds`, the last one shorter; holds one block at a time.
+def blocks(path: Path, rate: int | None, seconds: float, *, mono: bool = True) -> Blocks:
+    """Return an iterator of the samples of `read` in consecutive blocks of `seconds`, the last one shorter.
 
-    Raises ClipError where it meets damage, which may be after some blocks.
+    Raises ClipError if nothing can be decoded; the iterator raises it for samples that are no sound.
     """
-    with _opened(path) as source:
-        chunks: Iterable[Samples] = _finite(path, source.chunks, mono)
-        target = rate or source.rate
-        if target != source.rate:
-            chunks = _resampled(chunks, source.rate, target, 1 if mono else source.channels)
-        yield from _regrouped(chunks, max(1, round(seconds * target)))
+    notes: Notes = defaultdict(int)
+    decoded = decode(path, notes)
+    stored, first = next(decoded)
+    channels, target = first.shape[1], rate or stored
+    chunks = _checked(path, chain([first], (chunk for _, chunk in decoded)))
+    if mono:
+        chunks = _mixed(chunks, channels, stored, notes)
+    if target != stored:
+        chunks = _resampled(chunks, stored, target, 1 if mono else channels)
+    return Blocks(_regrouped(chunks, max(1, round(seconds * target))), target, channels, notes)
 
 
-@contextmanager
-def _opened(path: Path) -> Iterator[_Source]:
-    """Open a clip with the decoder that suits it. Raises ClipError, with the reason, for what is no clip."""
-    if path.is_dir():
-        raise ClipError(f"{path.name}: is a folder, not a clip")
-    if path.exists() and not path.is_file():
-        raise ClipError(f"{path.name}: is not a regular file")
-    try:
-        with path.open("rb") as file:
-            head = file.read(4)
-    except FileNotFoundError:
-        raise ClipError(f"{path.name}: no such file") from None
-    except OSError as error:
-        raise ClipError(f"{path.name}: cannot be opened ({error.strerror})") from None
-    if not head:
-        raise ClipError(f"{path.name}: empty file (0 bytes)")
-    mpeg = path.suffix.lower() in _MPEG or head[:3] == b"ID3" or (head[0] == 0xFF and head[1:2] >= b"\xe0")
-    decoder = _with_av(path) if mpeg else _with_soundfile(path)
-    try:
-        source = next(decoder, None)
-        if source is None:
-            decoder = _with_av(path)
-            source = next(decoder)
-        if source.rate not in _RATES or source.channels < 1:
-            raise ClipError(f"{path.name}: claims {source.rate} Hz and {source.channels} channels")
-        if source.frames == 0:
-            raise ClipError(f"{path.name}: holds no audio samples")
-        yield source
-    finally:
-        decoder.close()
-
-
-def _with_soundfile(path: Path) -> Generator[_Source, None, None]:
-    """Yield one source, or none where soundfile cannot decode the file."""
-    import soundfile
-
-    try:
-        file = soundfile.SoundFile(path)
-    except soundfile.LibsndfileError:
-        return
-    with file:
-        if file.frames >= _UNKNOWN:
-            return
-        chunks = _from_soundfile(path, file)
-        yield _Source(rate=file.samplerate, channels=file.channels, frames=file.frames, chunks=chunks)
-
-
-def _from_soundfile(path: Path, file: Any) -> Iterator[Samples]:
-    import soundfile
-
-    try:
-        while len(chunk := file.read(_FRAMES, dtype="float32", always_2d=True)):
-            yield chunk
-    except soundfile.LibsndfileError as error:
-        raise ClipError(f"{path.name}: cannot be decoded ({error.error_string or 'damaged'})") from None
-
-
-def _with_av(path: Path) -> Generator[_Source, None, None]:
-    """Yield one source; its rate and channels are those of its first frame: a header may name half the true rate."""
-    import av
-
-    try:
-        with av.open(str(path)) as container:
-            if not container.streams.audio:
-                raise ClipError(f"{path.name}: holds no audio")
-            frames = _from_av(path, container)
-            first = next(frames, None)
-            if first is None:
-                raise ClipError(f"{path.name}: holds no audio samples")
-            rate, chunk = first
-            chunks = chain([chunk], (chunk for _, chunk in frames))
-            yield _Source(rate=rate, channels=chunk.shape[1], frames=None, chunks=chunks)
-    except av.FFmpegError as error:
-        raise ClipError(f"{path.name}: cannot be decoded ({error.strerror})") from None
-
-
-def _from_av(path: Path, container: Any) -> Iterator[tuple[int, Samples]]:
-    import av
-    import numpy as np
-
-    plain = av.AudioResampler(format="fltp")
-    try:
-        for frame in container.decode(audio=0):
-            for part in plain.resample(frame):
-                yield part.sample_rate, part.to_ndarray().T.astype(np.float32)
-    except av.FFmpegError as error:
-        raise ClipError(f"{path.name}: cannot be decoded ({error.strerror})") from None
-    except ValueError:
-        raise ClipError(f"{path.name}: cannot be decoded (its format changes on the way)") from None
-
-
-def _finite(path: Path, chunks: Iterable[Samples], mono: bool) -> Iterator[Samples]:
-    """Yield the chunks, mixed down if `mono`. Raises ClipError for a sample that is not a number."""
+def _checked(path: Path, chunks: Iterable[Samples]) -> Iterator[Samples]:
+    """Yield the chunks. Raises ClipError for a sample that is not a number or far beyond full scale."""
     import numpy as np
 
     for chunk in chunks:
-        if not np.isfinite(chunk).all():
+        peak = np.abs(chunk).max()
+        if not np.isfinite(peak):
             raise ClipError(f"{path.name}: holds samples that are not numbers (NaN or infinite)")
-        if not mono:
-            yield chunk
-        elif chunk.shape[1] == 1:
-            yield chunk[:, 0]
-        else:
-            yield chunk.mean(axis=1, dtype=np.float32)
+        if peak > _LOUDEST:
+            hint = "; if they are 16-bit integers that were written as floats, divide them by 32768"
+            known = hint if peak <= 2**15 else ""
+            raise ClipError(f"{path.name}: holds samples of {peak:.3g} where full scale is 1{known}")
+        yield chunk
+
+
+def _mixed(chunks: Iterator[Samples], channels: int, rate: int, notes: Notes) -> Iterator[Samples]:
+    """Yield the mean of the channels; one channel for the windows in which they cancel each other."""
+    import numpy as np
+
+    if channels == 1:
+        yield from (chunk[:, 0] for chunk in chunks)
+        return
+    for window in _regrouped(chunks, max(1, round(_WINDOW * rate))):
+        by_channel = np.ascontiguousarray(window.T)
+        mix: Samples = by_channel.mean(axis=0, dtype=np.float32)
+        powers = np.square(by_channel).mean(axis=1)
+        if np.square(mix).mean() < _CANCELLED * powers.max():
+            # The first of those that are not much weaker than the loudest, so that it does not change on the way.
+            mix = by_channel[(powers >= powers.max() / 2).argmax()]
+            notes["cancelled_s"] += len(window) / rate
+        yield mix
 
 
 def _resampled(chunks: Iterable[Samples], source: int, target: int, channels: int) -> Iterator[Samples]:

@@ -12,6 +12,8 @@ from hashlib import blake2b, sha256
 from pathlib import Path
 from typing import Any
 
+from cascade.io.files import open_regular
+
 _TAG = "b2:"
 _BLOCK = 1 << 20
 
@@ -64,7 +66,7 @@ def sha256_file(path: Path) -> str:
 
 
 def _blocks(path: Path) -> Iterator[bytes]:
-    with open(path, "rb") as file:
+    with open_regular(path) as file:
         while block := file.read(_BLOCK):
             yield block
 

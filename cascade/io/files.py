@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO
+from typing import IO, BinaryIO
 
 from cascade.errors import RunError
+
+
+def open_regular(path: Path) -> BinaryIO:
+    """Open a regular file to read its bytes. Raises OSError; at once for a pipe, socket or device, which may block."""
+    mode = os.stat(path).st_mode
+    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+        raise OSError(errno.EINVAL, "is not a regular file", str(path))
+    return open(path, "rb")
 
 
 @contextmanager

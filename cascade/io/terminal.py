@@ -18,6 +18,13 @@ def prose(text: str) -> str:
     return "\n".join("\n".join(line) for line in lines)
 
 
+def quantity(number: int, noun: str) -> str:
+    """Return a number of things: `1 item`, `2 items`, `0 replies` for the noun `reply`."""
+    if number == 1:
+        return f"{number} {noun}"
+    return f"{number} {noun[:-1]}ies" if noun.endswith("ly") else f"{number} {noun}s"
+
+
 def terminal() -> int | None:
     """Return the columns that there are to print in; None for a file or pipe, unless COLUMNS says it."""
     if not os.environ.get("COLUMNS") and not sys.stdout.isatty():

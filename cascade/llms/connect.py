@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from importlib.util import find_spec
@@ -12,7 +13,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from cascade.errors import MissingExtra, ProviderStop, UserError
+from cascade.errors import MissingExtra, MissingKey, ProviderStop, UserError
 from cascade.llms import credentials, embedded, fake, forced_choice, litellm, origins, prices
 from cascade.llms.budget import Budget, call_within, recording_charges
 from cascade.llms.pacing import ConcurrencyLimit, paced
@@ -69,6 +70,15 @@ def default_params(model: str, seed: int) -> dict[str, Any]:
     return {"temperature": 0}
 
 
+def takes_temperature(model: str, params: Params) -> bool:
+    """Return whether a model takes the temperature 0; only of one that may reason litellm, which is slow, is asked."""
+    if model == "fake" or is_local(model) or find_spec("litellm") is None:
+        return True
+    listed = credentials.listed(model) or {}
+    reasons = listed.get("supports_reasoning") or re.search(r"(^|/)(o\d|gpt-[5-9])", model)
+    return not reasons or litellm.takes_temperature(model, params)
+
+
 def check(spec: LLMSpec, execution: Execution) -> None:
     """Raise MissingExtra for a package that is not installed, UserError for what is no parameter of a model."""
     for name in sorted(spec.params.keys() & _NOT_PARAMETERS.keys()):
@@ -94,22 +104,31 @@ def check(spec: LLMSpec, execution: Execution) -> None:
 
 
 def check_access(spec: LLMSpec, execution: Execution, option: str = "--llm") -> None:
-    """Raise ProviderStop for an unknown model, or a key that cannot be sent; `option` is the flag that named it."""
+    """Raise ProviderStop for an unknown model, MissingKey without its key; `option` is the flag that named it."""
     if spec.model == "fake" or is_local(spec.model):
         return
     if variable := credentials.unsendable(spec.model, execution.api_base):
         raise ProviderStop(f"{option} {spec.model}: {variable} {credentials.UNSENDABLE}: export {variable}=…")
     if execution.api_base:
         return
-    if not credentials.provider(spec.model) or credentials.missing(spec.model):
-        # litellm takes seconds to import, but it knows every name, and reads a .env file, which may hold the key.
-        litellm.resolve(spec.model, label=f"{option} {spec.model}")
-        if variable := credentials.missing(spec.model):
-            raise ProviderStop(f"{option} {spec.model}: the key is missing: export {variable}=…")
-    if spec.answer_as == "choice":
-        known = (credentials.listed(spec.model) or {}).get("supports_response_schema")
-        if known is False or not litellm.takes_schema(spec.model):
-            raise ProviderStop(f"{option} {spec.model}: the model takes no JSON schema; {forced_choice.OTHERWISE}")
+    if credentials.unserved(spec.model):
+        raise ProviderStop(f"{option} {spec.model}: the address that serves it is missing: give --api-base URL")
+    if not credentials.provider(spec.model):
+        litellm.resolve(spec.model, label=f"{option} {spec.model}")  # It takes seconds to import, but knows every name.
+    if credentials.missing(spec.model):
+        credentials.read_env_file()
+    if variable := credentials.missing(spec.model):
+        raise MissingKey(f"{option} {spec.model}: the key is missing: export {variable}=…")
+    check_schema(spec, execution, option)
+
+
+def check_schema(spec: LLMSpec, execution: Execution, option: str = "--llm") -> None:
+    """Raise ProviderStop where the choice is to be forced and the model is known to take no JSON schema."""
+    if spec.answer_as != "choice" or spec.model == "fake" or is_local(spec.model) or execution.api_base:
+        return
+    listed = (credentials.listed(spec.model) or {}).get("supports_response_schema")
+    if listed is False or (credentials.provider(spec.model) and not litellm.takes_schema(spec.model)):
+        raise ProviderStop(f"{option} {spec.model}: the model takes no JSON schema; {forced_choice.OTHERWISE}")
 
 
 def price(spec: LLMSpec, execution: Execution) -> Price | None:

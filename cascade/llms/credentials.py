@@ -9,9 +9,12 @@ from __future__ import annotations
 import json
 import os
 import re
+import sys
+from contextlib import suppress
 from functools import cache
 from importlib.machinery import ModuleSpec
 from importlib.util import find_spec
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
@@ -46,12 +49,14 @@ VARIABLES = {
     "replicate": ("REPLICATE_API_KEY", "REPLICATE_API_TOKEN"),
 }
 UNSENDABLE = "holds a line break or another character that no header takes"
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 def is_loopback(api_base: str | None) -> bool:
     """Return whether an endpoint is on this machine."""
-    return api_base is not None and urlsplit(api_base).hostname in LOOPBACK
+    host = (urlsplit(api_base).hostname if api_base else None) or ""
+    with suppress(ValueError):
+        return ip_address(host).is_loopback or ip_address(host).is_unspecified
+    return host == "localhost" or host.endswith(".localhost")
 
 
 def check_address(address: str | None, option: str) -> None:
@@ -106,6 +111,19 @@ def missing(model: str) -> str:
     if not names or any(os.environ.get(name) for name in names):
         return ""
     return names[0]
+
+
+def read_env_file() -> None:
+    """Read the .env file that litellm reads when it is imported: in the folder of its package, or the next above."""
+    import dotenv  # litellm depends on it.
+
+    package = find_spec("litellm")
+    folder = Path.cwd()
+    if package and package.origin and hasattr(sys.modules["__main__"], "__file__"):  # not so in a notebook
+        folder = Path(package.origin).parent
+    files = [place / ".env" for place in (folder, *folder.parents) if (place / ".env").is_file()]
+    if files and os.environ.get("LITELLM_MODE", "DEV") == "DEV":
+        dotenv.load_dotenv(files[0])
 
 
 def unsendable(model: str, api_base: str | None = None) -> str:

@@ -90,6 +90,8 @@ async def _check(response: Any) -> None:
         content = _decode(bytes(body), response.headers.pop("content-encoding", "identity").lower())
         if response.is_success:
             exchange.reply = _parse(content, response.headers.get("content-type", ""))
+            if _join_parts(exchange.first.get("message")):
+                content = json.dumps(exchange.reply).encode()
             if error := faults.error_within(exchange.reply, exchange.first):
                 response.status_code, content = faults.status_of(error), json.dumps({"error": error}).encode()
     except (ReplyError, ProviderStop) as fault:
@@ -98,6 +100,24 @@ async def _check(response: Any) -> None:
     finally:
         await response.stream.aclose()
     response.stream = httpx.ByteStream(content)
+
+
+def _join_parts(message: Any) -> bool:
+    """Make one text of a message's content where that is a list of parts, which litellm reads in part or not at all."""
+    if not isinstance(message, dict) or not isinstance(message.get("content"), list):
+        return False
+    texts: dict[str, str] = {"text": "", "thinking": ""}
+    for part in message["content"]:
+        for kind, value in (part if isinstance(part, Mapping) else {"text": part}).items():
+            # The thoughts of a part are a text, or a list of parts with one each.
+            for inner in value if kind == "thinking" and isinstance(value, list) else [value]:
+                text = inner.get("text") if isinstance(inner, Mapping) else inner
+                if kind in texts and isinstance(text, str):
+                    texts[kind] += text
+    message["content"] = texts["text"]
+    if texts["thinking"]:
+        message["reasoning_content"] = texts["thinking"]
+    return True
 
 
 def _refuse_redirect(response: Any) -> None:

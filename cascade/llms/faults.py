@@ -12,7 +12,7 @@
 | redirect to another origin | scheme, host or port of the new address | the run stops; nothing was sent there |
 | no key, missing package | no HTTP answer, and litellm's list of keys or an ImportError | the run stops |
 | refused parameter or request | any other 4xx | the run stops; after a first success, the item fails: `refused` |
-| rate limit, server fault | 408, 409, 429, 5xx | another try, not before Retry-After |
+| rate limit, server fault | 408, 409, 429, 5xx | another try, not before Retry-After, of five minutes at most |
 | connection lost, time-out, unreadable body | the client library's type, no JSON, more than 16 MiB | another try |
 | reply broken off | a finish reason that names a fault, as `abort` and `error` do | another try |
 | reply cut | any other finish reason that is no natural end | the reply is kept, and unread |
@@ -42,6 +42,7 @@ _STOP = {
     404: "there is no such model or address",
     405: "there is no such address",
 }
+_LONGEST_WAIT = 300.0  # seconds
 _PASSING = frozenset({408, 409, 429})
 _FILTERED = frozenset({"content_filter", "content_policy_violation"})
 _TOO_LONG = frozenset({"context_length_exceeded", "exceed_context_size_error"})
@@ -162,14 +163,18 @@ def _headers(error: Any) -> Any:
 
 
 def _retry_after(error: Any) -> float | None:
-    """Return the seconds that the provider asked to wait, as a number or until a date; None where it did not ask."""
+    """Return the seconds that the provider asked to wait, as a number or until a date.
+
+    None where it did not ask, and where nobody would wait as long: our own waits do then.
+    """
     headers = _headers(error) or {}
+    waits: list[float] = []
     # OpenAI and Azure send both; the first is more exact.
     for name, per_second in (("retry-after-ms", 1000), ("retry-after", 1)):
         with suppress(ValueError):
-            return max(0.0, float(headers.get(name) or "")) / per_second
-    try:
+            waits.append(float(headers.get(name) or "") / per_second)
+    with suppress(TypeError, ValueError, OverflowError):  # TypeError is of a date without a zone.
         date = parsedate_to_datetime(headers.get("retry-after") or "")
-    except (TypeError, ValueError, OverflowError):
-        return None
-    return None if date.tzinfo is None else max(0.0, (date - datetime.now(timezone.utc)).total_seconds())
+        waits.append((date - datetime.now(timezone.utc)).total_seconds())
+    # The comparison is false for what is not a number.
+    return max(0.0, waits[0]) if waits and waits[0] <= _LONGEST_WAIT else None

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import importlib
+import importlib.util
 import json
 import logging
 import math
@@ -18,6 +19,7 @@ import warnings
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from functools import cache, lru_cache, wraps
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 from urllib.parse import urlsplit
@@ -128,7 +130,8 @@ class LitellmClient:
         target = {"model": name, "api_base": api_base, "timeout": timeout, "api_key": key or None}
         self.target = {name: value for name, value in target.items() if value is not None}
         self.label, self.timeout, self.loopback = label, timeout, credentials.is_loopback(api_base)
-        self.host = urlsplit(origins.given(model, api_base) or "").netloc
+        self.address = origins.given(model, api_base) or ""
+        self.host = urlsplit(self.address).netloc
         self.remove_secrets = secret_remover()
         self._accepted = False
         self._keyless = model if not key and api_base is None else None
@@ -152,8 +155,9 @@ class LitellmClient:
             fault = exchanged.fault or faults.classify(
                 error, _library(), self.label, accepted=self._accepted, keyless=self._keyless
             )
-            if isinstance(fault, Transient) and fault.kind == "connection" and self.host:
-                raise Transient(fault.kind, f"{self.host}: {fault}") from None
+            if isinstance(fault, Transient) and fault.kind == "connection":
+                place = self.host + origins.proxy_of(self.address or "https:")
+                raise Transient(fault.kind, f"{place.strip()}: {fault}" if place else str(fault)) from None
             raise fault from None
         if exchanged.host and self.host not in ("", exchanged.host):
             raise ProviderStop(f"{self.label}: {exchanged.host} is asked, not {self.host}; give its address")
@@ -186,7 +190,7 @@ async def chat_model(
             raise
         return _completion(reply, client, exchanged, price)
 
-    async with _connections(client.loopback):
+    async with _connections(client):
         yield complete
 
 
@@ -210,15 +214,15 @@ async def transcription_model(
             raise Transient("unreadable", "the reply has no text")
         return {**answer, "cost": None if client.loopback else _cost(reply)}
 
-    async with _connections(client.loopback):
+    async with _connections(client):
         yield transcribe
 
 
 @asynccontextmanager
-async def _connections(loopback: bool) -> AsyncIterator[None]:
+async def _connections(client: LitellmClient) -> AsyncIterator[None]:
     """Keep connections open between calls, because httpx's pool is slow; nested clients share the outermost's."""
     litellm: Any = _library()
-    with _quiet(), _without_proxy(loopback):
+    with _quiet(), _without_proxy(client):
         if litellm.aclient_session is not None:
             yield
             return
@@ -243,12 +247,12 @@ async def _connections(loopback: bool) -> AsyncIterator[None]:
 
 
 @contextmanager
-def _without_proxy(loopback: bool) -> Iterator[None]:
+def _without_proxy(client: LitellmClient) -> Iterator[None]:
     """Send calls to this machine directly, whatever proxy the environment names."""
-    names = ("NO_PROXY", "no_proxy") if loopback else ()
+    names = ("NO_PROXY", "no_proxy") if credentials.is_loopback(client.address) else ()
     before = {name: os.environ.get(name) for name in names}
     for name, value in before.items():
-        os.environ[name] = ",".join(filter(None, [value, *credentials.LOOPBACK]))
+        os.environ[name] = ",".join(filter(None, [value, urlsplit(client.address).hostname]))
     try:
         yield
     finally:
@@ -274,6 +278,20 @@ def resolve(model: str, api_base: str | None = None, label: str = "") -> tuple[s
 def takes_schema(model: str) -> bool:
     """Return whether litellm can send the model a `response_format`; for others a call would be refused."""
     return "response_format" in (_library().get_supported_openai_params(model=model) or ())
+
+
+def takes_temperature(model: str, params: Params) -> bool:
+    """Return whether litellm can send the model the temperature 0 beside these parameters; an unknown name takes it."""
+    litellm = _library()
+    effort = {"reasoning_effort": params["reasoning_effort"]} if "reasoning_effort" in params else {}
+    try:
+        name, provider, *_ = litellm.get_llm_provider(model=model)
+        litellm.utils.get_optional_params(model=name, custom_llm_provider=provider, temperature=0, **effort)
+    except litellm.UnsupportedParamsError:
+        return False
+    except litellm.BadRequestError:
+        return True
+    return True
 
 
 def _completion(reply: Any, client: LitellmClient, exchanged: Exchange, price: Price | None) -> Completion:
@@ -350,8 +368,17 @@ def _cost(reply: Any) -> float | None:
     return float(cost) if cost is not None and 0 <= cost < math.inf else None
 
 
+@cache
+def _encoding() -> Any:
+    """Load the encoding as litellm does, without importing litellm, which takes seconds."""
+    package = importlib.util.find_spec("litellm")
+    if package and package.origin:
+        os.environ["TIKTOKEN_CACHE_DIR"] = str(Path(package.origin).parent / "litellm_core_utils" / "tokenizers")
+    return importlib.import_module("tiktoken").get_encoding("cl100k_base")
+
+
 def count_tokens(*texts: str) -> int:
     """Return the tokens of messages by the encoding in litellm's package, with a chat format's tokens a message."""
-    encoding = _library().encoding
+    encoding = _encoding()
     counts = [len(encoding.encode(text, disallowed_special=())) for text in texts]
     return 3 + sum(4 + count for count in counts)

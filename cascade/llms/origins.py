@@ -37,6 +37,17 @@ def given(model: str, api_base: str | None) -> str | None:
     return address and without_secrets(address)
 
 
+def proxy_of(address: str) -> str:
+    """Return " by the proxy ADDRESS" where the environment names one for an address, else `""`."""
+    from urllib.request import getproxies, proxy_bypass  # The import takes 20 ms.
+
+    parts, proxies = urlsplit(address), getproxies()
+    proxy = proxies.get(parts.scheme) or proxies.get("all")
+    if not proxy or proxy_bypass(parts.hostname or ""):
+        return ""
+    return f" by the proxy {without_secrets(proxy)} (NO_PROXY={parts.hostname or '…'} goes around it)"
+
+
 def without_secrets(address: str) -> str:
     """Return scheme, host, port and path of an address: user, query and fragment may hold a key."""
     parts = urlsplit(address)

@@ -47,6 +47,9 @@ def secret_remover() -> Callable[[Any], Any]:
 
 
 def one_line(text: str, longest: int = 300) -> str:
-    """Return the text on one line, cut at `longest` characters."""
+    """Return the text on one line, cut between words at `longest` characters."""
     line = " ".join(text.split())
-    return line if len(line) <= longest else line[: longest - 1] + "…"
+    if len(line) <= longest:
+        return line
+    kept, _, word = line[: longest - 1].rpartition(" ")
+    return f"{kept} …" if kept else f"{word}…"

@@ -17,7 +17,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from msgspec import structs
+from msgspec import UNSET, structs
 
 from cascade.captioners.registry import Engine
 from cascade.errors import UnknownName, UserError
@@ -87,7 +87,10 @@ def _with_slots(spec: RunSpec, slots: Collection[str]) -> RunSpec:
 
 
 def _with_captioners(spec: RunSpec, captioners: tuple[CaptionerSpec, ...]) -> RunSpec:
-    prompt = structs.replace(spec.prompt, slots=tuple(captioner.slot for captioner in captioners))
+    slots = tuple(captioner.slot for captioner in captioners)
+    own = {captioner.slot for captioner in captioners if captioner in spec.captioners}
+    headings = {slot: heading for slot, heading in (spec.prompt.headings or {}).items() if slot in own}
+    prompt = structs.replace(spec.prompt, slots=slots, headings=headings or UNSET)
     return structs.replace(spec, captioners=captioners, prompt=prompt)
 
 

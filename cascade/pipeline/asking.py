@@ -84,7 +84,7 @@ def ask(
     if not missing:
         return
     if execution.budget:
-        execution.budget.count(run.path, directory.total_cost(run.path))
+        count_earlier(run.path, run.spec.llm, execution)
     params = run.spec.llm.params
     template = Template(name=run.spec.prompt.template, text=run.manifest.template)
     clips = {item.id: item.audio for item in run.items}
@@ -127,6 +127,12 @@ def ask(
         run_coroutine(ask_all())
 
 
+def count_earlier(path: Path, spec: LLMSpec, execution: Execution) -> None:
+    """Charge what is in a run's log to the budget; replies of unknown cost at the price that is known now."""
+    price = connect.price(spec, execution)
+    execution.budget.count(path, directory.total_cost(path, price.of if price else None))
+
+
 def check_clips(run: Run, captions: Sequence[CaptionRecord]) -> None:
     """Raise RunError where a clip has changed since it was answered: the run would mix two clips."""
     shown = evidence.captions_shown({item.id: item.audio for item in run.items}, captions, run.spec.prompt)
@@ -165,7 +171,10 @@ def build_question(
     kind = "caption"
     if NOT_APPLICABLE in {failure.kind for failure in failures.values()}:
         kind = NOT_APPLICABLE
-    problem = "; ".join(f"{slot}: {failure.message}" for slot, failure in failures.items())
+    slots: dict[str, list[str]] = {}  # by message: a clip that cannot be decoded fails in each of its slots
+    for slot, failure in failures.items():
+        slots.setdefault(failure.message, []).append(slot)
+    problem = "; ".join(f"{', '.join(names)}: {message}" for message, names in slots.items())
     prompt = evidence.build_prompt(spec, template, item.id, item.question, item.choices, texts, sample)
     return Question(
         item=item.id,

@@ -3,29 +3,38 @@
 from __future__ import annotations
 
 import sys
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from cascade.captioners import speech
 from cascade.captioners.registry import Engine
 from cascade.captioning import generate
 from cascade.datasets import registry as datasets
 from cascade.datasets import shards
 from cascade.errors import NOT_APPLICABLE, UserError
 from cascade.io.progress import Tick, bars
-from cascade.io.terminal import note
+from cascade.io.terminal import note, quantity
 from cascade.llms import connect
 from cascade.llms.redaction import redact
 from cascade.pipeline import asking
 from cascade.pipeline.request import Request
-from cascade.pipeline.specs import caption_sources, model_and_execution, rounds_spec, select_captioners, tag_filter
+from cascade.pipeline.specs import (
+    caption_sources,
+    model_and_execution,
+    prompt_spec,
+    rounds_spec,
+    select_captioners,
+    tag_filter,
+)
 from cascade.prompting.evidence import captions_by_item
 from cascade.prompting.templates import Template, find_template
 from cascade.runs import directory, provenance
 from cascade.runs.directory import Run
-from cascade.types import Answer, CaptionRecord, Dataset, Execution, Failure, Item, PromptSpec, RunSpec, Shard
+from cascade.types import Answer, CaptionRecord, Dataset, Execution, Failure, Item, RunSpec, Shard
+
+_LISTED = 5  # messages of a kind of failure
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,12 +65,7 @@ def prepare(request: Request) -> Job:
         dataset=loaded.name,
         dataset_digest=loaded.digest,
         captioners=captioners.specs,
-        prompt=PromptSpec(
-            template=template.name,
-            template_digest=template.digest,
-            slots=tuple(captioner.slot for captioner in captioners.specs),
-            order_seed=request.seed if request.shuffle_choices else None,
-        ),
+        prompt=prompt_spec(template, captioners.specs, request.seed if request.shuffle_choices else None),
         llm=llm,
         limit=request.limit,
         only=only,
@@ -82,7 +86,7 @@ def count_spent(jobs: Iterable[Job]) -> None:
     """Charge the earlier cost of all these runs, complete ones too, to the budget that they share."""
     for job in jobs:
         if job.how.budget and (job.path / "log.jsonl").exists():
-            job.how.budget.count(job.path, directory.total_cost(job.path))
+            asking.count_earlier(job.path, job.spec.llm, job.how)
 
 
 def carry_out(job: Job) -> Run:
@@ -105,7 +109,7 @@ def carry_out(job: Job) -> Run:
         licence=job.loaded.licence,
         audio_root=str(root),
     )
-    made = 0
+    made = failed = 0
 
     def track(what: str, total: int) -> AbstractContextManager[Tick]:
         nonlocal made
@@ -117,11 +121,16 @@ def carry_out(job: Job) -> Run:
         kept = len(run.items) * run.spec.llm.samples - len(asking.remaining(job.path, run.items, run.spec.llm.samples))
         try:
             captions = generate.caption(run.items, root, run.spec.captioners, job.how, track)
+            unheard = [caption for caption in captions if caption.failure and caption.failure.kind != "missing"]
+            failed = len({(caption.slot, caption.key) for caption in unheard if caption.key})
             asking.check_clips(run, captions)
             directory.write_captions(job.path, captions)
+            for line in speech.english_only(captions, doubtful=True):
+                note(line)
             asking.ask(run, captions, log, job.how, bars)
         finally:
-            note(f"answers: {kept} kept, {log.appended} asked; captions: {made} made")
+            failures = f", {failed} failed" if failed else ""
+            note(f"answers: {kept} kept, {log.appended} asked; captions: {made - failed} made{failures}")
     return run
 
 
@@ -145,18 +154,29 @@ def _session(spec: RunSpec) -> provenance.Session:
     return provenance.session([redact(word) for word in ("cascade", *sys.argv[1:])], modules)
 
 
-def report_failures(run: Run) -> bool:
-    """Print what failed on stderr, one line per kind with its first message; return whether any item is left to ask."""
-    if not asking.remaining(run.path, run.items, run.spec.llm.samples):
-        return False
-    answers = directory.last_answers(run.path).values()
-    failures = [(answer.item, answer.result) for answer in answers if isinstance(answer.result, Failure)]
-    failures = [(item, failure) for item, failure in failures if failure.kind != NOT_APPLICABLE]
-    first = {failure.kind: f"{item}: {failure.message}" for item, failure in reversed(failures)}
-    for kind, count in Counter(failure.kind for _, failure in failures).most_common():
-        note(f"{count} failed ({kind}), counted as wrong; the first: {first[kind]}")
-    note("the same command tries the failed ones again")
-    return True
+def report_failures(*runs: Run, again: str = "the same command tries the failed ones again") -> bool:
+    """Print which items failed on stderr, by kind, each message once; return whether any run has something left to ask.
+
+    What is counted is items, or samples where an item has several, once for all runs.
+    """
+    left = [run for run in runs if asking.remaining(run.path, run.items, run.spec.llm.samples)]
+    failed: dict[str, dict[tuple[str, int], str]] = {}
+    for run in left:
+        for answer in directory.last_answers(run.path).values():
+            if isinstance(answer.result, Failure) and answer.result.kind != NOT_APPLICABLE:
+                messages = failed.setdefault(answer.result.kind, {})
+                messages.setdefault((answer.item, answer.sample), answer.result.message)
+    where = f" in one or more of {len(runs)} runs" if len(runs) > 1 else ""
+    noun = "item" if all(run.spec.llm.samples == 1 for run in runs) else "sample"
+    for kind, messages in sorted(failed.items(), key=lambda pair: -len(pair[1])):
+        first = {message: item for (item, _), message in reversed(messages.items())}  # the first item of each message
+        lines = [f"{item}: {message}" for message, item in reversed(first.items())]
+        head = f"{quantity(len(messages), noun)} failed ({kind}){where}, counted as wrong; the first: {lines[0]}"
+        for line in [head, *lines[1:_LISTED]]:
+            note(line)
+    if left:
+        note(again)
+    return bool(left)
 
 
 def ask_clip(
@@ -168,17 +188,17 @@ def ask_clip(
     """
     captioners = select_captioners(caption_sources(request.captions, "demo"), request.caption_param)
     if captioners.audio and not clip.is_file():
-        problem = "a folder" if clip.is_dir() else "no such file"
+        problem = "no such file"
+        if clip.exists():
+            problem = "a folder" if clip.is_dir() else "not a regular file"
         raise UserError(f"{clip}: {problem}; CLIP is one audio file")
     template = find_template(request.prompt)
     llm, how = model_and_execution(request, captioners)
     connect.check(llm, how)
     item = Item(id=clip.name, audio=str(clip.absolute()), question=question, choices=tuple(choices), answer=choices[0])
     captions = generate.caption([item], Path(), captioners.specs, how)
-    prompt = PromptSpec(
-        template=template.name,
-        template_digest=template.digest,
-        slots=tuple(captioner.slot for captioner in captioners.specs),
-    )
+    for line in speech.english_only(captions, doubtful=True):
+        note(line)
+    prompt = prompt_spec(template, captioners.specs)
     by_slot = captions_by_item(captions).get(item.id, {})
     return item, captions, asking.ask_single(asking.build_question(item, 0, prompt, template, by_slot), llm, how)

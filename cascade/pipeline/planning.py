@@ -6,13 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from cascade.captioning import generate
-from cascade.errors import NOT_APPLICABLE
+from cascade.errors import NOT_APPLICABLE, MissingKey
+from cascade.io.terminal import note, quantity
 from cascade.llms import connect
 from cascade.llms.prices import Price, reply_limit
 from cascade.pipeline import asking
 from cascade.pipeline.jobs import Job
 from cascade.prompting import evidence
 from cascade.runs import directory
+from cascade.types import Execution, LLMSpec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,9 +38,21 @@ class Plan:
     rounds: int = 0
 
 
+def check_model(spec: LLMSpec, how: Execution, option: str = "--llm") -> None:
+    """Raise ProviderStop where a run would be refused; a missing key is only said, because a plan needs none."""
+    try:
+        connect.check_access(spec, how, option)
+    except MissingKey as lacking:
+        note(f"{lacking}; this plan needs none")
+
+
 def plan(job: Job) -> Plan:
-    """Return the plan of a job, whose run directory need not be there."""
+    """Return the plan of a job, whose run directory need not be there.
+
+    Raises ProviderStop for a forced choice from a model that takes no JSON schema.
+    """
     spec = job.spec
+    connect.check_schema(spec.llm, job.how)
     missing = asking.remaining(job.path, job.items, spec.llm.samples)
     captions = generate.existing_captions(job.items, job.loaded.root, spec.captioners, job.how)
     shown = evidence.captions_shown({item.id: item.audio for item in job.items}, captions, spec.prompt)
@@ -80,10 +94,11 @@ def combine(plans: Sequence[Plan]) -> Plan:
 
 def plan_lines(plan: Plan) -> list[str]:
     """Return the plan for people, a line a subject."""
-    captions = f"captions  {plan.captions}, of which {plan.unmade} are to be made"
+    verb = "is" if plan.unmade == 1 else "are"
+    captions = f"captions  {plan.captions}, of which {plan.unmade} {verb} to be made"
     if plan.unmade:
         captions += "; their words are not in the tokens below (cascade caption makes them)"
-    samples = "1 sample" if plan.samples == 1 else f"{plan.samples} samples"
+    samples = quantity(plan.samples, "sample")
     rounds = f"; with rounds up to {plan.calls * (1 + plan.rounds)}, whose tokens are not below" if plan.rounds else ""
     answered = plan.questions * plan.samples - plan.calls
     replies = []
@@ -94,7 +109,7 @@ def plan_lines(plan: Plan) -> list[str]:
     out = ", ".join(replies) or "unknown: nothing bounds a reply (--max-tokens would)"
     return [
         captions,
-        f"calls     {plan.calls} ({plan.questions} questions, {samples} each; {answered} answered already){rounds}",
+        f"calls     {plan.calls} ({quantity(plan.questions, 'question')}, {samples} each; {answered} answered already){rounds}",
         f"tokens    {plan.input_tokens} in, by {plan.tokenizer}; out {out}",
         *_cost_lines(plan),
     ]

@@ -16,7 +16,7 @@ from cascade.llms.prices import reply_limit
 from cascade.llms.redaction import redact
 from cascade.pipeline import asking
 from cascade.pipeline.parsing import parse_pairs
-from cascade.pipeline.planning import Plan
+from cascade.pipeline.planning import Plan, check_model
 from cascade.pipeline.request import Request
 from cascade.pipeline.specs import CaptionerSelection, model_and_execution
 from cascade.prompting.templates import second_template
@@ -32,7 +32,9 @@ def ask_or_plan(request: Request, log: CallLog, inquiry: Inquiry[Any]) -> Plan |
     """
     llm, how = model_and_execution(request, CaptionerSelection())
     given = parse_pairs(request.param or (), "--param")
-    required = {name: value for name, value in inquiry.params.items() if name not in given}
+    # A model that refuses the temperature 0 has none by now.
+    usual = inquiry.params.keys() - given.keys() - ({"temperature"} - llm.params.keys())
+    required = {name: value for name, value in inquiry.params.items() if name in usual}
     llm = replace(llm, params={**llm.params, **required}, answer_as=UNSET)  # It gives a text, and no forced choice.
     connect.check(llm, how)
     session = provenance.session([redact(word) for word in ("cascade", *sys.argv[1:])], connect.modules(llm.model))
@@ -41,6 +43,7 @@ def ask_or_plan(request: Request, log: CallLog, inquiry: Inquiry[Any]) -> Plan |
         how = changed(how, same_model=True)  # Nothing is asked.
     log.check_same(model, same_model=how.same_model)
     if request.dry_run:
+        check_model(llm, how, f"--{log.role}")
         return _plan(log, inquiry, model, how)
     _ask(log, inquiry, model, how)
     return None

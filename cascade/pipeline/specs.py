@@ -18,12 +18,14 @@ from cascade.captioning import generate
 from cascade.captioning.bundles import read_manifest
 from cascade.errors import UnknownName, UserError
 from cascade.io.jsonl import OutOfBounds, loads
+from cascade.io.terminal import note
 from cascade.llms import connect, credentials, origins, prices
 from cascade.llms.budget import Budget
 from cascade.pipeline.parsing import parse_captions, parse_pairs
 from cascade.pipeline.request import DEFAULT_CAPTIONS, DEFAULT_ROUNDS, EMBEDDED_CAPTIONS, EMBEDDED_ROUNDS, Request
 from cascade.prompting.rounds import VERSION as ROUNDS_VERSION
-from cascade.types import CaptionerSpec, Execution, Host, LLMSpec, RoundsSpec
+from cascade.prompting.templates import Template
+from cascade.types import CaptionerSpec, Execution, Host, LLMSpec, PromptSpec, RoundsSpec
 
 _EFFORTS = ("low", "medium", "high")
 _ANSWERS = ("text", "choice")
@@ -94,6 +96,18 @@ def select_captioners(
     return CaptionerSelection(specs=tuple(specs), files=files, endpoints=endpoints, bundles=bundles)
 
 
+def prompt_spec(template: Template, captioners: Sequence[CaptionerSpec], order_seed: int | None = None) -> PromptSpec:
+    """Return the prompt of a template with these captioners' slots, in their order."""
+    headings = {spec.slot: heading for spec in captioners if (heading := Engine(spec.name).heading)}
+    return PromptSpec(
+        template=template.name,
+        template_digest=template.digest,
+        slots=tuple(spec.slot for spec in captioners),
+        order_seed=order_seed,
+        headings=headings or UNSET,
+    )
+
+
 def _captioner_params(slots: Sequence[str], params: Sequence[str] | None) -> dict[str, dict[str, str]]:
     """Return the parameters of `--caption-param` by slot."""
     by_slot: dict[str, dict[str, str]] = {slot: {} for slot in slots}
@@ -150,7 +164,11 @@ def llm_spec(request: Request) -> tuple[LLMSpec, dict[str, Path]]:
         params["max_tokens"] = request.max_tokens
     if request.thinking_budget:
         params["thinking"] = {"type": "enabled", "budget_tokens": request.thinking_budget}
-    params |= {key: _param_value(text) for key, text in parse_pairs(request.param or (), "--param").items()}
+    given = {key: _param_value(text) for key, text in parse_pairs(request.param or (), "--param").items()}
+    params |= given
+    if "temperature" not in given and not connect.takes_temperature(request.llm, params):
+        del params["temperature"]
+        note(f"{request.llm} refuses the temperature 0, and is asked without one: its replies differ from call to call")
     name, files = connect.identify(request.llm)
     sent = {key: value for key, value in params.items() if value is not None}
     origin = origins.given(name, request.api_base) or UNSET

@@ -9,6 +9,8 @@ from __future__ import annotations
 import random
 from collections.abc import Iterable, Mapping, Sequence
 
+from msgspec import UNSET, UnsetType
+
 from cascade.errors import UserError
 from cascade.io.digests import digest
 from cascade.prompting.templates import Template, fill
@@ -93,7 +95,7 @@ def build_prompt(
 ) -> Prompt:
     """Return the prompt for one sample of an item. `item` is its id, by which choices are shuffled."""
     order = order_choices(choices, item, spec.order_seed, sample)
-    return render(template, evidence_text(spec.slots, captions), question, order)
+    return render(template, evidence_text(spec.slots, captions, spec.headings), question, order)
 
 
 def prompt_digest(prompt: Prompt) -> str:
@@ -107,16 +109,23 @@ def render(template: Template, evidence: str, question: str, order: Sequence[str
     return Prompt(messages=fill(template, fields), order=tuple(order))
 
 
-def evidence_text(slots: Sequence[str], captions: Mapping[str, Caption]) -> str:
-    """Return the captions under fixed headings, slot by slot in the given order; an empty slot says so in words."""
+def evidence_text(
+    slots: Sequence[str], captions: Mapping[str, Caption], headings: Mapping[str, str] | UnsetType = UNSET
+) -> str:
+    """Return the captions under their headings, slot by slot in the given order; an empty slot says so in words.
+
+    `headings` has those of slots whose engine has one of its own.
+    """
     sections: list[str] = []
+    own = headings or {}
     for slot in slots:
-        heading = _HEADINGS.get(slot, slot.replace("-", " ").replace("_", " ").capitalize())
+        usual = _HEADINGS.get(slot, slot.replace("-", " ").replace("_", " ").capitalize())
+        heading = own.get(slot, usual)
         caption = captions[slot]
         windows = caption.meta.get("windows") or ()
         text = caption.text.strip()
         if text and len(windows) > 1 and all("text" in window for window in windows):
             lines = [f"{window['start']:.1f}-{window['end']:.1f} s: {window['text']}" for window in windows]
             text = "\n".join(lines)
-        sections.append(f"[{heading}]\n{text or _SILENT.get(slot, 'Nothing was recognised.')}")
+        sections.append(f"[{heading}]\n{text or _SILENT.get('' if slot in own else slot, 'Nothing was recognised.')}")
     return "\n\n".join(sections) or _BLIND

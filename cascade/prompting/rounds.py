@@ -18,6 +18,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from cascade.io.jsonl import loads
+from cascade.io.terminal import quantity
 from cascade.types import CaptionerSpec, Completion, Finding, Params, Prompt, Round, RoundsSpec
 
 VERSION = "1"
@@ -56,13 +57,16 @@ def opening(prompt: Prompt, spec: RoundsSpec) -> Prompt:
     """Return the prompt with what the model is told about the rounds after its last message."""
     *earlier, last = prompt.messages
     offer, content = instructions(spec), last["content"]
-    content = f"{content}\n\n{offer}" if isinstance(content, str) else [*content, {"type": "text", "text": offer}]
+    if isinstance(content, str):
+        content = f"{content}\n\n{offer}"
+    else:
+        content = [*content, {"type": "text", "text": offer}]
     return replace(prompt, messages=(*earlier, {**last, "content": content}))
 
 
 def instructions(spec: RoundsSpec) -> str:
     """Return what the model is told about the rounds."""
-    rounds = "1 round" if spec.most == 1 else f"{spec.most} rounds"
+    rounds = quantity(spec.most, "round")
     if spec.form == "calls":
         return (
             f"Before you answer, you may call the functions to learn more about the clip, in at most {rounds} with at "
@@ -121,10 +125,7 @@ def read_requests(reply: Completion, spec: RoundsSpec) -> list[ToolRequest]:
         return requests[:MOST_REQUESTS]
     # A provider wants a result for each call.
     problem = f"at most {MOST_REQUESTS} calls a round are carried out"
-    return [
-        request if place < MOST_REQUESTS else changed(request, problem=problem)
-        for place, request in enumerate(requests)
-    ]
+    return requests[:MOST_REQUESTS] + [changed(request, problem=problem) for request in requests[MOST_REQUESTS:]]
 
 
 def _arguments(text: str) -> dict[str, Any]:
@@ -133,8 +134,7 @@ def _arguments(text: str) -> dict[str, Any]:
     ends = [*(match.start() for match in names[1:]), len(text)][: len(names)]
     given: dict[str, Any] = {}
     for match, end in zip(names, ends, strict=True):
-        value = text[match.end() : end].strip(" \t,;\"'`()*")
-        given[match[1]] = [label.strip() for label in value.split(",")] if match[1] == "labels" else value
+        given[match[1]] = text[match.end() : end].strip(" \t,;\"'`()*")
     return given
 
 
@@ -153,7 +153,7 @@ def _checked(tool: str, given: Any, engines: Mapping[str, CaptionerSpec]) -> Too
         if value in (None, ""):
             continue
         try:
-            seconds = float(value) if isinstance(value, int | float) else float(str(value).strip().rstrip("s "))
+            seconds = float(str(value).strip().rstrip("s "))
         except (ValueError, OverflowError):
             seconds = -1.0
         if not (isfinite(seconds) and seconds >= 0):
@@ -163,7 +163,9 @@ def _checked(tool: str, given: Any, engines: Mapping[str, CaptionerSpec]) -> Too
         arguments["question"] = str(given.get("question") or "").strip()[:_LONGEST]
     if "labels" in own:
         labels = given.get("labels")
-        labels = [" ".join(str(label).split()) for label in labels] if isinstance(labels, list) else []
+        if not isinstance(labels, list):
+            labels = str(labels or "").split(",")
+        labels = [" ".join(str(label).split()) for label in labels]
         arguments["labels"] = sorted({label for label in labels if label and len(label) <= _LONGEST // 5})[
             :_MOST_LABELS
         ]

@@ -74,10 +74,10 @@ def peaks(path: Path) -> dict[str, Any]:
     """
     import numpy as np
 
-    rate = audio.probe(path).sample_rate
-    step = max(1, round(_BLOCK * rate))
+    blocks = audio.blocks(path, None, 10.0)
+    step = max(1, round(_BLOCK * blocks.rate))
     heights, frames = [], 0
-    for block in audio.blocks(path, None, 10.0):
+    for block in blocks:
         frames += len(block)
         heights += [float(part) for part in np.maximum.reduceat(np.abs(block), range(0, len(block), step))]
     count = min(BINS, len(heights))
@@ -87,4 +87,4 @@ def peaks(path: Path) -> dict[str, Any]:
         bars.append(max(heights[start : max(end, 1)]))
     loudest = max(bars) or 1.0
     drawn = "".join(_LEVELS[round(bar / loudest * (len(_LEVELS) - 1))] for bar in bars)
-    return {"peaks": drawn, "seconds": round(frames / rate, 3)}
+    return {"peaks": drawn, "seconds": round(frames / blocks.rate, 3)}

@@ -87,7 +87,7 @@ def _caption(caption: CaptionRecord, engine: str) -> dict[str, Any]:
     record |= {"text": caption.text, "times": timeline_spans(caption.meta)}
     language, seconds = caption.meta.get("language"), _finite(caption.meta.get("seconds"))
     if isinstance(language, str | float):
-        record["language"] = language
+        record["language"] = f"{language}, doubtful" if caption.meta.get("language_doubt") else language
     if seconds is not None:
         record["seconds"] = seconds
     return record

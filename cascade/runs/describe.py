@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from cascade.io.digests import digest
 from cascade.io.jsonl import to_json
+from cascade.io.terminal import quantity
 from cascade.types import LLMSpec, RunSpec
 
 _LONGEST = 40  # characters of a value; a longer one is cut, and its digest tells it from others
@@ -43,7 +44,7 @@ def evidence_label(spec: RunSpec) -> str:
         evidence = "oracle"
     rounds = []
     if spec.rounds:
-        rounds = ["1 round" if spec.rounds.most == 1 else f"{spec.rounds.most} rounds"]
+        rounds = [quantity(spec.rounds.most, "round")]
     return ", ".join([evidence, *rounds, *controls(spec)])
 
 

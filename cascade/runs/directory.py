@@ -18,7 +18,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,6 +37,7 @@ from cascade.runs.provenance import Session, now
 from cascade.types import Answer, CaptionRecord, Completion, Failure, Item, LLMSpec, Record, RunSpec, Shard, spent
 
 _FORMAT = 2
+_OUT = "give --out another directory"
 
 
 class Manifest(Record, frozen=True, kw_only=True):
@@ -101,9 +102,11 @@ class Run:
 def identity(spec: RunSpec) -> str:
     """Return the digest of all that can change a result, except the number of items, which may grow.
 
-    The origin is not in it, because two may serve one model; `check_same` compares it.
+    The origin is not in it, because two may serve one model; `check_same` compares it. Nor are the headings of slots,
+    which follow from the engines: a run keeps those that it began with.
     """
-    return digest(to_json(replace(spec, limit=None, llm=replace(spec.llm, origin=UNSET))))
+    same = replace(spec, limit=None, llm=replace(spec.llm, origin=UNSET), prompt=replace(spec.prompt, headings=UNSET))
+    return digest(to_json(same))
 
 
 def default_directory(runs: Path, spec: RunSpec) -> Path:
@@ -206,7 +209,8 @@ def _resume(path: Path, wanted: Manifest, items: tuple[Item, ...]) -> tuple[Mani
     sessions = earlier.sessions
     if replace(wanted.sessions[0], at=sessions[-1].at) != sessions[-1]:
         sessions = (*sessions, *wanted.sessions)
-    spec = replace(chosen.spec, llm=earlier.spec.llm)  # with the origin that the run began with
+    # with the origin and the headings that the run began with
+    spec = replace(chosen.spec, llm=earlier.spec.llm, prompt=earlier.spec.prompt)
     manifest = replace(earlier, spec=spec, part=chosen.part, sessions=sessions, audio_root=wanted.audio_root)
     return manifest, items
 
@@ -254,13 +258,15 @@ def _check_owner(path: Path, spec: RunSpec) -> None:
         raise RunError(f"{path}/log.jsonl:1: its first line names another run; restore the log of this one")
 
 
-def check_same(path: Path, existing: RunSpec, requested: RunSpec, *, same_model: bool = False) -> None:
-    """Raise RunError, with the differences, where the run in `path` has another identity than the requested one.
+def check_same(
+    path: Path, existing: RunSpec, requested: RunSpec, *, same_model: bool = False, advice: str = _OUT
+) -> None:
+    """Raise RunError, with the differences and advice, where the run in `path` has another identity than the requested.
 
     Raises it for another origin, too, unless `same_model` says that both serve one model.
     """
     if identity(existing) == identity(requested):
-        check_origin(path, existing.llm, requested.llm, same_model=same_model)
+        check_origin(path, existing.llm, requested.llm, same_model=same_model, advice=advice)
         return
     captioners = [captioners_label(spec, ",") for spec in (existing, requested)]
     if captioners[0] != captioners[1]:
@@ -269,17 +275,17 @@ def check_same(path: Path, existing: RunSpec, requested: RunSpec, *, same_model:
         old, new = ({"llm.answer_as": "text", **jsonl.flatten(to_json(spec))} for spec in (existing, requested))
         keys = sorted(key for key in old.keys() | new.keys() if key != "limit" and old.get(key) != new.get(key))
         differences = [f"{key} is {old.get(key)!r} there, {new.get(key)!r} here" for key in keys[:3]]
-    raise RunError(f"{path} holds another run ({'; '.join(differences)}); give --out another directory")
+    raise RunError(f"{path} holds another run ({'; '.join(differences)}); {advice}")
 
 
-def check_origin(place: Path, existing: LLMSpec, requested: LLMSpec, *, same_model: bool) -> None:
+def check_origin(place: Path, existing: LLMSpec, requested: LLMSpec, *, same_model: bool, advice: str = _OUT) -> None:
     """Raise RunError where two models are asked at different addresses, unless these serve the `same_model`."""
     if existing.origin != requested.origin and not same_model:
         there, here = (llm.origin or "the provider's own address" for llm in (existing, requested))
         recorded = "" if existing.origin else ", or one that was not recorded"
         raise RunError(
-            f"{place} has answers of {there}{recorded}, and {here} is asked for; give --out another directory, "
-            "or --same-model if both serve one model"
+            f"{place} has answers of {there}{recorded}, and {here} is asked for; {advice}, "
+            "or give --same-model if both serve one model"
         )
 
 
@@ -368,9 +374,12 @@ def mean_reply_tokens(results: Iterable[Completion | Failure]) -> float | None:
     return sum(tokens) / len(tokens) if tokens else None
 
 
-def total_cost(path: Path) -> float:
-    """Return the US dollars that all answers in the log count against a budget, those that were asked again too."""
-    return sum(spent(answer.result) for answer in _answers(path))
+def total_cost(path: Path, price: Callable[[int, int], float] | None = None) -> float:
+    """Return the US dollars that all answers in the log count against a budget, those that were asked again too.
+
+    `price` gives the cost of tokens in and out, for replies of unknown cost.
+    """
+    return sum(spent(answer.result, price) for answer in _answers(path))
 
 
 def _answers(path: Path) -> Iterator[Answer]:

@@ -53,7 +53,10 @@ def merge(paths: Sequence[Path], out: Path, *, same_model: bool = False) -> Merg
         runs.append(directory.read_run(path))
         _check_unaltered(runs[-1])
     for run in runs[1:]:
-        directory.check_same(run.path, run.spec, runs[0].spec, same_model=same_model)
+        advice = f"merge only the runs that are like {runs[0].path}"
+        directory.check_same(run.path, run.spec, runs[0].spec, same_model=same_model, advice=advice)
+        if run.spec.prompt != runs[0].spec.prompt:
+            raise RunError(f"{run.path} has other headings in its prompts, from another version of cascade; {advice}")
     items, owners = _assign_items(runs)
     _write(out, runs, items, owners)
     counts = Counter[str]()

@@ -36,12 +36,7 @@ def export(path: Path, shape: str | None = None, out: Path | None = None) -> Pat
 
     `shape` is `mmar` or `mmau`, by the run's dataset unless given. Raises RunError for a run that cannot be read.
     """
-    run = directory.read_run(path)
-    if shape is None:
-        shape = "mmau" if run.spec.dataset == "mmau" else "mmar"
-    if shape not in SHAPES:
-        raise UnknownName("benchmark", shape, SHAPES)
-    content = prediction_text(run, shape)
+    shape, content = exported(path, shape)
     target = out or path / ("predictions.json" if shape == "mmau" else "predictions.jsonl")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -51,6 +46,15 @@ def export(path: Path, shape: str | None = None, out: Path | None = None) -> Pat
             f"{target}: cannot be written there ({error.strerror}); name another file: --out FILE"
         ) from error
     return target
+
+
+def exported(path: Path, shape: str | None = None) -> tuple[str, str]:
+    """Return the shape and the content of a run's prediction file; arguments and errors are those of `export`."""
+    run = directory.read_run(path)
+    shape = shape or ("mmau" if run.spec.dataset == "mmau" else "mmar")
+    if shape not in SHAPES:
+        raise UnknownName("benchmark", shape, SHAPES)
+    return shape, prediction_text(run, shape)
 
 
 def prediction_text(run: Run, shape: str) -> str:

@@ -97,8 +97,14 @@ def score_source(
 
 
 def reader_folder(source: Path, out: Path | None = None) -> Path:
-    """Return the folder of a second reader's log: `out`, else the run, else the one beside a file, `NAME-read`."""
-    return out or (source if source.is_dir() else source.with_name(f"{source.stem}-read"))
+    """Return the folder of a second reader's log: `out`, else the run, else `NAME-read` beside the file NAME.
+
+    An older version left the suffix out of NAME; a log that lies there, and not in the other folder, is used on.
+    """
+    if out or source.is_dir():
+        return out or source
+    folder, older = source.with_name(f"{source.name}-read"), source.with_name(f"{source.stem}-read")
+    return older if (older / "reader.jsonl").exists() and not folder.exists() else folder
 
 
 def _with_readings(scored: ScoredRun, folder: Path) -> ScoredRun:
@@ -121,7 +127,7 @@ def _with_readings(scored: ScoredRun, folder: Path) -> ScoredRun:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnreadItem:
-    """An unread or failed item: the reason in words (`why`), and the last line of its reply or its end (`said`)."""
+    """An unread or failed item: the reason in words (`why`), and the end of its reply on one line (`said`)."""
 
     item: str
     why: str
@@ -136,10 +142,10 @@ def unread_items(scored: ScoredRun) -> list[UnreadItem]:
         if score.choice.text.strip() in {choice.strip() for choice in item.choices} - {""}:
             continue
         why = "failed" if item.id in scored.failed else _in_words(joined_how(score.choice, second.choice))
-        last = " ".join((scored.replies.get(item.id, "").strip().splitlines() or [""])[-1].split())
-        if len(last) > _ENDING:
-            last = "…" + last[1 - _ENDING :]
-        unread.append(UnreadItem(item=item.id, why=why, said=last))
+        said = " ".join(scored.replies.get(item.id, "").split())
+        if len(said) > _ENDING:
+            said = "…" + said[1 - _ENDING :]
+        unread.append(UnreadItem(item=item.id, why=why, said=said))
     return unread
 
 
@@ -334,6 +340,7 @@ def _score_file(path: Path, dataset: Dataset | None, *, as_choices: bool, extrac
             "dataset": dataset.name if dataset else "",
             "llm": "",
             "official_denominator": sum(carried) / len(carried) if carried else None,
+            "as_it_stands": (extracted and not as_choices) or None,
         },
         choices=rules,
         unread_replies=[reply for reply in unread if reply.text],

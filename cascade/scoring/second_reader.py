@@ -44,7 +44,8 @@ class Readings:
     """How many of the replies the rules read, how many more the `reader` (a model), and what became of the rest.
 
     `none`: the reader says that the reply gives no choice. `unreadable` and `failed` calls have no reading and are made
-    again by the same command. Replies that were cut or empty, and those still to be asked about, are `not_asked`.
+    again by the same command. Of the replies that are `not_asked`, `cut` ones were cut at the token limit or have no
+    text beside thoughts; the others are still to be asked about.
     `tokens` and `cost` (US dollars; None is unknown) are those of the log, `served` says who answered.
     """
 
@@ -56,6 +57,7 @@ class Readings:
     unreadable: int
     failed: int
     not_asked: int
+    cut: int
     tokens: Mapping[str, int] = field(default_factory=dict)
     cost: float | None = None
     served: tuple[Served, ...] | None = field(default=None, metadata=OMITTED)
@@ -73,11 +75,14 @@ class Readings:
     def counts(self) -> dict[str, int]:
         """Return the counts by their names."""
         by_whom = {"read by rules": self.rules, f"read by {self.name}": self.reader, f"none by {self.name}": self.none}
-        return {**by_whom, "not asked": self.not_asked, "calls failed": self.failed, "unreadable": self.unreadable}
+        left = {"still to ask": self.not_asked - self.cut, "cut or empty": self.cut}
+        return {**by_whom, **left, "calls failed": self.failed, "unreadable": self.unreadable}
 
     def __str__(self) -> str:
         text = f"read by rules {self.rules} of {self.replies}, by {self.name} {self.reader} more"
-        text += f", {self.none} none, {self.not_asked} not asked"
+        text += f", {self.none} none, {self.cut} cut or empty"
+        if self.not_asked > self.cut:
+            text += f", {self.not_asked - self.cut} still to ask"
         if self.failed or self.unreadable:
             text += f", {self.failed} calls failed, {self.unreadable} unreadable"
         return text
@@ -186,6 +191,7 @@ def combine(
         combined[question.item][question.call] = Choice(text=choice, how=how)
     total = sum(map(len, rules.values()))
     read = sum(bool(choice.text) for choices in rules.values() for choice in choices.values())
+    cut = total - read - sum(counts.values())
     readings = Readings(
         model=model.llm.model,
         replies=total,
@@ -194,6 +200,7 @@ def combine(
         none=counts["none"],
         unreadable=counts["unreadable"],
         failed=counts["failed"],
-        not_asked=total - read - sum(counts.values()) + counts["missing"],
+        not_asked=cut + counts["missing"],
+        cut=cut,
     )
     return readings, combined

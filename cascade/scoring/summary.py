@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 from cascade.errors import UserError
 from cascade.io.jsonl import OMITTED
+from cascade.io.terminal import quantity
 from cascade.runs.served import Served
 from cascade.scoring import outcomes, voting
 from cascade.scoring.matchers.registry import SCORERS
 from cascade.scoring.outcomes import ScoredRun
 from cascade.scoring.statistics import Rate, rate
-from cascade.types import Dataset, Item
+from cascade.types import Dataset, Item, tag_names
 
 if TYPE_CHECKING:
     from cascade.scoring.second_reader import Readings
@@ -53,7 +54,8 @@ class Summary:
     without `captions_cost`, the cost of making the captions; null is unknown. Where a second reader was asked,
     `readings` counts the replies, and `scores` has `mmar` by the combined readings too. Where it is known, `served`
     says which servers answered, `captions_from` counts captions by the origin that made them. `not_asked` counts the
-    questions that a run has still to ask; their items are among the failed.
+    questions that a run has still to ask; their items are among the failed. `as_it_stands` marks a file with a second
+    reader's log whose own predictions are scored unread, so that none is unparsed.
     """
 
     run: str
@@ -81,12 +83,15 @@ class Summary:
     served: tuple[Served, ...] | None = field(default=None, metadata=OMITTED)
     captions_from: Mapping[str, int] | None = field(default=None, metadata=OMITTED)
     not_asked: int | None = field(default=None, metadata=OMITTED)
+    as_it_stands: bool | None = field(default=None, metadata=OMITTED)
 
     @property
     def unfinished(self) -> str:
         """What is still to be asked, in words; `""` where that is nothing."""
         whole = (self.n + (self.inapplicable or 0)) * self.samples
-        return f"{self.not_asked} of {whole} questions not asked yet, counted as failed" if self.not_asked else ""
+        if not self.not_asked:
+            return ""
+        return f"{self.not_asked} of {quantity(whole, 'question')} not asked yet, counted as failed"
 
     def __repr__(self) -> str:
         shares = ", ".join(f"{name} {result.accuracy:.4f}" for name, result in self.scores.items())
@@ -177,22 +182,18 @@ def chance(items: Sequence[Item]) -> dict[str, float]:
 def groups(items: Sequence[Item], by: Sequence[str] = ()) -> dict[str, dict[str, list[str]]]:
     """Return the items' ids by tag and value, the most frequent value first, of the benchmarks' tags and those in `by`.
 
-    `language` is the benchmark's reference where no tag has that name. Raises UserError for a tag in `by` that no item
-    has.
+    Raises UserError for a tag in `by` that no item has.
     """
     grouped: dict[str, dict[str, list[str]]] = {}
     for tag in dict.fromkeys((*TAGS, *by)):
         values: dict[str, list[str]] = {}
         for item in items:
-            value = item.tags.get(tag)
-            if value is None and tag == "language":
-                value = item.reference.get(tag)
+            value = item.tag(tag)
             if value is not None:
-                values.setdefault(str(value), []).append(item.id)
+                values.setdefault(value, []).append(item.id)
         if values:
             grouped[tag] = dict(sorted(values.items(), key=lambda pair: (-len(pair[1]), pair[0])))
     if lacking := [tag for tag in by if tag not in grouped]:
-        known: set[str] = set()
-        known.update(*(item.tags for item in items))
-        raise UserError(f"--by {lacking[0]}: no item has that tag (there is: {', '.join(sorted(known)) or 'none'})")
+        known = ", ".join(tag_names(items)) or "none"
+        raise UserError(f"--by {lacking[0]}: no item has that tag (there is: {known})")
     return grouped

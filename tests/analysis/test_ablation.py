@@ -252,7 +252,7 @@ def test_the_budget_is_the_familys_however_often_it_is_resumed(dataset: Path) ->
         priced = [*args, "--price", "0,10000", "--max-tokens", "7", "--concurrency", "1", "--budget", "1"]
         for _ in range(3):
             result = cascade(*priced)
-            assert result.exit_code == 2 and "--budget 1: $0.9800 is spent" in result.stderr
+            assert result.exit_code == 4 and "--budget 1: $0.9800 is spent" in result.stderr
             assert len(stub.asked) == 14
 
 

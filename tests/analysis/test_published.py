@@ -131,7 +131,7 @@ def test_the_rows_share_one_budget(mini: Path, monkeypatch: pytest.MonkeyPatch) 
         args: list[str | Path] = ["reproduce", "gpt-4o", "--models", "openai/a,openai/b", "--dataset", mini, *CAPTIONS]
         # Each reply has 7 tokens: seven cents. The first row takes eight of the twelve that are within the budget.
         result = cascade(*args, "--api-base", stub.url, "--price", "0,10000", "--concurrency", "1", "--budget", "0.85")
-        assert result.exit_code == 2 and "--budget 0.85: $0.8400 is spent" in result.stderr
+        assert result.exit_code == 4 and "--budget 0.85: $0.8400 is spent" in result.stderr
         assert [request["model"] for request in stub.asked] == ["a"] * 8 + ["b"] * 4
 
 

@@ -21,6 +21,7 @@ from cascade.captioners.clap import sound as clap_sound
 from cascade.captioners.registry import Engine
 from cascade.captioning.backends import local
 from cascade.errors import UserError
+from cascade.io import audio
 from cascade.types import Caption, Failure, Host
 
 np = pytest.importorskip("numpy")
@@ -62,6 +63,10 @@ def music(host: Host) -> Any:
     return clap_music.make(clap_music.Params(weights="b2:w"), host)
 
 
+def windows_of(clip: Path) -> Iterator[tuple[float, float, Any]]:
+    return clap_windows.windows(audio.blocks(clip, clap_windows.RATE, 7.0))
+
+
 def sound(folder: Path, name: str, seconds: float, rate: int = 44_100) -> Path:
     return clips.write(folder / name, 0.2 * np.sin(np.arange(round(seconds * rate)) ** 1.5 / 3000), rate)
 
@@ -78,7 +83,7 @@ def test_the_same_caption_as_msclap_for_a_mono_clip_of_seven_seconds(clap: Any, 
     gpt.transformer.ln_f.weight.data = before + 8 * torch.randn_like(before)
     try:
         theirs = wrapper.generate_caption([path], entry_length=30)[0]
-        ((_, _, samples),) = clap_windows.windows(path)
+        ((_, _, samples),) = windows_of(path)
         ((ours, _),) = clapcap.sentences(clapcap.Params(entry_length=30), clap, samples[None])
     finally:
         gpt.transformer.ln_f.weight.data = before
@@ -123,17 +128,22 @@ def test_windows_side_by_side_have_the_beams_they_have_alone(lively: Any, fixed:
 
 
 def test_windows_have_times_and_fill_seven_seconds_as_msclap_does(tmp_path: Path) -> None:
-    windows = list(clap_windows.windows(sound(tmp_path, "a.wav", 16.0)))
+    windows = list(windows_of(sound(tmp_path, "a.wav", 16.0)))
     assert [(start, end) for start, end, _ in windows] == [(0.0, 7.0), (7.0, 14.0), (14.0, 16.0)]
     assert all(samples.shape == (7 * 44_100,) and samples.dtype == np.float32 for _, _, samples in windows)
     last = windows[-1][2]
     np.testing.assert_array_equal(last[: 2 * 44_100], last[2 * 44_100 : 4 * 44_100])
-    assert len(list(clap_windows.windows(sound(tmp_path, "b.wav", 7.3)))) == 1  # 0.3 s more are no window
-    assert len(list(clap_windows.windows(sound(tmp_path, "c.wav", 0.2)))) == 1
+    assert len(list(windows_of(sound(tmp_path, "b.wav", 7.3)))) == 1  # 0.3 s more are no window
+    assert len(list(windows_of(sound(tmp_path, "c.wav", 0.2)))) == 1
     left = sound(tmp_path, "d.wav", 2.0)
     both = clips.write(tmp_path / "e.wav", [soundfile.read(left)[0]] * 2, 44_100)
-    ((_, _, mono),), ((_, _, mixed),) = clap_windows.windows(left), clap_windows.windows(both)
+    ((_, _, mono),), ((_, _, mixed),) = windows_of(left), windows_of(both)
     np.testing.assert_allclose(mono, mixed, atol=1e-6)
+
+
+def test_what_a_clip_lacks_is_in_meta(caption: Any, music: Any, tmp_path: Path) -> None:
+    for engine in (caption, music):
+        assert engine([clips.write_cut(tmp_path / "a.wav")])[0].meta["decoding"] == {"lost_s": 1.0}
 
 
 def plain(caption: Caption) -> tuple[str, dict[str, Any]]:
@@ -223,7 +233,7 @@ def test_tags_are_shares_of_their_group(host: Host, music: Any, tmp_path: Path) 
     assert set(caption.meta["tags"]) == {group.name for group in groups} and len(caption.meta["windows"]) == 2
     clap = model.Clap("2023", "b2:w", "", host, "music")
     tagger = tags.Tagger(clap, groups, host.scratch)
-    (shares,) = tagger.shares(next(clap_windows.windows(path))[2][None])
+    (shares,) = tagger.shares(next(windows_of(path))[2][None])
     assert [len(share) for share in shares] == [len(group.phrases) for group in groups]
     assert [share.sum() for share in shares] == pytest.approx([1.0] * len(groups))
 

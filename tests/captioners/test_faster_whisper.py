@@ -22,7 +22,7 @@ from cascade.captioners.registry import Engine
 from cascade.captioning.backends.local import run
 from cascade.captioning.cache import CaptionCache
 from cascade.errors import ClipError, UnknownName, UserError
-from cascade.types import Caption, Failure, Host
+from cascade.types import Caption, CaptionRecord, Failure, Host
 
 np = pytest.importorskip("numpy")
 pytest.importorskip("faster_whisper")
@@ -64,7 +64,8 @@ def test_speech_is_transcribed(caption: Any, number: str, words: tuple[str, ...]
     assert all(word in result.text for word in words)
     meta = result.meta
     json.dumps(meta, allow_nan=False)
-    assert meta["language"] == "en" and meta["device"] in ("cpu", "cuda") and meta["weights"] == "packaged"
+    assert (meta["language"], meta["language_probability"], meta["languages"]) == ("en", None, "en")
+    assert not meta["language_doubt"] and meta["device"] in ("cpu", "cuda") and meta["weights"] == "packaged"
     assert {"faster-whisper", "ctranslate2", "compute", "seconds", "language_probability"} <= meta.keys()
     for segment in meta["segments"]:
         assert 0 <= segment["start"] <= segment["end"] <= meta["duration_s"]
@@ -106,6 +107,11 @@ def test_a_clip_is_alike_in_any_company_and_a_bad_one_is_named(caption: Any, tmp
         caption([music, tmp_path / "bad.wav"])
 
 
+def test_what_a_clip_lacks_is_in_meta(caption: Any, tmp_path: Path) -> None:
+    (result,) = caption([clips.write_cut(tmp_path / "a.wav")])
+    assert result.meta["decoding"] == {"lost_s": 1.0} and result.meta["duration_s"] == 1.0
+
+
 @pytest.mark.parametrize(
     ("text", "logprob", "doubt", "ratio", "dropped"),
     [
@@ -126,6 +132,62 @@ def test_a_clip_is_alike_in_any_company_and_a_bad_one_is_named(caption: Any, tmp
 def test_the_gate(text: str, logprob: float, doubt: float, ratio: float, dropped: str) -> None:
     segment = {"text": text, "avg_logprob": logprob, "no_speech_prob": doubt, "compression_ratio": ratio}
     assert speech.no_speech_rule(engine.Params(), segment) == dropped
+
+
+@pytest.mark.parametrize(
+    ("text", "tokens", "logprob", "doubt", "ratio", "dropped"),
+    [
+        ("Dollar.", 4, -1.15, 0.1, 0.5, ""),  # a word, a full stop and two timestamps, heard rightly
+        ("A", 3, -1.4, 0.3, 0.1, ""),
+        ("Dollar.", 4, -1.25, 0.1, 0.5, "improbable"),
+        ("Oh!", 4, -1.15, 0.35, 0.3, "improbable"),  # a cow
+        ("Sinko.", 5, -1.01, 0.1, 0.4, "improbable"),  # five in Portuguese
+        ("Ah!", 64, -0.27, 0.3, 4.2, "repeats itself"),  # monkeys, sixteen times
+        ("Activated.", 30, -0.34, 0.19, 4.74, ""),  # said eight times
+        ("Press 1 to enter a number.", 50, -0.2, 0.34, 4.24, ""),  # said five times
+        ("No, no, no.", 24, -0.2, 0.9, 2.5, "repeats itself"),
+    ],
+)
+def test_the_gate_knows_how_few_tokens_there_are(
+    text: str, tokens: int, logprob: float, doubt: float, ratio: float, dropped: str
+) -> None:
+    segment = {"text": text, "avg_logprob": logprob, "no_speech_prob": doubt, "compression_ratio": ratio}
+    assert speech.no_speech_rule(engine.Params(), {**segment, "tokens": tokens}) == dropped
+
+
+@pytest.mark.parametrize(
+    ("languages", "logprob", "text", "doubt"),
+    [
+        ("en", -0.9, "Good and modern. It must have like e-law effort.", True),
+        ("en", -0.7, "Good and modern. It must have like e-law effort.", False),
+        ("en", -0.9, "It must have.", False),  # too few words
+        ("en", -0.9, "", False),
+        ("many", -0.9, "Good and modern. It must have like e-law effort.", None),
+    ],
+)
+def test_words_that_are_improbable_as_english_are_doubted(
+    languages: str, logprob: float, text: str, doubt: bool | None
+) -> None:
+    segment = {"start": 0.0, "end": 2.0, "text": text, "avg_logprob": logprob, "dropped": ""}
+    window = speech.describe_window(0.0, 2.0, "en")
+    about = {"languages": languages}
+    made = speech.make_caption(engine.Params(), [window], [segment] if text else [], 0.1, about)
+    assert made.text == text and made.meta.get("language_doubt") is doubt
+
+
+def test_doubts_are_named_by_slot() -> None:
+    def record(item: str, **meta: Any) -> CaptionRecord:
+        return CaptionRecord(item=item, slot="speech", key="", text="", meta=meta)
+
+    english = [record(f"q{number}", languages="en", language_doubt=number < 4) for number in range(6)]
+    assert speech.english_only([*english, record("q6", languages="many")]) == [
+        "speech: the model knows only English; a multilingual model: --caption-param speech.model=small. "
+        "4 of 6 transcripts are improbable (misheard, or another language): q0, q1, q2, …"
+    ]
+    assert speech.english_only(english[4:]) == [
+        "speech: the model knows only English; a multilingual model: --caption-param speech.model=small"
+    ]
+    assert speech.english_only(english[4:], doubtful=True) == []
 
 
 def test_a_gate_that_is_open_lets_inventions_through(tmp_path: Path) -> None:
@@ -190,7 +252,8 @@ def test_control_c_while_clips_are_heard_ends_with_130(tmp_path: Path) -> None:
     while running.poll() is None and not _kept(tmp_path):
         time.sleep(0.1)
     running.send_signal(signal.SIGINT)
-    assert running.communicate(timeout=60)[1] == "cascade: interrupted; the same command goes on from here\n"
+    notes = running.communicate(timeout=60)[1].splitlines()
+    assert notes[1:] == ["cascade: interrupted; the same command goes on from here"] and "only English" in notes[0]
     assert running.returncode == 130
     assert 0 < _kept(tmp_path) < 29
 
@@ -215,6 +278,7 @@ class _Parrot:
     """Stands where the model stands: says one thing a window, from its first second to beyond its end."""
 
     supported_languages = ("en", "fr")
+    model = SimpleNamespace(is_multilingual=True)
 
     def __init__(self) -> None:
         self.windows: list[int] = []
@@ -224,8 +288,8 @@ class _Parrot:
         assert options["temperature"] == 0.0 and not options["condition_on_previous_text"]
         fields = {"text": " Yes.", "avg_logprob": -0.1, "no_speech_prob": 0.0, "compression_ratio": 1.0}
         language = "fr" if len(self.windows) == 1 else "en"
-        return [SimpleNamespace(start=1.0, end=30.0, **fields)], SimpleNamespace(
-            language=language, language_probability=0.9
+        return [SimpleNamespace(start=1.0, end=30.0, seek=0, tokens=[1, 2, 3, 4], **fields)], SimpleNamespace(
+            language=language, language_probability=1, all_language_probs=None
         )
 
 
@@ -237,7 +301,9 @@ def test_a_long_clip_is_heard_window_by_window(tmp_path: Path, monkeypatch: pyte
     result = transcribe([path])[0]
     assert result.text == " ".join(["Yes."] * len(parrot.windows))
     assert sum(parrot.windows) == 140 * speech.RATE and max(parrot.windows) <= speech.WINDOW
-    assert result.meta["language"] == "fr" and result.meta["duration_s"] == 140.0
+    assert (result.meta["language"], result.meta["language_probability"]) == ("fr", None)  # given, so not detected
+    assert (result.meta["duration_s"], result.meta["languages"]) == (140.0, "many")
+    assert "language_doubt" not in result.meta
     for segment, window in zip(result.meta["segments"], result.meta["windows"], strict=True):
         assert segment["start"] == pytest.approx(window["start"] + 1, abs=0.01)
         assert segment["end"] <= window["end"] + 0.01

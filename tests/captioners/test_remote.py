@@ -89,6 +89,14 @@ def test_a_chat_model_hears_each_clip_and_no_name_goes_out(tmp_path: Path) -> No
     assert stub.url not in json.dumps(meta)
 
 
+@pytest.mark.parametrize(("name", "given"), [("audio-llm", {"model": "m"}), ("asr-api", {"format": "json"})])
+def test_what_a_clip_lacks_is_in_meta(name: str, given: dict[str, Any], tmp_path: Path) -> None:
+    path = clips.write_cut(tmp_path / "a.wav")
+    with Stub(by_pitch if name == "audio-llm" else transcription()) as stub:
+        caption = hear(name, given, [path], stub)[path]
+    assert caption.meta["decoding"] == {"lost_s": 1.0}
+
+
 def test_a_long_clip_goes_out_in_windows_and_is_told_with_times(tmp_path: Path) -> None:
     path = clips.write(tmp_path / "a.wav", np.concatenate([clips.tone(300, 4), clips.silence(1), clips.tone(500, 4)]))
     with Stub(by_pitch) as stub:

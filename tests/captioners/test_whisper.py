@@ -66,6 +66,7 @@ def test_speech_is_transcribed_and_a_clip_is_alike_in_any_company(caption: Any, 
     meta = first.meta
     json.dumps(meta, allow_nan=False)
     assert (meta["language"], meta["device"], meta["compute"]) == ("en", "cpu", "float32")
+    assert (meta["language_probability"], meta["languages"], meta["language_doubt"]) == (None, "en", False)
     assert meta["weights"] == "tiny.en.pt" and {"openai-whisper", "torch", "seconds", "duration_s"} <= meta.keys()
     assert len(meta["segments"]) > 1
     for segment in meta["segments"]:
@@ -232,6 +233,12 @@ def test_segments_and_what_is_unfinished(
 ) -> None:
     spans, finished = decoder.split_segments(tokens, WORDS)
     assert [(start, end) for start, end, _ in spans] == times and finished == done
+
+
+def test_what_a_clip_lacks_is_in_its_result(tmp_path: Path) -> None:
+    results = [engine.ClipResult()]
+    assert len(list(engine._windows(PARAMS, [clips.write_cut(tmp_path / "a.wav")], results))) == 1
+    assert results[0].decoding == {"decoding": {"lost_s": 1.0}}
 
 
 def test_an_unfinished_window_is_heard_on_from_there() -> None:

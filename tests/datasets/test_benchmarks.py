@@ -95,10 +95,20 @@ def test_missing_files_are_an_error_that_says_what_to_download(
         ([OLD[0], OLD[0]], "the id 'b' stands twice"),
         ([{**OLD[0], "choices": None}], "'b': 'choices' is null"),
         ([], "holds no rows"),
+        ([OLD[1], {**OLD[0], "cue": [{"times": [float("nan")]}]}], r"meta\.json: row 2: holds NaN or infinity"),
+        ([{**OLD[0], "level": -float("inf")}], r"meta\.json: row 1: holds NaN or infinity"),
         ([[1]], "row 1: an object with a text 'id' is needed"),
     ],
 )
 def test_a_bad_file_is_refused_with_the_place(folder: Path, rows: list[Any], complaint: str) -> None:
     (folder / "MMAR-meta.json").write_text(json.dumps(rows))
     with pytest.raises(DatasetError, match=complaint):
+        registry.load("mmar", folder)
+
+
+def test_nan_in_a_line_is_refused_with_its_number(folder: Path) -> None:
+    (folder / "MMAR-meta.json").unlink()
+    rows = [OLD[1], {**OLD[0], "rubric": {"weights": [1.0, float("inf")]}}]
+    (folder / "MMAR-meta.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    with pytest.raises(DatasetError, match=r"MMAR-meta\.jsonl:2: holds NaN or infinity; write null"):
         registry.load("mmar", folder)

@@ -197,13 +197,24 @@ def test_a_download_that_is_no_archive_is_deleted(start: Any) -> None:
     assert not (mmar.SOURCE.folder / "mmar-audio.tar.gz").exists()
 
 
-@pytest.mark.parametrize("status", [401, 403, 404, 500, 503])
-def test_a_hub_that_refuses_is_one_line(start: Any, status: int, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("status", "why"),
+    [
+        (401, "401: HF_TOKEN is wrong"),
+        (403, "403: HF_TOKEN has no access"),
+        (404, "404)"),
+        (429, "429: too many requests"),
+        (500, "500)"),
+        (503, "503: the hub is out of order"),
+    ],
+)
+def test_a_hub_that_refuses_is_one_line(start: Any, status: int, why: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("time.sleep", lambda _: None)
     with Hub(files(), status=status) as server:
         start(server)
         result = cascade("run", "--llm", "fake", "--captions", "sound=fake")
     assert result.exit_code == 2 and len(result.stderr.splitlines()) == 1
+    assert f"(status {why}" in result.stderr
     assert "download http://127.0.0.1" in result.stderr and "give --data DIR" in result.stderr
     assert "hf_canary" not in result.stderr
 
@@ -214,6 +225,18 @@ def test_a_hub_out_of_reach_is_one_line(endpoint: str, monkeypatch: pytest.Monke
     result = cascade("caption", "--captions", "sound=fake")
     assert result.exit_code == 2 and len(result.stderr.splitlines()) == 1
     assert f"download {endpoint.rstrip('/')}/datasets/BoJack/MMAR/resolve/3bd05112" in result.stderr
+
+
+def test_a_missing_hf_transfer_is_named(start: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_ENABLE_HF_TRANSFER", True)
+    monkeypatch.setitem(sys.modules, "hf_transfer", None)
+    with Hub(files()) as server:
+        start(server)
+        result = cascade("run", "--llm", "fake", "--captions", "none")
+    assert result.exit_code == 2 and len(result.stderr.splitlines()) == 1
+    assert "HF_HUB_ENABLE_HF_TRANSFER is set, and its package is missing: unset it, or pip" in result.stderr
 
 
 def test_a_proxy_is_honoured(start: Any, monkeypatch: pytest.MonkeyPatch) -> None:

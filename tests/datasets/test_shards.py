@@ -94,7 +94,7 @@ def test_judgements_that_are_not_merged_are_said_to_be(mini: Path) -> None:
     result = cascade("merge", "one", "--out", "merged")
     assert result.exit_code == 0 and not Path("merged/judge.jsonl").exists()
     assert result.stderr == (
-        "1 of these runs were judged, and judge.jsonl is not merged: `cascade judge merged` asks anew\n"
+        "1 of these runs were judged, and judge.jsonl is not merged: `cascade judge merged --judge MODEL` asks anew\n"
     )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -89,3 +91,12 @@ def test_a_file_that_is_not_there_has_no_digest(tmp_path: Path) -> None:
         digest_file(tmp_path / "none")
     with pytest.raises(OSError, match="No such file"):
         digest_path(tmp_path / "none")
+
+
+def test_a_pipe_or_device_is_refused_at_once(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(tmp_path / "socket"))
+        for path in (tmp_path / "pipe", tmp_path / "socket", Path("/dev/zero")):
+            with pytest.raises(OSError, match="is not a regular file"):
+                digest_file(path)

@@ -112,3 +112,4 @@ def test_ordinary_words_stay() -> None:
 def test_one_line_is_short() -> None:
     assert one_line(" a\n\tb\r\nc ") == "a b c"
     assert one_line("x" * 400) == "x" * 299 + "…"
+    assert one_line("word " * 100, 12) == "word word …"

@@ -120,6 +120,9 @@ def test_what_litellm_does_not_send_is_refused_and_not_dropped(monkeypatch: pyte
         with pytest.raises(ProviderStop, match=message):
             connect.check_access(LLMSpec(model=model, answer_as="choice"), how)
         connect.check_access(LLMSpec(model=model), how)
+        with pytest.raises(ProviderStop, match=message):  # A plan needs no key.
+            connect.check_schema(LLMSpec(model=model, answer_as="choice"), how)
+    connect.check_schema(LLMSpec(model="a-model-in-no-list", answer_as="choice"), how)
     for model in ("gpt-4o", "deepseek/deepseek-chat", "gemini/gemini-2.5-pro"):
         connect.check_access(LLMSpec(model=model, answer_as="choice"), how)
 

@@ -270,8 +270,50 @@ def test_a_wait_that_is_asked_for_by_date() -> None:
 
     assert 55 < outcome(soon(60)).retry_after <= 60
     assert outcome(soon(-60)).retry_after == 0
-    for odd in ("in a while", "Wed, 21 Oct 2099 07:28:00 +" + "9" * 20):
-        assert outcome(Reply(status=429, headers={"Retry-After": odd})).retry_after is None
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        *("in a while", "Wed, 21 Oct 2099 07:28:00 +" + "9" * 20, "Wed, 21 Oct 2099 07:28:00 GMT"),
+        *("inf", "nan", "1e9", "3600", "-inf "),
+    ],
+)
+def test_a_wait_that_nobody_would_keep_is_none(odd: str) -> None:
+    assert outcome(Reply(status=429, headers={"Retry-After": odd})).retry_after in (None, 0.0)
+
+
+def in_parts(content: Any) -> Reply:
+    message = {"role": "assistant", "content": content}
+    choices = [{"index": 0, "finish_reason": "stop", "message": message}]
+    return Reply(raw=json.dumps({"id": "1", "object": "chat.completion", "created": 1, "choices": choices}).encode())
+
+
+@pytest.mark.parametrize("model", ["gpt-x", "mistral/m"])
+def test_a_reply_in_parts_is_one_text_and_its_thoughts(model: str) -> None:
+    text = {"type": "text", "text": "Answer: "}
+    assert outcome(in_parts([text, {"type": "text", "text": "rain"}]), model=model).text == "Answer: rain"
+    assert outcome(in_parts([text, "rain", {"type": "image_url", "image_url": {}}, 3, None]), model=model).text == (
+        "Answer: rain"
+    )
+    thought = {"type": "thinking", "thinking": [{"type": "text", "text": "It is wet."}]}
+    reply = outcome(in_parts([thought, text]), model=model)
+    assert (reply.text.strip(), reply.reasoning) == ("Answer:", "It is wet.")
+    assert outcome(in_parts([]), model=model).kind == "empty"
+
+
+def test_a_proxy_of_the_environment_is_named_and_not_used_on_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HTTP_PROXY", "http_proxy"):
+        monkeypatch.setenv(name, "http://ann:secret@127.0.0.1:9")
+    with Stub() as stub:
+        for host in ("127.0.0.1", "localhost"):
+            stub.url = f"http://{host}:{stub.url.rpartition(':')[2]}"
+            assert isinstance(ask(stub)[0], Completion), host
+        stub.url = "http://10.255.255.1:1/v1"
+        (error,) = ask(stub)
+    proxy = "10.255.255.1:1 by the proxy http://127.0.0.1:9 (NO_PROXY=10.255.255.1 goes around it): "
+    assert str(error).startswith(proxy)
+    assert "secret" not in str(error)
 
 
 @pytest.mark.parametrize("reply", [Reply(delay=3), Reply(trickle=0.05)])

@@ -158,7 +158,7 @@ def test_right_late_misshapen_turned_and_dead_by_turns(published: Path) -> None:
         assert done.exit_code == 3
         assert "6 right, of which 2 judged, 4 failed" in done.stdout
         assert "calls: 26 read, 2 unreadable, 2 failed; matched 26 by place" in done.stdout
-        assert "1 judgements failed (unreadable: no JSON in the reply), counted as 0" in done.stderr
+        assert "the judgement of 1 item failed (unreadable: no JSON in the reply), counted as 0" in done.stderr
         assert "q4" in done.stdout and "no reply: server" in done.stdout
         found = told(published)
         # Two of eight items have 5 of 10 points; officially the failed ones leave the totals. Item 3 fails, because
@@ -268,7 +268,7 @@ def test_rubrics_may_come_from_the_dataset_and_must_come_from_somewhere(publishe
 def test_what_a_judge_of_unknown_cost_was_charged_is_remembered(published: Path) -> None:
     with Stub(lambda request, number: odd(usage=None)) as stub:
         for _ in range(3):
-            assert judge(published, stub, *PRICED, "--budget", "0.3").exit_code == 2
+            assert judge(published, stub, *PRICED, "--budget", "0.3").exit_code == 4
             assert len(stub.asked) == 4
 
 
@@ -286,8 +286,8 @@ def test_a_plan_a_budget_and_a_fake_judge(published: Path) -> None:
         assert "calls     30 (6 questions, 5 samples each; 0 answered already)" in plan.stdout
         assert not stub.asked and not Path("runs").exists()
         stopped = judge(published, stub, *PRICED, "--budget", "0.3", "--concurrency", "3")
-        assert stopped.exit_code == 2 and "--budget 0.3: $" in stopped.stderr and len(stub.asked) == 4
-        assert judge(published, stub, *PRICED, "--budget", "0.3").exit_code == 2 and len(stub.asked) == 4
+        assert stopped.exit_code == 4 and "--budget 0.3: $" in stopped.stderr and len(stub.asked) == 4
+        assert judge(published, stub, *PRICED, "--budget", "0.3").exit_code == 4 and len(stub.asked) == 4
         plan = judge(published, stub, *PRICED, "--dry-run")
         assert "calls     26 (6 questions, 5 samples each; 4 answered already)" in plan.stdout
         assert judge(published, stub, *PRICED, "--budget", "9").exit_code == 0

@@ -48,6 +48,7 @@ COUNTS: dict[str, Any] = {
     "unreadable": 0,
     "failed": 0,
     "not_asked": 2,
+    "cut": 2,
     "tokens": {"input": 44, "output": 28},
     "cost": None,
 }
@@ -111,7 +112,7 @@ def test_a_column_of_its_own_beside_the_rules(run: Path) -> None:
         assert done.exit_code == 0 and len(stub.asked) == 4
         assert read(run, stub).stdout == done.stdout == cascade("score", run).stdout == cascade("read", run).stdout
         assert len(stub.asked) == 4
-    assert "read by rules 1 of 7, by gpt-r 2 more, 2 none, 2 not asked; cost unknown; 4 from http://" in done.stdout
+    assert "read by rules 1 of 7, by gpt-r 2 more, 2 none, 2 cut or empty; cost unknown; 4 from http://" in done.stdout
     after = score(run)
     assert after.pop("readings") == COUNTS
     assert list(after["scores"]) == ["mmar", COLUMN, "strict"]
@@ -173,7 +174,7 @@ def test_late_misshapen_and_dead_by_turns_then_healthy(run: Path) -> None:
         first = read(run, stub, "--explain")
         assert first.exit_code == 3 and len(stub.asked) == 4
         assert "2 calls failed, 1 without an answer line; the same command asks again" in first.stderr
-        assert "by gpt-r 1 more, 0 none, 2 not asked, 2 calls failed, 1 unreadable" in first.stdout
+        assert "by gpt-r 1 more, 0 none, 2 cut or empty, 2 calls failed, 1 unreadable" in first.stdout
         whys = {unread["item"]: unread["why"] for unread in score(run, "--explain")["unread"]}
         assert whys["q1"].endswith("; gpt-r: unreadable: the last line is no answer line")
         assert whys["q2"].endswith("; gpt-r: no reply: server")
@@ -193,7 +194,7 @@ def test_a_plan_a_budget_and_another_reader(run: Path) -> None:
         assert "calls     4 (4 questions, 1 sample each; 0 answered already)" in plan.stdout
         assert "most $0.28" in " ".join(plan.stdout.split()) and not stub.asked and not (run / "reader.jsonl").exists()
         stopped = read(run, stub, *PRICED, "--budget", "0.15", "--concurrency", "2")
-        assert stopped.exit_code == 2 and "--budget 0.15: $" in stopped.stderr and len(stub.asked) == 2
+        assert stopped.exit_code == 4 and "--budget 0.15: $" in stopped.stderr and len(stub.asked) == 2
         assert score(run)["readings"]["not_asked"] == 4
         assert "4 questions, 1 sample each; 2 answered already" in read(run, stub, *PRICED, "--dry-run").stdout
         assert read(run, stub, *PRICED, "--budget", "9").exit_code == 0 and len(stub.asked) == 4
@@ -224,7 +225,7 @@ def test_verify_names_what_was_changed(run: Path) -> None:
     file.write_text("".join([head, *calls[1:]]))
     assert "reader.jsonl:2: this line" in cascade("verify", run).stdout
     file.write_text("".join([head, *calls[:-1]]))
-    assert "; 1 calls not made yet" in " ".join(cascade("verify", run).stdout.split())
+    assert "; 1 call not made yet" in " ".join(cascade("verify", run).stdout.split())
     file.write_text(whole.replace("Do not guess.", "Guess."))
     assert "the prompt's text is not the one that template_digest names" in cascade("verify", run).stdout
     file.write_text(whole)
@@ -280,7 +281,7 @@ def test_a_prediction_file_and_where_its_log_lies(mini: Path) -> None:
     plain = score(theirs)
     with Stub(right) as stub:
         done = read(theirs, stub)
-        assert done.exit_code == 0 and len(stub.asked) == 3 and Path("theirs-read/reader.jsonl").exists()
+        assert done.exit_code == 0 and len(stub.asked) == 3 and Path("theirs.jsonl-read/reader.jsonl").exists()
         assert read(Path("ids.jsonl"), stub, "--dataset", str(mini)).exit_code == 0 and len(stub.asked) == 6
     after = score(theirs)
     assert after["scores"]["mmar"] == plain["scores"]["mmar"]  # as it stands, as before
@@ -288,7 +289,43 @@ def test_a_prediction_file_and_where_its_log_lies(mini: Path) -> None:
     extracted = score(theirs, "--extract")
     assert extracted["scores"]["mmar"]["accuracy"] == 0.25 and extracted["scores"][COLUMN] == after["scores"][COLUMN]
     assert COLUMN in cascade("score", "ids.jsonl", "--dataset", mini).stdout
-    assert cascade("verify", "theirs-read").exit_code == 0
+    assert cascade("verify", "theirs.jsonl-read").exit_code == 0
+    # The rules read one of four, and the title does not say that none is unread.
+    shown = " ".join(cascade("score", theirs).stdout.split())
+    assert "4 answered, 0 failed, scored as they stand (--extract reads them); coverage" in shown
+    assert "read by rules 1 of 4" in shown and "0 unread" not in shown
+    assert "as_it_stands" not in plain and "as_it_stands" not in extracted
+
+
+def test_files_that_differ_in_their_suffix_alone_have_logs_of_their_own(mini: Path) -> None:
+    given = [{**row, "answer_prediction": reply.text} for row, reply in zip(rows(4), REPLIES, strict=False)]
+    first = write(Path("theirs.jsonl"), given)
+    Path("theirs.json").write_text(json.dumps(given))
+    with Stub(right) as stub:
+        read(first, stub)
+        read(Path("theirs.json"), stub)
+        assert len(stub.asked) == 6
+        # An older version named the folder without the suffix; its log is used on.
+        Path("theirs.jsonl-read").rename("theirs-read")
+        assert read(first, stub).exit_code == 0 and len(stub.asked) == 6
+    assert COLUMN in score(first)["scores"] and Path("theirs.json-read/reader.jsonl").exists()
+
+
+def test_what_is_left_unread_is_said_with_the_reader_asked(run: Path) -> None:
+    with Stub(lambda request, number: Reply(text="Answer: none")) as stub:
+        read(run, stub, "--dry-run")
+        before = " ".join(cascade("score", run).stdout.split())
+        assert "6 of 8 items have no readable answer and count as wrong" in before
+        assert "`cascade read run --reader MODEL` asks" in before
+        read(run, stub)
+    after = " ".join(cascade("score", run).stdout.split())
+    assert "6 of 8 items have no answer that the rules read, and are wrong by `mmar`" in after
+    assert "cascade read run" not in after  # Nothing is left to ask about.
+    log = (run / "reader.jsonl").read_text().splitlines(keepends=True)
+    (run / "reader.jsonl").write_text("".join(log[:3]))
+    partly = " ".join(cascade("score", run).stdout.split())
+    assert "0 more, 2 none, 2 cut or empty, 2 still to ask" in partly
+    assert "`cascade read run --reader gpt-r` asks about the 2 replies that it has not read" in partly
 
 
 def test_compare_leaderboard_and_report_with_and_without(mini: Path, run: Path) -> None:
@@ -335,7 +372,7 @@ def test_every_format_has_the_column_and_the_counts(run: Path, form: str) -> Non
         read(run, stub)
     shown = cascade("score", run, "--format", form).stdout
     assert COLUMN in shown and ("0.375" if form == "csv" else "37.50") in shown
-    assert "not asked" in shown and "read by rules" in shown
+    assert "cut or empty" in shown and "read by rules" in shown
 
 
 def test_the_verb(run: Path) -> None:
@@ -422,6 +459,6 @@ def test_no_log_costs_a_file_nothing(mini: Path) -> None:
     called: list[Callable[..., Any]] = []
     with patch.object(extraction, "extract", called.append):
         assert outcomes.score_source(theirs).combined is None and not called
-    Path("theirs-read").mkdir()
-    Path("theirs-read/reader.jsonl").touch()
+    Path("theirs.jsonl-read").mkdir()
+    Path("theirs.jsonl-read/reader.jsonl").touch()
     assert outcomes.score_source(theirs).readings is None

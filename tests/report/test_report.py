@@ -16,14 +16,14 @@ from msgspec.structs import replace
 from cascade.analysis.compare import McNemar, PairedDifference
 from cascade.errors import MissingExtra, RunError, UserError
 from cascade.io import audio
-from cascade.report import charts, clips, load, timeline
+from cascade.report import charts, clips, items, load, timeline
 from cascade.report.markdown import markdown_report
 from cascade.report.page import html_report
 from cascade.runs import directory
 from cascade.scoring import outcomes
 from cascade.scoring.statistics import mcnemar, paired_interval
 from cascade.scoring.summary import score_run
-from cascade.types import Completion, Failure
+from cascade.types import CaptionRecord, Completion, Failure
 from tests.support.commands import cascade, only_run, rows, write
 from tests.support.pages import Page
 from tests.support.reports import DEMO, FLAGS, HOSTILE, hostile_run
@@ -373,3 +373,9 @@ def test_a_damaged_run_is_refused_by_file_and_line(run: Path) -> None:
     (run / "captions.jsonl").write_text("{\n")
     with pytest.raises(RunError, match=r"captions\.jsonl:1"):
         page(run)
+
+
+@pytest.mark.parametrize(("doubt", "language"), [({"language_doubt": True}, "en, doubtful"), ({}, "en")])
+def test_a_doubtful_language_is_shown_as_such(doubt: dict[str, bool], language: str) -> None:
+    caption = CaptionRecord(item="q1", slot="speech", key="", text="", meta={"language": "en", **doubt})
+    assert items._caption(caption, "faster-whisper")["language"] == language

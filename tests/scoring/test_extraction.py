@@ -92,6 +92,16 @@ READ: list[Case] = [
     ("<THINK>a dog</THINK>B", PETS, "a cat"),
     ("Answer: a cat\n<think>or is the answer: a dog", PETS, "a cat"),
     ("Answer: rain, because no bell-like tone is heard", ("rain", "hail"), "rain"),
+    ("Answer: 1,000", ("Under 500", "A thousand"), "A thousand"),
+    ("[ANS] a cat", PETS, "a cat"),
+    ("[ANS] It purrs.\n\nA cat", PETS, "a cat"),
+    ('So the answer is "a cat".If you have other questions, feel free to ask.', PETS, "a cat"),
+    ("It could not be told at first. The animal is:\n\n**a cat**", PETS, "a cat"),
+    ("\\boxed{35}", ("$30 \\mathrm{~cm}^{2}$", "$35 \\mathrm{~cm}^{2}$"), "$35 \\mathrm{~cm}^{2}$"),
+    ("Answer: 24", ("19 sq. cm", "24 sq. cm"), "24 sq. cm"),
+    # an echo of the question comes first
+    ("Question: What purrs?\n\nOptions:\n(A) a dog\n(B) a cat\n\nPurring is heard.\n\nAnswer: B", PETS, "a cat"),
+    ("Question: What purrs?\nAnswer: B\n\nQuestion: What barks?\nAnswer: A", PETS, "a cat"),
     # other languages
     ("答案：猫", CHINESE, "猫"),
     ("正确答案：猫", CHINESE, "猫"),
@@ -184,6 +194,24 @@ UNREAD: list[Case] = [
     ("Is the answer rain?", SOUNDS, ""),
     ("[THINK]rain[/THINK]", SOUNDS, ""),
     ("Answer: -5", ("5", "6"), ""),
+    ("选项B不正确", PETS, ""),
+    ("B不对", PETS, ""),
+    ("答案不是B", PETS, ""),
+    ("不选B", PETS, ""),
+    ("We can rule out:\n\na cat", PETS, ""),
+    # set phrases, parts of other words and values
+    ("Sure, I'd be happy to help.", ("Happy", "Sad"), ""),
+    ("It sounds like K-pop.", ("Pop", "Rock"), ""),
+    ("There are over 25 people.", ("25", "30"), ""),
+    ("It costs four hundred.", ("4", "5"), ""),
+    ("Answer: 30", ("30-50", "60-80"), ""),
+    ("Answer: 5", ("5 or more", "none"), ""),
+    ("\\boxed{1}", ("5:12", "1:4", "5:21"), ""),
+    ("The answer is:\n- Vocal: 0\n- Mixed: 1", ("vocal", "mixed"), ""),
+    # hypotheses
+    ("If the pitch were lower, the answer would be a cat.", PETS, ""),
+    ("The answer would be a cat if it purred.", PETS, ""),
+    ("If it purred, it would be a cat.", PETS, ""),
     # label against text
     ("Answer: A. a cat", PETS, ""),
     ("Answer: (A) a cat", PETS, ""),
@@ -208,7 +236,6 @@ UNREAD: list[Case] = [
     ("Answer: C, E, G", ("Major", "Minor", "Diminished", "Augmented"), ""),
     ("Answer: A.M.", ("Evening", "Morning"), ""),
     ("Answer: 1.5 seconds", ("1 second or less", "1 to 2 seconds", "more"), ""),
-    ("Answer: 1,000", ("Under 500", "A thousand"), ""),
     ("Answer: 2:30", ("One minute", "Two minutes", "Three minutes"), ""),
     ("Answer: 2.5 seconds", SECONDS, ""),
     ("Answer: C", ("A minor", "B minor", "D minor", "C minor"), ""),
@@ -291,6 +318,7 @@ def test_letters_follow_the_order_that_the_model_saw() -> None:
         "\n", " ", "\n \n", "-", "(", "[", "{", "not ", "n't ", "<think>", "</think>", "<think>x</think>", "<answer>",
         "Answer: ", "answer to ", "The answer is ", "the most answer ", "\\boxed{", "\\frac{", '"answer":', '"', "'a':",
         "A. ", "A. x\nB. y\n", "a dog ", "a dog is not ", "a'", ",", "*", "_", "1", "答案：", "question 1", "no, ",
+        "\ufdfa", "\u0301\u0316", "if would ", "A. x\nB. ", "[ANS]",
     ],
 )  # fmt: skip
 def test_time_grows_no_faster_than_a_hostile_reply(unit: str) -> None:

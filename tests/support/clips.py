@@ -58,6 +58,12 @@ def clicks(beats: float, seconds: float) -> Samples:
     return made
 
 
+def write_cut(path: Path) -> Path:
+    """A WAV file of a second whose header claims two."""
+    path.write_bytes(write(path, tone(440, 2)).read_bytes()[: 44 + 2 * RATE])
+    return path
+
+
 def write(path: Path, samples: Any, rate: int = RATE, subtype: str = "PCM_16") -> Path:
     """One row a channel, or one row in all."""
     import soundfile

@@ -73,6 +73,7 @@ def _caption(params: Params, clap: model.Clap, result: ClipResult) -> Caption:
         "seconds": round(result.seconds, 3),
         "compute": params.compute,
         **clap.about,
+        **result.decoding,
     }
     return Caption(
         text=speech.join_windows([(start, end, text) for start, end, (text, _) in result.windows]), meta=meta

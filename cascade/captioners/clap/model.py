@@ -24,6 +24,7 @@ from types import ModuleType
 from typing import Any
 
 from cascade.captioners import torch_device
+from cascade.datasets import hub
 from cascade.errors import UserError
 from cascade.io import audio
 from cascade.io.digests import digest
@@ -159,7 +160,7 @@ def _weights(folder: Path | None, checkpoint: str, revision: str, slot: str) -> 
         return Path(hf_hub_download(REPOSITORY, checkpoint, revision=revision)), Path(gpt2)
     except (OSError, ValueError) as error:
         raise UserError(
-            f"{checkpoint} of {REPOSITORY} and {GPT2[0]} cannot be had from the hub ({type(error).__name__}); put both "
+            f"{checkpoint} of {REPOSITORY} and {GPT2[0]} cannot be had from the hub ({hub.reason(error)}); put both "
             f"into a folder, GPT-2 as gpt2/ in it: --caption-param {slot}.weights=DIR"
         ) from None
 

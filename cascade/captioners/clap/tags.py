@@ -136,6 +136,7 @@ def _caption(tagger: Tagger, result: ClipResult, params: Any, describe: Describe
         "seconds": round(result.seconds, 3),
         "compute": params.compute,
         **tagger.clap.about,
+        **result.decoding,
     }
     return Caption(text=describe(params, tags, windows), meta=meta)
 

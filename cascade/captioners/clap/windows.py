@@ -34,10 +34,14 @@ _Window = tuple[int, float, float, "audio.Samples"]  # the clip's number, start 
 
 @dataclass(slots=True)
 class ClipResult:
-    """(start, end, result) of each window of a clip, times in seconds; `seconds` is the time they took."""
+    """(start, end, result) of each window of a clip, times in seconds; `seconds` is the time they took.
+
+    `decoding` is the part of `meta` that says what is not as in the file.
+    """
 
     windows: list[tuple[float, float, Any]] = field(default_factory=list)
     seconds: float = 0.0
+    decoding: dict[str, Any] = field(default_factory=dict)
     failure: Failure | None = None
 
 
@@ -70,11 +74,13 @@ def _groups(clips: Sequence[Path], results: list[ClipResult], *, across: bool) -
     group: list[_Window] = []
     for number, clip in enumerate(clips):
         try:
-            for window in windows(clip):
+            blocks = audio.blocks(clip, RATE, WINDOW / RATE)
+            for window in windows(blocks):
                 group.append((number, *window))
                 if len(group) == size:
                     yield group
                     group = []
+            results[number].decoding = blocks.meta
         except ClipError as error:
             results[number].failure = error.failure()
             group = [window for window in group if window[0] != number]
@@ -85,10 +91,10 @@ def _groups(clips: Sequence[Path], results: list[ClipResult], *, across: bool) -
         yield group
 
 
-def windows(clip: Path) -> Iterator[tuple[float, float, audio.Samples]]:
+def windows(blocks: Iterator[audio.Samples]) -> Iterator[tuple[float, float, audio.Samples]]:
     """Yield (start, end, samples) of each window, times in seconds, always `WINDOW` samples. Raises ClipError."""
     at = 0
-    for block in audio.blocks(clip, RATE, WINDOW / RATE):
+    for block in blocks:
         if at and len(block) < SHORTEST:
             return
         yield at / RATE, (at + len(block)) / RATE, np.resize(block, WINDOW)

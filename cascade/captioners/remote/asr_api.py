@@ -20,6 +20,7 @@ from typing import Any
 from cascade.captioners import speech
 from cascade.captioners.remote import client
 from cascade.errors import Transient, UserError
+from cascade.io import audio
 from cascade.llms import litellm
 from cascade.types import Caption, Captioner, Host
 
@@ -74,12 +75,13 @@ def _caption(params: Params, transcribe: Callable[..., dict[str, Any]], clip: Pa
     began, windows, segments, costs = time.perf_counter(), [], [], []
     given = {"response_format": params.format, "temperature": 0, "language": params.language, "prompt": params.hint}
     options = {name: value for name, value in given.items() if value != ""}
-    for start, end, wav in client.wav_windows(clip, params.rate, params.window):
+    blocks = audio.blocks(clip, params.rate, 30.0)
+    for start, end, wav in client.wav_windows(blocks, params.window):
         reply = transcribe(wav, options)
         windows.append(speech.describe_window(start, end, str(reply.get("language") or params.language)))
         segments += [speech.describe_segment(params, start, end, segment) for segment in _segments(reply, end - start)]
         costs.append(reply["cost"])
-    about = {"model": params.model, "cost": None if None in costs else sum(costs)}
+    about = {"model": params.model, "cost": None if None in costs else sum(costs), **blocks.meta}
     return speech.make_caption(params, windows, segments, time.perf_counter() - began, about)
 
 

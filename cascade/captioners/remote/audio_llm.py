@@ -19,6 +19,7 @@ from typing import Any
 from cascade.captioners import speech
 from cascade.captioners.remote import client
 from cascade.errors import UnknownName, UserError
+from cascade.io import audio
 from cascade.llms import litellm
 from cascade.prompting import templates
 from cascade.prompting.thinking import without_thoughts
@@ -97,7 +98,8 @@ def listen(params: Params, complete: Callable[..., Completion], clip: Path) -> C
     """Return the caption of a clip by the model's call, `complete`, which waits for the reply."""
     options = _options(params)
     began, windows, replies = time.perf_counter(), [], []
-    for start, end, wav in client.wav_windows(clip, params.rate, params.window):
+    blocks = audio.blocks(clip, params.rate, 30.0)
+    for start, end, wav in client.wav_windows(blocks, params.window):
         reply = complete(Prompt(messages=messages(params.prompt, wav)), options)
         replies.append(reply)
         windows.append((start, end, without_thoughts(reply.text).strip()))
@@ -112,6 +114,7 @@ def listen(params: Params, complete: Callable[..., Completion], clip: Path) -> C
         "cost": sum(costs) if len(costs) == len(replies) else None,
         "seconds": round(time.perf_counter() - began, 3),
         "litellm": version("litellm"),
+        **blocks.meta,
     }
     return Caption(text=speech.join_windows(windows), meta=meta)
 

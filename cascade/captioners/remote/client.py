@@ -152,10 +152,11 @@ def check(place: str, params: Any, host: Host) -> None:
         raise UserError(f"--budget: the price of {model} is unknown; caption without --budget first (cascade caption)")
 
 
-def wav_windows(clip: Path, rate: int, window: float) -> Iterator[tuple[float, float, bytes]]:
+def wav_windows(blocks: audio.Blocks, window: float) -> Iterator[tuple[float, float, bytes]]:
     """Yield (start, end, WAV file) of each window, cut at quiet moments; times in seconds. Raises ClipError."""
+    rate = blocks.rate
     longest = round(window * 10) * rate // 10
-    for start, samples in speech.split_windows(audio.blocks(clip, rate, 30.0), longest, rate):
+    for start, samples in speech.split_windows(blocks, longest, rate):
         yield start / rate, (start + len(samples)) / rate, wav(samples, rate)
 
 

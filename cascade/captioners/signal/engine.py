@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 VERSION = "1"
 SLOT = "music"
+HEADING = "Measurements"
 NEEDS = dict.fromkeys(("numpy", "soundfile", "av", "soxr", "librosa"), "pip install 'audio-cascade[local]'")
 
 FITTING, CLOSE = 0.7, 0.06  # correlation with a key's profile; a lead over the next key that is no lead
@@ -62,7 +63,7 @@ def _caption(params: Params, about: dict[str, str], clip: Path) -> Caption:
     curve = measures.decibels(levels.curve.mean(axis=1))
     if curve.max() < params.silence_db:
         text = f"The whole clip is silent: nothing in it is louder than {params.silence_db:g} dBFS."
-        facts: dict[str, Any] = {"silences": [[0.0, round(levels.duration, 2)]], "onsets": 0}
+        facts: dict[str, Any] = {"silences": [[0.0, round(levels.duration, 2)]], "onsets": 0, **levels.decoding}
     else:
         text, facts = _describe(params, clip, levels, curve)
     meta = {
@@ -99,14 +100,18 @@ def _describe(params: Params, clip: Path, levels: Levels, curve: Floats) -> _Fin
     # A slow sine of 16 bits has a few equal samples at its crests, so a share under 2 % counts at full scale only.
     if levels.flat >= 0.02 or (levels.flat >= 0.001 and levels.peak_db >= -0.2):
         distortion = f"{100 * levels.flat:.2g} % of the samples lie on flat tops (clipping or square waves)."
+    spectra = measures.spectra(clip, 10 ** (levels.peak_db / 20))
+    cancelled = ""
+    if spectra.decoding.get("decoding", {}).get("cancelled_s", 0) > levels.duration / 2:
+        cancelled = "The channels cancel each other when mixed."
     first: list[_Finding] = [
         (_loudness(levels, curve), {}),
         (distortion, {}),
         _silences(params, levels, curve),
         stereo.describe_sides(levels, curve),
+        (cancelled, spectra.decoding),
     ]
-    spectra = measures.spectra(clip, 10 ** (levels.peak_db / 20))
-    second: list[_Finding] = [("The channels cancel each other when mixed.", {})]
+    second: list[_Finding] = []
     if spectra.power.max() >= -60:
         second = [_onsets(params, spectra), _character(spectra), _key(spectra), _pitch(spectra)]
     lines: list[str] = []

@@ -40,7 +40,7 @@ _TONICS = ("C", "C#", "D", "Eb", "E", "F", "F#", "G", "Ab", "A", "Bb", "B")
 class Levels:
     """The first pass. `curve` is power by (frame of 50 ms, channel); `flat` the share of samples on flat tops.
 
-    `alike` says whether all channels are the same.
+    `alike` says whether all channels are the same; `decoding` is what `meta` says about damage in the file.
     """
 
     rate: int
@@ -51,6 +51,7 @@ class Levels:
     flat: float
     alike: bool
     curve: Floats
+    decoding: dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +60,7 @@ class Spectra:
 
     `rise` is how much the mel bands rose, in dB; `power` in dB; `pitch` in Hz, nan where there is no single clear one.
     `flatness` is 0 (a tone) to 1 (white noise), `harmonic` the share of energy in steady partials: both of the clip.
+    `decoding` is that of `Levels`, with the seconds in which the channels cancel each other.
     """
 
     rise: Floats
@@ -67,6 +69,7 @@ class Spectra:
     chroma: Floats
     flatness: float
     harmonic: float
+    decoding: dict[str, Any]
 
 
 def decibels(power: Any) -> Any:
@@ -76,10 +79,11 @@ def decibels(power: Any) -> Any:
 
 def levels(path: Path) -> Levels:
     """Measure the levels of a clip. Raises ClipError."""
-    rate = audio.probe(path).sample_rate
-    curves, total, peak, flat, count, alike, channels = [], 0.0, 0.0, 0, 0, True, 1
-    for block in audio.blocks(path, None, BLOCK, mono=False):
-        count, channels = count + len(block), block.shape[1]
+    blocks = audio.blocks(path, None, BLOCK, mono=False)
+    rate = blocks.rate
+    curves, total, peak, flat, count, alike = [], 0.0, 0.0, 0, 0, True
+    for block in blocks:
+        count += len(block)
         square = block.astype(np.float64) ** 2
         total += float(square.mean(axis=1).sum())
         peak = max(peak, float(np.abs(block).max()))
@@ -89,13 +93,14 @@ def levels(path: Path) -> Levels:
         curves.append(np.add.reduceat(square, starts) / np.diff(starts, append=len(block))[:, None])
     return Levels(
         rate=rate,
-        channels=channels,
+        channels=blocks.channels,
         duration=count / rate,
         rms_db=float(decibels(total / count)),
         peak_db=float(decibels(peak**2)),
-        flat=flat / (count * channels),
+        flat=flat / (count * blocks.channels),
         alike=alike,
         curve=np.concatenate(curves),
+        decoding=blocks.meta,
     )
 
 
@@ -114,7 +119,8 @@ def spectra(path: Path, loudest: float) -> Spectra:
         warnings.filterwarnings("ignore", "path is deprecated", DeprecationWarning)
         import librosa.core.intervals
     mels, powers, pitches, tones = [], [], [], np.zeros(LONG // 2 + 1)
-    for samples in _padded_blocks(path, loudest):
+    blocks = audio.blocks(path, RATE, BLOCK)
+    for samples in _padded_blocks(blocks, loudest):
         short = _spectrum(samples, SHORT)
         mels.append(librosa.feature.melspectrogram(S=short, sr=RATE, n_mels=40, fmin=40, htk=True))
         powers.append(short.sum(axis=0))
@@ -132,13 +138,14 @@ def spectra(path: Path, loudest: float) -> Spectra:
         chroma=np.asarray(classes @ (tones * ((frequencies > 100) & (frequencies < 2000)))),
         flatness=float(np.average(flat, weights=bands[:LOWER].sum(axis=0) + 1e-12)),
         harmonic=_harmonic(bands),
+        decoding=blocks.meta,
     )
 
 
-def _padded_blocks(path: Path, loudest: float) -> Iterator[Any]:
+def _padded_blocks(blocks: Iterator[Any], loudest: float) -> Iterator[Any]:
     """Yield samples whose frames are centred on every 20 ms of the clip, as if silence lay around it."""
     pending = padding = np.zeros(LONG // 2, np.float32)
-    for block in chain(audio.blocks(path, RATE, BLOCK), [padding]):
+    for block in chain(blocks, [padding]):
         pending = np.concatenate([pending, block / np.float32(loudest)])
         frames = (len(pending) - LONG) // HOP + 1
         if frames > 0:

@@ -31,7 +31,7 @@ class DecodedWindow:
     window: Any
     tokenizer: Any
     language: str
-    language_probability: float = 1.0
+    language_probability: float | None = None
     no_speech_prob: float = 0.0
     tokens: list[int] = field(default_factory=list)
     total_logprob: float = 0.0
@@ -207,7 +207,7 @@ def beam_search(model: Any, windows: Iterator[tuple[Any, Any]], language: str, b
     for window, features in windows:
         half = str(features.dtype) == "torch.float16"
         options = DecodingOptions(language=language or None, temperature=0.0, beam_size=beams, fp16=half)
-        probabilities = {"en": 1.0}
+        probabilities = dict[str, float]()
         # Whisper keeps keys and values in hooks on the model, which calls from several threads would share.
         with _WHISPER:
             (result,) = decode(model, features, options)
@@ -217,7 +217,7 @@ def beam_search(model: Any, windows: Iterator[tuple[Any, Any]], language: str, b
             window=window,
             tokenizer=tokenizer,
             language=result.language,
-            language_probability=probabilities[result.language],
+            language_probability=probabilities.get(result.language),
             no_speech_prob=result.no_speech_prob,
             tokens=result.tokens,
             total_logprob=result.avg_logprob * (len(result.tokens) + 1),

@@ -15,12 +15,14 @@ place in a batch there, and eight rows on all cores were no faster.
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from importlib.metadata import version
+from importlib.util import find_spec
 from operator import itemgetter
 from pathlib import Path
 from types import SimpleNamespace
@@ -33,7 +35,7 @@ from cascade.errors import ClipError, MissingExtra, UnknownName, UserError
 from cascade.io import audio
 from cascade.types import Caption, Captioner, Failure, Host
 
-VERSION = "2"
+VERSION = "3"
 SLOT = "speech"
 NEEDS = dict.fromkeys(("whisper", "soundfile", "av", "soxr"), "pip install 'audio-cascade[whisper]'")
 FILES = {"model": None}
@@ -70,11 +72,15 @@ class Params:
 
 @dataclass(slots=True, kw_only=True)
 class ClipResult:
-    """The windows and segments of one clip so far, as `meta` has them; `seconds` is the time they took."""
+    """The windows and segments of one clip so far, as `meta` has them; `seconds` is the time they took.
+
+    `decoding` is the part of `meta` that says what is not as in the file.
+    """
 
     windows: list[dict[str, Any]] = field(default_factory=list)
     segments: list[dict[str, Any]] = field(default_factory=list)
     seconds: float = 0.0
+    decoding: dict[str, Any] = field(default_factory=dict)
     failure: Failure | None = None
 
 
@@ -112,19 +118,20 @@ def make(params: Params, host: Host) -> Captioner:
         "device": device,
         "compute": params.compute,
         "weights": host.files[params.model].name if params.model in host.files else params.model,
+        "languages": "many" if model.is_multilingual else "en",
     }
     return partial(_transcribe, params, model, about)
 
 
 def absent(params: Params, host: Host) -> tuple[str, str] | None:
     """Return what is to be fetched before the first clip and from where; None where the weights are here."""
-    import whisper
-
-    if params.model in host.files or params.model not in whisper.available_models():
-        return None
+    package = find_spec("whisper")
+    # The list stands in the package's source, whose import takes seconds.
+    source = Path(package.origin).read_text(encoding="utf-8") if package and package.origin else ""
+    listed = dict(re.findall(r'"([\w.-]+)": "(https://[^"]+)"', source))
     folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "whisper"
-    address: str = whisper._MODELS[params.model]
-    if (folder / Path(address).name).is_file():
+    address = listed.get(params.model, "")
+    if params.model in host.files or not address or (folder / Path(address).name).is_file():
         return None
     return f"{Path(address).name}; or give speech.model=FILE.pt", address
 
@@ -148,7 +155,8 @@ def _transcribe(params: Params, model: Any, about: Mapping[str, str], clips: Seq
     for result in results:
         windows = sorted(result.windows, key=itemgetter("start"))
         segments = sorted(result.segments, key=itemgetter("start"))
-        captions.append(result.failure or speech.make_caption(params, windows, segments, result.seconds, about))
+        extra = {**about, **result.decoding}
+        captions.append(result.failure or speech.make_caption(params, windows, segments, result.seconds, extra))
     return captions
 
 
@@ -156,13 +164,15 @@ def _windows(params: Params, clips: Sequence[Path], results: list[ClipResult]) -
     """Yield every window to be decoded; write windows without a voice, and the failures of bad clips, to `results`."""
     for number, clip in enumerate(clips):
         try:
-            for start, samples in speech.split_windows(audio.blocks(clip, speech.RATE, 30.0)):
+            blocks = audio.blocks(clip, speech.RATE, 30.0)
+            for start, samples in speech.split_windows(blocks):
                 voices = speech.find_voices(samples) if params.vad else None
                 if voices == []:
                     end = start + len(samples)
                     results[number].windows.append(speech.describe_window(start / speech.RATE, end / speech.RATE))
                 else:
                     yield Window(number, start, samples, voices)
+            results[number].decoding = blocks.meta
         except ClipError as error:
             results[number].failure = error.failure()
 
@@ -222,7 +232,8 @@ def _add(params: Params, result: ClipResult, decoded: decoder.DecodedWindow) -> 
             no_speech_prob=decoded.no_speech_prob,
             compression_ratio=decoded.compression_ratio,
         )
-        segments.append(speech.describe_segment(params, begin, begin + length, segment, window.voices))
+        tokens = len(decoded.tokens)
+        segments.append(speech.describe_segment(params, begin, begin + length, segment, window.voices, tokens))
     end = length
     # The rest of a window without speech is not transcribed: Whisper would go on inventing.
     has_speech = not all(segment["dropped"] for segment in segments)

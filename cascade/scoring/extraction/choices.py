@@ -10,40 +10,40 @@ import re
 import unicodedata
 from collections.abc import Iterator, Sequence
 from functools import cache
-from itertools import chain
-from typing import NamedTuple
+from string import ascii_uppercase
 
+_SIGNS = str.maketrans({"−": "-", "’": "'", "‘": "'", "♯": "#"})
+_SPAN = 1000  # characters that are normalized together: the time grows with the square of a run of combining marks
 _FRACTION = re.compile(r"\\[dt]?frac ?\{([^{}]{1,60})\} ?\{([^{}]{1,60})\}")
-_LATEX = re.compile(r"\\(?:text|textbf|mathrm|mathbf|mbox|boldsymbol|left|right)(?![a-z])|\\[()\[\],;:! ]|[~{}$^\\]")
-_SIGNS = {"\\circ": "°", "\\times": "×", "\\cdot": "·", "−": "-", "’": "'", "‘": "'", "♯": "#"}
-_SIGN = re.compile(r"\\(?:circ|times|cdot)(?![a-z])|[−’‘♯]")
+_LATEX = re.compile(r"\\(?:(?:text|math|mbox|bold|left|right|times|cdot)[a-z]{0,6}|[()\[\],;:! ])|[~{}$^\\]")
 _EMPHASIS = re.compile(r"[*`$\u200b\"“”]|(?<![^\W_])_|_(?![^\W_])")
 _CJK = "\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af"
 _WORD = rf"(?:(?![{_CJK}])[^\W\d_])+"
 _TOKEN = re.compile(
-    rf"[{_CJK}]|\d+(?:,\d{{3}}(?!\d))*(?:\.\d+)?|{_WORD}(?:'{_WORD})?#?|[+/=<>≤≥≠±×÷·%°♭~]|-(?=\s?(?:\d|[a-zA-Z]\b|\())"
+    rf"[{_CJK}]|\d+(?:,\d{{3}}(?!\d))*(?:\.\d+)?|{_WORD}(?:'{_WORD})?#?|[+/=<>≤≥≠±÷%°♭~]|-(?=\s?(?:\d|[a-zA-Z]\b|\())"
 )
 _NUMBERS = "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen"
 _LOOSE = {word: str(number) for number, word in enumerate(_NUMBERS.split())}
-_LOOSE |= {"twice": "2 time", "percent": "%", "cannot": "can not", "can't": "can not", "won't": "will not"}
-_CLAUSE_END = re.compile(r"[.;!?。)](?!\d)|,\s|\n|\b(?:because|since|as)\b")
+_LOOSE |= {"hundred": "100", "thousand": "1000", "million": "1000000", "percent": "%", "twice": "2 time"}
+_LOOSE |= {"cannot": "can not", "can't": "can not", "won't": "will not"}
 _CONTRACTED = {"s": "is", "re": "are", "m": "am", "ll": "will", "ve": "have", "d": "would"}
 _COMMON = {"yes", "no", "true", "false", "none", "both", "all", "it", "he", "she", "they", "we", "you", "not"}
+_UNIT = re.compile(r"[%°] ?[a-z]?|(?!(?:to|or|and)\b)[a-z]+(?: [a-z]+)?(?: [23])?")
+_CLAUSE_END = re.compile(r"[.;!?。)](?!\d)|,\s|\n|\b(?:because|since|as)\b")
+
+Span = tuple[str, int, int]  # a word, or a choice that is mentioned, with its start and its end in a text
 
 
-class Mention(NamedTuple):
-    """A place in a text where the words of a choice stand: the choice's index, and the span in characters."""
-
-    choice: int
-    start: int
-    end: int
+def normalize(text: str) -> str:
+    """Return the text in one form of width and composition, with the apostrophes and signs of ASCII."""
+    spans = (text[start : start + _SPAN] for start in range(0, len(text), _SPAN))
+    return "".join(unicodedata.normalize("NFKC", span) for span in spans).translate(_SIGNS)
 
 
 def unwrap(text: str) -> str:
-    """Return the text without LaTeX wrappers, emphasis, and differences of width and composition."""
-    text = _SIGN.sub(lambda sign: _SIGNS[sign[0]], unicodedata.normalize("NFKC", text))
+    """Return a normalized text without LaTeX wrappers and emphasis."""
     if "\\" in text or "$" in text:
-        text = _LATEX.sub("", _FRACTION.sub(r"\1/\2", text))
+        text = _LATEX.sub("", _FRACTION.sub(r"\1/\2", text).replace("\\circ", "°"))
     return _EMPHASIS.sub("", text).strip()
 
 
@@ -66,72 +66,84 @@ def _loosen(token: str) -> list[str]:
     return [token[:-1]] if plural else [token.replace(",", "")]
 
 
+def _numbers(words: Sequence[str]) -> set[str]:
+    return {word for word in words if word[0].isdigit()}
+
+
 class Choices:
-    """The choices of a question in the order shown, and what a piece of unwrapped text says of them."""
+    """The choices of a question, `labels` in the order shown, and what a piece of unwrapped text says of them.
+
+    A choice is its text, verbatim, and `""` is none.
+    """
 
     def __init__(self, texts: Sequence[str]) -> None:
-        self.texts = texts
-        words = [_TOKEN.findall(unwrap(text).casefold()) for text in texts]
+        self.labels = dict(zip(ascii_uppercase, texts, strict=False))
+        self.plain = {text: unwrap(normalize(text)) for text in texts}
         # Beside "B is darker" or "C major", the A of "A is darker" or "A minor" is a letter and no article.
-        letters = any(len(word) == 1 and "b" <= word <= "h" for word in chain.from_iterable(words))
+        words = [word for text in self.plain.values() for word in _TOKEN.findall(text.casefold())]
+        letters = any(len(word) == 1 and "b" <= word <= "h" for word in words)
         self._articles = () if letters else ("a", "an", "the")
-        self._plain = [unwrap(text) for text in texts]
-        self._loose = [self._loosened(text) for text in self._plain]
+        self._loose = {choice: self._loosened(text) for choice, text in self.plain.items()}
 
-    def same(self, *indexes: int) -> bool:
-        """Return whether these choices have the same text."""
-        return len({self.texts[index] for index in indexes}) <= 1
-
-    def equal(self, text: str) -> int | None:
-        """Return the choice that equals the text exactly or else in its loose form; None for none or several."""
+    def equal(self, text: str) -> str:
+        """Return the choice that equals the text exactly or else in its loose form; `""` for none or several."""
         words = self._loosened(text)
-        matches = [index for index, choice in enumerate(self._plain) if choice and choice == text]
-        matches = matches or [index for index, choice in enumerate(self._loose) if words and choice == words]
+        matches = [choice for choice, plain in self.plain.items() if plain == text]
+        if not matches and words:
+            matches = [choice for choice, loose in self._loose.items() if loose == words]
         if not matches and len(words) == 1 and words[0][0].isdigit():
-            # "35" is the only choice that begins with this number: "35°".
-            matches = [index for index, choice in enumerate(self._loose) if choice[:1] == words]
-        return matches[0] if matches and self.same(*matches) else None
+            # "35" is the only choice of this number with no more than a unit after it: "35 cm²", but not "35-50".
+            units = {choice: " ".join(loose[1:]) for choice, loose in self._loose.items() if loose[:1] == words}
+            matches = [choice for choice, unit in units.items() if _UNIT.fullmatch(unit)]
+        return matches[0] if len(matches) == 1 else ""
 
-    def labelled(self, letter: str) -> int | None:
-        """Return the choice that the letter labels, A the first; None for none."""
-        index = ord(letter.upper()) - ord("A")
-        return index if 0 <= index < len(self.texts) else None
-
-    def abbreviates(self, letter: str, index: int) -> bool:
-        """Return whether the letter may stand for another choice than `index`: itself, a key, a list of letters."""
+    def abbreviates(self, letter: str, own: str) -> bool:
+        """Return whether the letter may stand for another choice than its `own`: itself, a key, a list of letters."""
         short = re.compile(rf"{letter.lower()}(?: [a-z])*(?: (?:major|minor|sharp|flat))?")
-        names = [place for place, words in enumerate(self._loose) if short.fullmatch(" ".join(words))]
-        return bool(names) and index not in names
+        named = [choice for choice, words in self._loose.items() if short.fullmatch(" ".join(words))]
+        return bool(named) and own not in named
 
-    def is_other_value(self, index: int, text: str) -> bool:
+    def is_other_value(self, choice: str, text: str) -> bool:
         """Return whether the text after a label is a value that is not its choice and does not begin it: "(D) 9"."""
-        words, own = self._loosened(text), self._loose[index]
+        words, own = self._loosened(text), self._loose[choice]
         if not words or (" ".join(own).startswith(" ".join(words)) and len(words[-1]) > 1):
             return False
         clause = self._loosened(_CLAUSE_END.split(text, maxsplit=1)[0])
-        number = len(clause) < 6 and any(word[0].isdigit() and word not in own for word in clause)
-        return number or (len(words) < 3 and 2 * len(set(words) & set(own)) <= len(words))
+        other_number = len(clause) < 6 and not _numbers(clause) <= set(own)
+        return other_number or (len(words) < 3 and 2 * len(set(words) & set(own)) <= len(words))
 
-    def has_other_number(self, index: int, text: str) -> bool:
+    def has_other_number(self, choice: str, text: str) -> bool:
         """Return whether the choice has a number, and the text another one."""
-        own = {word for word in self._loose[index] if word[0].isdigit()}
-        return bool(own) and any(word[0].isdigit() and word not in own for word in self._loosened(text))
+        own = _numbers(self._loose[choice])
+        return bool(own) and not _numbers(self._loosened(text)) <= own
 
-    def leading(self, text: str) -> Mention | None:
-        """Return the longest mention that begins the text; None for none, or for several alike."""
-        mentions = list(self._scan(text, first=True))
-        longest = [mention for mention in mentions if mention.end == max(other.end for other in mentions)]
-        return longest[0] if longest and self.same(*(mention.choice for mention in longest)) else None
+    def leading(self, text: str) -> tuple[str, int]:
+        """Return the longest choice that begins the text, and where it ends; `("", 0)` for none, or several alike."""
+        words = self._words(text)
+        ends = {choice: end for choice, start, end in self._scan(words) if start == words[0][1]}
+        longest = [choice for choice, end in ends.items() if end == max(ends.values())]
+        return (longest[0], ends[longest[0]]) if len(longest) == 1 else ("", 0)
 
-    def mentions(self, text: str) -> list[Mention]:
-        """Return the mentions in the text, longest first, without those inside a longer one."""
-        kept: list[Mention] = []
-        for mention in sorted(self._scan(text), key=lambda mention: mention.start - mention.end):
-            if not any(other.start < mention.end and mention.start < other.end for other in kept):
-                kept.append(mention)
+    def mentions(self, text: str) -> list[Span]:
+        """Return the mentions in the text, longest first, without common words and those inside a longer one."""
+        kept: list[Span] = []
+        for choice, start, end in sorted(self._scan(self._words(text)), key=lambda span: span[1] - span[2]):
+            is_common = " ".join(self._loose[choice]) in _COMMON
+            if not is_common and not any(other[1] < end and start < other[2] for other in kept):
+                kept.append((choice, start, end))
         return kept
 
-    def _words(self, text: str) -> list[tuple[str, int, int]]:
+    def _scan(self, words: list[Span]) -> Iterator[Span]:
+        """Yield each place where the loose tokens of a choice stand; a lone letter is a label or any word."""
+        texts = tuple(word for word, _, _ in words)
+        for choice, loose in self._loose.items():
+            if re.fullmatch("[a-z]?", "".join(loose)):
+                continue
+            for start in range(len(texts)):
+                if texts[start : start + len(loose)] == loose:
+                    yield choice, words[start][1], words[start + len(loose) - 1][2]
+
+    def _words(self, text: str) -> list[Span]:
         """Return the loose tokens of a text with the spans of their words. The last word is never an article."""
         matches = list(_TOKEN.finditer(text))
         kept = [match for match in matches[:-1] if match[0].casefold() not in self._articles] + matches[-1:]
@@ -139,16 +151,3 @@ class Choices:
 
     def _loosened(self, text: str) -> tuple[str, ...]:
         return tuple(word for word, _, _ in self._words(text))
-
-    def _scan(self, text: str, *, first: bool = False) -> Iterator[Mention]:
-        """Yield each place where the loose tokens of a choice stand; with `first`, at the start of the text alone."""
-        places = self._words(text)
-        words = tuple(word for word, _, _ in places)
-        for index, choice in enumerate(self._loose):
-            # A lone letter is a label or any word; a common word ("no", "it") names a choice only at the start.
-            skipped = re.fullmatch("[a-z]?", "".join(choice)) or (
-                not first and choice[1:] == () and choice[0] in _COMMON
-            )
-            for start in range(0 if skipped else 1 if first else len(words)):
-                if words[start : start + len(choice)] == choice:
-                    yield Mention(index, places[start][1], places[start + len(choice) - 1][2])

@@ -11,26 +11,21 @@ import re
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import lru_cache
-from itertools import pairwise
 
 from cascade.prompting.thinking import without_thoughts
 from cascade.scoring.extraction import pieces
-from cascade.scoring.extraction.choices import Choices, unwrap
-from cascade.scoring.extraction.marks import marks
+from cascade.scoring.extraction.choices import Choices, normalize, unwrap
+from cascade.scoring.extraction.marks import read_marked
 from cascade.scoring.extraction.pieces import SHORT, Reading
 from cascade.types import Choice
 
 _LONGEST = 60_000  # characters that are read of a reply: the first and the last half of them
-_CLOSING = re.compile(r"<(?:eo[a-z]|/?s|\|[a-z_]{2,20}\||end_of_turn)>")
+_TOKEN = re.compile(r"<(?:eo[a-z]|/?s|\|[a-z_]{2,20}\||end_of_turn)>|\[ANS\]")  # a token that opens or closes a reply
+_LISTED = r"[ \t]{0,8}(?:[-*•] )?[*_]{0,3}\(?%s[).:][*_]{0,3}[ \t]{0,4}"
+_LIST_LINE = re.compile(rf"(?m)^{_LISTED % '([A-Z])'}\S")
+_LIST = re.compile(rf"(?m)^{_LISTED % 'A'}(\S.{{0,60}})\n\s{{0,3}}{_LISTED % 'B'}")
 _TURN = re.compile(r"(?im)^(?:#{1,4} )?(?:(?:question|q)(?: ?\d{1,4})?\s?[:.]|(?:human|user|assistant)\s?(?::|$))")
-_LIST_LINE = re.compile(r"(?m)^[ \t]{0,8}(?:[-*•] )?[*_]{0,3}\(?([A-Z])[).:][*_]{0,3}[ \t]{0,4}(\S.{0,300})$")
-_TAKEN_BACK = re.compile(
-    r"(?i)(?:^|[.!?…\n,])[\s*]{0,3}(?:no|(?:no )?wait|actually|oops|hmm+|correction|update|edit)(?=[,:.!…])"
-    r"|\b(?:I meant|I retract|scratch that|second thought|actually no|hold on|re-?consider\w*"
-    r"|let me (?:double|re)\W?(?:check|think))\b"
-)
 _prepare = lru_cache(maxsize=64)(Choices)
-_THOUGHT = re.compile(r"(?i)(?:okay|ok|alright|hmm+|let me|let's|so,? i)\b")
 
 
 def extract(reply: str, choices: Sequence[str]) -> Choice:
@@ -40,69 +35,45 @@ def extract(reply: str, choices: Sequence[str]) -> Choice:
     choice, or the reason why there is none.
     """
     known = _prepare(tuple(choices))
-    if len(reply) > _LONGEST:
-        reply = reply[: _LONGEST // 2] + "\n\n" + reply[-_LONGEST // 2 :]
-    text = _CLOSING.sub("", without_thoughts(reply)).strip()
+    text = _TOKEN.sub("", without_thoughts(_shorten(normalize(_shorten(reply))))).strip()
+    if not text:
+        return Choice(text="", how="empty")
     # What follows the heading of another question or turn is no part of the answer.
-    starts = (turn.start() for turn in _TURN.finditer(text))
-    text = next((own for start in starts if (own := text[:start].strip())), text)
+    parts = (text[: turn.start()].strip() for turn in _TURN.finditer(text))
+    text = next(filter(None, parts), text)
     reading = _read(_before_other_choices(text, known), known)
-    if reading.choice is None:
+    if not reading.choice:
         reading = _read(text, known)
-    return Choice(text="" if reading.choice is None else choices[reading.choice], how=reading.how)
+    return Choice(text=reading.choice, how=reading.how)
+
+
+def _shorten(text: str) -> str:
+    return text if len(text) <= _LONGEST else text[: _LONGEST // 2] + "\n\n" + text[-_LONGEST // 2 :]
 
 
 def _before_other_choices(text: str, choices: Choices) -> str:
     """Return the text before a list of choices that are not this question's: an exercise without a heading."""
-    for line, after in pairwise(_LIST_LINE.finditer(text)):
-        adjacent = (line[1], after[1]) == ("A", "B") and after.start() - line.end() < 4
-        if adjacent and len(line[2]) < 60 and not choices.leading(unwrap(line[2])):
-            return text[: line.start()].strip() or text
+    for first in _LIST.finditer(text):
+        if not choices.leading(unwrap(first[1]))[0]:
+            return text[: first.start()].strip() or text
     return text
 
 
 def _read(text: str, choices: Choices) -> Reading:
     """Return the reading of the first rule that applies."""
-    if not text:
-        return Reading(None, "empty")
     for name, rule in _RULES.items():
-        if (reading := rule(text, choices)) is not None:
+        if reading := rule(text, choices):
             return Reading(reading.choice, f"{name}: {reading.how}")
-    return Reading(None, "no choice named")
+    return Reading("", "no choice named")
 
 
 def _whole(text: str, choices: Choices) -> Reading | None:
     """Read a reply that is a choice or a label and nothing else, the same line again and again, or a forced choice."""
     if text.startswith("{"):
         with suppress(ValueError, RecursionError):
-            content = json.loads(text)
-            if content.get("answer") in choices.texts:
-                return Reading(choices.texts.index(content["answer"]), "text")
+            return pieces.read_alone(str(json.loads(text).get("answer")), choices)
     lines = {line.strip() for line in text.splitlines()} - {""}
     return pieces.read_alone(lines.pop()[: 2 * SHORT], choices) if len(lines) == 1 else None
-
-
-def _marked(text: str, choices: Choices) -> Reading | None:
-    """Read the strongest marks; of several that disagree, the last if it takes those before it back."""
-    best, decided = None, Reading(None, "")
-    for mark in marks(text):
-        # A guess in a thought without tags that goes on is no answer.
-        guess = mark.strength == 1 and _THOUGHT.match(text) and "\n\n" in text[mark.end :].strip()
-        if guess or not mark.text.strip(" *_`\n") or (best and mark.strength < best.strength):
-            continue
-        reading = pieces.read_value(mark.text, choices, whole=mark.whole)
-        vague = reading.how in ("no choice named", "denied or weighed") and (mark.strength < 2 or len(mark.text) > 100)
-        if reading.choice is None and (best or vague):
-            continue
-        if best is None and _TAKEN_BACK.search(text, mark.start):
-            return Reading(None, "taken back")
-        named = [index for index in (reading.choice, decided.choice) if index is not None]
-        if best and not choices.same(*named):
-            if not _TAKEN_BACK.search(text, mark.end, best.start):
-                return Reading(None, "several answers")
-        elif best is None or mark.strength > best.strength:
-            best, decided = mark, reading
-    return decided if best else None
 
 
 def _first_line(text: str, choices: Choices) -> Reading | None:
@@ -112,23 +83,24 @@ def _first_line(text: str, choices: Choices) -> Reading | None:
     if first[:1].isdigit() or reading.how in ("mention", "no choice named", "denied or weighed", "several choices"):
         return None
     others = [pieces.read_alone(line, choices) for line in after.splitlines()[:20]]
-    listed = {match[1] for match in _LIST_LINE.finditer(text)}
-    if len(listed) > 1 or any(other and other.choice != reading.choice for other in others):
+    if len(set(_LIST_LINE.findall(text))) > 1 or any(other and other.choice != reading.choice for other in others):
         return None
-    return Reading(None, "taken back") if _TAKEN_BACK.search(text, 1) else reading
+    return Reading("", "taken back") if pieces.TAKEN_BACK.search(text, 1) else reading
 
 
 def _last_line(text: str, choices: Choices) -> Reading | None:
-    """Read a last line that is a label or a choice alone, unless it ends a list."""
-    *before, last = [line for line in text.splitlines() if line.strip()]
-    if not before or last[0] in "-•" or last.isdigit() or _LIST_LINE.match(before[-1]):
+    """Read a last line that is a label or a choice alone, unless it ends a list, or what is ruled out."""
+    *before, last = ["", *filter(str.strip, text.splitlines())]
+    above = before[-1]
+    if not above or last[0] in "-•" or _LIST_LINE.match(above) or pieces.read_alone(above, choices):
         return None
-    return None if pieces.read_alone(before[-1], choices) else pieces.read_alone(last, choices)
+    is_denied = above.endswith(":") and pieces.DENIAL.search(pieces.SENTENCE_END.split(above)[-1])
+    return None if is_denied else pieces.read_alone(last, choices)
 
 
 def _inner_label(text: str, choices: Choices) -> Reading | None:
     """Read the only label in the last paragraph that stands with its own choice, or in a sentence that concludes."""
-    if _THOUGHT.match(text) and not text.endswith((".", "!", "*", ")", "。")):
+    if pieces.THOUGHT.match(text) and not text.endswith((".", "!", "*", ")", "。")):
         return None  # An unfinished thought without tags.
     paragraph = unwrap(text.rsplit("\n\n", 1)[-1])[-2000:]
     pairs, lone, labels = [], [], set()
@@ -144,7 +116,7 @@ def _inner_label(text: str, choices: Choices) -> Reading | None:
     if pairs:
         return Reading(pairs[0], "label and text") if len(labels) == 1 else None
     sentence = pieces.SENTENCE_END.split(paragraph)[-1]
-    if len({*lone}) != 1 or lone[0] is None or not pieces.CONCLUSION.search(sentence) or pieces.DENIAL.search(sentence):
+    if len({*lone}) != 1 or not lone[0] or not pieces.CONCLUSION.search(sentence) or pieces.DENIAL.search(sentence):
         return None
     other_value = choices.is_other_value(lone[0], " ".join(re.findall(r"\d+(?:\.\d+)?", sentence)))
     return None if other_value else Reading(lone[0], "label")
@@ -159,7 +131,7 @@ def _sentence(text: str, choices: Choices) -> Reading | None:
 
 _RULES = {
     "whole": _whole,
-    "answer line": _marked,
+    "answer line": read_marked,
     "first line": _first_line,
     "last line": _last_line,
     "inner label": _inner_label,

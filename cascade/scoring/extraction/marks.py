@@ -1,16 +1,14 @@
-"""Marks of an answer in a reply: boxes, tags, JSON fields, answer lines; what each marks, and how strongly."""
+"""Marked answers in a reply: boxes, tags, JSON fields, answer lines; what each marks, and which of them decides."""
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Iterator
-from contextlib import suppress
 from itertools import islice
 from operator import itemgetter
-from typing import NamedTuple
 
-from cascade.scoring.extraction.choices import any_of
+from cascade.scoring.extraction import pieces
+from cascade.scoring.extraction.choices import Choices, any_of
+from cascade.scoring.extraction.pieces import Reading
 
 _MOST = 60  # marks that are read, from the last
 _NOUN = r"(?:answer|choice|option|response|selection|letter|conclusion|prediction)"
@@ -18,63 +16,67 @@ _KIND = (
     r"(?:best|correct|right|final|my|appropriate|accurate|suitable|fitting|plausible|closest|logical|reasonable"
     r"|likel(?:y|iest)|most [a-z]{3,15})"
 )
-_IS = r"(?:is|would be|should be|must be|will be|seems to be|appears to be)\b"
-_GAP = r"[\s*_`\"“”'‘’)\]】>$]{0,8}"
+_IS = r"(?:is|would be|should be|must be|will be|seems to be|appears to be)(?: most likely| likely| probably| that)?\b"
+_GAP = r"[\s*_`\"“”')\]】>$]{0,8}"
 _OF = r"(?: (?:to|for|of|from|among|that|which|provided|given|here|in)\b[^.\n]{0,200}?| [a-z]{2,12})?"
 _ECHO = r"(?: text| copied word for word)?"  # the default prompt's own words, which small models repeat
 # What a mark marks: the rest of the line or else the next line with a word, a tag's or braces' content, a JSON value.
 _LINE = r"(?=(\W{0,600}[^\n]{0,600}))"
 _BRACED = r"(?=((?:[^{}]|\{(?:[^{}]|\{[^{}]{0,99}\}){0,200}\}){0,600}))"
 _VALUE = r"(?=\s{0,8}(?:\"((?:[^\"\\\n]|\\.){0,600})\"|'([^'\n]{0,600})'|(\w{1,40}))\s{0,8}(?:[,}\n]|\Z))"
+# The marks by their strength; the strongest decide. What the strengths 3 and 0 mark counts only as a whole.
 _FORMS = (
-    # Strength (the strongest decide), whether the marked text counts only as a whole, mark.
-    (3, True, rf"\\(?:boxed|fbox)\s{{0,3}}\{{{_BRACED}"),
-    (3, False, r"<(?:final_)?(?:answer|choice)>(?=((?:[^<]|<(?!/)){0,600}))"),
-    (3, True, rf"[\"'](?:(?:final|best|correct|selected|chosen|predicted|my)_)?{_NOUN}[\"']\s{{0,3}}:{_VALUE}"),
-    (3, False, rf"【答案】{_LINE}"),
+    (3, rf"\\(?:boxed|fbox)\s{{0,3}}\{{{_BRACED}"),
+    (3, r"<(?:final_)?(?:answer|choice)>(?=((?:[^<]|<(?!/)){0,600}))"),
+    (3, rf"[\"'](?:(?:final|best|correct|selected|chosen|predicted|my)_)?{_NOUN}[\"']\s{{0,3}}:{_VALUE}"),
+    (3, rf"【答案】{_LINE}"),
     # "Answer: B", "Final answer (letter): B", "答案：A"
     (
         2,
-        False,
-        rf"(?:(?<![^\W_])(?<!a )(?:{_KIND} )?{_NOUN}{_ECHO}{_GAP}(?:\([^()\n]{{0,60}}\)|is)?{_GAP}[:：=]"
-        rf"|答案\s?[:：]){_LINE}",
+        rf"(?:(?<![^\W_])(?<!a )(?:{_KIND} )?{_NOUN}{_ECHO}{_GAP}(?:\([^()\n]{{0,60}}\)|is)?{_GAP}[:=]"
+        rf"|答案\s?:){_LINE}",
     ),
     # "The answer is B", "the best match for the description would be B", "I would choose B"
-    (1, False, rf"\b(?:{_KIND} (?:{_NOUN}|match|one)|answer)\b{_GAP}{_OF}{_GAP}\s{_IS}[:：]?{_LINE}"),
-    (1, False, rf"\bI(?:'d| would| will|'ll)? (?:choose|pick|select|say|go with|answer with)\b{_LINE}"),
+    (1, rf"\b(?:{_KIND} (?:{_NOUN}|match|one)|answer)\b{_GAP}{_OF}{_GAP}\s{_IS}:?{_LINE}"),
+    (1, rf"\bI(?:'d| would| will|'ll)? (?:choose|pick|select|say|go with|answer with)\b{_LINE}"),
     # {"instrument": "Cello"}
-    (0, True, rf"^\s{{0,20}}\{{?\s{{0,20}}[\"'][^\"'\n]{{1,60}}[\"']\s{{0,3}}:{_VALUE}"),
+    (0, rf"^\s{{0,20}}\{{?\s{{0,20}}[\"'][^\"'\n]{{1,60}}[\"']\s{{0,3}}:{_VALUE}"),
 )
-_COMPILED = [(strength, whole, re.compile(mark, re.IGNORECASE | re.MULTILINE)) for strength, whole, mark in _FORMS]
+_COMPILED = [(strength, re.compile(form, re.IGNORECASE | re.MULTILINE)) for strength, form in _FORMS]
 # In the clause before a mark, or in it, these words say that the marked text is not the answer, or may not be.
 _TAINT = any_of(
-    r"not \w+n't never no if whether unless suppose wrong incorrect other another each every everyone some why first"
+    r"not \w+n't no never if whether unless suppose wrong incorrect other another each every everyone some why first"
     r" second initial previous perhaps maybe might either least unlikely tempting common cannot nobody doubt rule_out"
 )
-_CLAUSE = re.compile(r"[.,;:!?\n。，；：！？{]")
+_SENTENCE = re.compile(r"[.!?\n。]")
+_CLAUSE = re.compile(r"[.,;:!?\n。{]")
 
 
-class Mark(NamedTuple):
-    """A marked text, whether it counts only as a whole, the strength of its mark (0 to 3), and its span."""
+def read_marked(text: str, choices: Choices) -> Reading | None:
+    """Read the strongest marks; of several that disagree, the last if it takes those before it back.
 
-    text: str
-    whole: bool
-    strength: int
-    start: int
-    end: int
-
-
-def marks(reply: str) -> Iterator[Mark]:
-    """Yield the marks of a reply from the last to the first, without those in a clause that denies or supposes."""
-    matches = [
-        (match.end(), strength, whole, match) for strength, whole, form in _COMPILED for match in form.finditer(reply)
-    ]
-    for end, strength, whole, match in islice(sorted(matches, key=itemgetter(0, 1), reverse=True), _MOST):
-        before = _CLAUSE.split(reply[max(0, match.start() - 120) : match.start()])[-1] + match[0]
-        if strength in (1, 2) and _TAINT.search(before):
+    A mark does not count in a clause that denies or supposes, nor a guess in a thought without tags that goes on.
+    """
+    matches = [(match.end(), strength, match) for strength, form in _COMPILED for match in form.finditer(text)]
+    best, decided, begins = -1, Reading("", ""), len(text)
+    for end, strength, match in islice(sorted(matches, key=itemgetter(0, 1), reverse=True), _MOST):
+        marked = next(filter(None, match.groups()), "")
+        before = text[max(0, match.start() - 120) : match.start()]
+        sentence = _SENTENCE.split(before)[-1] + match[0] + _SENTENCE.split(marked)[0]
+        tainted = _TAINT.search(_CLAUSE.split(before)[-1] + match[0]) or pieces.HYPOTHESIS.search(sentence)
+        after = end + len(marked)
+        guess = strength == 1 and pieces.THOUGHT.match(text) and "\n\n" in text[after:].strip()
+        if strength < best or guess or not marked.strip(" *_`\n") or (tainted and strength in (1, 2)):
             continue
-        text = next(filter(None, match.groups()), "")
-        if match.re.groups > 1 and "\\" in text:
-            with suppress(ValueError):  # A backslash that is none of JSON's, as in LaTeX, stays as it is.
-                text = str(json.loads(f'"{text}"'))
-        yield Mark(text, whole, strength, match.start(), end + len(text))
+        reading = pieces.read_value(marked, choices, whole=strength in (0, 3))
+        vague = reading.how in ("no choice named", "denied or weighed") and (strength < 2 or len(marked) > 100)
+        if not reading.choice and (best >= 0 or vague):
+            continue
+        if best < 0 and pieces.TAKEN_BACK.search(text, match.start()):
+            return Reading("", "taken back")
+        if best >= 0 and decided.choice and reading.choice != decided.choice:
+            if not pieces.TAKEN_BACK.search(text, after, begins):
+                return Reading("", "several answers")
+        elif strength > best:
+            best, decided, begins = strength, reading, match.start()
+    return decided if best >= 0 else None
