@@ -34,8 +34,7 @@ def encoded(
     file = BytesIO()
     with av.open(file, "w", format=form) as container:
         add_tone(container, container.add_stream(codec, rate=rate, layout=layout), seconds, hertz)
-    content = file.getvalue()
-    return content
+    return file.getvalue()
 
 
 def add_tone(
@@ -65,15 +64,13 @@ def add_video(container: Any, stream: Any, seconds: int) -> None:
 def wav(seconds: float = 2.0, **options: Any) -> bytes:
     file = BytesIO()
     soundfile.write(file, clips.tone(440, seconds), clips.RATE, format="WAV", **options)
-    content = file.getvalue()
-    return content
+    return file.getvalue()
 
 
 def flac(seconds: float = 2.0) -> bytes:
     file = BytesIO()
     soundfile.write(file, clips.noise(seconds), clips.RATE, format="FLAC")
-    content = file.getvalue()
-    return content
+    return file.getvalue()
 
 
 def sized(data: bytes, size: int) -> bytes:
@@ -97,8 +94,7 @@ def aac() -> bytes:
 def ogg(subtype: str = "VORBIS", seconds: float = 2.0, rate: int = 16_000) -> bytes:
     file = BytesIO()
     soundfile.write(file, clips.noise(seconds), rate, format="OGG", subtype=subtype)
-    content = file.getvalue()
-    return content
+    return file.getvalue()
 
 
 def listed(data: bytes) -> bytes:
