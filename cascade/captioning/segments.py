@@ -38,7 +38,8 @@ def _wav(clip: Path, start: float, end: float) -> bytes:
 
     rate = audio.probe(clip).sample_rate
     first, last = start * rate, end * rate
-    parts, place = list[audio.Samples](), 0
+    parts: list[audio.Samples] = []
+    place = 0
     for block in audio.blocks(clip, rate, 30.0, mono=False):
         parts.append(block[max(0, round(first) - place) : round(max(0, min(last - place, len(block))))])
         place += len(block)

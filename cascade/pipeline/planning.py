@@ -98,7 +98,7 @@ def plan_lines(plan: Plan) -> list[str]:
     captions = f"captions  {plan.captions}, of which {plan.unmade} {verb} to be made"
     if plan.unmade:
         captions += "; their words are not in the tokens below (cascade caption makes them)"
-    samples = quantity(plan.samples, "sample")
+    questions, samples = quantity(plan.questions, "question"), quantity(plan.samples, "sample")
     rounds = f"; with rounds up to {plan.calls * (1 + plan.rounds)}, whose tokens are not below" if plan.rounds else ""
     answered = plan.questions * plan.samples - plan.calls
     replies = []
@@ -109,7 +109,7 @@ def plan_lines(plan: Plan) -> list[str]:
     out = ", ".join(replies) or "unknown: nothing bounds a reply (--max-tokens would)"
     return [
         captions,
-        f"calls     {plan.calls} ({quantity(plan.questions, 'question')}, {samples} each; {answered} answered already){rounds}",
+        f"calls     {plan.calls} ({questions}, {samples} each; {answered} answered already){rounds}",
         f"tokens    {plan.input_tokens} in, by {plan.tokenizer}; out {out}",
         *_cost_lines(plan),
     ]
