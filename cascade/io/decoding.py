@@ -10,6 +10,7 @@ PyAV (FFmpeg) decodes what it knows, soundfile what FFmpeg lacks. The rules, the
 
 from __future__ import annotations
 
+import os
 import re
 from collections import defaultdict
 from collections.abc import Iterator
@@ -58,8 +59,12 @@ def decode(path: Path, notes: Notes) -> Chunks:
     try:
         file = open_regular(path)
     except OSError as error:
-        reasons = {FileNotFoundError: "no such file", IsADirectoryError: "is a folder, not a clip"}
-        raise ClipError(f"{path.name}: {reasons.get(type(error), error.strerror)}") from None
+        reasons = {
+            FileNotFoundError: "no such file",
+            IsADirectoryError: "is a folder, not a clip",
+            OSError: error.strerror,
+        }
+        raise ClipError(f"{path.name}: {reasons.get(type(error), f'cannot be opened ({error.strerror})')}") from None
     with file:
         head = file.read(_FRAMES)
         if not head:
@@ -68,10 +73,9 @@ def decode(path: Path, notes: Notes) -> Chunks:
         if not _SOUNDFILE.match(head):
             try:
                 # FFmpeg gets the open file, not its name, which it could take for a protocol.
-                file.seek(0)
+                os.lseek(file.fileno(), 0, os.SEEK_SET)
                 with av.open("fd:", options={**_OPTIONS, "fd": str(file.fileno())}, **lenient) as container:
-                    # `best` of a container without any track ends the process in PyAV before 17.
-                    track = container.streams.best("audio") if container.streams.audio else None
+                    track = container.streams.best("audio")
                     if track is None:
                         reason = "holds no audio"
                     else:
@@ -83,7 +87,8 @@ def decode(path: Path, notes: Notes) -> Chunks:
             except av.FFmpegError as error:
                 reason = f"cannot be decoded ({error.strerror})"
         if is_empty:
-            file.seek(0)
+            notes.clear()
+            os.lseek(file.fileno(), 0, os.SEEK_SET)
             for rate, chunk in _from_soundfile(file, head, notes):
                 is_empty = False
                 yield rate, chunk
@@ -195,7 +200,7 @@ def _from_soundfile(file: IO[bytes], head: bytes, notes: Notes) -> Chunks:
     if head.startswith(b"\xff") or (head.startswith(b"ID3") and b"RIFF" not in head):
         return
     try:
-        with soundfile.SoundFile(file) as sound:
+        with soundfile.SoundFile(file.fileno(), closefd=False) as sound:
             while sound.samplerate in _RATES and len(chunk := sound.read(_FRAMES, dtype="float32", always_2d=True)):
                 yield sound.samplerate, chunk
     except soundfile.LibsndfileError:

@@ -297,6 +297,13 @@ def test_a_prediction_file_and_where_its_log_lies(mini: Path) -> None:
     assert "as_it_stands" not in plain and "as_it_stands" not in extracted
 
 
+def test_an_explanation_shows_the_end_of_a_reply_and_not_the_end_of_a_fence(mini: Path) -> None:
+    fenced = Reply(text='```json\n{"instrument": "none of these"}\n```')
+    run = make(mini, "run", replies=[fenced] * 8)
+    (first, *_) = score(run, "--explain")["unread"]
+    assert first["said"] == '```json {"instrument": "none of these"} ```'
+
+
 def test_files_that_differ_in_their_suffix_alone_have_logs_of_their_own(mini: Path) -> None:
     given = [{**row, "answer_prediction": reply.text} for row, reply in zip(rows(4), REPLIES, strict=False)]
     first = write(Path("theirs.jsonl"), given)

@@ -329,7 +329,7 @@ def test_time_grows_no_faster_than_a_hostile_reply(unit: str) -> None:
         started = time.process_time()
         extract(reply, PETS)
         seconds[size] = time.process_time() - started
-    assert seconds[1_000_000] < max(150 * seconds[10_000], 0.1)
+    assert seconds[1_000_000] < min(max(150 * seconds[10_000], 0.1), 1)
 
 
 MINIMAL = [
