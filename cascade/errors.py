@@ -89,10 +89,12 @@ class BudgetSpent(UserError):
 class ItemError(CascadeError):
     """One item has no result; `cost`, in US dollars, is what a provider charged all the same.
 
-    `charged` is what all tries counted against a budget, None for the cost.
+    `charged` is what all tries counted against a budget, None for the cost. `unpriced` is a call that a provider
+    charges for, and whose cost is not known.
     """
 
     cost: float | None = None
+    unpriced: bool = False
     charged: float | None = None
 
     def __init__(self, kind: str, message: str) -> None:

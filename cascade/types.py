@@ -7,15 +7,16 @@ is a `Record`; what only lives in memory and holds paths (`Dataset`, `Host`, `Ex
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Annotated, Any, Literal, Protocol
 
 import msgspec
 
 Params = Mapping[str, Any]
+Repeats = Annotated[int, msgspec.Meta(ge=1, le=10_000)]  # how often an item is asked about; checked where it is read
 
 
 class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True, gc=False):
@@ -110,7 +111,7 @@ class LLMSpec(Record, frozen=True, kw_only=True):
 
     model: str
     params: Params = msgspec.field(default_factory=dict)
-    samples: int = 1
+    samples: Repeats = 1
     answer_as: Literal["choice"] | msgspec.UnsetType = msgspec.UNSET
     origin: str | msgspec.UnsetType = msgspec.UNSET
 
@@ -210,6 +211,7 @@ _NATURAL_ENDS = """
 stop end_turn stop_sequence eos eos_token end_of_sequence end_of_text endoftext complete completed finished done
 tool_calls tool_call tool_use function_call
 """
+_TOKEN_LIMITS = "length max_tokens max_output_tokens max_completion_tokens model_length token_limit"
 
 
 class ToolCall(Record, frozen=True, kw_only=True):
@@ -225,7 +227,8 @@ class Completion(Record, frozen=True, kw_only=True, tag="completion"):
 
     `model` and `fingerprint` are what the server says of itself. `cost` is in US dollars; `sent` are the parameters as
     they went out, without the messages. `charged` is what all tries of the call counted against a budget, where that is
-    not `cost`: a reply of unknown cost counts as its bound. `calls` are the tools that the model calls with its text.
+    not `cost`: a reply of unknown cost counts as its bound, and as 0 where it had none.
+    `calls` are the tools that the model calls with its text.
     """
 
     text: str
@@ -246,6 +249,13 @@ class Completion(Record, frozen=True, kw_only=True, tag="completion"):
         """Whether the reply was cut: the provider's reason is none of its words for a natural end."""
         return self.finish is not None and self.finish.lower() not in _NATURAL_ENDS.split()
 
+    @property
+    def cut_where(self) -> str:
+        """How a cut reply was cut, in words: at the token limit, or for the reason that the provider names."""
+        if (self.finish or "").lower() in _TOKEN_LIMITS.split():
+            return "cut at the token limit"
+        return f"cut by the provider ({self.finish})"
+
 
 class Failure(Record, frozen=True, kw_only=True, tag="failure"):
     """Why there is no result. Recorded, counted as wrong, tried again on resume; never text that could be read.
@@ -257,13 +267,6 @@ class Failure(Record, frozen=True, kw_only=True, tag="failure"):
     message: str
     cost: float | None = None
     charged: float | msgspec.UnsetType = msgspec.UNSET
-
-
-def spent(result: Completion | Failure, price: Callable[[int, int], float] | None = None) -> float:
-    """Return the US dollars that a call counts against a budget; `price` is of tokens whose cost is unknown."""
-    if price and isinstance(result, Completion) and result.cost is None and result.charged is msgspec.UNSET:
-        return price(result.input_tokens or 0, result.output_tokens or 0)
-    return result.cost or 0.0 if result.charged is msgspec.UNSET else result.charged
 
 
 class Finding(Record, frozen=True, kw_only=True):
@@ -295,8 +298,8 @@ class Answer(Record, frozen=True, kw_only=True):
     took, `at` the moment it ended in UTC (ISO 8601). `params` are the model's parameters as they were asked for.
     `origin` is the address or the provider that was asked, where the model does not run here; the first line of a log
     names the `run` that it belongs to, by the digest of its identity. Logs of older versions have neither.
-    `rounds` are those before the result, in a run that has rounds: its tokens and cost are then those of all of them,
-    and `charged` is what this line adds. A line after each round has the failure `unfinished` in the result's place.
+    `rounds` are those before the result, in a run that has rounds. A line after each round has the failure `unfinished`
+    in the result's place; the cost of a line is that of its own calls.
     """
 
     item: str
@@ -387,7 +390,7 @@ class Shard(Record, frozen=True, kw_only=True):
     `places` has the indexes of these items among all of them, from 0, as differences between neighbours.
     """
 
-    shard: str
+    shard: Annotated[str, msgspec.Meta(pattern=r"^[1-9]\d{0,8}/[1-9]\d{0,8}\Z")]
     places: str
     total: int
 

@@ -94,6 +94,10 @@ def test_flags_may_be_text_where_a_command_takes_text(mini: Path) -> None:
         ({"limit": -1}, "limit=-1: the least is 1"),
         ({"limit": "3"}, "limit='3': this flag takes int or None"),
         ({"samples": 0}, "samples=0: the least is 1"),
+        ({"samples": 10**400}, "samples=1000.*: the least is 1, the most 10000"),
+        ({"concurrency": 10**400}, "concurrency=1000.*: the least is 1, the most 10000"),
+        ({"budget": float("nan")}, "budget=nan: the least is 0"),
+        ({"timeout": float("inf")}, "timeout=inf: the least is 0.001"),
         ({"captions": {"speech": "fake"}}, "this flag takes str or None"),
     ],
 )

@@ -82,6 +82,10 @@ def verify(path: Path) -> Verdict:
             _check_log(run, captions, verdict)
         with verdict.recording():
             _check_predictions(run, verdict)
+    if (path / "charges.jsonl").exists():
+        with verdict.recording():
+            _check_chain(path, "charges.jsonl", verdict)
+            verdict.checked["charges.jsonl"] = "digests checked"
     for log in logs:
         with verdict.recording():
             _check_call_log(log, verdict, has_run=True)

@@ -164,10 +164,19 @@ class Engine:
         return str(getattr(self.module, "REMARKS", {}).get(spec.params.get("model"), ""))
 
     def rejects(self, caption: Caption) -> bool:
-        """Return whether a cached caption has a text that the engine would not take today, in whole or in a window."""
-        rejects: Callable[[str], bool] | None = getattr(self.module, "rejects", None)
-        parts = [*caption.meta.get("segments", ()), *caption.meta.get("windows", ())]
-        texts = [caption.text, *(str(part.get("text", "")) for part in parts)]
+        """Return whether a caption has a text that the engine would not take today, in whole or in a window.
+
+        An engine that is not installed rejects none. The caption may be anybody's, and its `meta` of any shape.
+        """
+        try:
+            rejects: Callable[[str], bool] | None = getattr(self.module, "rejects", None)
+        except UnknownName:
+            return False
+        texts = [caption.text]
+        for name in ("segments", "windows"):
+            parts = caption.meta.get(name)
+            if isinstance(parts, list | tuple):
+                texts += [str(part.get("text", "")) for part in parts if isinstance(part, Mapping)]
         return rejects is not None and any(map(rejects, texts))
 
     def pending_download(self, spec: CaptionerSpec, host: Host) -> tuple[str, str] | None:

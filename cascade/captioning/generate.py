@@ -125,7 +125,10 @@ def _digest(clip: Path) -> str | Failure:
 
 
 def _from_bundles(specs: Sequence[CaptionerSpec], clips: Mapping[str, Path], execution: Execution) -> _Results:
-    """Return the results of the slots that bundles fill; a clip that its bundle lacks is a failure."""
+    """Return the results of the slots that bundles fill.
+
+    A clip that its bundle lacks is a failure, and so is a caption that its engine rejects.
+    """
     results: _Results = {}
     for spec in specs:
         if spec.slot in execution.bundles:
@@ -133,7 +136,10 @@ def _from_bundles(specs: Sequence[CaptionerSpec], clips: Mapping[str, Path], exe
             keys = {digest: _key(spec, digest) for digest in clips}
             captions = bundles.find_captions(file, set(keys.values()))
             missing = Failure(kind="missing", message=f"{file.name} has no {spec.slot} caption of this clip")
-            results[spec.slot] = {digest: captions.get(key, missing) for digest, key in keys.items()}
+            page = Failure(kind="unreadable", message=f"{file.name}: the {spec.slot} caption is a page or an error")
+            engine = Engine(spec.name)
+            checked = {key: page if engine.rejects(caption) else caption for key, caption in captions.items()}
+            results[spec.slot] = {digest: checked.get(key, missing) for digest, key in keys.items()}
     return results
 
 
@@ -174,7 +180,7 @@ def _from_cache(
                         if loss := _describe_loss(result):
                             losses[path.name] = loss
                     results[spec.slot][missing[path]] = result
-                    tick()
+                    tick(isinstance(result, Caption))
     for name, loss in losses.items():
         note(f"{name}: {loss} could not be decoded; captions are made from the rest")
     return results

@@ -55,7 +55,7 @@ def cache_verify(cache: o.Cache = None) -> None:
     with closing(CaptionCache.existing(cache_folder(cache))) as captions:
         problems, count = list(captions.verify()), len(captions)
     for problem in problems:
-        typer.echo(problem)
+        typer.echo(plain(problem))
     if problems:
         raise CacheError(f"{len(problems)} of {count} captions do not match; delete {captions.folder} or restore it")
     typer.echo(f"{quantity(count, 'caption')}, every key derived again and equal")

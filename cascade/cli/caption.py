@@ -16,6 +16,7 @@ from cascade.io.tables import format_words
 from cascade.io.terminal import note, prose, quantity
 from cascade.pipeline.jobs import make_captions, prepare
 from cascade.pipeline.request import Request
+from cascade.runs.describe import caption_costs
 from cascade.types import CaptionRecord
 
 
@@ -41,7 +42,7 @@ def caption(
         for line in speech.english_only(captions):
             typer.echo("\n" + prose(line))
     # Where an engine asked a provider, its captions have a cost; None is an unknown price.
-    costs = {caption.key: caption.meta["cost"] for caption in captions if "cost" in caption.meta}
+    costs = caption_costs(captions)
     known = [cost for cost in costs.values() if cost is not None]
     if known:
         note(f"{quantity(len(known), 'caption')} by providers cost ${sum(known):.4f} when made")

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from cascade.cli import options as o
-from cascade.io.terminal import note, quantity
+from cascade.io.terminal import note, plain, quantity
 from cascade.pipeline.jobs import report_failures
 from cascade.runs import directory
 from cascade.runs import merge as merging
@@ -29,7 +29,7 @@ def merge(
     merged = merging.merge(runs, out, same_model=same_model)
     typer.echo(f"{out}: {quantity(merged.items, 'item')} of {quantity(len(runs), 'run')}")
     if servers := count_served(directory.last_answers(out).values()):
-        typer.echo(f"answers: {served_text(servers)}")
+        typer.echo(plain(f"answers: {served_text(servers)}"))
     if merged.shared:
         note(
             f"{quantity(merged.shared, 'item')} in several runs; {quantity(merged.conflicts, 'answer')} to them differ"

@@ -123,9 +123,8 @@ def _title(summary: Summary) -> str:
     items = quantity(summary.n, "item")
     counts = f"{items}: {summary.answered} answered, {summary.failed} failed, "
     counts += "scored as they stand (--extract reads them)" if summary.as_it_stands else f"{summary.unparsed} unread"
-    if summary.truncated:
-        replies = "" if summary.samples == 1 else " replies"  # otherwise a reply an item
-        counts += f" ({summary.truncated}{replies} cut at the token limit)"
+    if summary.cuts:
+        counts += f" ({summary.cuts})"
     if summary.ties:
         counts += f", {summary.ties} of them ties"
     counts += f"; coverage {percent(summary.coverage)} %"

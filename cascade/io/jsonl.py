@@ -37,6 +37,8 @@ def to_json(value: Any) -> Any:
 
     A field of a record that is unset is left out.
     """
+    if value is None or isinstance(value, str | int | float):
+        return value  # Most values are one of these, and the questions below take longer.
     if isinstance(value, msgspec.Struct):
         parts = ((name, getattr(value, name)) for name in value.__struct_fields__)
         plain = {name: to_json(part) for name, part in parts if part is not msgspec.UNSET}

@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager, contextmanager
 
 from cascade.io.terminal import note
 
-Tick = Callable[[], None]
+Tick = Callable[[bool], None]  # called with whether the step succeeded
 Track = Callable[[str, int], AbstractContextManager[Tick]]
 _PARTS, _LONGEST, _SHORTEST = 20, 30.0, 5.0  # a line for each 20th part or each 30 s, but not two within 5 s
 
@@ -18,7 +18,7 @@ _PARTS, _LONGEST, _SHORTEST = 20, 30.0, 5.0  # a line for each 20th part or each
 @contextmanager
 def silent(what: str, total: int) -> Iterator[Tick]:
     """Track a stage without printing."""
-    yield lambda: None
+    yield lambda _: None
 
 
 @contextmanager
@@ -39,8 +39,8 @@ def bars(what: str, total: int) -> Iterator[Tick]:
         with progress.Progress(*columns, console=Console(stderr=True)) as bar:
             task = bar.add_task(what, total=total, pace=pace)
 
-            def tick() -> None:
-                pace.count()
+            def tick(succeeded: bool) -> None:
+                pace.count(succeeded)
                 bar.advance(task)
 
             yield tick
@@ -56,7 +56,7 @@ class Pace:
         self.total, self.done, self.clock = total, 0, clock
         self.began = self.last = clock()
 
-    def count(self) -> None:
+    def count(self, _: bool) -> None:
         """Count a step that is done."""
         self.done, self.last = self.done + 1, self.clock()
 

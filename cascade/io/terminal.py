@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import unicodedata
+from contextlib import suppress
 
 _NARROWEST = 40  # no table is made narrower
 
@@ -52,5 +53,9 @@ def width(text: str) -> int:
 
 
 def note(text: str) -> None:
-    """Print one line for people on stderr; control characters in it cannot drive their terminal."""
-    print(" ".join(plain(text).split()), file=sys.stderr, flush=True)  # noqa: T201 - notes are for people
+    """Print one line for people on stderr; control characters in it cannot drive their terminal.
+
+    Where stderr goes to a full disk or a reader that has left, the note is lost and nothing else.
+    """
+    with suppress(OSError):
+        print(" ".join(plain(text).split()), file=sys.stderr, flush=True)  # noqa: T201 - notes are for people

@@ -1,10 +1,14 @@
-"""What may be spent: each call reserves its highest possible cost before it is made, so the limit is never passed."""
+"""What may be spent: each call reserves its highest possible cost before it is made, so the limit is never passed.
+
+Where nothing bounds a call, it reserves the highest cost so far, and the first call is made alone.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
 from typing import TypeVar
@@ -27,7 +31,9 @@ class Budget:
 
     def __init__(self, limit: float) -> None:
         self.limit, self.spent = limit, 0.0
+        self.record: Callable[[float], None] | None = None  # called with each charge, 0 where it is not known
         self._reserved, self._in_flight, self._highest = 0.0, 0, 0.0
+        self._unknown = False  # after a call that had neither a bound nor a known cost
         self._counted: set[Path] = set()
         self._lock = threading.Lock()
 
@@ -35,9 +41,15 @@ class Budget:
         """Reserve `bound` dollars (None: the highest cost so far) and return them. Raises BudgetSpent."""
         while True:
             with self._lock:
+                if bound is None and self._unknown:
+                    raise BudgetSpent(
+                        f"--budget {self.limit:g}: the provider does not say how much a call took, and nothing bounds "
+                        "it; leave out --budget (for questions --max-tokens is a bound)"
+                    )
                 amount = self._highest if bound is None else bound
                 left = self.limit - self.spent - self._reserved
-                if amount <= left and left > 0:
+                alone = bound is None and not self._highest  # The first call shows what the others may cost.
+                if amount <= left and left > 0 and not (alone and self._in_flight):
                     self._reserved += amount
                     self._in_flight += 1
                     return amount
@@ -48,20 +60,26 @@ class Budget:
                     )
             await asyncio.sleep(_POLL)
 
-    def settle(self, reserved: float, cost: float) -> None:
-        """Return the reserved amount, and spend the call's cost."""
+    def settle(self, reserved: float, cost: float | None) -> None:
+        """Return the reserved amount, and spend the call's cost; None has neither a bound nor a known cost."""
         with self._lock:
             self._reserved -= reserved
             self._in_flight -= 1
-            self.spent += cost
-            self._highest = max(self._highest, cost)
+            self._add(cost)
+            if self.record and cost != 0:
+                self.record(cost or 0.0)
 
-    def count(self, folder: Path, cost: float) -> None:
-        """Count the cost in a run's log as spent, once a folder."""
+    def count(self, folder: Path, charges: Iterable[float | None]) -> None:
+        """Count the charges in a run's logs as spent, once a folder; None had neither a bound nor a known cost."""
         with self._lock:
-            if folder not in self._counted:
-                self.spent += cost
+            for charge in () if folder in self._counted else charges:
+                self._add(charge)
             self._counted.add(folder)
+
+    def _add(self, charge: float | None) -> None:
+        self._unknown = self._unknown or charge is None
+        self.spent += charge or 0.0
+        self._highest = max(self._highest, charge or 0.0)
 
 
 async def call_within(
@@ -72,22 +90,36 @@ async def call_within(
 ) -> Reply:
     """Return the call's reply, within the budget: `bound` is the most that it can cost, `cost` gives a reply's cost.
 
-    A reply of unknown cost counts as its bound; a call without a reply as free, unless the error has a cost.
+    A reply of unknown cost counts as its bound, one that failed too; a call without a reply counts as free.
     """
     if budget is None:
         return await call()
-    reserved, spent = await budget.reserve(bound), 0.0
+    reserved = await budget.reserve(bound)
+    spent: float | None = 0.0
     try:
         reply = await call()
-        known = cost(reply)
-        spent = reserved if known is None else known
+        spent = cost(reply)
+        if spent is None:
+            spent = reserved or bound
         return reply
     except ReplyError as error:
-        spent = error.cost or 0.0
+        spent = (reserved or bound) if error.unpriced else error.cost or 0.0
         raise
     finally:
         budget.settle(reserved, spent)
-        _charges.get([]).append(spent)
+        _charges.get([]).append(spent or 0.0)
+
+
+@contextmanager
+def recording(budget: Budget | None, record: Callable[[float], None]) -> Iterator[None]:
+    """Call `record` with each charge of the calls that are made meanwhile."""
+    if budget:
+        budget.record = record
+    try:
+        yield
+    finally:
+        if budget:
+            budget.record = None
 
 
 def recording_charges(llm: LLM) -> LLM:
@@ -106,9 +138,9 @@ def recording_charges(llm: LLM) -> LLM:
                 if not any(charges):
                     raise
                 error = ReplyError("stopped", str(error))
-            if sum(charges) != (error.cost or 0.0):
+            if error.unpriced or sum(charges) != (error.cost or 0.0):
                 error.charged = sum(charges)
             raise error from None
-        return reply if sum(charges) == (reply.cost or 0.0) else replace(reply, charged=sum(charges))
+        return reply if sum(charges) == reply.cost else replace(reply, charged=sum(charges))
 
     return complete

@@ -59,14 +59,22 @@ def is_loopback(api_base: str | None) -> bool:
     return host == "localhost" or host.endswith(".localhost")
 
 
-def check_address(address: str | None, option: str) -> None:
-    """Raise UserError for what is no address of an endpoint, and for one that holds a key: it would be shown."""
+def check_address(address: str | None, option: str, *, shown: bool = True) -> None:
+    """Raise UserError for what is no address of an endpoint, and for one that holds a key.
+
+    A key in the query will do in a variable of the environment, which is not `shown`.
+    """
     if address is None:  # An unset shell variable gives "" instead, which must not mean the provider's own address.
         return
-    parts = urlsplit(address)
-    if "@" in (parts.netloc or address) or any(is_secret(name) for name, _ in parse_qsl(parts.query)):
+    try:
+        parts = urlsplit(address)
+        usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:  # of a bracket without its pair, and of a port that is none
+        parts, usable = urlsplit(""), False
+    in_query = shown and any(is_secret(name) for name, _ in parse_qsl(parts.query))
+    if in_query or "@" in (parts.netloc or address):
         raise UserError(f"{option}: a key in an address would be shown; export the provider's variable instead")
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    if not usable or not re.fullmatch(r"[!-~]+", address):
         raise UserError(f"{option} {address or '(empty)'}: this is no address; write http://HOST:PORT/v1")
 
 

@@ -8,17 +8,23 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from itertools import starmap
 from typing import Any
 
 from cascade.errors import ProviderStop, ReplyError, Transient
-from cascade.io.jsonl import loads
+from cascade.io.jsonl import flatten, loads
 from cascade.llms import faults
 
 MOST_BYTES = 16 << 20  # of a body, as it is sent and as it is decoded
+MOST_TOKENS = 10**9  # of one call
+LONGEST_NAME = 200  # characters kept of what a server calls itself, its state, and the end of its reply
 _ENCODINGS = ("gzip", "deflate")  # zlib decodes these within bounds
+_USAGE = ("usage", "usageMetadata")
+_COUNTS = ("tokens", "tokencount")  # the ends of the names of its counts, in lower case
 _FINISH = ("finish_reason", "finishReason", "stop_reason", "stopReason", "done_reason")
 
 
@@ -44,6 +50,11 @@ class Exchange:
             if isinstance(listed, list) and listed and isinstance(listed[0], Mapping):
                 return listed[0]
         return self.whole
+
+    @property
+    def has_reply(self) -> bool:
+        """Whether a model wrote a reply, which a provider charges for, whatever became of it."""
+        return any(self.whole.get(name) for name in ("choices", "candidates", "results", "content"))
 
     @property
     def refusal(self) -> str:
@@ -74,31 +85,66 @@ def guard(client: Any) -> Any:
     return client
 
 
+def guard_blocking(client: Any) -> Any:
+    """Return an httpx.Client, as rare providers' calls use, whose responses are checked, too."""
+    client.headers["Accept-Encoding"] = ", ".join(_ENCODINGS)
+    client.event_hooks["response"].append(_check_blocking)
+    return client
+
+
 async def _check(response: Any) -> None:
     """Replace the response's body by its checked content. Raises the exchange's fault."""
-    import httpx
+    body = bytearray()
+    try:
+        with _recording_fault(response):
+            async for part in response.stream:
+                _grow(body, part)
+    finally:
+        await response.stream.aclose()
+    _replace_body(response, bytes(body))
 
+
+def _check_blocking(response: Any) -> None:
+    body = bytearray()
+    try:
+        with _recording_fault(response):
+            for part in response.stream:
+                _grow(body, part)
+    finally:
+        response.stream.close()
+    _replace_body(response, bytes(body))
+
+
+@contextmanager
+def _recording_fault(response: Any) -> Iterator[Exchange]:
+    """Yield the exchange of a response, and keep in it the fault of the block, or a redirect that is not followed."""
     exchange = current.get(None) or Exchange()
     exchange.host = response.url.netloc.decode()
     try:
         _refuse_redirect(response)
-        body = bytearray()
-        async for part in response.stream:
-            body += part
-            if len(body) > MOST_BYTES:
-                raise Transient("unreadable", f"the reply is larger than {MOST_BYTES >> 20} MiB")
-        content = _decode(bytes(body), response.headers.pop("content-encoding", "identity").lower())
-        if response.is_success:
-            exchange.reply = _parse(content, response.headers.get("content-type", ""))
-            if _join_parts(exchange.first.get("message")):
-                content = json.dumps(exchange.reply).encode()
-            if error := faults.error_within(exchange.reply, exchange.first):
-                response.status_code, content = faults.status_of(error), json.dumps({"error": error}).encode()
+        yield exchange
     except (ReplyError, ProviderStop) as fault:
         exchange.fault = fault
         raise
-    finally:
-        await response.stream.aclose()
+
+
+def _grow(body: bytearray, part: bytes) -> None:
+    body += part
+    if len(body) > MOST_BYTES:
+        raise Transient("unreadable", f"the reply is larger than {MOST_BYTES >> 20} MiB")
+
+
+def _replace_body(response: Any, body: bytes) -> None:
+    import httpx
+
+    with _recording_fault(response) as exchange:
+        content = _decode(body, response.headers.pop("content-encoding", "identity").lower())
+        if response.is_success:
+            exchange.reply = _parse(content, response.headers.get("content-type", ""))
+            if _tidy(exchange.whole) | _join_parts(exchange.first.get("message")):
+                content = json.dumps(exchange.reply).encode()
+            if error := faults.error_within(exchange.reply, exchange.first):
+                response.status_code, content = faults.status_of(error), json.dumps({"error": error}).encode()
     response.stream = httpx.ByteStream(content)
 
 
@@ -143,6 +189,31 @@ def _decode(body: bytes, encoding: str) -> bytes:
     if not decoder.eof:
         raise Transient("unreadable", f"the reply is cut short, or decodes to more than {MOST_BYTES >> 20} MiB")
     return content
+
+
+def _tidy(reply: Any) -> bool:
+    """Remove what litellm would discard a reply for, or spend seconds on; return whether there was any.
+
+    That is counts of tokens that cannot be, and what is too long for a model's name.
+    """
+    removed = []
+    if isinstance(reply.get("model"), str) and len(reply["model"]) > LONGEST_NAME:
+        removed.append("model")
+    for name in _USAGE:
+        usage = reply.get(name)
+        if usage is not None and not (isinstance(usage, dict) and all(starmap(_is_possible, flatten(usage).items()))):
+            removed.append(name)
+    for name in removed:
+        del reply[name]
+    return bool(removed)
+
+
+def _is_possible(path: str, leaf: Any) -> bool:
+    """Return whether a field of the usage is no count of tokens, or one that can be."""
+    *holders, name = path.lower().split(".")
+    if any(holder.endswith(_COUNTS) for holder in holders):
+        return False
+    return not name.endswith(_COUNTS) or leaf is None or (type(leaf) is int and 0 <= leaf <= MOST_TOKENS)
 
 
 def _parse(content: bytes, kind: str) -> Any:

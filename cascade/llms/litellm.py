@@ -35,17 +35,9 @@ from cascade.types import LLM, Completion, Params, Prompt, ToolCall
 
 _THOUGHT = re.compile(r"\s*(?:<think>)?(?P<thought>.*?)</think>|\s*<think>(?P<cut>.*)\Z", re.DOTALL)
 # A request's fields that are no parameters: the prompt in all its forms, and whatever may carry a key.
-_MOST_TOKENS = 10**9  # of one call
 _UNLOGGED = {
-    "messages",
-    "prompt",
-    "input",
-    "contents",
-    "system",
-    "system_instruction",
-    "extra_headers",
-    "file",
-    "tools",
+    *("messages", "prompt", "input", "contents", "system", "system_instruction"),
+    *("extra_headers", "file", "tools"),
 }
 
 
@@ -84,19 +76,15 @@ def _library() -> ModuleType:
 
 
 def _guard_clients() -> None:
-    """Guard every client that litellm makes itself; those that block, of rare providers, follow no redirect."""
+    """Guard every client that litellm makes itself."""
     handlers: Any = importlib.import_module("litellm.llms.custom_httpx.http_handler")
 
     def change(handler: Any, guard: Callable[[Any], Any]) -> None:
         create = handler.create_client
         handler.create_client = wraps(create)(lambda *args, **kwargs: guard(create(*args, **kwargs)))
 
-    def stay(client: Any) -> Any:
-        client.follow_redirects = False
-        return client
-
     change(handlers.AsyncHTTPHandler, exchange.guard)
-    change(handlers.HTTPHandler, stay)
+    change(handlers.HTTPHandler, exchange.guard_blocking)
 
 
 @lru_cache(maxsize=8)  # Every call of a run without a forced choice sends the same parameters.
@@ -187,6 +175,7 @@ async def chat_model(
             # A provider charges for what it wrote before it failed.
             error.tokens = _tokens(exchange.current.get().whole.get("usage"))
             error.cost = price.of(*error.tokens) if price and error.tokens else None
+            error.unpriced = error.cost is None and exchange.current.get().has_reply
             raise
         return _completion(reply, client, exchanged, price)
 
@@ -266,6 +255,8 @@ def _without_proxy(client: LitellmClient) -> Iterator[None]:
 def resolve(model: str, api_base: str | None = None, label: str = "") -> tuple[str, str]:
     """Return litellm's name of the model, and its provider. Raises ProviderStop for a model that it does not know."""
     litellm = _library()
+    if model.startswith("aiohttp_openai/"):  # The one client of litellm's that cannot be guarded.
+        raise ProviderStop(f"{label or f'--llm {model}'}: its replies would have no bounds; write openai/… instead")
     try:
         return model, str(litellm.get_llm_provider(model=model, api_base=api_base)[1])
     except litellm.BadRequestError:
@@ -319,21 +310,23 @@ def _completion(reply: Any, client: LitellmClient, exchanged: Exchange, price: P
     elif not text.strip() and not reasoning.strip() and not calls and choice.finish_reason != "length":
         error = ReplyError("empty", f"the reply has no text (finish reason {one_line(redact(repr(finish)))})")
     if error:
-        error.tokens, error.cost = tokens, cost
+        error.tokens, error.cost, error.unpriced = tokens, cost, cost is None
         raise error
     input_tokens, output_tokens = tokens or (None, None)
     fingerprint = getattr(reply, "system_fingerprint", None)
     return Completion(
         text=client.remove_secrets(text),
         reasoning=client.remove_secrets(reasoning),
-        finish=client.remove_secrets(finish),
-        model=client.remove_secrets(reply.model) if isinstance(reply.model, str) else None,
+        finish=client.remove_secrets(finish)[: exchange.LONGEST_NAME] if finish else None,
+        model=client.remove_secrets(reply.model)[: exchange.LONGEST_NAME] if isinstance(reply.model, str) else None,
         input_tokens=input_tokens,
         output_tokens=output_tokens,
         reasoning_tokens=_count(getattr(usage, "completion_tokens_details", None), "reasoning_tokens"),
         cost=cost,
         sent=exchanged.sent,
-        fingerprint=client.remove_secrets(fingerprint) if isinstance(fingerprint, str) else UNSET,
+        fingerprint=client.remove_secrets(fingerprint)[: exchange.LONGEST_NAME]
+        if isinstance(fingerprint, str)
+        else UNSET,
         calls=calls or UNSET,
     )
 
@@ -358,7 +351,7 @@ def _tokens(usage: Any) -> tuple[int, int] | None:
 
 def _count(usage: Any, name: str) -> int | None:
     value = usage.get(name) if isinstance(usage, Mapping) else getattr(usage, name, None)
-    return value if isinstance(value, int) and 0 <= value <= _MOST_TOKENS else None
+    return value if isinstance(value, int) and 0 <= value <= exchange.MOST_TOKENS else None
 
 
 def _cost(reply: Any) -> float | None:

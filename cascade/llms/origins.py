@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from urllib.parse import urlsplit
 
-from cascade.llms.credentials import provider
+from cascade.llms.credentials import check_address, provider
 
 # What litellm reads a provider's address from, before PROVIDER_API_BASE.
 _OTHER_NAMES = {
@@ -29,11 +29,19 @@ def origin(model: str, api_base: str | None) -> str:
 
 
 def given(model: str, api_base: str | None) -> str | None:
-    """Return the address that a flag or the environment gives for a model; None leaves the provider's own."""
+    """Return the address that a flag or the environment gives for a model; None leaves the provider's own.
+
+    Raises UserError for what is no address.
+    """
     if not (name := _provider(model)):
         return None
     variables = (*_OTHER_NAMES.get(name, ()), f"{name.upper().replace('-', '_')}_API_BASE")
-    address = api_base or next(filter(None, map(os.environ.get, variables)), None)
+    if api_base is None:
+        option = next(filter(os.environ.get, variables), "")
+        address = os.environ.get(option)
+    else:
+        option, address = "--api-base", api_base
+    check_address(address, option, shown=api_base is not None)
     return address and without_secrets(address)
 
 

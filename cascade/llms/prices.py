@@ -36,6 +36,8 @@ class Price:
     def bound(self, prompt: Prompt, params: Params) -> float | None:
         """Return the most that a call can cost; None where nothing bounds its reply."""
         most = reply_limit(params) or self.most
+        if not self.dearest[1]:
+            most = 0
         if most is None:
             return None
         # No token is less than a byte.
@@ -57,6 +59,8 @@ def find(model: str, stated: str | None, *, own: bool = False) -> Price | None:
 
     A server on one's `own` machine is in no list. Raises UserError for a stated price that cannot be read.
     """
+    listed = None if own else credentials.listed(model)
+    most = (listed or {}).get("max_output_tokens")
     if stated:
         try:
             input_rate, output_rate = (float(rate) / 1e6 for rate in stated.split(","))
@@ -66,8 +70,8 @@ def find(model: str, stated: str | None, *, own: bool = False) -> Price | None:
             raise UserError(
                 f"--price {stated}: write INPUT,OUTPUT in US dollars a million tokens, as in --price 2.5,10"
             )
-        return Price(input=input_rate, output=output_rate, source="--price", dearest=(input_rate, output_rate))
-    listed = None if own else credentials.listed(model)
+        rates = input_rate, output_rate
+        return Price(input=input_rate, output=output_rate, source="--price", dearest=rates, most=most)
     if listed is None or not {_INPUT, _OUTPUT} <= listed.keys():
         return None
     return Price(
@@ -75,7 +79,7 @@ def find(model: str, stated: str | None, *, own: bool = False) -> Price | None:
         output=listed[_OUTPUT],
         source=f"the price map of litellm {version('litellm')}",
         dearest=(_highest(listed, _INPUT), _highest(listed, _OUTPUT, _REASONING)),
-        most=listed.get("max_output_tokens"),
+        most=most,
     )
 
 

@@ -23,7 +23,7 @@ from cascade.pipeline import rounds as exchanges
 from cascade.prompting import evidence
 from cascade.prompting.rounds import opening
 from cascade.prompting.templates import Template
-from cascade.runs import directory
+from cascade.runs import charges, directory
 from cascade.runs.directory import Run
 from cascade.runs.provenance import now
 from cascade.runs.served import reported
@@ -83,8 +83,6 @@ def ask(
     missing = remaining(run.path, run.items, run.spec.llm.samples)
     if not missing:
         return
-    if execution.budget:
-        count_earlier(run.path, run.spec.llm, execution)
     params = run.spec.llm.params
     template = Template(name=run.spec.prompt.template, text=run.manifest.template)
     clips = {item.id: item.audio for item in run.items}
@@ -95,7 +93,7 @@ def ask(
         def write(answer: Answer, *, is_result: bool = True) -> None:
             log.append(replace(answer, origin=execution.origin or UNSET), is_result=is_result)
             if is_result:
-                tick()
+                tick(isinstance(answer.result, Completion))
 
         def questions() -> Iterator[Question]:
             for item, sample in missing:
@@ -128,13 +126,15 @@ def ask(
 
 
 def count_earlier(path: Path, spec: LLMSpec, execution: Execution) -> None:
-    """Charge what is in a run's log to the budget; replies of unknown cost at the price that is known now."""
+    """Charge what is in a run's logs to the budget; replies of unknown cost at the price that is known now."""
     price = connect.price(spec, execution)
-    execution.budget.count(path, directory.total_cost(path, price.of if price else None))
+    execution.budget.count(path, charges.charges(path, price.of if price else None))
 
 
 def check_clips(run: Run, captions: Sequence[CaptionRecord]) -> None:
     """Raise RunError where a clip has changed since it was answered: the run would mix two clips."""
+    if not captions:
+        return
     shown = evidence.captions_shown({item.id: item.audio for item in run.items}, captions, run.spec.prompt)
     for (item, _), answer in directory.last_answers(run.path).items():
         if not isinstance(answer.result, Completion):

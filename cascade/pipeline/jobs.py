@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Sequence
-from contextlib import AbstractContextManager
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from cascade.errors import NOT_APPLICABLE, UserError
 from cascade.io.progress import Tick, bars
 from cascade.io.terminal import note, quantity
 from cascade.llms import connect
+from cascade.llms.budget import recording
 from cascade.llms.redaction import redact
 from cascade.pipeline import asking
 from cascade.pipeline.request import Request
@@ -30,7 +32,7 @@ from cascade.pipeline.specs import (
 )
 from cascade.prompting.evidence import captions_by_item
 from cascade.prompting.templates import Template, find_template
-from cascade.runs import directory, provenance
+from cascade.runs import charges, directory, provenance
 from cascade.runs.directory import Run
 from cascade.types import Answer, CaptionRecord, Dataset, Execution, Failure, Item, RunSpec, Shard
 
@@ -109,28 +111,33 @@ def carry_out(job: Job) -> Run:
         licence=job.loaded.licence,
         audio_root=str(root),
     )
-    made = failed = 0
+    counts = Counter[bool]()  # captions that were made, and those that failed
 
-    def track(what: str, total: int) -> AbstractContextManager[Tick]:
-        nonlocal made
-        made += total
-        return bars(what, total)
+    @contextmanager
+    def track(what: str, total: int) -> Iterator[Tick]:
+        with bars(what, total) as tick:
+
+            def count(made: bool) -> None:
+                counts[made] += 1
+                tick(made)
+
+            yield count
 
     with directory.open_run(job.path, manifest, job.items, same_model=job.how.same_model) as (run, log):
         note(f"run directory: {job.path}")
         kept = len(run.items) * run.spec.llm.samples - len(asking.remaining(job.path, run.items, run.spec.llm.samples))
+        count_spent([job])
         try:
-            captions = generate.caption(run.items, root, run.spec.captioners, job.how, track)
-            unheard = [caption for caption in captions if caption.failure and caption.failure.kind != "missing"]
-            failed = len({(caption.slot, caption.key) for caption in unheard if caption.key})
+            with charges.charge_log(job.path) as record, recording(job.how.budget, record):
+                captions = generate.caption(run.items, root, run.spec.captioners, job.how, track)
             asking.check_clips(run, captions)
             directory.write_captions(job.path, captions)
             for line in speech.english_only(captions, doubtful=True):
                 note(line)
             asking.ask(run, captions, log, job.how, bars)
         finally:
-            failures = f", {failed} failed" if failed else ""
-            note(f"answers: {kept} kept, {log.appended} asked; captions: {made - failed} made{failures}")
+            captioned = f"{counts[True]} made" + f", {counts[False]} failed" * bool(counts[False])
+            note(f"answers: {kept} kept, {log.appended} asked; captions: {captioned}")
     return run
 
 

@@ -53,9 +53,14 @@ def plan(job: Job) -> Plan:
     """
     spec = job.spec
     connect.check_schema(spec.llm, job.how)
-    missing = asking.remaining(job.path, job.items, spec.llm.samples)
     captions = generate.existing_captions(job.items, job.loaded.root, spec.captioners, job.how)
     shown = evidence.captions_shown({item.id: item.audio for item in job.items}, captions, spec.prompt)
+    applicable = []
+    for item in job.items:
+        kinds = {record.failure.kind for record in shown.get(item.id, {}).values() if record.failure}
+        if NOT_APPLICABLE not in kinds:
+            applicable.append(item)
+    missing = asking.remaining(job.path, applicable, spec.llm.samples)
     count, tokenizer = connect.counter(spec.llm)
     questions = (
         asking.build_question(item, sample, spec.prompt, job.template, shown.get(item.id, {}), spec.rounds)
@@ -64,7 +69,7 @@ def plan(job: Job) -> Plan:
     price = connect.price(spec.llm, job.how)
     answers = directory.last_answers(job.path).values() if (job.path / "log.jsonl").exists() else ()
     return Plan(
-        questions=len(job.items),
+        questions=len(applicable),
         samples=spec.llm.samples,
         calls=len(missing),
         captions=len(captions),

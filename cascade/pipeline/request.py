@@ -20,6 +20,10 @@ EMBEDDED_ROUNDS = "transcribe=faster-whisper,measure=signal"
 ITEMS, CAPTIONS, MODEL, QUESTION, COST, OTHER = "Items", "Captions", "Model", "Question", "Cost and pace", "Options"
 
 
+# The most that a flag takes, where that is not a billion: there would be so many of it, in memory or in a run.
+_MOST = {"samples": 10_000, "concurrency": 10_000, "seed": 2**63 - 1}
+
+
 def flag(heading: str, default: Any, value: str | None, text: str, least: float | None = None) -> Any:
     """Return the field of a flag: its default, its least value, and for `--help` its heading, value and text."""
     return field(default=default, metadata={"heading": heading, "value": value, "text": text, "least": least})
@@ -93,6 +97,14 @@ class Request:
     tpm: float | None = flag(COST, None, "N", "Tokens a minute at most.", 0.001)
     out: Path | None = flag(OTHER, None, "DIR", "The folder of the run, or of the runs (else below runs/).")
 
+    def __post_init__(self) -> None:
+        for each in fields(self):
+            least, value, most = each.metadata["least"], getattr(self, each.name), _MOST.get(each.name, 10**9)
+            if each.name == "seed":
+                least = -most
+            if least is not None and value is not None and not least <= value <= most:  # NaN is no number between
+                raise UserError(f"{each.name}={str(value)[:40]}: the least is {least:g}, the most {most:g}")
+
 
 def check_request(flags: Mapping[str, Any]) -> Request:
     """Return the request that flags make, as a Python caller gives them; names of no flag are passed over.
@@ -117,7 +129,4 @@ def _flag_value(field: Field[Any], value: Any, hint: Any) -> Any:
     if not isinstance(value, accepted) or (isinstance(value, bool) and bool not in kinds):
         names = ["None" if kind is NoneType else kind.__name__ for kind in kinds]
         raise UserError(f"{field.name}={value!r}: this flag takes {' or '.join(names)}")
-    least = field.metadata["least"]
-    if least is not None and value is not None and value < least:
-        raise UserError(f"{field.name}={value!r}: the least is {least:g}")
     return value

@@ -30,6 +30,7 @@ from cascade.io.digests import caption_key, digest_file
 from cascade.llms import connect
 from cascade.prompting import rounds as messages
 from cascade.prompting.rounds import ToolRequest
+from cascade.runs.costs import spent
 from cascade.types import (
     LLM,
     Caption,
@@ -43,7 +44,6 @@ from cascade.types import (
     Prompt,
     Round,
     RoundsSpec,
-    spent,
 )
 
 UNFINISHED = "unfinished"  # the kind of the failure that stands in the log for an exchange that goes on
@@ -156,8 +156,7 @@ async def exchange(
 
     `prompt` says what the model may ask for.
     `save` is given the rounds after each of them, with the failure that stands for the result until then. With `forced`
-    the answer is a call of its own, whose reply has the form of a choice. The result has the tokens and the cost of the
-    whole exchange; its `charged` is what was not saved before. Raises ProviderStop and BudgetSpent.
+    the answer is a call of its own, whose reply has the form of a choice. Raises ProviderStop and BudgetSpent.
     """
     rounds, finished = list(taken), bool(taken) and not taken[-1].findings
     while True:
@@ -174,30 +173,10 @@ async def exchange(
             return error.failure(), tuple(rounds)
         requests = [] if last else messages.read_requests(reply, spec)
         if not requests and (last or not forced):
-            return _with_rounds(reply, rounds), tuple(rounds)
+            return reply, tuple(rounds)
         findings = await asyncio.gather(*(engines.answer(clip, request) for request in requests))
         rounds.append(Round(reply=reply, findings=tuple(findings)))
         finished = not requests
-        charged = spent(reply) + sum(finding.cost or 0.0 for finding in findings)
+        cost = (spent(reply) or 0.0) + sum(finding.cost or 0.0 for finding in findings)
         message = f"the answer is still to come after {len(rounds)} of at most {spec.most} rounds"
-        save(rounds, Failure(kind=UNFINISHED, message=message, cost=charged or None))
-
-
-def _with_rounds(reply: Completion, rounds: Sequence[Round]) -> Completion:
-    """Return the answer with the tokens and the cost of all rounds; what it is charged itself stays."""
-    if not rounds:
-        return reply
-    replies = [*(taken.reply for taken in rounds), reply]
-    findings = [finding for taken in rounds for finding in taken.findings]
-    return replace(
-        reply,
-        input_tokens=_sum([part.input_tokens for part in replies]),
-        output_tokens=_sum([part.output_tokens for part in replies]),
-        cost=_sum([*(part.cost for part in replies), *(finding.cost for finding in findings)]),
-        charged=spent(reply),
-    )
-
-
-def _sum(values: Sequence[Any]) -> Any:
-    """Return the sum; None where a value is unknown."""
-    return None if None in values else sum(values)
+        save(rounds, Failure(kind=UNFINISHED, message=message, cost=cost or None))

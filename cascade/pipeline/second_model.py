@@ -22,7 +22,7 @@ from cascade.pipeline.specs import CaptionerSelection, model_and_execution
 from cascade.prompting.templates import second_template
 from cascade.runs import call_log, directory, provenance
 from cascade.runs.call_log import CallLog, Inquiry, LoggedCall, Question, SecondModel
-from cascade.types import LLM, Execution
+from cascade.types import LLM, Completion, Execution
 
 
 def ask_or_plan(request: Request, log: CallLog, inquiry: Inquiry[Any]) -> Plan | None:
@@ -81,12 +81,12 @@ def _ask(log: CallLog, inquiry: Inquiry[Any], model: SecondModel, how: Execution
         note(f"replies of the {log.role}: {log.file}")
         replies = log.replies()
         left = inquiry.left(model, replies)
-        kept = len(inquiry.questions(model.prompt)) - len(left)
+        kept, begun = len(inquiry.questions(model.prompt)) - len(left), lines.appended
         if not left:
             note(f"replies: {kept} kept, 0 asked")
             return
         if how.budget:
-            how.budget.count(log.folder, log.cost())
+            how.budget.count(log.folder, log.charges())
 
         async def call(question: Question, llm: LLM) -> LoggedCall:
             result, seconds = await asking.timed_call(llm, question.prompt, model.llm.params)
@@ -105,10 +105,10 @@ def _ask(log: CallLog, inquiry: Inquiry[Any], model: SecondModel, how: Execution
 
             def write(reply: LoggedCall) -> None:
                 lines.append(reply)
-                tick()
+                tick(isinstance(reply.result, Completion))
 
             try:
                 work = asking.fan_out(iter(left), model.llm, how, call, write, option, replies.values())
                 asking.run_coroutine(work)
             finally:
-                note(f"replies: {kept} kept, {lines.appended} asked")
+                note(f"replies: {kept} kept, {lines.appended - begun} asked")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from msgspec import UNSET, UnsetType
 
@@ -122,10 +123,24 @@ def evidence_text(
         usual = _HEADINGS.get(slot, slot.replace("-", " ").replace("_", " ").capitalize())
         heading = own.get(slot, usual)
         caption = captions[slot]
-        windows = caption.meta.get("windows") or ()
         text = caption.text.strip()
-        if text and len(windows) > 1 and all("text" in window for window in windows):
-            lines = [f"{window['start']:.1f}-{window['end']:.1f} s: {window['text']}" for window in windows]
+        if text and (lines := _window_lines(caption.meta.get("windows"))):
             text = "\n".join(lines)
         sections.append(f"[{heading}]\n{text or _SILENT.get('' if slot in own else slot, 'Nothing was recognised.')}")
     return "\n\n".join(sections) or _BLIND
+
+
+def _window_lines(windows: Any) -> list[str]:
+    """Return a line for each of several windows that have a text; none where they are anything else.
+
+    A caption's `meta` may come from a file that was made elsewhere.
+    """
+    lines: list[str] = []
+    for window in windows if isinstance(windows, list | tuple) and len(windows) > 1 else ():
+        if not isinstance(window, Mapping) or "text" not in window:
+            return []
+        start, end = window.get("start"), window.get("end")
+        if not isinstance(start, int | float) or not isinstance(end, int | float):
+            return []
+        lines.append(f"{start:.1f}-{end:.1f} s: {window['text']}")
+    return lines

@@ -19,7 +19,8 @@ from cascade.io.digests import digest_bytes
 _PACKAGE = Path(__file__).parents[1]
 _FOLDER = _PACKAGE / "prompts" if (_PACKAGE / "prompts").is_dir() else _PACKAGE.parent / "prompts"
 _PART = re.compile(r"^# (system|user)[ \t]*\n", re.MULTILINE)
-_FIELDS = ("evidence", "question", "choices")
+# The fields of a prompt for asking, and those that it needs.
+_FIELDS = ("evidence", "question", "choices"), {"question", "choices"}
 _CAPTIONING = ("caption",)  # the shipped prompts for models that hear
 # The shipped prompt of each second model, which reads another's replies, its fields, and those that it needs.
 _SECOND = {
@@ -63,13 +64,19 @@ def captioning_prompt(prompt: str) -> str:
 
 def find_template(name: str) -> Template:
     """Return a shipped prompt by name, or a file's. Raises UnknownName, or UserError for a broken template."""
-    return _checked_template(name, "--prompt", prompt_names(), _FIELDS, {"question", "choices"})
+    return _named_template(name, "--prompt", prompt_names(), *_FIELDS)
 
 
 def second_template(role: str, name: str = "") -> Template:
     """Return the prompt of a `judge` or `reader`: the shipped one, or a file's. Raises as `find_template` does."""
     shipped, fields, needed = _SECOND[role]
-    return _checked_template(name or shipped, f"--{role}-prompt", [shipped], fields, needed)
+    return _named_template(name or shipped, f"--{role}-prompt", [shipped], fields, needed)
+
+
+def check_stored(template: Template, place: object, role: str = "") -> None:
+    """Raise UserError where a template of a run, or of its judge or reader, could not have been asked with."""
+    fields, needed = _SECOND[role][1:] if role else _FIELDS
+    _check_template(template, f"{place}: the template {template.name!r}", fields, needed)
 
 
 def _read_template(name: str, is_file: bool, place: str) -> Template:
@@ -86,15 +93,20 @@ def parts(template: Template) -> list[tuple[str, str]]:
     return [(role, text.strip("\n")) for role, text in zip(pieces[::2], pieces[1::2], strict=True)]
 
 
-def _checked_template(
-    name: str, option: str, names: Sequence[str], fields: Sequence[str], needed: set[str]
-) -> Template:
+def _named_template(name: str, option: str, names: Sequence[str], fields: Sequence[str], needed: set[str]) -> Template:
     """Return a template of the shipped `names`, or a file's, that uses `fields` only and all of the `needed` ones."""
     place = f"{option} {name}"
     is_file = name.endswith(".md") or "/" in name
     if not is_file and name not in names:
         raise UnknownName("prompt", name, names, f"or give a file: {option} ./mine.md")
     template = _read_template(name, is_file, place)
+    _check_template(template, place, fields, needed)
+    return template
+
+
+def _check_template(template: Template, place: str, fields: Sequence[str], needed: set[str]) -> None:
+    if re.search("[\ud800-\udfff]", template.text):
+        raise UserError(f"{place}: holds half a surrogate pair, which is no character")
     roles = [role for role, _ in parts(template)]
     if roles not in (["user"], ["system", "user"]):
         raise UserError(f"{place}: needs a line '# user', and may have '# system' before it; it has {roles}")
@@ -108,7 +120,6 @@ def _checked_template(
         raise UserError(f"{place}: ${unknown[0]} is no field (there is: ${', $'.join(fields)})")
     if lacking := sorted(needed - used):
         raise UserError(f"{place}: lacks ${lacking[0]}")
-    return template
 
 
 def fill(template: Template, fields: Mapping[str, str]) -> tuple[Mapping[str, str], ...]:

@@ -12,6 +12,7 @@ from cascade.prompting.rounds import opening, request_text
 from cascade.prompting.templates import Template
 from cascade.report.load import CAUSES, ReportData, ReportRun
 from cascade.report.timeline import timeline_spans
+from cascade.runs.costs import total
 from cascade.scoring.outcomes import joined_how
 from cascade.types import CaptionRecord, Completion, Item, Prompt, Round
 
@@ -30,7 +31,7 @@ def _index_record(report: ReportData, item: Item, clip: int) -> dict[str, Any]:
     score = main.scores[item.id]
     samples = range(main.spec.llm.samples)
     answers = [main.answers[item.id, sample] for sample in samples if (item.id, sample) in main.answers]
-    replies = [answer.result for answer in answers if isinstance(answer.result, Completion)]
+    replies = [reply for answer in answers if isinstance(reply := total(answer), Completion)]
     captions = _captions(main, item)
     record = {
         "id": item.id,
@@ -108,13 +109,14 @@ def _replies(run: ReportRun, item: Item, template: Template) -> Iterator[dict[st
         record: dict[str, Any] = {"sample": sample, "seconds": _finite(answer.seconds)}
         if answer.rounds:
             record["rounds"] = [_round(taken) for taken in answer.rounds]
-        if isinstance(answer.result, Completion):
-            record |= _completion(answer.result)
+        result = total(answer)
+        if isinstance(result, Completion):
+            record |= _completion(result)
             if choice := run.scored.choices.get(item.id, {}).get(sample):
                 second = (run.scored.combined or run.scored).choices[item.id][sample]
                 record |= {"choice": choice.text, "how": joined_how(choice, second)}
         else:
-            record["failure"] = f"{answer.result.kind}: {answer.result.message}"
+            record["failure"] = f"{result.kind}: {result.message}"
         prompt = _prompt(run, item, template, sample)
         if prompt and (first is None or prompt.messages != first.messages):
             record["prompt"] = [dict(message) for message in prompt.messages]

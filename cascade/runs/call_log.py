@@ -19,11 +19,13 @@ import msgspec
 from cascade.errors import RunError
 from cascade.io import files, jsonl
 from cascade.io.jsonl import RecordLog, record
+from cascade.prompting import templates
 from cascade.prompting.templates import Template
 from cascade.runs import describe
-from cascade.runs.directory import check_origin
+from cascade.runs.costs import spent
+from cascade.runs.directory import check_origin, check_seals
 from cascade.runs.provenance import Session, now
-from cascade.types import Completion, Failure, LLMSpec, Params, Prompt, Record, spent
+from cascade.types import Completion, Failure, LLMSpec, Params, Prompt, Record, Repeats
 
 JUDGE, READER = "judge", "reader"
 _FORMAT = 1
@@ -39,7 +41,7 @@ class SecondModel(Record, frozen=True, kw_only=True):
     template: str
     template_digest: str
     text: str
-    calls: int
+    calls: Repeats
     created: str
     session: Session
 
@@ -162,6 +164,7 @@ class CallLog:
             raise RunError(
                 f"{self.file} has format {model.format}, this cascade reads {_FORMAT}: use the one that made it"
             )
+        templates.check_stored(model.prompt, f"{self.file}:1", self.role)
         calls = (record(LoggedCall, self.file, *line) for line in lines)
         return model, {(call.item, call.call, call.prompt): call for call in calls}
 
@@ -169,12 +172,11 @@ class CallLog:
         """Return the last reply of each call; none where there is no log."""
         return self.read()[1] if self.exists() else {}
 
-    def cost(self) -> float:
-        """Return what all calls count against a budget, in US dollars, with those that were made again."""
-        if not self.exists():
-            return 0.0
-        calls = islice(jsonl.lines(self.file, growing=True), 1, None)
-        return sum(spent(record(LoggedCall, self.file, *line).result) for line in calls)
+    def charges(self) -> Iterator[float | None]:
+        """Yield what each call counts against a budget, as `spent` says, with those that were made again."""
+        if self.exists():
+            for line in islice(jsonl.lines(self.file, growing=True), 1, None):
+                yield spent(record(LoggedCall, self.file, *line).result)
 
     @contextmanager
     def open(self, wanted: SecondModel, *, same_model: bool = False) -> Iterator[RecordLog]:
@@ -183,6 +185,8 @@ class CallLog:
         A new log is removed where an error comes before the first reply. Raises RunError where the log was altered or
         is another model's or, without `same_model`, of another origin, or where another process is writing it.
         """
+        if (self.folder / "run.json").exists():
+            check_seals(self.folder)  # Nothing is asked about answers that were changed after they were written.
         new_folders = files.missing_folders(self.folder)
         try:
             self.folder.mkdir(parents=True, exist_ok=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 from msgspec import UNSET
@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from cascade.io.digests import digest
 from cascade.io.jsonl import to_json
 from cascade.io.terminal import quantity
-from cascade.types import LLMSpec, RunSpec
+from cascade.types import CaptionRecord, LLMSpec, RunSpec
 
 _LONGEST = 40  # characters of a value; a longer one is cut, and its digest tells it from others
 
@@ -143,3 +143,17 @@ def _variant_name(spec: RunSpec, full: RunSpec) -> str:
     if is_plain(spec) and len(missing) == 1:
         return f"{label} (without {missing[0]})" if len(slots) == 1 else f"without {missing[0]}"
     return label
+
+
+def caption_costs(captions: Iterable[CaptionRecord]) -> dict[str, float | None]:
+    """Return what the captions by providers cost when they were made, by key, in US dollars; None is unknown.
+
+    A caption may come from a file that was made elsewhere: what is no amount is unknown.
+    """
+    costs: dict[str, float | None] = {}
+    for caption in captions:
+        if "cost" in caption.meta:
+            cost = caption.meta["cost"]
+            known = isinstance(cost, int | float) and not isinstance(cost, bool) and 0 <= cost < 1e9
+            costs[caption.key] = cost if known else None
+    return costs

@@ -6,6 +6,7 @@
     log.jsonl       append-only, one answer a line as the model gave it; the last line of an item and sample counts
     judge.jsonl     append-only, a judge's replies about the answers (`call_log`), where there is a judge
     reader.jsonl    append-only, the same of a second reader of the replies that the rules leave unread
+    charges.jsonl   append-only, what calls for captions counted against a budget, where there is one
 
 Every other file can be deleted and rebuilt. The lines of captions and log are a hash chain, and `run.json` ends in a
 digest of itself, so that `cascade verify` finds what was changed by hand.
@@ -18,7 +19,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,9 +33,12 @@ from cascade.io import files, jsonl
 from cascade.io.digests import digest, digest_bytes
 from cascade.io.jsonl import RecordLog, from_json, records, to_json, without_digest
 from cascade.io.terminal import note
+from cascade.prompting import templates
+from cascade.prompting.templates import Template
+from cascade.runs.costs import total
 from cascade.runs.describe import captioners_label
 from cascade.runs.provenance import Session, now
-from cascade.types import Answer, CaptionRecord, Completion, Failure, Item, LLMSpec, Record, RunSpec, Shard, spent
+from cascade.types import Answer, CaptionRecord, Completion, Failure, Item, LLMSpec, Record, RunSpec, Shard
 
 _FORMAT = 2
 _OUT = "give --out another directory"
@@ -90,12 +94,13 @@ class Run:
         for answer in last_answers(self.path).values():
             row = {"item": answer.item, "sample": answer.sample, "reply": None, "failure": None}
             tokens = {"input_tokens": None, "output_tokens": None}
-            if isinstance(answer.result, Failure):
-                row["failure"] = f"{answer.result.kind}: {answer.result.message}"
+            result = total(answer)
+            if isinstance(result, Failure):
+                row["failure"] = f"{result.kind}: {result.message}"
             else:
-                row["reply"] = answer.result.text
-                tokens = {name: getattr(answer.result, name) for name in tokens}
-            rows.append({**row, **tokens, "cost": answer.result.cost})
+                row["reply"] = result.text
+                tokens = {name: getattr(result, name) for name in tokens}
+            rows.append({**row, **tokens, "cost": result.cost})
         return rows
 
 
@@ -145,7 +150,7 @@ def open_run(
     with jsonl.Appender(path / "log.jsonl") as lines:
         log = RecordLog(lines, path / "log.jsonl", run=identity(wanted.spec))
         if begun:
-            check_seals(path, ("captions.jsonl",))
+            check_seals(path, ("captions.jsonl", "charges.jsonl"))
         if begun and (path / "items.jsonl").exists():
             llm, (wanted, items) = wanted.spec.llm, _resume(path, wanted, items)
             if not same_model:
@@ -154,13 +159,13 @@ def open_run(
             wanted = write_manifest(path, wanted, items)
             yield Run(path=path, manifest=wanted, items=items), log
         except BaseException:
-            if not begun and not (path / "log.jsonl").stat().st_size:
+            if not begun and not (path / "log.jsonl").stat().st_size and not (path / "charges.jsonl").exists():
                 names = ("run.json", "items.jsonl", "captions.jsonl", "log.jsonl")
                 files.remove((path / name for name in names), new_folders)
             raise
 
 
-def check_seals(path: Path, logs: Iterable[str] = ("captions.jsonl", "log.jsonl")) -> None:
+def check_seals(path: Path, logs: Iterable[str] = ("captions.jsonl", "log.jsonl", "charges.jsonl")) -> None:
     """Raise RunError, with file and line, where `run.json` or a hash chain was changed after it was written."""
     if list(jsonl.broken_links([jsonl.loads((path / "run.json").read_bytes())])):
         raise RunError(f"{path}/run.json: it was changed after it was written: its digest does not match; restore it")
@@ -338,6 +343,7 @@ def _read_manifest(path: Path) -> Manifest:
         manifest = from_json(Manifest, without_digest(content))
         if not manifest.sessions:
             raise ValueError("Manifest: sessions must hold one or more")
+        templates.check_stored(Template(name=manifest.spec.prompt.template, text=manifest.template), file)
         return manifest
     except FileNotFoundError:
         hint = ""
@@ -372,14 +378,6 @@ def mean_reply_tokens(results: Iterable[Completion | Failure]) -> float | None:
     completions = [result for result in results if isinstance(result, Completion)]
     tokens = [completion.output_tokens for completion in completions if completion.output_tokens is not None]
     return sum(tokens) / len(tokens) if tokens else None
-
-
-def total_cost(path: Path, price: Callable[[int, int], float] | None = None) -> float:
-    """Return the US dollars that all answers in the log count against a budget, those that were asked again too.
-
-    `price` gives the cost of tokens in and out, for replies of unknown cost.
-    """
-    return sum(spent(answer.result, price) for answer in _answers(path))
 
 
 def _answers(path: Path) -> Iterator[Answer]:

@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -110,9 +110,9 @@ def _check_complete(runs: Sequence[Run], count: int) -> None:
         return
     shards = [part.shard for part in parts]  # not empty: without shards, the longest run has every item
     of = shards[0].partition("/")[2]
-    absent = [f"{number}/{of}" for number in range(1, int(of) + 1) if f"{number}/{of}" not in shards]
-    if len(absent) > 8:
-        absent[8:] = ["…"]
+    every = (f"{number}/{of}" for number in range(1, int(of) + 1))
+    absent = list(islice((shard for shard in every if shard not in shards), 9))
+    absent[8:] = ["…"] * (len(absent) > 8)
     missing = f" (no run is of shard {', '.join(absent)})" if absent else ""
     raise RunError(f"{total - count} of {total} items are in none of these runs{missing}; give the runs that have them")
 

@@ -14,11 +14,13 @@ from dataclasses import replace as changed
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from msgspec import UNSET
 from msgspec.structs import replace
 
 from cascade.errors import NOT_APPLICABLE, RunError
 from cascade.io import jsonl
-from cascade.runs.describe import with_answer_form
+from cascade.runs import costs
+from cascade.runs.describe import caption_costs, with_answer_form
 from cascade.runs.served import count_served
 from cascade.scoring import voting
 from cascade.scoring.matchers.registry import SCORERS
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 
 _NOTHING: Mapping[str, Any] = {}
 TRUNCATED = "truncated"  # how a reply is read that was cut at its token limit
+CUT = "cut"  # the same of one that was cut for another reason
 _REASONS = {
     "empty": "the reply is empty",
     "no choice named": "no rule finds a choice in it",
@@ -41,6 +44,7 @@ _REASONS = {
     "denied or weighed": "it rejects the choice that it names, or is unsure of it",
     "taken back": "it takes its answer back",
     "truncated": "the reply was cut at its token limit",
+    "cut": "the provider cut the reply, and not at a token limit",
     voting.TIE: "a tie: two choices have the same number of votes",
     "as it stands": "the prediction is not the exact text of a choice",
 }
@@ -223,24 +227,24 @@ def _score_directory(path: Path) -> ScoredRun:
 
 def _is_unread(choice: Choice | None) -> bool:
     """Return whether the rules name no choice in a reply that is whole."""
-    return choice is not None and not choice.text and choice.how != TRUNCATED
+    return choice is not None and not choice.text and choice.how not in (TRUNCATED, CUT)
 
 
 def _shortened(answer: Answer) -> Answer:
     """Return an answer without the fields that no score needs, so that a long log fits in little memory."""
-    result = answer.result
+    result = costs.total(answer)
     if isinstance(result, Completion):
         result = replace(result, reasoning="", sent=_NOTHING)
-    return replace(answer, result=result, prompt="", at="", captions=_NOTHING, params=_NOTHING)
+    return replace(answer, result=result, prompt="", at="", captions=_NOTHING, params=_NOTHING, rounds=UNSET)
 
 
 def _describe_run(path: Path, spec: RunSpec, results: Sequence[Completion | Failure]) -> dict[str, Any]:
     """Return the fields of a summary that describe a run: its spec, its tokens and its costs."""
-    caption_costs, origins = {}, Counter[str]()
+    costs: dict[str, float | None] = {}
+    origins = Counter[str]()
     if (path / "captions.jsonl").exists():
         for caption in jsonl.records(CaptionRecord, path / "captions.jsonl"):
-            if "cost" in caption.meta:
-                caption_costs[caption.key] = caption.meta["cost"]
+            costs |= caption_costs([caption])
             if "origin" in caption.meta:
                 origins[f"{caption.slot} from {caption.meta['origin']}"] += 1
     return {
@@ -251,7 +255,7 @@ def _describe_run(path: Path, spec: RunSpec, results: Sequence[Completion | Fail
         "prompt": with_answer_form(spec.prompt.template, spec),
         "tokens": total_tokens(results, ("input", "output", "reasoning")),
         "cost": total_cost(results),
-        "captions_cost": _sum_known(caption_costs.values()),
+        "captions_cost": _sum_known(costs.values()),
         "captions_from": dict(origins) or None,
         "samples": spec.llm.samples,
         "shuffled": spec.prompt.order_seed is not None,
@@ -278,8 +282,8 @@ def read_reply(reply: Completion, choices: Sequence[str]) -> Choice:
     from cascade.scoring.extraction.extract import extract
 
     if reply.is_cut:
-        # A reply that was cut at its token limit is an unfinished thought, whatever it names.
-        return Choice(text="", how=TRUNCATED)
+        # A reply that was cut is an unfinished thought, whatever it names.
+        return Choice(text="", how=TRUNCATED if "token limit" in reply.cut_where else CUT)
     return extract(reply.text, choices)
 
 

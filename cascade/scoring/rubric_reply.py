@@ -75,7 +75,7 @@ def read_scores(reply: Completion, rubric: Sequence[Criterion]) -> tuple[float, 
     Raises ValueError with the reason where it does not give each criterion one of the scores that it allows.
     """
     if reply.is_cut:
-        raise ValueError("cut at the token limit")
+        raise ValueError(reply.cut_where)
     problem = "no JSON in the reply"
     for value in reversed(list(_json_values(reply.text))):
         try:

@@ -150,7 +150,7 @@ def read_choice(reply: Completion, choices: Sequence[str]) -> str:
     ValueError, with the reason, for any other reply.
     """
     if reply.is_cut:
-        raise ValueError("cut at the token limit")
+        raise ValueError(reply.cut_where)
     lines = _CLOSING.sub("", without_thoughts(reply.text)).strip().splitlines()
     match = _ANSWER.fullmatch(lines[-1]) if lines else None
     if match is None:

@@ -6,6 +6,7 @@ is scored without its model, its cache or its audio.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -48,14 +49,15 @@ class Summary:
 
     `inapplicable` more items are in no figure, because the control does not apply to them; None is none.
     `failed` items have no reply; the reply of an `unparsed` (unread) item names no choice. `truncated` replies, of all
-    samples, were cut at the token limit. With several `samples` an item, `ties` are items whose vote has no winner;
-    they are unparsed too. `chance` is the accuracy of a uniform choice. `official_denominator`, for files, is the
-    accuracy over the rows that have a prediction key, which the official script prints. `cost`, in US dollars, is
-    without `captions_cost`, the cost of making the captions; null is unknown. Where a second reader was asked,
-    `readings` counts the replies, and `scores` has `mmar` by the combined readings too. Where it is known, `served`
-    says which servers answered, `captions_from` counts captions by the origin that made them. `not_asked` counts the
-    questions that a run has still to ask; their items are among the failed. `as_it_stands` marks a file with a second
-    reader's log whose own predictions are scored unread, so that none is unparsed.
+    samples, were cut at the token limit, `cut` ones for another reason; None is none. With several `samples` an item,
+    `ties` are items whose vote has no winner; they are unparsed too. `chance` is the accuracy of a uniform choice.
+    `official_denominator`, for files, is the accuracy over the rows that have a prediction key, which the official
+    script prints. `cost`, in US dollars, is without `captions_cost`, the cost of making the captions; null is unknown.
+    Where a second reader was asked, `readings` counts the replies, and `scores` has `mmar` by the combined readings
+    too. Where it is known, `served` says which servers answered, `captions_from` counts captions by the origin that
+    made them. `not_asked` counts the questions that a run has still to ask; their items are among the failed.
+    `as_it_stands` marks a file with a second reader's log whose own predictions are scored unread, so that none is
+    unparsed.
     """
 
     run: str
@@ -84,6 +86,14 @@ class Summary:
     captions_from: Mapping[str, int] | None = field(default=None, metadata=OMITTED)
     not_asked: int | None = field(default=None, metadata=OMITTED)
     as_it_stands: bool | None = field(default=None, metadata=OMITTED)
+    cut: int | None = field(default=None, metadata=OMITTED)
+
+    @property
+    def cuts(self) -> str:
+        """How many replies were cut, in words; `""` where none was."""
+        replies = "" if self.samples == 1 else " replies"  # otherwise a reply an item
+        at_limit = f"{self.truncated}{replies} cut at the token limit" if self.truncated else ""
+        return ", ".join(filter(None, [at_limit, f"{self.cut}{replies} cut by the provider" if self.cut else ""]))
 
     @property
     def unfinished(self) -> str:
@@ -125,9 +135,7 @@ def score_run(
 def summarize(scored: ScoredRun, by: Sequence[str] = ()) -> Summary:
     """Return the figures of a scored run or file, broken down by the benchmarks' tags and those in `by`."""
     n, failed, unread = len(scored.scores), len(scored.failed), scored.unread
-    truncated = 0
-    for read in scored.choices.values():
-        truncated += sum(choice.how == outcomes.TRUNCATED for choice in read.values())
+    ways = Counter(choice.how for read in scored.choices.values() for choice in read.values())
     tags = groups(scored.items, by)
     scores, expected = {}, chance(scored.items)
     for name in SCORERS:
@@ -141,7 +149,8 @@ def summarize(scored: ScoredRun, by: Sequence[str] = ()) -> Summary:
         answered=n - failed,
         failed=failed,
         unparsed=unread,
-        truncated=truncated,
+        truncated=ways[outcomes.TRUNCATED],
+        cut=ways[outcomes.CUT] or None,
         ties=sum(score.choice.how == voting.TIE for score in scored.scores),
         coverage=(n - failed - unread) / n,
         chance=expected,

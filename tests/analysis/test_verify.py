@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,7 +13,7 @@ from cascade.analysis import verify
 from cascade.errors import RunError
 from cascade.io.digests import digest_bytes
 from cascade.io.jsonl import with_digest
-from tests.support.commands import cascade, only_run
+from tests.support.commands import cascade, forge, only_run
 
 Change = Callable[[str], str]
 
@@ -129,3 +130,41 @@ def test_what_is_no_run_is_said_at_once(tmp_path: Path) -> None:
     with pytest.raises(RunError, match=r"is no run directory: it has no run\.json"):
         verify.verify(tmp_path)
     assert cascade("verify", str(tmp_path)).exit_code == 2
+
+
+def _set(*keys: str, value: Any) -> Callable[[list[dict[str, Any]]], None]:
+    def change(records: list[dict[str, Any]]) -> None:
+        holder = records[0]
+        for key in keys[:-1]:
+            holder = holder[key]
+        holder[keys[-1]] = value
+
+    return change
+
+
+HUGE = 10**40
+FORGED = {
+    "samples": ("run.json", _set("spec", "llm", "samples", value=HUGE), "Expected `int`"),
+    "shard": ("run.json", _set("part", value={"shard": f"1/{HUGE}", "places": "0", "total": 8}), "$.part.shard"),
+    "half": ("run.json", _set("template", value="# user\n$question $choices \ud800"), "holds half a surrogate pair"),
+    "field": ("run.json", _set("template", value="# user\n$question $choices $gold"), "$gold is no field"),
+    "part": ("run.json", _set("template", value="$question $choices"), "needs a line '# user'"),
+    "calls": ("reader.jsonl", _set("calls", value=HUGE), "Expected `int`"),
+    "reader": ("reader.jsonl", _set("text", value="# user\n$question $criteria $response"), "is no field"),
+    "reader's half": ("reader.jsonl", _set("text", value="# user\n$choices $reply \udfff"), "half a surrogate pair"),
+}
+
+
+@pytest.mark.parametrize("name", FORGED)
+def test_a_forgery_beyond_bounds_is_refused_in_one_line(name: str, run: Path) -> None:
+    (run / "predictions.jsonl").unlink(missing_ok=True)
+    forge(run / "log.jsonl", _set("result", "text", value="Who knows?"))
+    assert cascade("read", run, "--reader", "fake").exit_code == 0
+    file, change, complaint = FORGED[name]
+    forge(run / file, change)
+    for command in (["verify", run], ["score", run], ["report", run], ["read", run], ["merge", run, "--out", "merged"]):
+        done = cascade(*command)
+        if file == "reader.jsonl" and command[0] == "merge":
+            continue  # It does not read that log.
+        shown = " ".join((done.stdout + done.stderr).split())
+        assert done.exit_code == 2 and complaint in shown and file in shown, shown

@@ -133,6 +133,8 @@ def test_an_item_without_a_cue_is_not_applicable_to_the_oracle() -> None:
     del questions[3]["cue"]
     data = write(Path("mini.jsonl"), questions)
     asked: list[str | Path] = ["run", "--dataset", data, "--llm", "fake"]
+    plan = cascade(*asked, "--captions", "oracle", "--out", "oracle", "--dry-run").stdout
+    assert "calls     2 (2 questions, 1 sample each; 0 answered already)" in plan
     first = cascade(*asked, "--captions", "oracle", "--out", "oracle")
     assert first.exit_code == 0 and "failed (" not in first.stderr
     assert "2 items: 2 answered, 0 failed, 0 unread" in first.stdout
@@ -144,7 +146,7 @@ def test_an_item_without_a_cue_is_not_applicable_to_the_oracle() -> None:
     assert cascade("verify", "oracle").exit_code == 0
     assert json.loads(cascade("score", "oracle", "--format", "json").stdout)["inapplicable"] == 2
     plan = cascade(*asked, "--captions", "oracle", "--out", "oracle", "--dry-run").stdout
-    assert "of which 0 are to be made" in plan and "calls     0 (4 questions" in plan
+    assert "of which 0 are to be made" in plan and "calls     0 (2 questions" in plan
     cascade(*asked, "--captions", "none", "--out", "blind")
     pair = json.loads(cascade("compare", "oracle", "blind", "--format", "json").stdout)
     assert (pair["n"], pair["a"]["inapplicable"], pair["b"]["left_out"]) == (2, 2, 2)

@@ -8,6 +8,7 @@ import json
 import threading
 import wave
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from typing import Any
 import pytest
 
 from cascade.captioners.registry import Engine
-from cascade.captioning import generate
+from cascade.captioning import bundles, generate
 from cascade.captioning.backends import local
 from cascade.captioning.cache import CaptionCache
 from cascade.errors import ProviderStop, UnknownName, UserError
@@ -285,6 +286,49 @@ def test_a_page_in_the_cache_is_named_and_made_again(
         assert len(stub.asked) == 1
     notes = capsys.readouterr().err.splitlines()
     assert notes == [f"speech by asr-api: 1 cached captions are pages or errors, and not used: {paths[0].name}"]
+
+
+@pytest.mark.parametrize(
+    "meta", [{"cost": "much"}, {"cost": [1]}, {"cost": -5}, {"windows": [1, None]}, {"windows": 7}]
+)
+def test_meta_of_any_shape_is_read(meta: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bundle may be anybody's."""
+    monkeypatch.chdir(tmp_path)
+    (path,) = tones(tmp_path, 300)
+    spec, _ = Engine("asr-api").specify("speech", {})
+    with closing(CaptionCache(tmp_path / "cache")) as cache:
+        cache.put(spec, digest_file(path), Caption(text="Hello.", meta=meta))
+        bundles.export_bundle(tmp_path / "captions.jsonl", cache.entries())
+    row = {"id": "q", "audio_path": path.name, "question": "What?", "choices": ["a", "b"], "answer": "a"}
+    (tmp_path / "mini.jsonl").write_text(json.dumps(row))
+    run = ["run", "--dataset", "mini.jsonl", "--captions", "captions.jsonl", "--llm", "fake", "--out", "r"]
+    for command in (run, ["verify", "r"], ["score", "r"], ["report", "r"], ["caption", *run[1:5]]):
+        done = cascade(*command)
+        assert done.exit_code == 0, done.stderr
+    assert json.loads(cascade("score", "r", "--format", "json").stdout)["captions_cost"] is None
+
+
+ODD_PARTS: list[Any] = [{}, {"segments": [{"text": PAGE.decode()}]}, {"segments": 5, "windows": ["a", None]}]
+
+
+@pytest.mark.parametrize("part", ODD_PARTS)
+def test_a_page_in_a_bundle_is_no_caption(part: dict[str, Any], tmp_path: Path) -> None:
+    paths = tones(tmp_path, 300, 500)
+    spec, _ = Engine("asr-api").specify("speech", {})
+    texts = [PAGE.decode() if not part else "Hello.", "Good day."]
+    with closing(CaptionCache(tmp_path / "cache")) as cache:
+        for path, text in zip(paths, texts, strict=True):
+            cache.put(spec, digest_file(path), Caption(text=text, meta=part if path == paths[0] else {}))
+        file = tmp_path / "captions.jsonl"
+        bundles.export_bundle(file, cache.entries())
+    items = [Item(id=path.stem, audio=path.name, question="q", choices=("a",), answer="a") for path in paths]
+    how = Execution(cache=tmp_path / "none", runs=tmp_path, bundles={"speech": file})
+    first, second = generate.caption(items, tmp_path, [spec], how)
+    assert second.text == "Good day."
+    if part == ODD_PARTS[2]:
+        assert first.text == "Hello."
+    else:
+        assert first.failure and first.failure.message == "captions.jsonl: the speech caption is a page or an error"
 
 
 def test_presets_and_prompts_are_spelled_out_in_the_spec(tmp_path: Path) -> None:

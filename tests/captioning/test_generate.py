@@ -277,12 +277,12 @@ def test_each_stage_ticks_once_a_missing_clip(engine: Engine) -> None:
     ticks: list[str] = []
 
     @contextmanager
-    def track(what: str, total: int) -> Iterator[Callable[[], None]]:
+    def track(what: str, total: int) -> Iterator[Callable[[bool], None]]:
         ticks.append(f"{what}: {total}")
-        yield lambda: ticks.append("tick")
+        yield lambda made: ticks.append(f"tick {made}")
 
     execution = Execution(cache=Path("cache"), runs=Path("runs"))
     asked = items(a=b"1", b=b"2", c=b"2")
     generate.caption(asked, Path.cwd(), [SPEC], execution, track)
     generate.caption(asked, Path.cwd(), [SPEC], execution, track)
-    assert ticks == ["sound by counting: 2", "tick", "tick", "sound by counting: 0"]
+    assert ticks == ["sound by counting: 2", "tick True", "tick True", "sound by counting: 0"]

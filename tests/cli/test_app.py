@@ -45,7 +45,7 @@ def test_a_name_that_is_no_command_is_no_command() -> None:
     assert cascade("list").exit_code == 2 and "No such command 'list'" in cascade("list").stderr
 
 
-@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-", "2>/dev/full"])
 @pytest.mark.parametrize(
     "command", ["run --dataset demo --llm fake --captions none --limit 2 --out {run}", "score {run}"]
 )

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from cascade.llms import credentials, prices
 from tests.llms.test_litellm import odd
 from tests.support.commands import ROOT, cascade, log_of, only_run, rows, write
 from tests.support.stub_server import Reply, Script, Stub
@@ -173,7 +175,20 @@ def test_a_reply_without_words_is_paid_for_as_well(mini: Path) -> None:
     assert sum(line["result"]["cost"] for line in log_of(only_run())) == pytest.approx(0.28)
 
 
-@pytest.mark.parametrize("usage", [None, {"prompt_tokens": 0, "completion_tokens": 0}, {"prompt_tokens": -9}])
+UNKNOWN = [
+    None,
+    {"prompt_tokens": 0, "completion_tokens": 0},
+    {"prompt_tokens": -9},
+    {"prompt_tokens": float("nan"), "completion_tokens": 7},
+    {"prompt_tokens": 1.5, "completion_tokens": 2.5},
+    {"prompt_tokens": "many", "completion_tokens": "few"},
+    {"prompt_tokens": 10**400, "completion_tokens": 7},
+    {"prompt_tokens": 11, "completion_tokens": 7, "completion_tokens_details": {"reasoning_tokens": [1]}},
+    [11, 7],
+]
+
+
+@pytest.mark.parametrize("usage", UNKNOWN)
 def test_what_a_reply_of_unknown_cost_was_charged_is_remembered(usage: Any, mini: Path) -> None:
     flags = ["--price", "0,10000", "--max-tokens", "7", "--concurrency", "3", "--budget", "0.3"]
     with Stub(lambda request, number: odd(usage=usage)) as stub:
@@ -181,20 +196,67 @@ def test_what_a_reply_of_unknown_cost_was_charged_is_remembered(usage: Any, mini
             assert run(mini, stub, *flags).exit_code == 4
             assert len(stub.asked) == 4
     results = [line["result"] for line in log_of(only_run())]
+    assert {result["text"] for result in results} == {"Answer: rain"}
     assert {(result["cost"], round(result["charged"], 6)) for result in results} == {(None, 0.07)}
     assert score()["cost"] is None  # a charge is no price
 
 
-def test_what_failed_tries_were_charged_is_remembered(mini: Path) -> None:
+BROKEN_OFF = [{"index": 0, "finish_reason": "abort", "message": {"role": "assistant", "content": "Answ"}}]
+
+
+@pytest.mark.parametrize("broken", [Reply(finish="abort"), odd(choices=BROKEN_OFF), odd(choices=[{"message": None}])])
+def test_what_failed_tries_were_charged_is_remembered(broken: Reply, mini: Path) -> None:
     flags = ["--price", "0,10000", "--max-tokens", "7", "--retries", "2", "--budget", "0.3"]
-    broken = Reply(finish="abort", headers={"Retry-After": "0"})
+    broken = replace(broken, headers={"Retry-After": "0"})
     with Stub(lambda request, number: broken) as stub:
         for _ in range(3):
             assert run(mini, stub, *flags, "--concurrency", "2").exit_code == 4
             assert len(stub.asked) == 4
     failures = [line["result"] for line in log_of(only_run())]
-    assert {failure["kind"] for failure in failures} <= {"server", "stopped"}
+    assert {failure["kind"] for failure in failures} <= {"server", "stopped", "unreadable"}
     assert sum(failure.get("charged", failure["cost"]) for failure in failures) == pytest.approx(0.28)
+
+
+def test_the_first_call_of_unknown_bound_is_made_alone(mini: Path) -> None:
+    with Stub(delay=0.05) as stub:
+        for _ in range(2):  # the second start knows what a call may cost
+            done = run(mini, stub, "--price", "0,10000", "--budget", "0.1")
+            assert done.exit_code == 4 and "$0.0700 is spent, and the next call may cost $0.0700" in done.stderr
+            assert len(stub.asked) == 1
+        assert run(mini, stub, "--price", "0,10000", "--budget", "9").exit_code == 0
+    assert stub.most_at_once > 1
+
+
+def test_a_call_without_bound_and_cost_stops_a_budget(mini: Path) -> None:
+    with Stub(lambda request, number: odd(usage=None)) as stub:
+        for _ in range(3):
+            done = run(mini, stub, "--price", "0,10000", "--budget", "9")
+            assert done.exit_code == 4 and "the provider does not say how much a call took" in done.stderr
+            assert len(stub.asked) == 1
+        assert run(mini, stub, "--price", "0,0", "--budget", "9").exit_code == 0  # It costs nothing anyway.
+
+
+def test_a_stated_price_has_the_bound_of_a_listed_model() -> None:
+    stated, own = prices.find("gpt-4o", "2.5,10"), prices.find("gpt-4o", "2.5,10", own=True)
+    assert stated and stated.most == (credentials.listed("gpt-4o") or {})["max_output_tokens"]
+    assert own and own.most is None
+
+
+def test_what_a_server_calls_itself_has_a_longest_length(mini: Path) -> None:
+    with Stub(lambda request, number: odd(model="m" * 10**6, system_fingerprint=f"{CANARY} " * 10**5)) as stub:
+        assert run(mini, stub, "--limit", "1").exit_code == 0
+    assert (only_run() / "log.jsonl").stat().st_size < 2000
+
+
+def test_why_a_reply_was_cut_is_said_as_it_was(mini: Path) -> None:
+    with Stub(lambda request, number: Reply(finish=("length", "recitation")[number % 2])) as stub:
+        done = run(mini, stub, "--concurrency", "1", "--limit", "4")
+    assert "4 unread (2 cut at the token limit, 2 cut by the provider)" in done.stdout
+    summary = score()
+    assert (summary["truncated"], summary["cut"]) == (2, 2)
+    explained = cascade("score", only_run(), "--explain").stdout
+    assert explained.count("the reply was cut at its token limit") == 2
+    assert explained.count("the provider cut the reply, and not at a token limit") == 2
 
 
 MALFORMED = ["sk-secret-01234\n56789", "sk-secret-0123456789\n", "\tsk-secret-0123456789", "sk-s\u00e9cret-0123456789"]
@@ -244,6 +306,13 @@ def test_a_parameter_beyond_bounds_is_refused_in_one_line(mini: Path, value: str
     assert done.exit_code == 2 and done.stderr.startswith("cascade: --param: ") and done.stderr.count("\n") == 1
 
 
+@pytest.mark.parametrize("flag", ["samples", "concurrency", "max-tokens", "limit", "retries", "seed", "batch"])
+def test_a_number_beyond_bounds_is_refused_in_one_line(mini: Path, flag: str) -> None:
+    done = cascade("run", "--dataset", mini, "--captions", "none", "--llm", "fake", f"--{flag}", "1" + 400 * "0")
+    assert done.exit_code == 2 and done.stderr.count("\n") == 1 and len(done.stderr) < 200
+    assert f"{flag.replace('-', '_')}=1000" in done.stderr and not Path("runs").exists()
+
+
 def test_a_budget_needs_a_price(mini: Path) -> None:
     with Stub() as stub:
         said = run(mini, stub, "--budget", "1")
@@ -258,13 +327,25 @@ def test_captions_by_providers_are_within_the_budget(mini: Path, monkeypatch: py
     for number in range(8):
         (mini.parent / f"{number}.wav").write_bytes(_wav(number))
     with Stub() as stub:
-        engine = f"speech=audio-llm(model=m,api_base={stub.url})"
-        args = ["--dataset", str(mini), "--captions", engine, "--concurrency", "1"]
-        stopped = cascade("run", *args, "--llm", "fake", "--budget", "1")
-        assert (stopped.exit_code, len(stub.asked)) == (4, 2)  # a third would pass it
-        assert "--budget 1: $0.8000 is spent" in stopped.stderr
-        assert cascade("run", *args, "--llm", "fake").exit_code == 0
+        engine = f"speech=audio-llm(model=gpt-4o-audio-preview-2025-06-03,api_base={stub.url})"
+        args = ["--dataset", str(mini), "--captions", engine, "--concurrency", "1", "--llm", "fake", "--out", "r"]
+        for start in range(3):  # What an earlier start was charged counts.
+            stopped = cascade("run", *args, "--budget", "1")
+            assert (stopped.exit_code, len(stub.asked)) == (4, 2)  # a third would pass it
+            assert "--budget 1: $0.8000 is spent" in stopped.stderr
+            assert f"captions: {0 if start else 2} made" in stopped.stderr
+        charges = Path("r/charges.jsonl")
+        written = charges.read_text()
+        charges.write_text(written.replace("0.4", "0.1", 1))
+        assert "charges.jsonl:1: this line" in cascade("verify", "r").stdout
+        assert "charges.jsonl: it was changed after it was written" in cascade("run", *args, "--budget", "1").stderr
+        charges.write_text(written)
+        assert cascade("run", *args).exit_code == 0
         assert len(stub.asked) == 8
+        assert cascade("verify", "r").exit_code == 0
+    only = Path("runs")
+    only.mkdir()
+    Path("r").rename(only / "r")
     assert score()["captions_cost"] == pytest.approx(3.2)
 
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import gzip
+import importlib
 import json
+from contextlib import closing
 from typing import Any
 
 import pytest
 
 from cascade.errors import ProviderStop, ReplyError, Transient
-from cascade.llms import exchange
+from cascade.llms import exchange, litellm
 from cascade.types import Completion
 from tests.llms.test_litellm import KEY, ask, odd, outcome
 from tests.support.stub_server import Reply, Stub
@@ -152,7 +154,6 @@ BEYOND = {
     "an error without end": Reply(status=500, raw=b" " * (1 << 16), repeat=1 << 14),
     "depth": nested(100_000),
     "a number of 5000 digits": usage("1" + "0" * 5000),
-    "a number beyond floats": usage("1e999"),
     "another encoding": Reply(raw=b"abc", headers={"Content-Encoding": "zstd"}),
     "a damaged encoding": Reply(raw=b"abc", headers={"Content-Encoding": "gzip"}),
     "a cut encoding": Reply(raw=gzip.compress(b"{}" * 50)[:-9], headers={"Content-Encoding": "gzip"}),
@@ -172,7 +173,37 @@ def test_a_compressed_reply_is_a_reply(encoding: str) -> None:
     assert isinstance(outcome(Reply(raw=gzip.compress(raw), headers={"Content-Encoding": encoding})), Completion)
 
 
-@pytest.mark.parametrize("count", ["1" + "0" * 400, "-3", str(1 << 64)])
+@pytest.mark.parametrize("count", ["1" + "0" * 400, "-3", str(1 << 64), "1e999", "NaN", "1.5", "true", '"3"'])
 def test_a_count_that_is_none_is_unknown(count: str) -> None:
     reply = outcome(usage(count))
     assert (reply.text, reply.input_tokens, reply.output_tokens) == ("Answer: rain", None, None)
+
+
+BOUNDLESS = {
+    "long": (Reply(raw=b" " * 2**20, repeat=17), "the reply is larger than 16 MiB"),
+    "a bomb": (
+        Reply(raw=gzip.compress(b" " * 2**25), headers={"Content-Encoding": "gzip"}),
+        "decodes to more than 16 MiB",
+    ),
+    "a page": (Reply(raw=b"<html>"), "not JSON"),
+    "elsewhere": (Reply(status=307, raw=b"", headers={"Location": "http://127.0.0.1:9/"}), "which was sent nothing"),
+}
+
+
+@pytest.mark.parametrize("name", BOUNDLESS)
+def test_the_clients_that_block_have_the_same_bounds(name: str) -> None:
+    """Rare providers' calls use them."""
+    litellm._library()
+    handlers: Any = importlib.import_module("litellm.llms.custom_httpx.http_handler")
+    reply, complaint = BOUNDLESS[name]
+    with (
+        Stub(lambda request, number: reply) as stub,
+        closing(handlers.HTTPHandler(timeout=10)) as client,
+        pytest.raises((Transient, ProviderStop), match=complaint),
+    ):
+        client.post(f"{stub.url}/x", json={})
+
+
+def test_the_client_that_cannot_be_bounded_is_refused() -> None:
+    with pytest.raises(ProviderStop, match="its replies would have no bounds; write openai/"):
+        litellm.resolve("aiohttp_openai/gpt-4o", "http://127.0.0.1:9/v1")

@@ -203,6 +203,7 @@ def test_a_run_and_what_it_exports_are_judged_alike_and_verified(published: Path
     with Stub(perfect) as stub:
         done = judge(run, stub)
     assert done.exit_code == 0 and len(stub.asked) == 5 * len(ours.right) == 5 * len(ours.cases)
+    assert f"replies: 0 kept, {len(stub.asked)} asked" in done.stderr
     assert (run / "judge.jsonl").exists()
     checked = cascade("verify", run)
     assert checked.exit_code == 0 and f"{5 * len(ours.right)} judgements by gpt-x, digests checked" in checked.stdout
@@ -217,6 +218,11 @@ def test_a_run_and_what_it_exports_are_judged_alike_and_verified(published: Path
     assert "it was made for another answer or rubric" in cascade("verify", run).stdout
     resumed = cascade("run", "--dataset", "mini.jsonl", "--captions", "none", "--llm", "fake")
     assert resumed.exit_code == 2 and "log.jsonl: it was changed after it was written" in resumed.stderr
+    before = (run / "judge.jsonl").read_bytes()
+    with Stub(perfect) as stub:
+        refused = judge(run, stub, "--same-model")
+        assert refused.exit_code == 2 and "log.jsonl: it was changed after it was written" in refused.stderr
+        assert not stub.asked and (run / "judge.jsonl").read_bytes() == before
 
 
 def test_the_folder_of_a_judged_file_is_verified_by_its_seals(published: Path) -> None:

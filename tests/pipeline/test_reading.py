@@ -22,7 +22,7 @@ from cascade.prompting.templates import second_template
 from cascade.scoring import outcomes, second_reader
 from cascade.scoring.extraction import extract as extraction
 from cascade.types import Choice, Completion
-from tests.support.commands import ROOT, cascade, rows, write
+from tests.support.commands import ROOT, cascade, forge, rows, write
 from tests.support.stub_server import Reply, Stub
 
 CUT = Reply(text="I think that", finish="length")
@@ -257,11 +257,13 @@ def test_rules_win_where_they_read_a_reply_later(run: Path) -> None:
 
 def test_samples_vote_over_rules_and_reader_together(mini: Path) -> None:
     run = make(mini, "votes", "--samples", "3", "--limit", "2", replies=[REPLIES[0]] * 8)
-    log = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
-    for line in log:
-        if line["item"] == "q1" and line["sample"]:
-            line["result"]["text"] = REPLIES[1].text
-    (run / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in log))
+
+    def change(log: list[dict[str, Any]]) -> None:
+        for line in log:
+            if line["item"] == "q1" and line["sample"]:
+                line["result"]["text"] = REPLIES[1].text
+
+    forge(run / "log.jsonl", change)
     before = score(run)["scores"]["mmar"]  # q1: rain, by the one sample that the rules read
     with Stub(right) as stub:
         read(run, stub)

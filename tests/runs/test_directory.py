@@ -16,7 +16,7 @@ from cascade.runs import directory
 from cascade.runs.directory import Manifest
 from cascade.runs.provenance import Session, now
 from cascade.types import Answer, CaptionerSpec, CaptionRecord, Completion, Failure, Item, LLMSpec, PromptSpec, RunSpec
-from tests.support.commands import cascade
+from tests.support.commands import cascade, rows, write
 
 ITEMS = tuple(
     Item(id=f"q{n}", audio=f"{n}.wav", question="?", choices=("a", "b"), answer="a", reference={"cue": "x"})
@@ -379,6 +379,13 @@ def test_each_start_says_what_it_kept_and_did(tmp_path: Path) -> None:
     assert "answers: 0 kept, 2 asked; captions: 2 made\n" in cascade(*command, "--limit", "2").stderr
     assert "answers: 2 kept, 1 asked; captions: 1 made\n" in cascade(*command, "--limit", "3").stderr
     assert "answers: 3 kept, 0 asked; captions: 0 made\n" in cascade(*command, "--limit", "3").stderr
+
+
+def test_a_start_says_how_many_captions_failed(tmp_path: Path) -> None:
+    data = write(tmp_path / "mini.jsonl", list(rows(3)))
+    (tmp_path / "theirs.wav").write_bytes(b"no sound")
+    command = ["run", "--dataset", data, "--llm", "fake", "--captions", "music=signal", "--out", tmp_path / "run"]
+    assert "answers: 0 kept, 3 asked; captions: 0 made, 3 failed\n" in cascade(*command).stderr
 
 
 def test_a_stray_log_is_not_adopted(tmp_path: Path) -> None:

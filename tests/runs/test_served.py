@@ -13,7 +13,7 @@ import pytest
 
 from cascade.llms import origins
 from tests.pipeline.test_judging import rubric
-from tests.support.commands import cascade, log_of, mini
+from tests.support.commands import cascade, forge, log_of, mini
 from tests.support.stub_server import Reply, Stub
 
 __all__ = ["mini"]
@@ -27,12 +27,27 @@ pytestmark = pytest.mark.skipif(find_spec("litellm") is None, reason="litellm is
         ("hosted_vllm/Qwen/Qwen3-8B", None, "hosted_vllm"),
         ("fake", "http://a/v1", ""),
         ("local:x.gguf@b2:0", None, ""),
-        ("gpt-4o", "http://me:secret@Host:80/v1/?key=secret#x", "http://host/v1"),
+        ("gpt-4o", "http://Host:80/v1/#x", "http://host/v1"),
         ("gpt-4o", "https://[::1]:8443/v1", "https://[::1]:8443/v1"),
     ],
 )
 def test_an_origin_is_an_address_without_secrets_or_a_provider(model: str, given: str | None, origin: str) -> None:
     assert origins.origin(model, given) == origin
+    assert origins.without_secrets("http://me:secret@Host:80/v1/?key=secret#x") == "http://host/v1"
+
+
+NO_ADDRESSES = ["http://[::1", "http://h:99999/v1", "http://h:port/v1", "http://a b/v1", "http://h/v1\n", "junk", " "]
+
+
+@pytest.mark.parametrize("address", [*NO_ADDRESSES, "http://me:sesame@h/v1", "http://me:sesame@[h/v1"])
+def test_what_is_no_address_is_refused_in_one_line(address: str, mini: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-none")
+    args = ["run", "--dataset", mini, "--captions", "none", "--llm", "openai/x"]
+    given = cascade(*args, "--api-base", address)
+    monkeypatch.setenv("OPENAI_BASE_URL", address)
+    for done, option in ((given, "--api-base"), (cascade(*args), "OPENAI_BASE_URL")):
+        assert done.exit_code == 2 and done.stderr.startswith(f"cascade: {option}"), done.stderr
+        assert "sesame" not in done.stderr and not Path("runs").exists()
 
 
 @pytest.mark.parametrize(
@@ -95,6 +110,22 @@ def test_two_servers_make_one_run_only_where_the_user_says_so(mini: Path, server
     assert run(mini, first).exit_code == 0 and len(first.asked) == 3
 
 
+def test_a_run_that_names_no_origin_goes_on_at_an_address_only_where_the_user_says_so(
+    mini: Path, servers: tuple[Stub, Stub]
+) -> None:
+    """Runs of the first version do not say who answered."""
+    first, second = servers
+    assert run(mini, first, "--limit", "3").exit_code == 0
+    forge(Path("r/run.json"), lambda records: records[0]["spec"]["llm"].pop("origin"))
+    forge(Path("r/log.jsonl"), lambda records: [record.pop("origin") for record in records])
+    assert cascade("verify", "r").exit_code == 0 and run(mini, first, "--limit", "3").exit_code == 0
+    refused = run(mini, second)
+    unknown = f"r has answers of the provider's own address, or one that was not recorded, and {second.url} is asked"
+    assert refused.exit_code == 2 and unknown in refused.stderr and not second.asked
+    done = run(mini, second, "--same-model")
+    assert done.exit_code == 0 and len(second.asked) == 5 and f"5 from {second.url}" in done.stdout
+
+
 def test_an_address_that_is_not_the_one_asked_stops_the_run(mini: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MISTRAL_API_KEY", "sk-none")
     monkeypatch.setenv("MISTRAL_API_BASE", "http://127.0.0.1:9/v1")  # litellm reads this one for other things
@@ -151,6 +182,18 @@ def test_another_model_behind_the_address_is_said_once_and_counted(mini: Path) -
         assert "several models" not in run(mini, stub).stderr  # It was said before.
     assert [line["result"]["fingerprint"] for line in log_of(Path("r"))] == 3 * ["fp_1"] + 5 * ["fp_2"]
     assert "(gpt-4o-2024, fp_2)" in " ".join(cascade("verify", "r").stdout.split())
+
+
+def test_what_a_server_calls_itself_cannot_drive_a_terminal(mini: Path) -> None:
+    reply = json.loads(Reply().body("\x1b]0;x\x07<script>"))
+    hostile = Reply(raw=json.dumps({**reply, "system_fingerprint": "\x1b[2J"}).encode())
+    with Stub(lambda request, number: hostile) as stub:
+        for part in ("1", "2"):
+            assert run(mini, stub, "--shard", f"{part}/2", out=f"s{part}").exit_code == 0
+    commands = [["merge", "s1", "s2", "--out", "m"], ["verify", "m"], ["score", "m"], ["compare", "m", "s1"]]
+    for command in [*commands, ["compare", "m", "m", "m"], ["leaderboard", "m", "s1"], ["report", "m"]]:
+        done = cascade(*command)
+        assert done.exit_code == 0 and "\x1b" not in done.stdout + done.stderr, command
 
 
 @pytest.mark.skipif(find_spec("soxr") is None or find_spec("av") is None, reason="the decoders are not installed")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from cascade.cli.app import app
+from cascade.io import jsonl
 
 ROOT = Path(__file__).parents[2]
 
@@ -18,7 +19,7 @@ ROOT = Path(__file__).parents[2]
 FAKE = ["--captions", "speech=fake", "--llm", "fake"]
 
 
-def cascade(*args: str | Path) -> Result:
+def cascade(*args: object) -> Result:
     """Run a command in this process; a bug keeps its traceback."""
     result = CliRunner().invoke(app, [str(arg) for arg in args])
     if result.exception and not isinstance(result.exception, SystemExit):
@@ -62,3 +63,12 @@ def log_of(run: Path) -> list[dict[str, Any]]:
 def only_run() -> Path:
     (run,) = Path("runs").iterdir()
     return run
+
+
+def forge(file: Path, change: Callable[[list[dict[str, Any]]], Any]) -> None:
+    """Change the records of `run.json` or of a log, and compute their digests anew, as a forger would."""
+    text = file.read_text()
+    records = [json.loads(text)] if file.suffix == ".json" else list(map(json.loads, text.splitlines()))
+    records = [jsonl.without_digest(record) for record in records]
+    change(records)
+    jsonl.write(file, jsonl.hash_chain(records))

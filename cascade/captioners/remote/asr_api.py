@@ -68,7 +68,7 @@ def make(params: Params, host: Host) -> Captioner:
         params.model, host.endpoints.get(params.model), host.timeout, f"speech.model={params.model}"
     )
     caption, cost = partial(_caption, params), itemgetter("cost")
-    return client.RemoteCaptioner(connection, host, caption, cost, lambda reply: rejects(reply["text"]))
+    return client.RemoteCaptioner(connection, host, caption, cost, lambda reply: rejects(reply["text"]), params.model)
 
 
 def _caption(params: Params, transcribe: Callable[..., dict[str, Any]], clip: Path) -> Caption:
@@ -78,7 +78,7 @@ def _caption(params: Params, transcribe: Callable[..., dict[str, Any]], clip: Pa
     blocks = audio.blocks(clip, params.rate, 30.0)
     for start, end, wav in client.wav_windows(blocks, params.window):
         reply = transcribe(wav, options)
-        windows.append(speech.describe_window(start, end, str(reply.get("language") or params.language)))
+        windows.append(speech.describe_window(start, end, str(reply.get("language") or params.language)[:40]))
         segments += [speech.describe_segment(params, start, end, segment) for segment in _segments(reply, end - start)]
         costs.append(reply["cost"])
     about = {"model": params.model, "cost": None if None in costs else sum(costs), **blocks.meta}

@@ -80,7 +80,7 @@ def make(params: Params, host: Host) -> Captioner:
         params.model, host.endpoints.get(params.model), None, host.timeout, f"audio-llm's model={params.model}"
     )
     caption, cost = partial(listen, params), attrgetter("cost")
-    return client.RemoteCaptioner(connection, host, caption, cost, lambda reply: rejects(reply.text))
+    return client.RemoteCaptioner(connection, host, caption, cost, lambda reply: rejects(reply.text), params.model)
 
 
 def _options(params: Params) -> dict[str, Any]:

@@ -43,11 +43,13 @@ class RemoteCaptioner(Generic[Asked, Reply]):
         caption: Callable[[Callable[Asked, Reply], Path], Caption],
         cost: Callable[[Reply], float | None],
         rejects: Callable[[Reply], bool],
+        model: str,
     ) -> None:
         """Open the connection. Raises what opening raises.
 
         `connection` gives the model's call, `caption` makes a clip's caption with it, `cost` returns a reply's price in
-        US dollars, `rejects` whether a reply is no text of a clip: it is unreadable then.
+        US dollars, `rejects` whether a reply is no text of a clip: it is unreadable then. A `model` that is in no price
+        list is free.
         """
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True, name="remote")
@@ -55,6 +57,7 @@ class RemoteCaptioner(Generic[Asked, Reply]):
         self._connection, self._caption = connection, caption
         self._closing, self._closed = threading.Lock(), False
         limit = ConcurrencyLimit(host.concurrency)
+        bound = 0.0 if credentials.listed(model) is None else None
 
         async def connect() -> Callable[Asked, Awaitable[Reply]]:
             return await connection.__aenter__()
@@ -65,7 +68,7 @@ class RemoteCaptioner(Generic[Asked, Reply]):
             async def limited(*asked: Asked.args, **named: Asked.kwargs) -> Reply:
                 # Nothing bounds what a clip costs, so the budget has no estimate.
                 reply = await call_within_limit(
-                    limit, lambda: call_within(host.budget, None, lambda: call(*asked, **named), cost)
+                    limit, lambda: call_within(host.budget, bound, lambda: call(*asked, **named), cost)
                 )
                 if rejects(reply):
                     raise Transient("unreadable", "the reply's text is a page or another format than was asked for")

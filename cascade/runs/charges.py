@@ -1,0 +1,50 @@
+"""What a run has counted against budgets: its answers by their log, its captions by `charges.jsonl`, a hash chain."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from cascade.io import jsonl
+from cascade.io.jsonl import RecordLog, records
+from cascade.runs.costs import spent
+from cascade.runs.provenance import now
+from cascade.types import Answer, Record
+
+
+class Charge(Record, frozen=True, kw_only=True):
+    """A line of `charges.jsonl`: the US dollars that a call counted against a budget, and when it ended (UTC).
+
+    They are 0 where nothing bounded the call and nothing said what it cost.
+    """
+
+    charged: float
+    at: str
+
+
+def charges(path: Path, price: Callable[[int, int], float] | None = None) -> Iterator[float | None]:
+    """Yield what each call of a run counts against a budget, in US dollars, as `spent` says: answers and captions.
+
+    Calls that were made again are counted each time. `price` is of tokens in and out, for answers of unknown cost.
+    """
+    for answer in records(Answer, path / "log.jsonl", growing=True):
+        yield spent(answer.result, price)
+    if (path / "charges.jsonl").exists():
+        for charge in records(Charge, path / "charges.jsonl", growing=True):
+            yield charge.charged or None
+
+
+@contextmanager
+def charge_log(path: Path) -> Iterator[Callable[[float], None]]:
+    """Yield a function that appends a charge to the file of the run; the file begins with the first one."""
+    with ExitStack() as stack:
+        logs: list[RecordLog] = []
+
+        def record(charge: float) -> None:
+            if not logs:
+                file = path / "charges.jsonl"
+                logs.append(RecordLog(stack.enter_context(jsonl.Appender(file)), file))
+            logs[0].append(Charge(charged=charge, at=now()))
+
+        yield record
