@@ -42,15 +42,15 @@ def evidence_label(spec: RunSpec) -> str:
     evidence = "+".join(spec.prompt.slots) or "blind"
     if {captioner.name for captioner in spec.captioners} == {"oracle"}:
         evidence = "oracle"
-    rounds = []
+    parts = [evidence]
     if spec.rounds:
-        rounds = [quantity(spec.rounds.most, "round")]
-    return ", ".join([evidence, *rounds, *controls(spec)])
+        parts = ["+".join(spec.prompt.slots) or "no captions", quantity(spec.rounds.most, "round")]
+    return ", ".join([*parts, *controls(spec)])
 
 
 def control_role(spec: RunSpec) -> str:
     """Return which control a run is: `blind`, `mismatched`, `oracle`, `shuffled`, or `""` for none."""
-    if not spec.captioners:
+    if not spec.captioners and not spec.rounds:
         return "blind"
     if spec.prompt.mismatch_seed is not None:
         return "mismatched"
@@ -116,7 +116,10 @@ def _parts(spec: RunSpec) -> dict[str, str]:
     if spec.rounds:
         parts |= {"rounds": spec.rounds.most, "rounds form": spec.rounds.form, "rounds version": spec.rounds.version}
         parts["rounds with"] = " ".join(f"{engine.slot}={engine.name}" for engine in spec.rounds.engines)
-    for captioner in (*spec.captioners, *(spec.rounds.engines if spec.rounds else ())):
+        for engine in spec.rounds.engines:
+            for name, value in {"version": engine.version, **engine.params}.items():
+                parts[f"rounds {engine.slot}={engine.name} {name}"] = value
+    for captioner in spec.captioners:
         for name, value in {"version": captioner.version, **captioner.params}.items():
             parts[f"{captioner.slot}={captioner.name} {name}"] = value
     return {name: _brief(value) for name, value in parts.items() if value is not None}

@@ -61,7 +61,7 @@ CHANGED: dict[type, dict[str, tuple[Any, ...]]] = {
             replace(ROUNDS, form="text"),
             replace(ROUNDS, version="2"),
             replace(ROUNDS, engines=(SPEECH, SOUND)),
-            replace(ROUNDS, engines=(replace(SPEECH, params={}),)),
+            replace(ROUNDS, engines=(replace(SPEECH, params={**SPEECH.params, "model": "base"}),)),
         ),
     },
 }
