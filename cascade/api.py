@@ -86,6 +86,8 @@ def caption(
     *,
     data: str | Path | None = None,
     caption_param: str | Sequence[str] | None = None,
+    digest: str | None = None,
+    digest_question: bool = False,
     limit: int | None = None,
     only: str | Sequence[str] | None = None,
     shard: str | None = None,
@@ -114,7 +116,9 @@ def run(
     data: str | Path | None = None,
     captions: str | None = None,
     caption_param: str | Sequence[str] | None = None,
-    prompt: str | Path = "default",
+    digest: str | None = None,
+    digest_question: bool = False,
+    prompt: str | Path | None = None,
     answer_as: str | None = None,
     rounds: int = 0,
     rounds_with: str | None = None,
@@ -135,6 +139,7 @@ def run(
     cache: str | Path | None = None,
     api_base: str | None = None,
     same_model: bool = False,
+    accept_silent_audio: bool = False,
     concurrency: int = 16,
     retries: int = 6,
     timeout: float = 600.0,
@@ -176,12 +181,13 @@ def ask(
     llm: str = "local",
     captions: str | None = None,
     caption_param: str | Sequence[str] | None = None,
-    prompt: str | Path = "default",
+    prompt: str | Path | None = None,
     answer_as: str | None = None,
     param: str | Sequence[str] | None = None,
     seed: int = 0,
     cache: str | Path | None = None,
     api_base: str | None = None,
+    accept_silent_audio: bool = False,
     retries: int = 6,
     timeout: float = 600.0,
     device: str = "auto",
@@ -191,10 +197,9 @@ def ask(
 
     Raises UserError for a clip that is no file, or fewer than two choices. A failed caption or reply is in the answer.
     """
-    request = check_request(locals())
     if isinstance(choices, str) or len(choices) < 2:
         raise UserError(f"choices={choices!r}: give two or more")
-    return answer_of(Path(clip), question, choices, request)
+    return answer_of(Path(clip), question, choices, check_request(locals()))
 
 
 def answer_of(clip: Path, question: str, choices: Sequence[str], request: Request) -> ClipAnswer:
@@ -215,7 +220,9 @@ def ablate(
     data: str | Path | None = None,
     captions: str | None = None,
     caption_param: str | Sequence[str] | None = None,
-    prompt: str | Path = "default",
+    digest: str | None = None,
+    digest_question: bool = False,
+    prompt: str | Path | None = None,
     answer_as: str | None = None,
     rounds: int = 0,
     rounds_with: str | None = None,
@@ -234,6 +241,7 @@ def ablate(
     cache: str | Path | None = None,
     api_base: str | None = None,
     same_model: bool = False,
+    accept_silent_audio: bool = False,
     concurrency: int = 16,
     retries: int = 6,
     timeout: float = 600.0,
@@ -247,7 +255,8 @@ def ablate(
 ) -> Family:
     """Run the sources alone, left out, and the controls, and return them beside the full set.
 
-    `variants` are kinds of runs (`alone`, `leave-one-out`, `blind`, `mismatched`, `oracle`, `shuffled`), as a sequence
+    `variants` are kinds of runs (`alone`, `leave-one-out`, `blind`, `mismatched`, `mismatched-audio`,
+    `silence`, `reversed`, `oracle`, `shuffled`), as a sequence
     or joined by commas. `out` is the folder of all runs.
     """
     request = check_request(locals())

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 CAPTIONERS: Mapping[str, str] = {
     "asr-api": "cascade.captioners.remote.asr_api",
+    "audio": "cascade.captioners.sent_audio",
     "audio-llm": "cascade.captioners.remote.audio_llm",
     "clap-music": "cascade.captioners.clap.music",
     "clap-sound": "cascade.captioners.clap.sound",
@@ -35,6 +36,8 @@ DATASETS: Mapping[str, str] = {
     "mmar": "cascade.datasets.mmar",
     "mmau": "cascade.datasets.mmau",
 }
+DIGEST = "digest"  # the engine of `--digest`, which is given captions and no clip; it is not listed for `--captions`
+_UNLISTED = {"captioners": {DIGEST: "cascade.captioners.digest"}}
 _BUILT_IN = {"captioners": CAPTIONERS, "datasets": DATASETS}
 _PARTS = {"captioners": ("Params", "VERSION", "NEEDS", "SLOT"), "datasets": ("load", "where", "ABOUT")}
 # What the import of a package that is broken, or unfit for this machine, is known to raise.
@@ -48,8 +51,9 @@ def names(group: str) -> list[str]:
 
 def find(group: str, name: str) -> ModuleType:
     """Return the module behind a name. Raises UnknownName where there is none, UserError for an unusable plug-in."""
-    if name in _BUILT_IN[group]:
-        return import_module(_BUILT_IN[group][name])
+    built_in = {**_BUILT_IN[group], **_UNLISTED.get(group, {})}
+    if name in built_in:
+        return import_module(built_in[name])
     installed = _installed(group)
     if name not in installed:
         raise UnknownName(group.removesuffix("s"), name, names(group), f"list them with: cascade {group}")

@@ -1,21 +1,25 @@
 """The records of cascade, and the protocols of its parts that can be replaced.
 
 Records are frozen and take keywords only. What is asked (`RunSpec` and the specs in it, hashed) and how it
-is done (`Execution`, `Host`) are separate types, so the identity of a run needs no list of exceptions. What is stored
-is a `Record`; what only lives in memory and holds paths (`Dataset`, `Host`, `Execution`) is a dataclass.
+is done (`Execution`, `Host`, in `execution.py`) are separate types, so the identity of a run needs no list of
+exceptions. What is stored is a `Record`; what only lives in memory and holds paths (`Dataset`) is a dataclass.
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
 from typing import Annotated, Any, Literal, Protocol
 
 import msgspec
 
+from cascade.execution import Execution as Execution  # Plug-ins import both from here.
+from cascade.execution import Host as Host
+
 Params = Mapping[str, Any]
+SENT_AUDIO = "audio"  # the captioner that sends the clip itself, and its slot
 Repeats = Annotated[int, msgspec.Meta(ge=1, le=10_000)]  # how often an item is asked about; checked where it is read
 
 
@@ -87,10 +91,30 @@ class Caption(Record, frozen=True, kw_only=True):
     meta: Mapping[str, Any] = msgspec.field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CaptionInput:
+    """What a caption is made from where it depends on more than a clip.
+
+    `question` and `choices` are in the canonical form of `prompting.listening`, `""` and none where the engine is not
+    to see them. `evidence` is the text of other captions, for an engine that reads captions and no `clip`.
+    """
+
+    clip: Path | None = None
+    question: str = ""
+    choices: tuple[str, ...] = ()
+    evidence: str = ""
+
+    @property
+    def name(self) -> str:
+        """The name of the clip, for messages."""
+        return self.clip.name if self.clip else "the captions"
+
+
 class PromptSpec(Record, frozen=True, kw_only=True):
     """A template by name and digest, and the slots whose captions fill its evidence block, in order.
 
     `mismatch_seed` gives every item another clip's captions, `order_seed` shuffles the choices; None leaves both alone.
+    `audio` is the slot in which the clip itself is sent; a run of captions alone leaves it out of the JSON.
     `headings` has the headings of slots whose engine has one of its own; runs of older versions have the slots' names.
     """
 
@@ -99,6 +123,7 @@ class PromptSpec(Record, frozen=True, kw_only=True):
     slots: tuple[str, ...]
     mismatch_seed: int | None = None
     order_seed: int | None = None
+    audio: str | msgspec.UnsetType = msgspec.UNSET
     headings: Mapping[str, str] | msgspec.UnsetType = msgspec.UNSET
 
 
@@ -145,65 +170,27 @@ class RunSpec(Record, frozen=True, kw_only=True):
     rounds: RoundsSpec | msgspec.UnsetType = msgspec.UNSET
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Host:
-    """Where engines run. `files` maps the digest that a spec names to the local file or folder that has it.
-
-    `scratch` is a folder for what an engine computes once and may find again (text embeddings); None keeps nothing.
-    For engines that ask a model elsewhere: `endpoints` maps the model that a spec names to the address that serves it,
-    `concurrency` is calls in flight at most, `retries` and `timeout` (seconds) are a call's, `budget` is what may be
-    spent (a `budget.Budget`, or None). For backends that have workers: `workers` has `pool` (how many), `num_gpus` and
-    `num_cpus` (what one takes), for every engine or, as `speech.pool`, for one slot's.
-    """
-
-    device: str = "auto"
-    batch: int = 32
-    threads: int = 0
-    files: Mapping[str, Path] = field(default_factory=dict)
-    scratch: Path | None = None
-    endpoints: Mapping[str, str] = field(default_factory=dict)
-    concurrency: int = 16
-    retries: int = 6
-    timeout: float = 600.0
-    budget: Any = None
-    workers: Mapping[str, float] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Execution:
-    """How a run is done; nothing here may change a result. `timeout` is in seconds a call.
-
-    `budget` is what may be spent (a `budget.Budget`, or None), `price` the user's word for what tokens cost; `rpm` and
-    `tpm` are the requests and tokens that the provider allows a minute. `bundles` maps a slot to the file of captions
-    that fills it: there no engine runs. `origin` is the address or the provider that is asked, `""` for a model that
-    runs here; `same_model` is the user's word that it serves the same model as the run's own origin.
-    """
-
-    cache: Path
-    runs: Path
-    backend: str = "local"
-    host: Host = field(default_factory=Host)
-    api_base: str | None = None
-    concurrency: int = 16
-    retries: int = 6
-    timeout: float = 600.0
-    budget: Any = None
-    price: str | None = None
-    rpm: float | None = None
-    tpm: float | None = None
-    bundles: Mapping[str, Path] = field(default_factory=dict)
-    origin: str = ""
-    same_model: bool = False
-
-
 class Prompt(Record, frozen=True, kw_only=True):
     """Chat messages (`role`, `content`), and the choices in the order in which they stand in them.
 
-    `content` is text, or for a model that hears the list of texts and clips that chat endpoints take.
+    `content` is text, or for a model that hears the list of texts and clips that chat endpoints take. `clip` is the
+    digest of the clip that is sent with the text, `seconds` its length.
     """
 
     messages: tuple[Mapping[str, Any], ...]
     order: tuple[str, ...] = ()
+    clip: str = ""
+    seconds: float = 0.0
+
+    def texts(self, clip: str = "") -> list[str]:
+        """Return the text of each message, with `clip` in the place of the clip."""
+        texts: list[str] = []
+        for message in self.messages:
+            parts = message["content"] or ""  # A message that only calls functions has no content.
+            if isinstance(parts, str):
+                parts = [{"text": parts}]
+            texts.append("".join(part.get("text", clip) for part in parts))
+        return texts
 
 
 # Providers' words for a reply that is whole. Any other word, `length` among them, means that the reply was cut.
@@ -227,8 +214,8 @@ class Completion(Record, frozen=True, kw_only=True, tag="completion"):
 
     `model` and `fingerprint` are what the server says of itself. `cost` is in US dollars; `sent` are the parameters as
     they went out, without the messages. `charged` is what all tries of the call counted against a budget, where that is
-    not `cost`: a reply of unknown cost counts as its bound, and as 0 where it had none.
-    `calls` are the tools that the model calls with its text.
+    not `cost`: a reply of unknown cost counts as its bound, and as 0 where it had none. `audio_tokens` are those of the
+    input that the provider counts as audio, where it says so. `calls` are the tools that the model calls with its text.
     """
 
     text: str
@@ -242,6 +229,7 @@ class Completion(Record, frozen=True, kw_only=True, tag="completion"):
     sent: Params = msgspec.field(default_factory=dict)
     fingerprint: str | msgspec.UnsetType = msgspec.UNSET
     charged: float | msgspec.UnsetType = msgspec.UNSET
+    audio_tokens: int | msgspec.UnsetType = msgspec.UNSET
     calls: tuple[ToolCall, ...] | msgspec.UnsetType = msgspec.UNSET
 
     @property
@@ -296,8 +284,9 @@ class Answer(Record, frozen=True, kw_only=True):
 
     `prompt` is the digest of the messages sent, `captions` the cache key behind each slot, `seconds` the time the call
     took, `at` the moment it ended in UTC (ISO 8601). `params` are the model's parameters as they were asked for.
-    `origin` is the address or the provider that was asked, where the model does not run here; the first line of a log
-    names the `run` that it belongs to, by the digest of its identity. Logs of older versions have neither.
+    `audio` is the digest of the clip as it was sent, where one was. `origin` is the address or the provider that was
+    asked, where the model does not run here; the first line of a log names the `run` that it belongs to, by the digest
+    of its identity. Logs of older versions have neither.
     `rounds` are those before the result, in a run that has rounds. A line after each round has the failure `unfinished`
     in the result's place; the cost of a line is that of its own calls.
     """
@@ -310,6 +299,7 @@ class Answer(Record, frozen=True, kw_only=True):
     seconds: float
     at: str
     params: Params = msgspec.field(default_factory=dict)
+    audio: str | msgspec.UnsetType = msgspec.UNSET
     origin: str | msgspec.UnsetType = msgspec.UNSET
     run: str | msgspec.UnsetType = msgspec.UNSET
     rounds: tuple[Round, ...] | msgspec.UnsetType = msgspec.UNSET
@@ -336,10 +326,10 @@ class Captioner(Protocol):
     """An engine, built once, that turns clips into captions: as many as it was given, in their order.
 
     A clip that it cannot hear is a `Failure` in its place, or raises `ClipError`: a batch that raises is tried again
-    clip by clip.
+    clip by clip. An engine whose captions depend on the question gets `CaptionInput`s in the place of paths.
     """
 
-    def __call__(self, clips: Sequence[Path], /) -> Sequence[Caption | Failure]: ...
+    def __call__(self, clips: Sequence[Any], /) -> Sequence[Caption | Failure]: ...
 
 
 class Lookup(Protocol):
@@ -349,11 +339,11 @@ class Lookup(Protocol):
 
 
 class Backend(Protocol):
-    """Where captioners run. Yields each clip once, as it is done, in any order."""
+    """Where captioners run. Yields each clip, or `CaptionInput`, once, as it is done, in any order."""
 
     def __call__(
-        self, spec: CaptionerSpec, host: Host, clips: Sequence[Path], /
-    ) -> Iterator[tuple[Path, Caption | Failure]]: ...
+        self, spec: CaptionerSpec, host: Host, clips: Sequence[Any], /
+    ) -> Iterator[tuple[Any, Caption | Failure]]: ...
 
 
 class LLM(Protocol):
@@ -369,7 +359,10 @@ class Scorer(Protocol):
 
 
 class CaptionRecord(Record, frozen=True, kw_only=True):
-    """One caption of one item: its cache key (`""` where there is no clip to make one from), and what came of it."""
+    """One caption of one item: its cache key (`""` where there is no clip to make one from), and what came of it.
+
+    `question` is the digest of the item's question and choices where the caption depends on them.
+    """
 
     item: str
     slot: str
@@ -377,6 +370,7 @@ class CaptionRecord(Record, frozen=True, kw_only=True):
     text: str | None = None
     meta: Mapping[str, Any] = msgspec.field(default_factory=dict)
     failure: Failure | None = None
+    question: str | msgspec.UnsetType = msgspec.UNSET
 
     @property
     def caption(self) -> Caption | None:

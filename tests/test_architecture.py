@@ -15,7 +15,8 @@ PACKAGE = Path(__file__).parent.parent / "cascade"
 
 # A room may import the rooms of lower layers. Rooms of one layer do not import each other.
 LAYERS = (
-    {"version", "types"},
+    {"version", "execution"},
+    {"types"},
     {"errors"},
     {"io", "plugins"},
     {"datasets", "prompting", "llms"},
@@ -48,7 +49,7 @@ HEAVY = {
     "librosa": {"captioners"},
     "xllamacpp": {"llms/embedded_server.py", "llms/embedded.py"},
     "soundfile": {"io/decoding.py"},
-    "av": {"io/audio.py", "io/decoding.py"},
+    "av": {"io/audio.py", "io/decoding.py", "io/encoding.py"},
     "soxr": {"io/audio.py"},
     "jinja2": {"report/page.py"},
 }

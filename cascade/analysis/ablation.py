@@ -8,18 +8,24 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from cascade.analysis import compare
 from cascade.analysis.compare import PairedDifference
 from cascade.errors import UserError
 from cascade.io.jsonl import OMITTED
-from cascade.runs import describe
+from cascade.runs import describe, directory
+from cascade.scoring import voting
+from cascade.scoring.matchers.registry import SCORERS
 from cascade.scoring.outcomes import ScoredRun
 from cascade.scoring.statistics import rate
 from cascade.scoring.summary import chance
+from cascade.scoring.voting import Agreement
+from cascade.types import RunSpec
 
+AUDIO_CONTROLS = ("audio - blind", "audio - mismatched", "audio - silence", "audio - reversed")
 PERCEPTION, REASONING, UNKNOWN = "perception", "reasoning", "unknown"
 
 
@@ -29,6 +35,8 @@ class Member:
 
     `inapplicable` items, None is none, have nothing that it could be asked with: no figure has them, on either side.
     `to_full` is the paired difference variant − full, with Holm's correction over the family; None for the full set.
+    Where it is wanted, `item_cost` (US dollars) and `item_seconds` are what an item's captions and replies took on the
+    average when they were made; captions that items share count once. `agreement` is of several samples.
     """
 
     name: str
@@ -42,6 +50,9 @@ class Member:
     cost: float | None
     to_full: PairedDifference | None = None
     inapplicable: int | None = field(default=None, metadata=OMITTED)
+    item_cost: float | None = field(default=None, metadata=OMITTED)
+    item_seconds: float | None = field(default=None, metadata=OMITTED)
+    agreement: Agreement | None = field(default=None, metadata=OMITTED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +72,8 @@ class Diagnosis:
 class Family:
     """Variants of one run. `adds` is, for each source, full − without it: in all (`""`) and by modality.
 
-    Holm's correction is over the sources, and over the modalities of each.
+    `hearing` has more differences of that form where the clip itself is among the sources, by their names (`_hearing`).
+    Holm's correction is over the sources, over the differences of hearing, and over the modalities of each.
     """
 
     dataset: str
@@ -72,6 +84,7 @@ class Family:
     members: tuple[Member, ...]
     adds: Mapping[str, Mapping[str, PairedDifference]]
     diagnosis: Diagnosis | None = None
+    hearing: Mapping[str, Mapping[str, PairedDifference]] | None = field(default=None, metadata=OMITTED)
 
     def __repr__(self) -> str:
         return f"Family({self.dataset!r}, {len(self.members)} runs, {self.n} items)"
@@ -91,8 +104,11 @@ class Family:
         return rows
 
 
-def read_family(sources: Sequence[ScoredRun], *, scorer: str = "mmar") -> Family:
-    """Read runs of one dataset and model that differ in evidence or choice order. Raises UserError for others."""
+def read_family(sources: Sequence[ScoredRun], *, scorer: str = "mmar", effort: bool = False) -> Family:
+    """Read runs of one dataset and model that differ in evidence or choice order. Raises UserError for others.
+
+    With `effort` members have what an item took.
+    """
     specs = []
     for source in sources:
         if source.spec is None:
@@ -112,16 +128,21 @@ def read_family(sources: Sequence[ScoredRun], *, scorer: str = "mmar") -> Family
     differences = compare.adjust_family(differences)
     members = []
     for place, name in enumerate(describe.variant_names(specs)):
-        members.append(_member(sources[place], name, scorer, differences.get(place)))
-    adds = {}
-    plain = {spec.prompt.slots: source for source, spec in reversed(pairs) if describe.is_plain(spec)}
-    for slot in specs[full].prompt.slots:
-        without = plain.get(tuple(other for other in specs[full].prompt.slots if other != slot))
+        member = _member(sources[place], name, scorer, differences.get(place))
+        if effort:
+            cost, seconds = _item_effort(sources[place])
+            member = replace(member, item_cost=cost, item_seconds=seconds)
+        members.append(member)
+    adds: dict[str, tuple[ScoredRun, ScoredRun]] = {}
+    slots, digested = describe.sources(specs[full]), describe.is_digested(specs[full])
+    plain = {}
+    for source, spec in reversed(pairs):
+        if describe.is_plain(spec) and describe.is_digested(spec) == digested:
+            plain[describe.sources(spec)] = source
+    for slot in slots:
+        without = plain.get(tuple(other for other in slots if other != slot))
         if without is not None:
-            comparison = compare.compare(whole, without, scorer=scorer)
-            adds[slot] = {"": compare.overall(comparison), **comparison.by.get("modality", {})}
-    for slot, difference in compare.adjust_family({slot: groups[""] for slot, groups in adds.items()}).items():
-        adds[slot][""] = difference
+            adds[slot] = (whole, without)
     oracles = [source for source, spec in pairs if describe.evidence_label(spec) == "oracle"]
     return Family(
         dataset=specs[full].dataset,
@@ -130,13 +151,69 @@ def read_family(sources: Sequence[ScoredRun], *, scorer: str = "mmar") -> Family
         scorer=scorer,
         chance=chance(whole.items)[scorer],
         members=tuple(members),
-        adds=adds,
+        adds=_differences(adds, scorer),
+        hearing=_differences(_hearing(specs[full], pairs), scorer) or None,
         diagnosis=diagnose(whole, oracles[0], scorer) if oracles else None,
     )
 
 
+def _hearing(full: RunSpec, pairs: Sequence[tuple[ScoredRun, RunSpec]]) -> dict[str, tuple[ScoredRun, ScoredRun]]:
+    """Return the pairs of runs that say what hearing and captions are worth, by the name of their difference.
+
+    `all - captions` is what hearing adds to captions, `all - audio` what captions add to hearing; the others compare
+    the clip alone with the captions alone and with controls.
+    """
+    if not full.prompt.audio:
+        return {}
+    runs = {
+        (spec.prompt.slots, *describe.controls(spec)): source
+        for source, spec in reversed(pairs)
+        if describe.evidence_label(spec) != "oracle"
+    }
+    audio = (full.prompt.audio,)
+    captions = tuple(slot for slot in full.prompt.slots if slot not in audio)
+    wanted = {
+        "all - captions": ((full.prompt.slots,), (captions,)),
+        "all - audio": ((full.prompt.slots,), (audio,)),
+        "audio - captions": ((audio,), (captions,)),
+        "audio - blind": ((audio,), ((),)),
+        **{name: ((audio,), (audio, name.removeprefix("audio - "))) for name in AUDIO_CONTROLS[1:]},
+    }
+    if not captions:  # "all" is the audio, and without captions a run is blind.
+        wanted = {name: wanted[name] for name in AUDIO_CONTROLS}
+    return {name: (runs[run], runs[other]) for name, (run, other) in wanted.items() if run in runs and other in runs}
+
+
+def _differences(
+    pairs: Mapping[str, tuple[ScoredRun, ScoredRun]], scorer: str
+) -> dict[str, dict[str, PairedDifference]]:
+    """Return the paired difference of each pair: in all (`""`), corrected over the pairs, and by modality."""
+    differences = {}
+    for name, (run, other) in pairs.items():
+        comparison = compare.compare(run, other, scorer=scorer)
+        differences[name] = {"": compare.overall(comparison), **comparison.by.get("modality", {})}
+    corrected = compare.adjust_family({name: groups[""] for name, groups in differences.items()})
+    return {name: {**groups, "": corrected[name]} for name, groups in differences.items()}
+
+
+def _item_effort(source: ScoredRun) -> tuple[float | None, float]:
+    """Return the US dollars (None where a price is unknown) and the seconds that an item of a run took."""
+    path, n = Path(str(source.about["run"])), len(source.items)
+    captions = {}
+    if (path / "captions.jsonl").exists():
+        captions = {caption.key: caption.meta for caption in directory.read_captions(path)}
+    costs = [source.about["cost"], *(meta["cost"] for meta in captions.values() if "cost" in meta)]
+    times = [meta.get("seconds") for meta in captions.values()]
+    seconds = sum(float(time) for time in times if isinstance(time, int | float))
+    seconds += sum(answer.seconds for answer in directory.last_answers(path).values())
+    return None if None in costs else sum(costs) / n, seconds / n
+
+
 def _member(source: ScoredRun, name: str, scorer: str, to_full: PairedDifference | None) -> Member:
-    whole = rate(list(source.correct(scorer).values()))
+    correct, samples, agreement = source.correct(scorer), source.about["samples"], None
+    if samples > 1:
+        agreement = voting.agreement(source.items, source.choices, SCORERS[scorer], samples, correct)
+    whole = rate(list(correct.values()))
     return Member(
         name=name,
         run=str(source.about["run"]),
@@ -149,6 +226,7 @@ def _member(source: ScoredRun, name: str, scorer: str, to_full: PairedDifference
         cost=source.about["cost"],
         to_full=to_full,
         inapplicable=source.about["inapplicable"],
+        agreement=agreement,
     )
 
 

@@ -16,10 +16,12 @@ from cascade.errors import UnknownName, UserError
 from cascade.io.jsonl import OMITTED
 from cascade.runs import describe
 from cascade.runs.served import Served
+from cascade.scoring import voting
 from cascade.scoring.matchers.registry import SCORERS
 from cascade.scoring.outcomes import ScoredRun
 from cascade.scoring.statistics import detectable, holm, mcnemar, paired_interval, rate
 from cascade.scoring.summary import groups
+from cascade.scoring.voting import Agreement
 from cascade.types import Item
 
 if TYPE_CHECKING:
@@ -34,8 +36,9 @@ class Side:
     """One of the compared runs: its accuracy on the items of all, and how many of its items are left out.
 
     `inapplicable` items of the run are left out of all, None is none. `readings` counts its replies where a second
-    reader was asked. `differs` says what the run has that not all of these runs have, besides its model. `served` says
-    which servers answered, and `not_asked` counts the questions that are still to be asked.
+    reader was asked, `agreement` says how far its samples agree, where it has several. `differs` says what the run has
+    that not all of these runs have, besides its model. `served` says which servers answered, and `not_asked` counts the
+    questions that are still to be asked.
     """
 
     run: str
@@ -48,6 +51,7 @@ class Side:
     not_asked: int | None = field(default=None, metadata=OMITTED)
     inapplicable: int | None = field(default=None, metadata=OMITTED)
     differs: str | None = field(default=None, metadata=OMITTED)
+    agreement: Agreement | None = field(default=None, metadata=OMITTED)
 
     @property
     def label(self) -> str:
@@ -267,6 +271,9 @@ def _pair(sources: Sequence[ScoredRun], scorer: str) -> tuple[list[Item], list[d
     differences = describe.differences([source.spec for source in sources], ["model"])
     for name, source, correct, differs in zip(names, sources, right, differences, strict=True):
         share = rate([correct[item.id] for item in items])
+        agreement = None
+        if source.spec and source.spec.llm.samples > 1:
+            agreement = voting.agreement(items, source.choices, SCORERS[scorer], source.spec.llm.samples, correct)
         sides.append(
             Side(
                 run=name,
@@ -279,6 +286,7 @@ def _pair(sources: Sequence[ScoredRun], scorer: str) -> tuple[list[Item], list[d
                 not_asked=source.about.get("not_asked"),
                 inapplicable=source.about.get("inapplicable"),
                 differs=differs or None,
+                agreement=agreement,
             )
         )
     return items, right, sides

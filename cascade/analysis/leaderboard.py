@@ -8,6 +8,7 @@ from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cascade.analysis import published
 from cascade.errors import RunError, UserError
 from cascade.io.digests import digest
 from cascade.io.jsonl import OMITTED
@@ -21,6 +22,7 @@ from cascade.scoring.summary import summarize
 if TYPE_CHECKING:
     from cascade.scoring.second_reader import Readings
 
+KIND = "kind"  # groups the rows of a board, unless it is a tag of the items
 _DEEPEST = 4  # folders below one that is given
 
 
@@ -31,7 +33,8 @@ class BoardRow:
     `mmar` and `strict` have Wilson intervals; `by` has each tag's values by the official matcher. Costs are in US
     dollars; None is unknown, or that there was nothing to pay for. Where a second reader was asked, `readings` counts
     the replies and `mmar_read` is `mmar` by the combined readings. `differs` says what the run has that not all runs of
-    the board have, besides the other fields. `served` and `not_asked` are a summary's.
+    the board have, besides the other fields. `served` and `not_asked` are a summary's. `kind` is that of MMAR's table,
+    where it was asked for.
     """
 
     run: str
@@ -55,6 +58,7 @@ class BoardRow:
     differs: str | None = field(default=None, metadata=OMITTED)
     served: tuple[Served, ...] | None = field(default=None, metadata=OMITTED)
     not_asked: int | None = field(default=None, metadata=OMITTED)
+    kind: str | None = field(default=None, metadata=OMITTED)
 
     @property
     def origins(self) -> str:
@@ -150,13 +154,14 @@ def board_row(path: Path, by: Sequence[str], scored: ScoredRun) -> BoardRow:
         readings=summary.readings,
         served=summary.served,
         not_asked=summary.not_asked,
+        kind=published.run_kind(scored) if KIND in by and KIND not in known else None,
     )
 
 
 def ordered(rows: Sequence[BoardRow], sort: str) -> list[list[BoardRow]]:
-    """Return the rows in groups of the same items, the largest group first, each sorted by one of SORTS.
+    """Return the rows in groups of the same items, the largest group first, each sorted by kind and by one of SORTS.
 
-    Rows whose value is unknown are last.
+    Rows whose value is unknown are last of their kind.
     """
     value = attrgetter(f"{sort}.accuracy" if sort in ("mmar", "strict") else sort)
     groups: dict[str, list[BoardRow]] = {}
@@ -167,7 +172,8 @@ def ordered(rows: Sequence[BoardRow], sort: str) -> list[list[BoardRow]]:
         group.sort(key=lambda row: row.run)
         known = [row for row in group if value(row) is not None]
         known.sort(key=value, reverse=sort in _HIGHEST_FIRST)
-        board.append(known + [row for row in group if value(row) is None])
+        group = known + [row for row in group if value(row) is None]
+        board.append(sorted(group, key=lambda row: published.KINDS.index(row.kind) if row.kind else 0))
     return board
 
 

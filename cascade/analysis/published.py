@@ -1,7 +1,7 @@
-"""Published cascade rows beside ours: the figure of a paper, and the result of our protocol for the same models.
+"""Published rows beside ours: the figure of a paper, and the result of our protocol for the same models.
 
-Each row is a file of `presets/`: its source, the published accuracy in per cent, what our protocol adds because the
-paper does not say it, and the flags of the run that stands for it. No row's captions, and few rows' prompts, were
+The rows are in `published.yaml`, by kind: each has its source, the published accuracies, what our protocol adds because
+the paper does not say it, and the flags of the run that stands for it. No row's captions, and few rows' prompts, were
 published: a difference is one between protocols as much as between models.
 """
 
@@ -9,30 +9,39 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from cascade.analysis.compare import SIGNIFICANT
 from cascade.io.jsonl import OMITTED
+from cascade.runs import describe
 from cascade.scoring.outcomes import ScoredRun
 from cascade.scoring.statistics import holm, rate, score_test
 from cascade.scoring.summary import groups
+from cascade.types import SENT_AUDIO, RunSpec
 
-_FOLDER = Path(__file__).parent / "presets"
 WHOLE = ""  # the group of all items
+KINDS = ("LALM", "LARM", "OLM", "LLM", "LRM")  # of models: large audio, audio reasoning, omni; language, reasoning
+_TABLE = Path(__file__).with_name("published.yaml")
 _PUBLISHED_ON = ("mmar", 1000)  # the dataset and the number of items of the published figures
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PublishedRow:
-    """A published row. `published` has accuracies in [0, 1] by modality, `""` for all; `run` are flags of a run."""
+    """A published row, of one of KINDS. `published` has accuracies in [0, 1] by modality, `""` for all.
+
+    `run` are the flags of the run that stands for it; where no server has the model, `unserved` is the reason instead.
+    """
 
     name: str
     title: str
     source: str
     ours: str
     published: Mapping[str, float]
-    run: Mapping[str, Any]
+    kind: str
+    run: Mapping[str, Any] = field(default_factory=dict)
+    unserved: str | None = field(default=None, metadata=OMITTED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,26 +78,74 @@ class Reproduced:
     other_captions: str | None = field(default=None, metadata=OMITTED)
 
 
-def published_rows() -> dict[str, PublishedRow]:
-    """Return the published rows, by name."""
+@cache
+def published_rows() -> Mapping[str, PublishedRow]:
+    """Return the published rows, by name, in the order of KINDS."""
     import yaml
 
+    table = yaml.safe_load(_TABLE.read_text(encoding="utf-8"))
     rows = {}
-    for path in sorted(_FOLDER.glob("*.yaml")):
-        preset = yaml.safe_load(path.read_text(encoding="utf-8"))
-        figures = preset.pop("published")
-        published = {WHOLE: figures["all"] / 100}
-        for modality, figure in figures.get("modality", {}).items():
-            published[modality] = figure / 100
-        rows[path.stem] = PublishedRow(name=path.stem, published=published, **preset)
+    for kind in KINDS:
+        for name, row in table["rows"][kind].items():
+            figures = [figure / 100 for figure in row.pop("published")]
+            published = dict(zip((WHOLE, *table["modalities"]), figures, strict=False))
+            rows[name] = PublishedRow(name=name, kind=kind, published=published, **row)
     return rows
+
+
+def matching_row(spec: RunSpec) -> PublishedRow | None:
+    """Return the row whose model and captioners a run has, with the captioners' parameters that the row sets."""
+    engines = {captioner.slot: captioner.name for captioner in spec.captioners}
+    params: dict[str, Any] = {}
+    for captioner in spec.captioners:
+        params.update((f"{captioner.slot}.{name}", value) for name, value in captioner.params.items())
+    for row in published_rows().values():
+        same_model = row.run.get("llm") == _model(spec)
+        if same_model and row.run["captions"] == engines and row.run.get("caption-param", {}).items() <= params.items():
+            return row
+    return None
+
+
+def run_kind(scored: ScoredRun) -> str:
+    """Return which of KINDS a run is: that of the row that it matches, else what its captioners and replies say.
+
+    A run whose model gets the clip is of the kind that the rows give the model; a model of no row is LARM where its
+    replies came with reasoning, else LALM. Other runs are LRM where they did, else LLM. A file has no kind, `""`.
+    """
+    spec = scored.spec
+    if spec is None:
+        return ""
+    if row := matching_row(spec):
+        return row.kind
+    if spec.prompt.audio:
+        for row in published_rows().values():
+            if row.run.get("llm") == _model(spec) and SENT_AUDIO in row.run["captions"]:
+                return row.kind
+        return "LARM" if scored.reasoned else "LALM"
+    return "LRM" if scored.reasoned else "LLM"
+
+
+def _model(spec: RunSpec) -> str:
+    return spec.llm.model.partition("@")[0]
+
+
+def published_figures(scored: ScoredRun) -> Mapping[str, float]:
+    """Return the published accuracies of the row that a run matches, by group; none for other items, or a control."""
+    row = None
+    if scored.spec and describe.is_plain(scored.spec) and _has_published_items(scored):
+        row = matching_row(scored.spec)
+    return row.published if row else {}
+
+
+def _has_published_items(scored: ScoredRun) -> bool:
+    return (scored.about["dataset"], len(scored.items)) == _PUBLISHED_ON
 
 
 def compare_published(row: PublishedRow, scored: ScoredRun, published: Mapping[str, float] | None = None) -> Reproduced:
     """Compare a run with a row; `published` replaces the row's own figures where the model is another one."""
     figures = row.published if published is None else published
     right = scored.correct("mmar")
-    same_items = (scored.about["dataset"], len(right)) == _PUBLISHED_ON
+    same_items = _has_published_items(scored)
     ours, p_values = {}, {}
     for group, items in {WHOLE: list(right), **groups(scored.items).get("modality", {})}.items():
         ours[group] = share = rate([right[item] for item in items])

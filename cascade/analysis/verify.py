@@ -11,21 +11,25 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-from cascade.errors import RunError, UserError
+from cascade.errors import ClipError, RunError, UserError
 from cascade.io import jsonl
-from cascade.io.digests import caption_key, digest, digest_file
+from cascade.io.digests import caption_key, digest, digest_bytes, digest_file
+from cascade.io.encoding import AudioForm, encode
 from cascade.io.terminal import quantity
+from cascade.plugins import DIGEST
 from cascade.prompting import evidence, rounds
+from cascade.prompting.listening import question_digest
 from cascade.prompting.templates import Template
-from cascade.runs import directory
+from cascade.runs import directory, provenance
 from cascade.runs.call_log import JUDGE, READER, CallLog, Inquiry
 from cascade.runs.directory import Run
 from cascade.runs.served import count_served, served_text
 from cascade.scoring import export, outcomes, rubric_score, second_reader
-from cascade.types import Answer, Caption, CaptionRecord, Item
+from cascade.types import SENT_AUDIO, Answer, Caption, CaptionerSpec, CaptionRecord, Item
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,6 +85,8 @@ def verify(path: Path) -> Verdict:
         with verdict.recording():
             _check_log(run, captions, verdict)
         with verdict.recording():
+            _check_audio(run, captions, verdict)
+        with verdict.recording():
             _check_predictions(run, verdict)
     if (path / "charges.jsonl").exists():
         with verdict.recording():
@@ -123,28 +129,31 @@ def _check_captions(run: Run, verdict: Verdict) -> list[CaptionRecord]:
     specs = {spec.slot: spec for spec in run.spec.captioners}
     wanted = Counter((item.id, slot) for item in run.items for slot in specs)
     present = Counter((caption.item, caption.slot) for caption in captions)
-    for item, slot in wanted - present:
-        verdict.problems.append(f"{file}: {item!r} has no caption in the slot {slot!r}")
-    for item, slot in present - wanted:
-        verdict.problems.append(f"{file}: {item!r} has an extra caption in the slot {slot!r}")
-    clips = {}
-    for question in run.items:
+    for name, slot in wanted - present:
+        verdict.problems.append(f"{file}: {name!r} has no caption in the slot {slot!r}")
+    for name, slot in present - wanted:
+        verdict.problems.append(f"{file}: {name!r} has an extra caption in the slot {slot!r}")
+    clips: dict[str, str] = {}
+    for item in run.items:
         try:
-            clips[question.id] = digest_file(Path(root) / question.audio)
+            clips[item.audio] = digest_file(Path(root) / item.audio)
         except (OSError, ValueError):  # A ValueError is a name that no file can have.
-            clips[question.id] = ""
+            clips[item.audio] = ""
+    made_from = _Origins(run, captions, clips)
     derived = lost = 0
     for caption in captions:
         if (caption.item, caption.slot) not in wanted or not caption.key:
             continue
         # The key is of the clip or, for a caption that was looked up, of its text.
-        sources = [clips[caption.item]] if clips[caption.item] else []
-        if caption.text is not None:
-            sources.append(digest(caption.text))
         spec = specs[caption.slot]
-        if caption.key in [caption_key(spec.slot, spec.name, spec.version, spec.params, source) for source in sources]:
+        source, question = made_from.source(caption, spec), made_from.question(caption, spec)
+        sources = [source] * bool(source)
+        if caption.text is not None and not question:
+            sources.append(digest(caption.text))
+        about = (spec.slot, spec.name, spec.version, spec.params)
+        if caption.key in [caption_key(*about, source, question) for source in sources]:
             derived += 1
-        elif clips[caption.item]:
+        elif source:
             derived += 1
             verdict.problems.append(f"{file}: {caption.item!r}, {caption.slot!r}: the key is of another clip or engine")
         else:
@@ -153,6 +162,40 @@ def _check_captions(run: Run, verdict: Verdict) -> list[CaptionRecord]:
         verdict.unchecked.append(f"{lost} captions' keys: their clips are not under {root}")
     verdict.checked[file] = f"{quantity(len(captions), 'caption')}, {quantity(derived, 'key')} derived again"
     return captions
+
+
+class _Origins:
+    """What the captions of a run were made from.
+
+    `clips` maps a clip to the digest of its bytes, `""` where it is not here.
+    """
+
+    def __init__(self, run: Run, captions: Sequence[CaptionRecord], clips: Mapping[str, str]) -> None:
+        self._items = {item.id: item for item in run.items}
+        self._clips, self._headings = clips, run.spec.prompt.headings
+        audio = {item.id: item.audio for item in run.items}
+        self._own = evidence.captions_by_item(captions)
+        self._shown = evidence.captions_shown(audio, captions, run.spec.prompt)
+        self._donors: Mapping[str, str] = {clip: clip for clip in clips}
+        if (seed := run.spec.prompt.mismatch_seed) is not None and any(caption.question for caption in captions):
+            self._donors = evidence.draw_donors(audio, self._own, seed, clips if all(clips.values()) else None)
+
+    def question(self, caption: CaptionRecord, spec: CaptionerSpec) -> str:
+        """Return the digest of the question that a caption's key has, `""` where its engine was not shown it."""
+        item = self._items[caption.item]
+        if not caption.question or (spec.name == DIGEST and not spec.params.get("question")):
+            return ""
+        return question_digest(item.question, item.choices)
+
+    def source(self, caption: CaptionRecord, spec: CaptionerSpec) -> str:
+        """Return the digest of the clip or the captions that a caption was made from, `""` where they are not here."""
+        clip = self._items[caption.item].audio
+        if spec.name != DIGEST:
+            return self._clips.get(self._donors.get(clip, "") if caption.question else clip, "")
+        captions = self._shown if caption.question else self._own
+        merged = {slot: record for slot, record in captions[caption.item].items() if slot != caption.slot}
+        text = evidence.text_to_merge(merged, self._headings)
+        return digest(text) if text else ""
 
 
 def _check_log(run: Run, captions: Sequence[CaptionRecord], verdict: Verdict) -> None:
@@ -176,6 +219,49 @@ def _check_log(run: Run, captions: Sequence[CaptionRecord], verdict: Verdict) ->
     if servers := count_served(answers.values()):
         checked += f"; {served_text(servers, models=True)}"
     verdict.checked["log.jsonl"] = checked
+
+
+def _check_audio(run: Run, captions: Sequence[CaptionRecord], verdict: Verdict) -> None:
+    """Encode the clips again as they were sent, and compare the digests with those in the log.
+
+    Another machine, or other decoders than the run's, may give other bytes: then they are not checked.
+    """
+    params = [spec.params for spec in run.spec.captioners if spec.name == SENT_AUDIO]
+    if not params or "log.jsonl" not in verdict.checked:
+        return
+    root, clips = Path(run.manifest.audio_root), {item.id: item.audio for item in run.items}
+    shown = evidence.captions_shown(clips, captions, run.spec.prompt)
+    try:
+        form = AudioForm(**params[0])
+    except TypeError as error:
+        raise RunError(f"run.json: the parameters of the audio cannot be read ({error})") from None
+    here = provenance.session(modules=("av", "soundfile", "soxr"))
+    alike = all(
+        session.platform == here.platform and here.versions.items() <= session.versions.items()
+        for session in run.manifest.sessions
+    )
+
+    @cache
+    def sent_digest(clip: str) -> str:
+        try:
+            return digest_bytes(encode(root / clip, form)[0])
+        except (ClipError, OSError, ValueError):
+            return ""
+
+    same = lost = 0
+    for (item, sample), answer in directory.last_answers(run.path).items():
+        if not answer.audio or SENT_AUDIO not in shown.get(item, {}):
+            continue
+        sent = sent_digest(clips[shown[item][SENT_AUDIO].item])
+        if sent == answer.audio:
+            same += 1
+        elif sent and alike:
+            verdict.problems.append(f"log.jsonl: {item!r}, sample {sample}: other audio than the clip gives")
+        else:
+            lost += 1
+    verdict.checked["log.jsonl"] += f"; the audio of {same} encoded again"
+    if lost:
+        verdict.unchecked.append(f"the audio of {lost} answers: the clips or the run's decoders are not here")
 
 
 def _mismatches(

@@ -17,6 +17,9 @@ It may also have
   one call after another with up to `host.batch` clips,
 * `lacks(params, host)`: what is missing (a key, say) before a remote model can be asked, or "". Such an engine takes
   `api_base` beside its parameters: the address goes into `Host.endpoints`, not into the spec,
+* `needs_question(params)`: whether a caption with these parameters, a mapping, depends on the question and the choices.
+  Such an engine is called with `CaptionInput`s in the place of paths,
+* `turned(params, asks=…)`: the parameters to give for the same engine with the question, or without it,
 * `rejects(text)`: whether a remote model's text is a page or of another format. Cached captions with such a text are
   made again,
 * `HEADING`: the heading of its captions in a prompt, where the usual one of a slot would say something else,
@@ -43,6 +46,9 @@ from cascade.io.digests import digest_path
 from cascade.io.terminal import note
 from cascade.types import Caption, Captioner, CaptionerSpec, Host, Lookup
 
+# The metadata of a parameter that a later version added: at its default it is left out, so that keys stay as they were.
+LATER = {"later": True}
+
 _SLOT = re.compile(r"[a-z][a-z0-9_-]*\Z")
 _BOOLEANS = {"true": True, "false": False}
 
@@ -65,9 +71,11 @@ class Engine:
 
     @property
     def defaults(self) -> dict[str, Any]:
-        """Every parameter's default; None where a value must be given."""
+        """The default of every parameter that is always in a key; None where a value must be given."""
         defaults: dict[str, Any] = {}
         for field in fields(self.module.Params):
+            if field.metadata == LATER:
+                continue
             if field.default_factory is not MISSING:
                 defaults[field.name] = field.default_factory()
             else:
@@ -83,12 +91,36 @@ class Engine:
             return True
 
     @property
+    def hears(self) -> bool:
+        """Whether the engine makes captions from clips, and not from the captions of the other slots."""
+        return self.makes_captions and self.name != plugins.DIGEST
+
+    @property
     def asks_remotely(self) -> bool:
         """Whether the engine asks a remote model, which may have an address; false where it is not installed."""
         try:
             return hasattr(self.module, "lacks")
         except UnknownName:
             return False
+
+    def needs_question(self, spec: CaptionerSpec) -> bool:
+        """Return whether the captions depend on the question; false for an engine that is not installed."""
+        try:
+            hook = getattr(self.module, "needs_question", None)
+        except UnknownName:
+            return False
+        return hook is not None and bool(hook(spec.params))
+
+    @property
+    def is_listener(self) -> bool:
+        """Whether the engine asks a model that hears and can be told the question."""
+        return self.asks_remotely and hasattr(self.module, "turned")
+
+    def with_question(self, spec: CaptionerSpec, *, asks: bool) -> CaptionerSpec:
+        """Return the spec with the question shown or not; the same spec for an engine that has no such parameter."""
+        if not self.makes_captions or not hasattr(self.module, "turned") or self.needs_question(spec) == asks:
+            return spec
+        return self.specify(spec.slot, self.module.turned(spec.params, asks=asks))[0]
 
     @property
     def modules(self) -> set[str]:
@@ -137,6 +169,9 @@ class Engine:
                 params[key] = digest_path(path)
                 files[params[key]] = path.resolve()
         filled = asdict(record(**params))
+        for field in fields(record):
+            if field.metadata == LATER and filled[field.name] == field.default:
+                del filled[field.name]
         return CaptionerSpec(slot=slot, name=self.name, version=str(self.module.VERSION), params=filled), files
 
     def check(self, spec: CaptionerSpec, host: Host) -> None:

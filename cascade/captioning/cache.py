@@ -16,6 +16,7 @@ from typing import Any
 from weakref import finalize
 
 from diskcache import Cache, Disk, Timeout, UnknownFileWarning
+from msgspec import UNSET, UnsetType
 
 from cascade.errors import CacheError
 from cascade.io.digests import canonical, caption_key, digest
@@ -58,7 +59,8 @@ class _TextDisk(Disk):  # type: ignore[misc]  # diskcache has no types
 class CacheEntry(Record, frozen=True, kw_only=True):
     """A caption and everything that its key is made from.
 
-    `audio` is the digest of the clip's bytes, `content` that of text and meta.
+    `audio` is the digest of the clip's bytes (of a digest: of the captions that it merges), `content` that of text and
+    meta, `question` that of question and choices where the caption depends on them.
     """
 
     slot: str
@@ -69,16 +71,18 @@ class CacheEntry(Record, frozen=True, kw_only=True):
     text: str
     meta: Params
     content: str
+    question: str | UnsetType = UNSET
 
     def key(self) -> str:
         """Return the key of the caption."""
-        return caption_key(self.slot, self.name, self.version, self.params, self.audio)
+        return caption_key(self.slot, self.name, self.version, self.params, self.audio, self.question or "")
 
     @classmethod
-    def of(cls, spec: CaptionerSpec, audio: str, caption: Caption) -> CacheEntry:
-        """Return the entry of a caption of the clip whose bytes have the digest `audio`."""
+    def of(cls, spec: CaptionerSpec, audio: str, caption: Caption, question: str = "") -> CacheEntry:
+        """Return the entry of a caption of the clip whose bytes have the digest `audio`, and of a question's digest."""
         content = _content_digest(caption.text, caption.meta)
-        return cls(**to_json(spec), audio=audio, text=caption.text, meta=caption.meta, content=content)
+        fields = {**to_json(spec), "audio": audio, "text": caption.text, "meta": caption.meta, "content": content}
+        return cls(**fields, question=question or UNSET)
 
     @property
     def spec(self) -> CaptionerSpec:
@@ -138,9 +142,9 @@ class CaptionCache:
         entry = self.entry(key)
         return entry.caption if entry else None
 
-    def put(self, spec: CaptionerSpec, audio: str, caption: Caption) -> str:
-        """Store a caption of the clip whose bytes have the digest `audio`; return its key."""
-        entry = CacheEntry.of(spec, audio, caption)
+    def put(self, spec: CaptionerSpec, audio: str, caption: Caption, question: str = "") -> str:
+        """Store a caption of the clip whose bytes have the digest `audio`, and of a question's; return its key."""
+        entry = CacheEntry.of(spec, audio, caption, question)
         self._write(self._store.set, entry)
         return entry.key()
 

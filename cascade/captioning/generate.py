@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+from msgspec import UNSET
 from msgspec.structs import replace
 
 from cascade.captioners import speech
@@ -15,15 +17,40 @@ from cascade.captioners.registry import Engine
 from cascade.captioning import bundles
 from cascade.captioning.backends import local, ray
 from cascade.captioning.cache import CaptionCache
-from cascade.errors import ItemError, UnknownName, UserError
+from cascade.errors import NOT_APPLICABLE, ItemError, UnknownName, UserError
 from cascade.io.digests import caption_key, digest, digest_file
 from cascade.io.progress import Track, silent
 from cascade.io.terminal import note
 from cascade.llms import origins
-from cascade.types import Backend, Caption, CaptionerSpec, CaptionRecord, Execution, Failure, Item
+from cascade.prompting import evidence
+from cascade.prompting.listening import canonical_question, question_digest
+from cascade.types import (
+    Backend,
+    Caption,
+    CaptionerSpec,
+    CaptionInput,
+    CaptionRecord,
+    Execution,
+    Failure,
+    Item,
+    PromptSpec,
+)
 
 _BACKENDS = {"local": local, "ray": ray}
-_Results = dict[str, dict[str, Caption | Failure]]  # by slot, then by the digest of the clip's bytes
+
+
+class _Source(NamedTuple):
+    """What tells an engine's captions apart: the digests of the clip's bytes and of the question, where it is needed.
+
+    `audio` is a failure where the clip cannot be read.
+    """
+
+    audio: str | Failure
+    question: str = ""
+
+
+_Inputs = Mapping[_Source, Path | CaptionInput]  # what an engine is given for each caption
+_Results = dict[str, dict[_Source, Caption | Failure]]  # by slot
 
 
 class Captions(list[CaptionRecord]):
@@ -49,27 +76,37 @@ class Captions(list[CaptionRecord]):
 
 
 def caption(
-    items: Sequence[Item], root: Path, specs: Sequence[CaptionerSpec], execution: Execution, track: Track = silent
+    items: Sequence[Item],
+    root: Path,
+    specs: Sequence[CaptionerSpec],
+    execution: Execution,
+    track: Track = silent,
+    prompt: PromptSpec | None = None,
 ) -> list[CaptionRecord]:
     """Return every item's captions, in the order of items and specs; make those that are missing.
 
     `root` is the folder that the items' `audio` is relative to. Clips with the same bytes are captioned once. A caption
-    is in the cache as soon as it is made; failures and lookups are never cached. Raises UserError where no clip can be
-    read.
+    is in the cache as soon as it is made; failures and lookups are never cached. Where the `prompt` shows captions of
+    other clips, those that depend on the question are of the other clip under the item's question. Raises UserError
+    where no clip can be read.
     """
-    return _collect(items, root, specs, execution, track)
+    return _collect(items, root, specs, execution, track, prompt)
 
 
 def existing_captions(
-    items: Sequence[Item], root: Path, specs: Sequence[CaptionerSpec], execution: Execution
+    items: Sequence[Item],
+    root: Path,
+    specs: Sequence[CaptionerSpec],
+    execution: Execution,
+    prompt: PromptSpec | None = None,
 ) -> list[CaptionRecord]:
     """Return the captions that exist, in the order of items and specs; a caption that is not made yet is a failure."""
-    return _collect(items, root, specs, execution, None)
+    return _collect(items, root, specs, execution, None, prompt)
 
 
 def needs_clips(specs: Sequence[CaptionerSpec]) -> bool:
     """Return whether any of the captioners reads clips; otherwise the clips need not be on this machine."""
-    return any(Engine(spec.name).makes_captions for spec in specs)
+    return any(Engine(spec.name).hears for spec in specs)
 
 
 def find_backend(name: str) -> Backend:
@@ -81,26 +118,95 @@ def find_backend(name: str) -> Backend:
 
 
 def _collect(
-    items: Sequence[Item], root: Path, specs: Sequence[CaptionerSpec], execution: Execution, track: Track | None
+    items: Sequence[Item],
+    root: Path,
+    specs: Sequence[CaptionerSpec],
+    execution: Execution,
+    track: Track | None,
+    prompt: PromptSpec | None,
 ) -> list[CaptionRecord]:
     """Return a record for each item and spec; with `track`, captions that are missing are made."""
-    engines = [spec for spec in specs if Engine(spec.name).makes_captions]
-    records = {spec.slot: _look_up(spec, items, root, execution) for spec in specs if spec not in engines}
+    engines = [spec for spec in specs if Engine(spec.name).hears]
+    merging = [spec for spec in specs if Engine(spec.name).makes_captions and spec not in engines]
+    lookups = [spec for spec in specs if spec not in engines and spec not in merging]
+    records = {spec.slot: _look_up(spec, items, root, execution) for spec in lookups}
     if engines:
         digests = {item.audio: _digest(root / item.audio) for item in items}
-        clips = {digest: root / audio for audio, digest in digests.items() if isinstance(digest, str)}
-        if track and not clips:
+        sources = {spec.slot: _sources(spec, items, digests) for spec in engines}
+        inputs = {spec.slot: _inputs(items, root, sources[spec.slot]) for spec in engines}
+        if track and not any(inputs.values()):
             raise UserError(
                 f"none of the {len(digests)} clips can be read under {root} (the first: {items[0].audio}); "
                 "give --data the folder that audio_path is relative to, or ask without sound: --captions none"
             )
-        results = _from_bundles(engines, clips, execution)
-        unbundled = [spec for spec in engines if spec.slot not in results]
-        if unbundled and (track or execution.cache.exists()):  # to open a cache creates it
-            results |= _from_cache(unbundled, clips, execution, track)
+        asking = [spec for spec in engines if Engine(spec.name).needs_question(spec)]
+        if prompt and prompt.mismatch_seed is not None and asking:
+            unmade = [record for spec in engines for record in _records(spec, items, sources[spec.slot], {})]
+            own = evidence.captions_by_item([*chain(*records.values()), *unmade])
+            clips = {item.id: item.audio for item in items}
+            donors = evidence.draw_donors(clips, own, prompt.mismatch_seed, digests)
+            others = [replace(item, audio=donors[item.audio]) for item in items]
+            for spec in asking:
+                sources[spec.slot] = _sources(spec, others, digests)
+                inputs[spec.slot] = _inputs(others, root, sources[spec.slot])
+        unbundled = [spec for spec in merging if spec.slot not in execution.bundles]
+        results = _results(engines, inputs, execution, track, unbundled)
         for spec in engines:
-            records[spec.slot] = _records(spec, items, digests, results.get(spec.slot, {}))
+            records[spec.slot] = _records(spec, items, sources[spec.slot], results.get(spec.slot, {}))
+    for spec in merging:
+        merged = list(_merged_sources(spec, items, list(chain(*records.values())), prompt))
+        given = {source: captions for source, captions in merged if isinstance(source.audio, str)}
+        results = _results([spec], {spec.slot: given}, execution, track)
+        made = _records(spec, items, [source for source, _ in merged], results.get(spec.slot, {}))
+        if any(record.question for record in chain(made, *records.values())):
+            questions = [question_digest(item.question, item.choices) for item in items]
+            made = [replace(record, question=question) for record, question in zip(made, questions, strict=True)]
+        records[spec.slot] = made
     return [records[spec.slot][place] for place in range(len(items)) for spec in specs]
+
+
+def _results(
+    specs: Sequence[CaptionerSpec],
+    inputs: Mapping[str, _Inputs],
+    execution: Execution,
+    track: Track | None,
+    later: Sequence[CaptionerSpec] = (),
+) -> _Results:
+    """Return what bundles and the cache have; with `track`, make the others.
+
+    The engines that come `later` are checked before the first one works, too.
+    """
+    results = _from_bundles(specs, inputs, execution)
+    unbundled = [spec for spec in specs if spec.slot not in results]
+    if unbundled and (track or execution.cache.exists()):  # to open a cache creates it
+        results |= _from_cache(unbundled, inputs, execution, track, later)
+    return results
+
+
+def _merged_sources(
+    spec: CaptionerSpec, items: Sequence[Item], captions: Sequence[CaptionRecord], prompt: PromptSpec | None
+) -> Iterator[tuple[_Source, CaptionInput]]:
+    """Yield what each item's digest is made from: the captions, and the question where it or one of them needs it.
+
+    Such a digest is of the captions that the item's prompt would show, another one of the clip's own.
+    """
+    own, shows_question = evidence.captions_by_item(captions), Engine(spec.name).needs_question(spec)
+    depends = shows_question or any(caption.question for caption in captions)
+    if depends and prompt:
+        own = evidence.captions_shown({item.id: item.audio for item in items}, captions, prompt)
+    for item in items:
+        text = evidence.text_to_merge(own[item.id], prompt.headings if prompt else UNSET)
+        audio: str | Failure = digest(text or "")
+        if text is None:
+            failed = {caption.slot: caption.failure for caption in own[item.id].values() if caption.failure}
+            kinds = {failure.kind for failure in failed.values()} & {NOT_APPLICABLE} or {"caption"}
+            audio = Failure(kind=kinds.pop(), message=f"without a caption of {', '.join(failed)} nothing is merged")
+        source, given = _Source(audio), CaptionInput(evidence=text or "")
+        if shows_question:
+            question, choices = canonical_question(item.question, item.choices)
+            source = _Source(audio, question_digest(item.question, item.choices))
+            given = CaptionInput(evidence=text or "", question=question, choices=choices)
+        yield source, given
 
 
 def _look_up(spec: CaptionerSpec, items: Sequence[Item], root: Path, execution: Execution) -> list[CaptionRecord]:
@@ -110,11 +216,30 @@ def _look_up(spec: CaptionerSpec, items: Sequence[Item], root: Path, execution: 
         try:
             caption = look_up(item, root / item.audio)
         except ItemError as error:
-            records.append(_record(item, spec, "", error.failure()))
+            records.append(_record(item, spec, _Source(error.failure()), error.failure()))
         else:
             # No clip was read, so the digest of the text takes the place of the clip's.
-            records.append(_record(item, spec, _key(spec, digest(caption.text)), caption))
+            records.append(_record(item, spec, _Source(digest(caption.text)), caption))
     return records
+
+
+def _sources(spec: CaptionerSpec, items: Sequence[Item], digests: Mapping[str, str | Failure]) -> list[_Source]:
+    """Return what each item's caption is made from."""
+    if not Engine(spec.name).needs_question(spec):
+        return [_Source(digests[item.audio]) for item in items]
+    return [_Source(digests[item.audio], question_digest(item.question, item.choices)) for item in items]
+
+
+def _inputs(items: Sequence[Item], root: Path, sources: Sequence[_Source]) -> _Inputs:
+    """Return what an engine is given for each caption, each once."""
+    inputs: dict[_Source, Path | CaptionInput] = {}
+    for item, source in zip(items, sources, strict=True):
+        if isinstance(source.audio, str) and source not in inputs:
+            inputs[source] = clip = root / item.audio
+            if source.question:
+                question, choices = canonical_question(item.question, item.choices)
+                inputs[source] = CaptionInput(clip=clip, question=question, choices=choices)
+    return inputs
 
 
 def _digest(clip: Path) -> str | Failure:
@@ -124,7 +249,7 @@ def _digest(clip: Path) -> str | Failure:
         return Failure(kind="audio", message=f"{clip.name}: {error.strerror}")
 
 
-def _from_bundles(specs: Sequence[CaptionerSpec], clips: Mapping[str, Path], execution: Execution) -> _Results:
+def _from_bundles(specs: Sequence[CaptionerSpec], inputs: Mapping[str, _Inputs], execution: Execution) -> _Results:
     """Return the results of the slots that bundles fill.
 
     A clip that its bundle lacks is a failure, and so is a caption that its engine rejects.
@@ -133,53 +258,59 @@ def _from_bundles(specs: Sequence[CaptionerSpec], clips: Mapping[str, Path], exe
     for spec in specs:
         if spec.slot in execution.bundles:
             file = execution.bundles[spec.slot]
-            keys = {digest: _key(spec, digest) for digest in clips}
+            keys = {source: _key(spec, source) for source in inputs[spec.slot]}
             captions = bundles.find_captions(file, set(keys.values()))
             missing = Failure(kind="missing", message=f"{file.name} has no {spec.slot} caption of this clip")
             page = Failure(kind="unreadable", message=f"{file.name}: the {spec.slot} caption is a page or an error")
             engine = Engine(spec.name)
             checked = {key: page if engine.rejects(caption) else caption for key, caption in captions.items()}
-            results[spec.slot] = {digest: checked.get(key, missing) for digest, key in keys.items()}
+            results[spec.slot] = {source: checked.get(key, missing) for source, key in keys.items()}
     return results
 
 
 def _from_cache(
-    specs: Sequence[CaptionerSpec], clips: Mapping[str, Path], execution: Execution, track: Track | None
+    specs: Sequence[CaptionerSpec],
+    inputs: Mapping[str, _Inputs],
+    execution: Execution,
+    track: Track | None,
+    later: Sequence[CaptionerSpec],
 ) -> _Results:
     """Return the captions that the cache has; with `track`, make and cache the others."""
     results: _Results = {}
     with closing(CaptionCache(execution.cache)) as cache:
         for spec in specs:
-            results[spec.slot] = _valid_captions(spec, cache, clips)
+            results[spec.slot] = _valid_captions(spec, cache, inputs[spec.slot])
             if track:
                 _name_other_origins(spec, results[spec.slot].values(), _origin(spec, execution))
         if track is None:
             return results
         # Every engine is checked before the first one works for hours; an engine with nothing to do needs no packages.
-        for spec in specs:
-            if results[spec.slot].keys() != clips.keys():
-                Engine(spec.name).check(spec, execution.host)
+        unready = [spec for spec in specs if results[spec.slot].keys() != inputs[spec.slot].keys()]
+        for spec in [*unready, *later] * bool(unready):
+            Engine(spec.name).check(spec, execution.host)
         backend = find_backend(execution.backend)
         losses: dict[str, str] = {}
         for spec in specs:
-            missing = {path: digest for digest, path in clips.items() if digest not in results[spec.slot]}
+            made = results[spec.slot]
+            missing = {given: source for source, given in inputs[spec.slot].items() if source not in made}
             with track(f"{spec.slot} by {spec.name}", len(missing)) as tick:
                 is_named = False
                 if not missing:  # a backend builds the engine, which may need weights that are not here
                     continue
-                for path, result in backend(spec, execution.host, list(missing)):
+                for given, result in backend(spec, execution.host, list(missing)):
+                    source = missing[given]
                     if isinstance(result, Caption):
-                        result = _check_unchanged(path, missing[path]) or result
+                        result = _check_unchanged(given, source) or result
                     if isinstance(result, Caption) and (origin := _origin(spec, execution)):
                         result = replace(result, meta={**result.meta, "origin": origin})
                     if isinstance(result, Caption):
-                        cache.put(spec, missing[path], result)
+                        cache.put(spec, str(source.audio), result, source.question)
                         if not is_named and result.meta.get("languages") == "en":
                             note(speech.ENGLISH_ONLY.format(spec.slot))
                             is_named = True
                         if loss := _describe_loss(result):
-                            losses[path.name] = loss
-                    results[spec.slot][missing[path]] = result
+                            losses[given.name] = loss
+                    made[source] = result
                     tick(isinstance(result, Caption))
     for name, loss in losses.items():
         note(f"{name}: {loss} could not be decoded; captions are made from the rest")
@@ -213,55 +344,57 @@ def _name_other_origins(spec: CaptionerSpec, cached: Iterable[Caption | Failure]
         note(f"{spec.slot} by {spec.name}: cached captions are {others}, and {origin} is given now; they are kept")
 
 
-def _valid_captions(
-    spec: CaptionerSpec, cache: CaptionCache, clips: Mapping[str, Path]
-) -> dict[str, Caption | Failure]:
+def _valid_captions(spec: CaptionerSpec, cache: CaptionCache, inputs: _Inputs) -> dict[_Source, Caption | Failure]:
     """Return the cached captions, without those that the engine rejects today: a note names their clips."""
-    captions, rejected = dict[str, Caption | Failure](), []
+    captions, rejected = dict[_Source, Caption | Failure](), []
     engine = Engine(spec.name)
-    for audio, clip in clips.items():
-        caption = cache.get(_key(spec, audio))
+    for source, given in inputs.items():
+        caption = cache.get(_key(spec, source))
         if caption is not None and engine.rejects(caption):
-            rejected.append(clip.name)
+            rejected.append(given.name)
         elif caption is not None:
-            captions[audio] = caption
+            captions[source] = caption
     if rejected:
         names = ", ".join(rejected[:5]) + ", …" * (len(rejected) > 5)
         note(f"{spec.slot} by {spec.name}: {len(rejected)} cached captions are pages or errors, and not used: {names}")
     return captions
 
 
-def _check_unchanged(path: Path, digest: str) -> Failure | None:
-    """Return a failure where a clip's bytes no longer have this digest: their caption belongs under another key."""
+def _check_unchanged(given: Path | CaptionInput, source: _Source) -> Failure | None:
+    """Return a failure where a clip's bytes have another digest now: their caption belongs under another key."""
+    path = given.clip if isinstance(given, CaptionInput) else given
+    if path is None:
+        return None
     present = _digest(path)
     if isinstance(present, Failure):
         return present
     message = f"{path.name}: the file changed while it was captioned; the same command captions it again"
-    return Failure(kind="audio", message=message) if present != digest else None
+    return Failure(kind="audio", message=message) if present != source.audio else None
 
 
 def _records(
     spec: CaptionerSpec,
     items: Sequence[Item],
-    digests: Mapping[str, str | Failure],
-    results: Mapping[str, Caption | Failure],
+    sources: Sequence[_Source],
+    results: Mapping[_Source, Caption | Failure],
 ) -> list[CaptionRecord]:
     unmade = Failure(kind="unmade", message="the caption is not made yet")
     records: list[CaptionRecord] = []
-    for item in items:
-        digest = digests[item.audio]
-        if isinstance(digest, Failure):
-            records.append(_record(item, spec, "", digest))
-        else:
-            records.append(_record(item, spec, _key(spec, digest), results.get(digest, unmade)))
+    for item, source in zip(items, sources, strict=True):
+        result = source.audio if isinstance(source.audio, Failure) else results.get(source, unmade)
+        records.append(_record(item, spec, source, result))
     return records
 
 
-def _record(item: Item, spec: CaptionerSpec, key: str, result: Caption | Failure) -> CaptionRecord:
+def _record(item: Item, spec: CaptionerSpec, source: _Source, result: Caption | Failure) -> CaptionRecord:
+    key, question = _key(spec, source), source.question or UNSET
     if isinstance(result, Failure):
-        return CaptionRecord(item=item.id, slot=spec.slot, key=key, failure=result)
-    return CaptionRecord(item=item.id, slot=spec.slot, key=key, text=result.text, meta=result.meta)
+        return CaptionRecord(item=item.id, slot=spec.slot, key=key, failure=result, question=question)
+    return CaptionRecord(item=item.id, slot=spec.slot, key=key, text=result.text, meta=result.meta, question=question)
 
 
-def _key(spec: CaptionerSpec, digest: str) -> str:
-    return caption_key(spec.slot, spec.name, spec.version, spec.params, digest)
+def _key(spec: CaptionerSpec, source: _Source) -> str:
+    """Return the key of a caption; `""` where the clip cannot be read."""
+    if isinstance(source.audio, Failure):
+        return ""
+    return caption_key(spec.slot, spec.name, spec.version, spec.params, source.audio, source.question)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Annotated
 
@@ -27,7 +28,10 @@ _ADDS = """
 adds: what a source adds, the full set less the run without that source."""
 _CAUSES = """
 perception: right with the benchmark's cues; reasoning: wrong with them, too."""
-_KINDS = "alone,leave-one-out,blind,mismatched,oracle,shuffled"
+_HEARS = """
+all - captions: what hearing adds to captions; all - audio: what captions add to hearing; audio - …: the clip alone \
+less the captions alone, no evidence, another clip, silence, and the clip reversed."""
+_KINDS = ",".join(ablation_plan.KINDS[1:])
 
 
 @takes_request(without=("shard", "shuffle_choices"))  # mismatched captions come from the other items
@@ -37,24 +41,30 @@ def ablate(
     variants: Annotated[
         str, typer.Option("--variants", metavar="KIND,…", help="The runs beside the full set.")
     ] = _KINDS,
+    arms: Annotated[
+        str | None,
+        typer.Option("--arms", metavar="ARM,…", help="question, digest: the full set without it, not the --variants."),
+    ] = None,
     scorer: o.ScorerName = "mmar",
     form: o.Form = "table",
 ) -> None:
     """Ablate the sources: each alone, each left out, controls.
 
-    Controls are blind, mismatched captions, the benchmark's own cues and shuffled choices. The runs share one folder;
-    the same command again resumes all of them.
+    Controls are blind, mismatched captions, the benchmark's own cues and shuffled choices; with `audio` also another
+    clip, silence, and the clip reversed. The runs share one folder; the same command again resumes all of them.
     """
     output.check_format(form)
     output.check_scorer(scorer)
-    jobs = ablation_plan.variant_jobs(prepare(request), variants, request.seed, request.out)
+    whole = prepare(request)
+    kinds = variants if arms is None else ablation_plan.arm_kinds(whole.spec, arms)
+    jobs = ablation_plan.variant_jobs(whole, kinds, request.seed, request.out)
     if request.dry_run:
         _print_plans(jobs)
         return
     runs = ablation_plan.carry_out_family(jobs)
     failed = report_failures(*runs)
     sources = [outcomes.score_source(run.path) for run in runs]
-    show(ablation.read_family(sources, scorer=scorer), form)
+    show(ablation.read_family(sources, scorer=scorer, effort=arms is not None), form)
     if failed:
         raise typer.Exit(3)
 
@@ -82,13 +92,21 @@ def show(family: Family, form: str) -> None:
                 what += f"; {member.inapplicable} not applicable to {member.name}, left out there on both sides"
         typer.echo(plain(f"{what}; chance {percent(family.chance)}\n"))
     tables = [_members(family)]
-    if form != "csv" and family.adds:
-        tables.append(_adds(family))
+    hearing = dict(family.hearing or {})
+    # Of two sources, what each adds is in the table of hearing, too.
+    if form != "csv" and family.adds and not (hearing and len(family.adds) < 3):
+        tables.append(_adds("adds: all - without it", family.adds))
+    if form != "csv" and hearing:
+        controls = {name: hearing.pop(name) for name in list(hearing) if name in ablation.AUDIO_CONTROLS}
+        parts = (("hearing and captions", hearing), ("hearing and controls", controls))
+        tables += [_adds(title, part) for title, part in parts if part]
     if form != "csv" and family.diagnosis is not None:
         tables.append(_diagnosis(family.diagnosis))
+    if form != "csv" and any(member.agreement for member in family.members):
+        tables.append(_agreements(family))
     typer.echo("\n".join(format_table(rows[0], rows[1:], form) for rows in tables), nl=False)
     if form == "table":
-        legend = _PAIRED * (len(family.members) > 1) + _ADDS * bool(family.adds)
+        legend = _PAIRED * (len(family.members) > 1) + _ADDS * bool(family.adds) + _HEARS * bool(family.hearing)
         typer.echo(prose(legend + _CAUSES * (family.diagnosis is not None)))
 
 
@@ -101,7 +119,22 @@ def _members(family: Family) -> list[Row]:
             cells += [None, None, None]
         else:
             cells += [*_points(member.to_full), PValue(member.to_full.mcnemar.p_holm or 0.0)]
-        rows.append([*cells, member.failed, member.unread])
+        cells += [member.failed, member.unread]
+        if member.item_seconds is not None:
+            cost = "unknown" if member.item_cost is None else f"{member.item_cost:.5f}"
+            cells += [cost, f"{member.item_seconds:.2f}"]
+        rows.append(cells)
+    if len(rows[-1]) > len(rows[0]):
+        rows[0] = [*rows[0], "$ an item", "s an item"]
+    return rows
+
+
+def _agreements(family: Family) -> list[Row]:
+    """Return a row for each run and each way in which the samples of an item agree."""
+    rows: list[Row] = [["the vote, where samples are", "", "n", family.scorer, "95 %"]]
+    for member in family.members:
+        for group, share in member.agreement.by.items() if member.agreement else ():
+            rows.append([member.name, group, share.n, Share(share.accuracy), Interval(*share.ci95)])
     return rows
 
 
@@ -109,12 +142,12 @@ def _points(difference: PairedDifference) -> list[Cell]:
     return [Points(difference.difference), PointsInterval(*difference.ci95)]
 
 
-def _adds(family: Family) -> list[Row]:
-    """Return a row for each modality, two columns for each source."""
-    groups = dict.fromkeys(group for values in family.adds.values() for group in values)
-    rows: list[Row] = [["adds: all - without it", "n", *(cell for slot in family.adds for cell in (slot, "95 %"))]]
+def _adds(title: str, adds: Mapping[str, Mapping[str, PairedDifference]]) -> list[Row]:
+    """Return a row for each modality, two columns for each difference."""
+    groups = dict.fromkeys(group for values in adds.values() for group in values)
+    rows: list[Row] = [[title, "n", *(cell for name in adds for cell in (name, "95 %"))]]
     for group in groups:
-        values = [values[group] for values in family.adds.values()]
+        values = [values[group] for values in adds.values()]
         rows.append([group or "all", values[0].n, *(cell for value in values for cell in _points(value))])
     return rows
 

@@ -21,7 +21,7 @@ from cascade.types import Failure
 
 @takes_request(
     *("llm", "caption_param", "prompt", "answer_as", "param", "seed"),
-    *("cache", "api_base", "retries", "timeout", "device", "threads"),
+    *("accept_silent_audio", "cache", "api_base", "retries", "timeout", "device", "threads"),
 )
 def ask(
     request: Request,

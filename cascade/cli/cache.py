@@ -21,6 +21,7 @@ from cascade.errors import CacheError, UserError
 from cascade.io.digests import caption_key, digest_file
 from cascade.io.terminal import note, plain, quantity
 from cascade.pipeline.specs import cache_folder, caption_sources, select_captioners, tag_filter
+from cascade.prompting.listening import question_digest
 from cascade.types import CaptionerSpec, Dataset, Item
 
 _TEXT_WIDTH = 60  # characters of a caption that is in conflict
@@ -133,15 +134,21 @@ def _entries_of_clips(
 ) -> Iterator[CacheEntry]:
     """Yield the captions of the items' clips, sorted by key, and append what is not there to `lacking`."""
     wanted: dict[str, str] = {}
-    for clip in dict.fromkeys(item.audio for item in items):
+    engines = [(spec, Engine(spec.name)) for spec in specs]
+    questions: dict[str, set[str]] = {}
+    for item in items:
+        questions.setdefault(item.audio, set()).add(question_digest(item.question, item.choices))
+    for clip, own in questions.items():
         try:
             digest = digest_file(dataset.root / clip)
         except OSError as error:
             lacking.append(f"{clip}: {error.strerror}")
             continue
-        for spec in specs:
-            if Engine(spec.name).makes_captions:
-                key = caption_key(spec.slot, spec.name, spec.version, spec.params, digest)
+        for spec, engine in engines:
+            if not engine.makes_captions:
+                continue
+            for question in own if engine.needs_question(spec) else ("",):
+                key = caption_key(spec.slot, spec.name, spec.version, spec.params, digest, question)
                 wanted.setdefault(key, f"{clip}: no {spec.slot} caption by {spec.name}")
     for key in sorted(wanted):
         if entry := kept.entry(key):

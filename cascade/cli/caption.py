@@ -21,7 +21,7 @@ from cascade.types import CaptionRecord
 
 
 @takes_request(
-    *("dataset", "data", "captions", "caption_param", "limit", "only", "shard", "cache"),
+    *("dataset", "data", "captions", "caption_param", "digest", "digest_question", "limit", "only", "shard", "cache"),
     *("concurrency", "retries", "timeout", "backend", "worker", "device", "batch", "threads"),
 )
 def caption(

@@ -24,6 +24,7 @@ from cascade.io.tables import (
     format_columns,
     format_table,
     format_words,
+    percent,
 )
 from cascade.io.terminal import note, plain, prose, quantity
 from cascade.runs.served import served_text
@@ -138,6 +139,9 @@ def _title(comparison: Comparison) -> str:
             line += f"; left out: {quantity(side.left_out, 'item')} that the other lacks"
         if side.served:
             line += f"; answers: {served_text(side.served)}"
+        if side.agreement:
+            line += f"; {percent(side.agreement.consistency.accuracy)} % have the same choice in all samples"
+            line += f", {percent(side.agreement.all_right.accuracy)} % are right in all"
         if side.readings:
             line += f"; replies {side.readings}"
         lines.append(line)

@@ -14,18 +14,19 @@ from dataclasses import replace
 from functools import cache
 from importlib import metadata
 from importlib.util import find_spec
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 from urllib.parse import urlsplit
 
 import typer
 
 from cascade import plugins
+from cascade.api import answer_of
 from cascade.captioners import torch_device
 from cascade.captioners.registry import Engine
 from cascade.cli import options as o
 from cascade.cli import output
 from cascade.cli.options import takes_request
-from cascade.datasets import hub, registry
+from cascade.datasets import demo, hub, registry
 from cascade.errors import UserError
 from cascade.io.terminal import plain, quantity, terminal
 from cascade.llms import connect, credentials
@@ -35,13 +36,15 @@ from cascade.pipeline.specs import (
     build_execution,
     cache_folder,
     caption_sources,
+    choose_template,
     model_and_execution,
+    prompt_spec,
     select_captioners,
     tag_filter,
 )
-from cascade.prompting.templates import find_template
-from cascade.types import CaptionerSpec, Host
+from cascade.types import CaptionerSpec, Failure, Host
 
+_HOURS = [f"{hour} o'clock" for hour in ("One", "Two", "Three", "Four", "Five", "Six", "Seven", "Eight", "Nine", "Ten")]
 _PROBE = 3.0  # seconds that an address has to answer
 _NO_PART = ("all", "dev", "docs")  # extras that no run needs
 OK, MISSING, LATER, NOTE = "ok", "missing", "later", "note"
@@ -57,7 +60,15 @@ class Check(NamedTuple):
 
 
 @takes_request(without=("llm", "dry_run"))
-def doctor(request: Request, *, llm: o.LLM = "gpt-4o", form: o.TableOrJson = "table") -> None:
+def doctor(
+    request: Request,
+    *,
+    llm: o.LLM = "gpt-4o",
+    probe: Annotated[
+        bool, typer.Option("--probe", help="Send the model a packaged clip in one call, and say whether it hears.")
+    ] = False,
+    form: o.TableOrJson = "table",
+) -> None:
     """Say what a run lacks here, and the command for each.
 
     It takes the options of `cascade run`; without any that is `cascade run --llm gpt-4o`. The exit code is 2 where
@@ -66,14 +77,16 @@ def doctor(request: Request, *, llm: o.LLM = "gpt-4o", form: o.TableOrJson = "ta
     output.check_format(form, ("table", "json"))
     request = replace(request, llm=llm)
     captioners = select_captioners(caption_sources(request.captions, request.dataset), request.caption_param)
-    find_template(request.prompt)
+    prompt = prompt_spec(choose_template(request.prompt, captioners.specs), captioners.specs)
     host = build_execution(request, captioners).host
     needed = [
-        _check_model(request),
+        _check_model(request, audio=bool(prompt.audio)),
         _check_dataset(request, captioners.audio),
         *(check_captioner(spec, host) for spec in captioners.specs if spec.slot not in captioners.bundles),
         _check_cache(request),
     ]
+    if probe:
+        needed.append(_probe_hearing(request))
     machine = list(_check_machine())
     missing = sum(check.state == MISSING for check in needed)
     if form == "json":
@@ -112,11 +125,11 @@ def _lines(checks: Sequence[Check]) -> str:
     return "".join(line + "\n" for line in lines)
 
 
-def _check_model(request: Request) -> Check:
+def _check_model(request: Request, *, audio: bool) -> Check:
     what = f"model {request.llm}"
     try:
         llm, how = model_and_execution(request, CaptionerSelection())
-        connect.check(llm, how)
+        connect.check(llm, how, audio=audio)
         connect.check_access(llm, how)
     except UserError as error:
         # The command that the message ends with stands on a line of its own.
@@ -130,6 +143,25 @@ def _check_model(request: Request) -> Check:
         return Check(what, OK, "embedded")
     has_key = not request.api_base and credentials.VARIABLES.get(credentials.provider(llm.model) or "")
     return Check(what, OK, "the key is there" if has_key else "needs no key that is known")
+
+
+def _probe_hearing(request: Request) -> Check:
+    """Ask the model, in one call, for the hour that is said in a clip of the demo set."""
+    what, hour = f"model {request.llm} hears", "Six o'clock"
+    clip = demo.where() / "audio" / "25.flac"
+    asked = Request(
+        llm=request.llm, captions="audio", api_base=request.api_base, param=request.param, timeout=request.timeout
+    )
+    try:
+        answer = answer_of(clip, "What time is it, by the speaker?", _HOURS, asked)
+    except UserError as error:
+        return Check(what, MISSING, str(error))
+    if isinstance(answer.result, Failure):
+        return Check(what, MISSING, f"{answer.result.kind}: {answer.result.message}")
+    named = answer.choice.text or answer.reply[:80]
+    if named != hour:
+        return Check(what, MISSING, f"it was sent a clip in which {hour.lower()} is said, and answers {named!r}")
+    return Check(what, OK, f"{hour.lower()}, as the clip of 6 s says; {answer.result.input_tokens} prompt tokens")
 
 
 def _check_dataset(request: Request, audio: bool) -> Check:

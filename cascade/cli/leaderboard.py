@@ -24,7 +24,10 @@ def leaderboard(
     folders: Annotated[list[Path], typer.Argument(metavar="DIR…", help="Run directories, folders of runs.")],
     sort: Annotated[str, typer.Option("--sort", metavar=_SORTED, help="What stands first.")] = "mmar",
     by: Annotated[
-        list[str] | None, typer.Option("--by", metavar="TAG", help="A column for each value of this tag. Repeatable.")
+        list[str] | None,
+        typer.Option(
+            "--by", metavar="TAG|kind", help="A column for each value of this tag; kind groups rows. Repeatable."
+        ),
     ] = None,
     form: o.Form = "table",
 ) -> None:
@@ -41,9 +44,10 @@ def leaderboard(
     rows = board.board_rows(folders, by or (), lambda text: note(f"passed over: {text}"))
     if not rows and form == "table":
         raise UserError(f"{', '.join(map(str, folders))}: no run is there; give the folder of runs, as in runs/")
-    if lacking := [tag for tag in by or () if rows and not any(tag in row.by for row in rows)]:
+    tags = [tag for tag in by or () if tag != board.KIND or not any(row.kind for row in rows)]
+    if lacking := [tag for tag in tags if rows and not any(tag in row.by for row in rows)]:
         raise UserError(f"--by {lacking[0]}: no run has items with that tag; as in --by modality")
-    _show(board.ordered(rows, sort), tuple(by or ()), form)
+    _show(board.ordered(rows, sort), tags, form)
 
 
 def _show(groups: Sequence[Sequence[BoardRow]], by: Sequence[str], form: str) -> None:
@@ -55,8 +59,9 @@ def _show(groups: Sequence[Sequence[BoardRow]], by: Sequence[str], form: str) ->
     values = _values([row for _, row in named], by)
     read = any(row.readings for _, row in named)
     rows = [row for _, row in named]
-    differ, served = any(row.differs for row in rows), any(row.served for row in rows)
-    columns = _columns(values, apart=len(groups) > 1, read=read, differ=differ, served=served)
+    kinds, differ = any(row.kind for row in rows), any(row.differs for row in rows)
+    served = any(row.served for row in rows)
+    columns = _columns(values, apart=len(groups) > 1, kinds=kinds, read=read, differ=differ, served=served)
     typer.echo(format_columns(columns, [_row(row, name, values, form) for name, row in named], form), nl=False)
     if form == "table":
         legend = "\nmmar: the official matcher; strict: equality with the gold choice. 95 % Wilson intervals."
@@ -86,11 +91,14 @@ _READ = [
 ]
 
 
-def _columns(values: Sequence[tuple[str, str]], *, apart: bool, read: bool, differ: bool, served: bool) -> list[Column]:
-    """Return the columns; those of a second reader's readings, of origins, and of what else differs, only where any."""
+def _columns(
+    values: Sequence[tuple[str, str]], *, apart: bool, kinds: bool, read: bool, differ: bool, served: bool
+) -> list[Column]:
+    """Return the columns; kinds, readings of a second reader, origins and differences only where there are any."""
     share, interval, replies = _READ if read else [Column(None)] * 3
     return [
         Column(None, ("run", "model")),
+        Column("kind", ("kind",), words=True) if kinds else Column(None),
         Column("model", words=True),
         Column("answered by", ("answered_by",), words=True) if served else Column(None),
         Column("captions", ("captions",), words=True),
@@ -122,6 +130,7 @@ def _row(row: BoardRow, items: str, values: Sequence[tuple[str, str]], form: str
     missing = "" if form == "csv" else "-"
     return (
         (row.run, row.model),
+        row.kind,
         row.model.split("@")[0],
         row.origins or None,
         row.captions,

@@ -21,7 +21,7 @@ from cascade.io.tables import format_words
 from cascade.io.terminal import note, plain, prose
 from cascade.pipeline import asking
 from cascade.pipeline.request import Request
-from cascade.pipeline.specs import build_execution, caption_sources, prompt_spec, select_captioners
+from cascade.pipeline.specs import build_execution, caption_sources, choose_template, prompt_spec, select_captioners
 from cascade.prompting import templates
 from cascade.prompting.evidence import captions_by_item
 from cascade.types import Host
@@ -128,11 +128,11 @@ def prompts_show(
 
     Captions are those of the cache. Where there is none yet, its place says so, and the exit code is 3.
     """
-    template = templates.find_template(name)
+    selection = select_captioners(caption_sources(captions, dataset), caption_param)
+    template = choose_template(name, selection.specs)
     if item is None:
         typer.echo(template.text, nl=False)
         return
-    selection = select_captioners(caption_sources(captions, dataset), caption_param)
     loaded = registry.load(dataset, data, audio=False)
     by_id = {loaded_item.id: loaded_item for loaded_item in loaded.items}
     if item not in by_id:
@@ -143,8 +143,10 @@ def prompts_show(
     records = [replace(record, text=_UNMADE, failure=None) if record.slot in unmade else record for record in records]
     spec = prompt_spec(template, selection.specs)
     question = asking.build_question(by_id[item], 0, spec, template, captions_by_item(records).get(item, {}))
-    for message in question.prompt.messages:
-        text = f"--- {message['role']}\n{message['content']}"
+    sent = next((record.text for record in records if record.slot == spec.audio), "")
+    texts = question.prompt.texts(f"<{question.prompt.clip}, {sent}>")
+    for message, content in zip(question.prompt.messages, texts, strict=True):
+        text = f"--- {message['role']}\n{content}"
         # To a file or pipe exactly what would be sent; text of a dataset must not drive a terminal.
         typer.echo(plain(text) if sys.stdout.isatty() else text, color=True)
     if unmade:

@@ -1,4 +1,4 @@
-"""The command `reproduce`: the published cascade rows, run by our protocol, beside what was published."""
+"""The command `reproduce`: the published rows, run by our protocol, beside what was published."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from cascade.analysis.published import (
+    KINDS,
     WHOLE,
     PublishedRow,
     Reproduced,
@@ -55,21 +56,25 @@ def reproduce(
     request: Request,
     rows: Annotated[list[str] | None, typer.Argument(metavar="[ROW]…", help="Of --list; all unless named.")] = None,
     *,
+    kind: Annotated[
+        str | None, typer.Option("--kind", metavar="lalm|larm|olm|llm|lrm", help="Only the rows of this kind.")
+    ] = None,
     models: Annotated[
         str | None, typer.Option("--models", metavar="MODEL,…", help="Other models on one row's captions.")
     ] = None,
     listed: Annotated[bool, typer.Option("--list", help="List the rows, and run nothing.")] = False,
     form: o.Form = "table",
 ) -> None:
-    """Run the published cascade rows, and print ours beside theirs.
+    """Run the published rows, and print ours beside theirs.
 
     A row whose key or endpoint is missing is named and passed over. Captions are ours: the papers' are unpublished.
     """
     output.check_format(form)
-    wanted = _wanted(rows or [], models)
+    wanted = _wanted(rows or [], kind, models)
     if listed:
-        _list(form)
+        _list(list(wanted.values()), form)
         return
+    wanted = _served(wanted, named=bool(rows))
     given = [model.strip() for model in (models or "").split(",") if model.strip()]
     jobs = row_jobs({name: row.run for name, row in wanted.items()}, given, request)
     if request.dry_run:
@@ -91,9 +96,13 @@ def reproduce(
         raise typer.Exit(3 if done else 2)
 
 
-def _wanted(names: Sequence[str], models: str | None) -> dict[str, PublishedRow]:
-    """Return the rows that are named, or all."""
-    known = published_rows()
+def _wanted(names: Sequence[str], kind: str | None, models: str | None) -> dict[str, PublishedRow]:
+    """Return the rows that are named, or all, of one kind or of all."""
+    if kind and kind.upper() not in KINDS:
+        raise UnknownName("kind", kind, [name.lower() for name in KINDS])
+    if kind and names:
+        raise UserError(f"--kind {kind}: name rows or a kind, not both")
+    known = {name: row for name, row in published_rows().items() if kind is None or row.kind == kind.upper()}
     for name in names:
         if name not in known:
             raise UnknownName("row", name, known, "cascade reproduce --list shows them")
@@ -102,13 +111,25 @@ def _wanted(names: Sequence[str], models: str | None) -> dict[str, PublishedRow]
     return {name: known[name] for name in names or known}
 
 
-def _list(form: str) -> None:
-    found = published_rows().values()
+def _served(rows: Mapping[str, PublishedRow], *, named: bool) -> dict[str, PublishedRow]:
+    """Return the rows whose model can be served. Raises UserError for the others, where rows are named."""
+    unserved = [row for row in rows.values() if row.unserved]
+    if unserved and named:
+        raise UserError(f"the row {unserved[0].name} cannot be served: {unserved[0].unserved}")
+    if unserved:
+        note(f"passed over: {len(unserved)} rows that cannot be served; cascade reproduce --list says why")
+    return {name: row for name, row in rows.items() if not row.unserved}
+
+
+def _list(rows: Sequence[PublishedRow], form: str) -> None:
     if form == "json":
-        output.echo_json(list(found))
+        output.echo_json(rows)
         return
-    cells = [[row.name, percent(row.published[WHOLE]), row.title, row.source] for row in found]
-    head = ["row", "published", "what", "source"]
+    cells = []
+    for row in rows:
+        what = f"{row.title}; cannot be served: {row.unserved}" if row.unserved else row.title
+        cells.append([row.name, row.kind, percent(row.published[WHOLE]), what, row.source])
+    head = ["row", "kind", "published", "what", "source"]
     typer.echo(format_words(head, cells) if form == "table" else format_table(head, cells, form), nl=False)
 
 

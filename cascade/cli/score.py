@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Annotated
 
@@ -14,6 +15,7 @@ from cascade.cli import output
 from cascade.io.jsonl import to_json
 from cascade.io.tables import Cell, Column, Interval, Label, Row, Share, format_columns, format_words, percent
 from cascade.io.terminal import note, plain, prose, quantity
+from cascade.runs.describe import slots_label
 from cascade.runs.served import served_text
 from cascade.scoring import outcomes
 from cascade.scoring.outcomes import UnreadItem
@@ -89,6 +91,14 @@ def _rows(summary: Summary, form: str) -> Iterator[Row]:
     yield Label("" if form == "csv" else whole), summary.n, *_rates(results)
     for k in first.pass_at:
         yield _row("mean of samples" if k == "1" else f"pass@{k}", [result.pass_at[k] for result in results])
+    if agreements := [result.agreement for result in results if result.agreement]:
+        yield _row("same choice in all", [agreement.consistency for agreement in agreements])
+        yield _row("right in all", [agreement.all_right for agreement in agreements])
+        for group, share in agreements[0].by.items():
+            # Where a second reader was asked, its column may have other items in the group.
+            same = [agreement.by.get(group) for agreement in agreements]
+            cells = [_rates([rate]) if rate and rate.n == share.n else [None, None] for rate in same]
+            yield Label(f"vote {group}"), share.n, *chain(*cells)
     if summary.shuffled:
         for position in first.by_gold_position:
             yield _row(f"gold at {position}", [result.by_gold_position[position] for result in results])
@@ -116,7 +126,7 @@ def _rates(rates: list[Rate] | list[ScorerResult]) -> list[Cell]:
 
 def _title(summary: Summary) -> str:
     """Return what was run, and what became of its items."""
-    captions = " ".join(f"{slot}={name}" for slot, name in summary.captions.items()) or "none"
+    captions = slots_label(summary.captions)
     what = [summary.run, *([summary.dataset] if summary.dataset else [])]
     if summary.llm:
         what = [summary.dataset, summary.llm.split("@")[0], f"captions {captions}", f"prompt {summary.prompt}"]

@@ -79,9 +79,13 @@ def digest_path(path: Path) -> str:
     return digest({file.relative_to(path).as_posix(): digest_file(file) for file in files})
 
 
-def caption_key(slot: str, name: str, version: str, params: Any, audio: str) -> str:
+def caption_key(slot: str, name: str, version: str, params: Any, audio: str, question: str = "") -> str:
     """Return the key of a caption: the engine with every parameter, in its slot, and the digest of the clip's bytes.
 
+    `question` is the digest of question and choices where the caption depends on them, and otherwise not in the key.
     Path, batch, device and backend are not in it.
     """
-    return digest({"slot": slot, "name": name, "version": version, "params": params, "audio": audio})
+    parts = {"slot": slot, "name": name, "version": version, "params": params, "audio": audio}
+    if question:
+        parts["question"] = question
+    return digest(parts)

@@ -79,8 +79,13 @@ def takes_temperature(model: str, params: Params) -> bool:
     return not reasons or litellm.takes_temperature(model, params)
 
 
-def check(spec: LLMSpec, execution: Execution) -> None:
-    """Raise MissingExtra for a package that is not installed, UserError for what is no parameter of a model."""
+def check(spec: LLMSpec, execution: Execution, *, audio: bool = False) -> None:
+    """Raise MissingExtra for a package that is not installed, UserError for what is no parameter of a model.
+
+    With `audio`, raises UserError for a model that is known to take none.
+    """
+    if audio and not execution.accept_silent_audio:
+        _check_takes_audio(spec.model, execution)
     for name in sorted(spec.params.keys() & _NOT_PARAMETERS.keys()):
         option = _NOT_PARAMETERS[name]
         advice = f"use {option} instead" if option else "leave it out"
@@ -93,14 +98,28 @@ def check(spec: LLMSpec, execution: Execution) -> None:
         raise UserError(
             f"--param response_format: --answer-as choice sets it; leave it out, or {forced_choice.OTHERWISE}"
         )
-    if execution.budget and not price(spec, execution):
-        raise UserError(f"--budget: the price of {spec.model} is unknown; say it with --price INPUT,OUTPUT")
+    if execution.budget:
+        known = price(spec, execution)
+        if known is None or (audio and known.audio is None):
+            what = "audio sent to " if audio and known else ""
+            raise UserError(f"--budget: the price of {what}{spec.model} is unknown; say it with --price INPUT,OUTPUT")
     if spec.model == "fake":
         return
     if find_spec("litellm") is None:
         raise MissingExtra(f"the model {spec.model!r}", "litellm", "pip install 'audio-cascade[llm]'")
     if is_local(spec.model) and find_spec("xllamacpp") is None:
         raise MissingExtra("the embedded model", "xllamacpp", "pip install 'audio-cascade[local]'")
+
+
+def _check_takes_audio(model: str, execution: Execution) -> None:
+    """Raise UserError for a model that takes no audio: an embedded one, or one that litellm lists without it."""
+    # What a server of the user's own takes is in no list.
+    if is_local(model) or (not execution.api_base and not credentials.takes_audio(model)):
+        known = "the embedded models take" if is_local(model) else "by litellm's list the model takes"
+        raise UserError(
+            f"--llm {model.partition('@')[0]}: {known} no audio; leave audio out of --captions, or name a model that "
+            "hears (gemini/gemini-2.5-flash, gpt-audio, …)"
+        )
 
 
 def check_access(spec: LLMSpec, execution: Execution, option: str = "--llm") -> None:
@@ -134,7 +153,7 @@ def check_schema(spec: LLMSpec, execution: Execution, option: str = "--llm") -> 
 def price(spec: LLMSpec, execution: Execution) -> Price | None:
     """Return the price of the model's tokens; None is unknown. Our own models cost nothing."""
     if spec.model == "fake" or is_local(spec.model):
-        return Price(input=0.0, output=0.0, source="embedded", dearest=(0.0, 0.0), most=0)
+        return Price(input=0.0, output=0.0, source="embedded", dearest=(0.0, 0.0), most=0, audio=0.0)
     return prices.find(spec.model, execution.price, own=credentials.is_loopback(execution.api_base))
 
 
@@ -146,7 +165,7 @@ def counter(spec: LLMSpec) -> tuple[Callable[[Prompt], int], str]:
     schema = spec.answer_as == "choice" and not is_local(spec.model)
 
     def count(prompt: Prompt) -> int:
-        texts = [str(message["content"]) for message in prompt.messages]
+        texts = prompt.texts()
         if schema:
             texts.append(json.dumps(forced_choice.response_format(spec, prompt.order, direct=False)))
         return litellm.count_tokens(*texts)

@@ -113,6 +113,14 @@ def listed(model: str) -> dict[str, Any] | None:
     return models.get(model) or models.get(model.partition("/")[2])
 
 
+def takes_audio(model: str) -> bool:
+    """Return whether a model takes audio, as far as litellm's list knows it; a model that is not in it may."""
+    about = listed(model)
+    if about is None or about.get("supports_audio_input"):
+        return True
+    return "audio" in about.get("supported_modalities", ()) or "input_cost_per_audio_token" in about
+
+
 def missing(model: str) -> str:
     """Return the variable that should hold the model's key and is not set; `""` where none is known to be missing."""
     names = VARIABLES.get(provider(model) or "", ())

@@ -174,10 +174,11 @@ async def chat_model(
         except ReplyError as error:
             # A provider charges for what it wrote before it failed.
             error.tokens = _tokens(exchange.current.get().whole.get("usage"))
-            error.cost = price.of(*error.tokens) if price and error.tokens else None
+            if price and error.tokens:
+                error.cost = price.of(*error.tokens, audio=bool(prompt.seconds))
             error.unpriced = error.cost is None and exchange.current.get().has_reply
             raise
-        return _completion(reply, client, exchanged, price)
+        return _completion(reply, client, exchanged, price, hears=bool(prompt.seconds))
 
     async with _connections(client):
         yield complete
@@ -285,13 +286,18 @@ def takes_temperature(model: str, params: Params) -> bool:
     return True
 
 
-def _completion(reply: Any, client: LitellmClient, exchanged: Exchange, price: Price | None) -> Completion:
+def _completion(
+    reply: Any, client: LitellmClient, exchanged: Exchange, price: Price | None, *, hears: bool = False
+) -> Completion:
     """Return litellm's response as a record. Raises ReplyError for an empty one, Transient for what is no response."""
     if not getattr(reply, "choices", None):
         raise Transient("unreadable", "the reply has no choices")
     choice, usage = reply.choices[0], getattr(reply, "usage", None)
     tokens = _tokens(usage)
     cost = _cost(reply) if tokens and not client.loopback else None
+    audio_tokens = _count(getattr(usage, "prompt_tokens_details", None), "audio_tokens")
+    if hears and not (audio_tokens and price and price.audio is not None):
+        cost = None  # litellm has taken the audio for text, which is cheaper.
     if tokens and price and price.source == "--price":
         cost = price.of(*tokens)
     text = choice.message.content or ""
@@ -328,6 +334,7 @@ def _completion(reply: Any, client: LitellmClient, exchanged: Exchange, price: P
         if isinstance(fingerprint, str)
         else UNSET,
         calls=calls or UNSET,
+        audio_tokens=audio_tokens if hears and audio_tokens is not None else UNSET,
     )
 
 

@@ -24,6 +24,7 @@ _PATIENCE = 50  # rounds until growth is tried again
 _SPREAD = 0.5  # of the time of a reply, over which the starts of calls are spread
 _LONGEST = 300.0  # seconds that a provider may ask all calls to wait
 _TOKEN_BYTES = 4  # on average, until the provider has counted
+_AUDIO_TOKENS = 25  # a second, as Qwen2-Audio has them; OpenAI counts 10 and Gemini 32
 
 
 class ConcurrencyLimit:
@@ -144,8 +145,8 @@ def paced(call: LLM, limit: ConcurrencyLimit, rpm: float | None = None, tpm: flo
 
     async def complete(prompt: Prompt, params: Params) -> Completion:
         nonlocal last_reply
-        size = sum(len(str(message["content"]).encode()) for message in prompt.messages)
-        expected = size / _TOKEN_BYTES + last_reply
+        size = sum(len(text.encode()) for text in prompt.texts())
+        expected = size / _TOKEN_BYTES + _AUDIO_TOKENS * prompt.seconds + last_reply
         reply = await call_within_limit(limit, lambda: call(prompt, params), lambda: take_turn(expected))
         if tokens and reply.input_tokens is not None:
             last_reply = reply.output_tokens or 0

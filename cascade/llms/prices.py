@@ -13,6 +13,12 @@ from cascade.llms import credentials
 from cascade.types import Params, Prompt
 
 _OVERHEAD = 64  # tokens of a chat format around the texts, at most
+# Tokens of a second of audio, as published: 6.25 Gemma 3n, 10 OpenAI, 12.5 Voxtral, 25 Qwen2-Audio, 32 Gemini. A call's
+# bound is beyond them: the frames of Whisper's encoder, and 30 seconds, to which some models fill up a shorter clip.
+PUBLISHED_RATES = (6.25, 32.0)
+_MOST_AUDIO_TOKENS = 50.0  # a second
+_SHORTEST_AUDIO = 30.0  # seconds
+_AUDIO = "input_cost_per_audio_token"
 _INPUT, _OUTPUT, _REASONING = "input_cost_per_token", "output_cost_per_token", "output_cost_per_reasoning_token"
 
 
@@ -20,7 +26,8 @@ _INPUT, _OUTPUT, _REASONING = "input_cost_per_token", "output_cost_per_token", "
 class Price:
     """US dollars a token, and their `source`. `dearest` holds the highest rates, where they depend on the length.
 
-    `most` is how many tokens a reply may have, where that is known.
+    `most` is how many tokens a reply may have, where that is known. `audio` is the rate of the input's audio tokens,
+    None where it is unknown.
     """
 
     input: float
@@ -28,22 +35,29 @@ class Price:
     source: str
     dearest: tuple[float, float]
     most: int | None = None
+    audio: float | None = None
 
-    def of(self, input_tokens: int, output_tokens: int) -> float:
-        """Return the cost of so many tokens."""
-        return input_tokens * self.input + output_tokens * self.output
+    def of(self, input_tokens: int, output_tokens: int, *, audio: bool = False) -> float:
+        """Return the cost of so many tokens; with `audio`, as if all of the input were audio."""
+        rate = max(self.input, self.audio or 0.0) if audio else self.input
+        return input_tokens * rate + output_tokens * self.output
 
     def bound(self, prompt: Prompt, params: Params) -> float | None:
-        """Return the most that a call can cost; None where nothing bounds its reply."""
+        """Return the most that a call can cost; None where nothing bounds its reply, or its clip has no price."""
         most = reply_limit(params) or self.most
         if not self.dearest[1]:
             most = 0
         if most is None:
             return None
         # No token is less than a byte.
-        sent = sum(len(str(message["content"]).encode()) for message in prompt.messages) + _OVERHEAD
+        sent = sum(len(text.encode()) for text in prompt.texts()) + _OVERHEAD
         sent += sum(len(json.dumps(params[name])) for name in ("response_format", "tools") if name in params)
-        return sent * self.dearest[0] + most * self.dearest[1]
+        clips = 0.0
+        if prompt.seconds:
+            if self.audio is None:
+                return None
+            clips = max(prompt.seconds, _SHORTEST_AUDIO) * _MOST_AUDIO_TOKENS * max(self.audio, self.dearest[0])
+        return sent * self.dearest[0] + clips + most * self.dearest[1]
 
 
 def reply_limit(params: Params) -> int | None:
@@ -71,7 +85,7 @@ def find(model: str, stated: str | None, *, own: bool = False) -> Price | None:
                 f"--price {stated}: write INPUT,OUTPUT in US dollars a million tokens, as in --price 2.5,10"
             )
         rates = input_rate, output_rate
-        return Price(input=input_rate, output=output_rate, source="--price", dearest=rates, most=most)
+        return Price(input=input_rate, output=output_rate, source="--price", dearest=rates, most=most, audio=input_rate)
     if listed is None or not {_INPUT, _OUTPUT} <= listed.keys():
         return None
     return Price(
@@ -80,6 +94,7 @@ def find(model: str, stated: str | None, *, own: bool = False) -> Price | None:
         source=f"the price map of litellm {version('litellm')}",
         dearest=(_highest(listed, _INPUT), _highest(listed, _OUTPUT, _REASONING)),
         most=most,
+        audio=listed.get(_AUDIO),
     )
 
 

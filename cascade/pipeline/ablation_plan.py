@@ -6,9 +6,20 @@
 | `SLOT` | one source alone | what that source is worth by itself |
 | `without-SLOT` | all sources but one | what that source adds to the others |
 | `blind` | no captions | what the model guesses from question and choices |
-| `mismatched` | another clip's captions | whether the model reads the captions at all |
+| `mismatched` | everything of another clip | whether the model goes by what it is given at all |
+| `mismatched-audio` | another clip, without captions | whether the model hears the clip at all |
+| `silence` | silence as long as the clip, without captions | the same, with nothing to hear |
+| `reversed` | the clip from its end, without captions | what its order in time brings |
 | `oracle` | the benchmark's own cues, where it has them | what perfect captions would bring |
 | `shuffled` | the choices in another order | whether the order of the choices matters |
+
+Arms change how the evidence is made. They are asked for by themselves:
+
+| arm | variants |
+|---|---|
+| `question` | `question-blind`: listening without the question; for a run without it `question-aware` |
+| `digest` | `undigested`: the captions in the place of their digest |
+| `listeners` | `without-SLOT` for each of several listeners; it goes with any other arm |
 """
 
 from __future__ import annotations
@@ -23,11 +34,14 @@ from cascade.captioners.registry import Engine
 from cascade.errors import UnknownName, UserError
 from cascade.io.terminal import note
 from cascade.pipeline.jobs import Job, carry_out, count_spent
-from cascade.runs import directory
+from cascade.plugins import DIGEST
+from cascade.runs import describe, directory
 from cascade.runs.directory import Run
 from cascade.types import CaptionerSpec, RunSpec
 
-KINDS = ("all", "alone", "leave-one-out", "blind", "mismatched", "oracle", "shuffled")
+_OF_AUDIO = ("mismatched-audio", "silence", "reversed")
+KINDS = ("all", "alone", "leave-one-out", "blind", "mismatched", *_OF_AUDIO, "oracle", "shuffled")
+ARMS = ("question", "digest", "listeners")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,10 +60,10 @@ def variants(
     Raises UnknownName for a kind that is none of KINDS, UserError for a run that is a control already.
     """
     for kind in kinds:
-        if kind not in KINDS:
+        if kind not in (*KINDS, *ARMS):
             raise UnknownName("kind of variant", kind, KINDS)
-    if spec.prompt.order_seed is not None or spec.prompt.mismatch_seed is not None:
-        raise UserError("an ablation starts from the choices in their own order and each clip's own captions")
+    if describe.controls(spec):
+        raise UserError("an ablation starts from the choices in their own order and each clip's own captions and audio")
     for captioner in spec.captioners:
         if captioner.name == "oracle":
             raise UserError(
@@ -57,7 +71,7 @@ def variants(
                 "the benchmark's cues are a control"
             )
     family: dict[str, RunSpec] = {}
-    for kind in ("all", *(kind for kind in KINDS[1:] if kind in kinds)):
+    for kind in ("all", *(kind for kind in (*KINDS[1:], *ARMS) if kind in kinds)):
         for name, variant in _of_kind(kind, spec, seed, oracle).items():
             if variant not in family.values():
                 family[name] = variant
@@ -65,7 +79,7 @@ def variants(
 
 
 def _of_kind(kind: str, spec: RunSpec, seed: int, oracle: CaptionerSpec | None) -> dict[str, RunSpec]:
-    slots = spec.prompt.slots
+    slots = describe.sources(spec)
     if kind == "alone":
         return {slot: _with_slots(spec, {slot}) for slot in slots}
     if kind == "leave-one-out":
@@ -74,6 +88,15 @@ def _of_kind(kind: str, spec: RunSpec, seed: int, oracle: CaptionerSpec | None) 
         return {"blind": _with_slots(spec, ())}
     if kind == "mismatched" and slots:
         return {"mismatched": structs.replace(spec, prompt=structs.replace(spec.prompt, mismatch_seed=seed))}
+    if kind in _OF_AUDIO and spec.prompt.audio:
+        return {kind: _audio_control(_with_slots(spec, {spec.prompt.audio}), kind, seed)}
+    if kind == "question":
+        return _turned(spec)
+    if kind == "digest" and describe.is_digested(spec):
+        return {"undigested": _with_slots(spec, slots, digest=False)}
+    if kind == "listeners":
+        listeners = [captioner.slot for captioner in spec.captioners if Engine(captioner.name).is_listener]
+        return {f"without-{slot}": _with_slots(spec, {*slots} - {slot}) for slot in listeners if len(listeners) > 1}
     if kind == "oracle" and oracle:
         return {"oracle": _with_captioners(spec, (oracle,))}
     if kind == "shuffled":
@@ -82,16 +105,55 @@ def _of_kind(kind: str, spec: RunSpec, seed: int, oracle: CaptionerSpec | None) 
     return {"all": spec}
 
 
-def _with_slots(spec: RunSpec, slots: Collection[str]) -> RunSpec:
-    return _with_captioners(spec, tuple(captioner for captioner in spec.captioners if captioner.slot in slots))
+def _with_slots(spec: RunSpec, slots: Collection[str], *, digest: bool = True) -> RunSpec:
+    """Return the run with these sources alone and, where it has one and any source is left, their `digest`."""
+    kept = [
+        captioner
+        for captioner in spec.captioners
+        if captioner.slot in slots or (captioner.name == DIGEST and slots and digest)
+    ]
+    return _with_captioners(spec, tuple(kept))
 
 
 def _with_captioners(spec: RunSpec, captioners: tuple[CaptionerSpec, ...]) -> RunSpec:
-    slots = tuple(captioner.slot for captioner in captioners)
     own = {captioner.slot for captioner in captioners if captioner in spec.captioners}
     headings = {slot: heading for slot, heading in (spec.prompt.headings or {}).items() if slot in own}
-    prompt = structs.replace(spec.prompt, slots=slots, headings=headings or UNSET)
+    audio = spec.prompt.audio if spec.prompt.audio in own else UNSET
+    slots = describe.shown_slots(captioners)
+    prompt = structs.replace(spec.prompt, slots=slots, headings=headings or UNSET, audio=audio)
     return structs.replace(spec, captioners=captioners, prompt=prompt)
+
+
+def _audio_control(alone: RunSpec, kind: str, seed: int) -> RunSpec:
+    """Return a control of the run that is sent the clip alone."""
+    if kind == "mismatched-audio":
+        return structs.replace(alone, prompt=structs.replace(alone.prompt, mismatch_seed=seed))
+    captioner = alone.captioners[0]
+    changed = structs.replace(captioner, params={**captioner.params, "content": kind})
+    return structs.replace(alone, captioners=(changed,))
+
+
+def _turned(spec: RunSpec) -> dict[str, RunSpec]:
+    """Return the run with every engine told the question that can be or, where one was told, with none."""
+    asks = not describe.informed_slots(spec)
+    captioners = [Engine(captioner.name).with_question(captioner, asks=asks) for captioner in spec.captioners]
+    return {"question-aware" if asks else "question-blind": _with_captioners(spec, tuple(captioners))}
+
+
+def arm_kinds(spec: RunSpec, arms: str) -> list[str]:
+    """Return the kinds of variants of arms that are joined by commas.
+
+    Raises UnknownName for what is no arm, UserError where the run has nothing that an arm could change.
+    """
+    wanted = [arm.strip() for arm in arms.split(",")]
+    for arm in wanted:
+        if arm not in ARMS[:-1]:
+            raise UnknownName("arm", arm, ARMS[:-1], "as in --arms question,digest")
+    if "question" in wanted and spec in _turned(spec).values():
+        raise UserError("--arms question: no engine here can be told the question; add an audio-llm or clap-sound")
+    if "digest" in wanted and not describe.is_digested(spec):
+        raise UserError("--arms digest: give --digest MODEL")
+    return [*wanted, ARMS[-1]]
 
 
 def variant_jobs(whole: Job, kinds: str | Sequence[str], seed: int, folder: Path | None = None) -> list[Job]:
@@ -108,7 +170,8 @@ def variant_jobs(whole: Job, kinds: str | Sequence[str], seed: int, folder: Path
     family = variants(whole.spec, seed, oracle, kinds)
     if "oracle" in kinds and not cues:
         note(f"{whole.spec.dataset} has no cues: no oracle run, so perception and reasoning are not told apart")
-    if len({item.audio for item in whole.items}) < 2 and "mismatched" in [variant.name for variant in family]:
+    mismatched = [variant for variant in family if variant.spec.prompt.mismatch_seed is not None]
+    if len({item.audio for item in whole.items}) < 2 and mismatched:
         raise UserError("mismatched captions need two different clips; raise --limit, or leave them out of --variants")
     usual = directory.default_directory(whole.how.runs, whole.spec)
     folder = folder or usual.with_name(f"ablate-{usual.name}")

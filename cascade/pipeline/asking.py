@@ -7,6 +7,8 @@ from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass
+from dataclasses import replace as changed
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import Any, Protocol, TypeVar
@@ -14,12 +16,15 @@ from typing import Any, Protocol, TypeVar
 from msgspec import UNSET, UnsetType
 from msgspec.structs import replace
 
-from cascade.errors import NOT_APPLICABLE, BudgetSpent, ProviderStop, ReplyError, RunError
+from cascade.errors import NOT_APPLICABLE, BudgetSpent, ClipError, ProviderStop, ReplyError, RunError
+from cascade.io.digests import digest_bytes, digest_file
+from cascade.io.encoding import AudioForm, encode
 from cascade.io.jsonl import RecordLog
 from cascade.io.progress import Track, silent
 from cascade.io.terminal import note
 from cascade.llms import connect
 from cascade.pipeline import rounds as exchanges
+from cascade.pipeline.hearing import HearingWatch
 from cascade.prompting import evidence
 from cascade.prompting.rounds import opening
 from cascade.prompting.templates import Template
@@ -29,8 +34,10 @@ from cascade.runs.provenance import now
 from cascade.runs.served import reported
 from cascade.types import (
     LLM,
+    SENT_AUDIO,
     Answer,
     Caption,
+    CaptionerSpec,
     CaptionRecord,
     Completion,
     Execution,
@@ -64,13 +71,18 @@ Reply = TypeVar("Reply", bound=Result)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
-    """One sample of one item, ready to be asked; `failure` says why it cannot be, where a caption failed."""
+    """One sample of one item, ready to be asked; `failure` says why it cannot be, where a caption failed.
+
+    `clip` is sent with the prompt, in this `form`; None where captions alone are.
+    """
 
     item: str
     sample: int
     prompt: Prompt
     captions: Mapping[str, str]
     failure: Failure | None = None
+    clip: Path | None = None
+    form: AudioForm | None = None
 
 
 def ask(
@@ -78,57 +90,79 @@ def ask(
 ) -> None:
     """Ask whatever the run's log has no completion for, and append each answer as it comes.
 
-    Raises ProviderStop where the provider refuses every call; what was answered by then is in the log.
+    Raises ProviderStop where the provider refuses every call or drops the audio; what was answered by then is in the
+    log.
     """
     missing = remaining(run.path, run.items, run.spec.llm.samples)
     if not missing:
         return
-    params = run.spec.llm.params
-    template = Template(name=run.spec.prompt.template, text=run.manifest.template)
+    spec, params = run.spec.prompt, run.spec.llm.params
+    template = Template(name=spec.template, text=run.manifest.template)
     clips = {item.id: item.audio for item in run.items}
-    shown = evidence.captions_shown(clips, captions, run.spec.prompt)
+    shown = evidence.captions_shown(clips, captions, spec)
+    root, form = Path(run.manifest.audio_root), sent_form(run.spec.captioners)
     earlier = directory.last_answers(run.path)
     with track("asking", len(missing)) as tick:
 
-        def write(answer: Answer, *, is_result: bool = True) -> None:
-            log.append(replace(answer, origin=execution.origin or UNSET), is_result=is_result)
-            if is_result:
-                tick(isinstance(answer.result, Completion))
+        def write(answer: Answer) -> None:
+            log.append(replace(answer, origin=execution.origin or UNSET))
+            tick(isinstance(answer.result, Completion))
+
+        # A model that was believed to hear is not doubted again.
+        trusted = form is None or execution.accept_silent_audio
+        trusted = trusted or any(isinstance(answer.result, Completion) for answer in earlier.values())
+        watch = HearingWatch(f"--llm {run.spec.llm.model}", len(missing), write, trusted=trusted)
 
         def questions() -> Iterator[Question]:
             for item, sample in missing:
-                question = build_question(
-                    item, sample, run.spec.prompt, template, shown.get(item.id, {}), run.spec.rounds
-                )
+                question = build_question(item, sample, spec, template, shown.get(item.id, {}), run.spec.rounds)
                 if question.failure:
                     write(_answer(question, question.failure, 0.0))
+                elif form:
+                    yield changed(question, clip=root / clips[shown[item.id][SENT_AUDIO].item], form=form)
                 else:
                     yield question
+
+        def converse_about(question: Question, engines: exchanges.Engines) -> exchanges.Converse:
+            def save(rounds: Sequence[Round], unfinished: Failure) -> None:
+                answer = _answer(question, unfinished, 0.0, params)
+                log.append(replace(answer, origin=execution.origin or UNSET, rounds=tuple(rounds)), is_result=False)
+
+            before = earlier.get((question.item, question.sample))
+            return partial(
+                exchanges.exchange,
+                root / clips[question.item],
+                engines,
+                before.rounds or () if before else (),
+                save,
+                run.spec.llm.answer_as == "choice",
+            )
 
         async def ask_all() -> None:
             async with exchanges.opened(run.spec.rounds, execution) if run.spec.rounds else nullcontext() as engines:
 
                 async def call(question: Question, llm: LLM) -> Answer:
-                    if not engines:
-                        return await ask_question(question, llm, params)
+                    converse = converse_about(question, engines) if engines else None
+                    return watch.measured(question.prompt, await ask_question(question, llm, params, converse))
 
-                    def save(answer: Answer) -> None:
-                        write(answer, is_result=False)
+                await fan_out(questions(), run.spec.llm, execution, call, watch.add, earlier=earlier.values())
 
-                    before = earlier.get((question.item, question.sample))
-                    taken = before.rounds or () if before else ()
-                    clip = Path(run.manifest.audio_root, clips[question.item])
-                    return await ask_in_rounds(question, llm, run.spec, clip, engines, taken, save)
-
-                await fan_out(questions(), run.spec.llm, execution, call, write, earlier=earlier.values())
-
-        run_coroutine(ask_all())
+        try:
+            run_coroutine(ask_all())
+        finally:
+            watch.close()
 
 
-def count_earlier(path: Path, spec: LLMSpec, execution: Execution) -> None:
+def sent_form(captioners: Sequence[CaptionerSpec]) -> AudioForm | None:
+    """Return the form in which the clip itself is sent; None where captions alone are."""
+    return next((AudioForm(**spec.params) for spec in captioners if spec.name == SENT_AUDIO), None)
+
+
+def count_earlier(path: Path, spec: RunSpec, execution: Execution) -> None:
     """Charge what is in a run's logs to the budget; replies of unknown cost at the price that is known now."""
-    price = connect.price(spec, execution)
-    execution.budget.count(path, charges.charges(path, price.of if price else None))
+    price = connect.price(spec.llm, execution)
+    of_tokens = partial(price.of, audio=bool(spec.prompt.audio)) if price else None
+    execution.budget.count(path, charges.charges(path, of_tokens))
 
 
 def check_clips(run: Run, captions: Sequence[CaptionRecord]) -> None:
@@ -211,12 +245,12 @@ async def fan_out(
             while question is not None and not stops:
                 try:
                     reply = await call(question, llm)
+                    write(reply)
                 except (ProviderStop, BudgetSpent) as stop:
                     if isinstance(stop, ProviderStop) and not silence.answered:
                         raise  # Every call is refused alike: there is nothing to wait for.
                     stops.append(stop)  # Calls in flight are already charged: they are waited for.
                     return
-                write(reply)
                 watch_model(reply.result)
                 silence.count(reply.result)
                 question = next(questions, None)
@@ -304,7 +338,7 @@ def _in_a_loop() -> bool:
 
 
 def ask_single(question: Question, spec: LLMSpec, execution: Execution) -> Answer:
-    """Return one question's answer, without a run."""
+    """Return one question's answer, without a run. Raises ProviderStop where the model seems not to hear its clip."""
 
     async def answer() -> Answer:
         async with connect.connect(spec, execution) as llm:
@@ -312,53 +346,39 @@ def ask_single(question: Question, spec: LLMSpec, execution: Execution) -> Answe
 
     if question.failure:
         return _answer(question, question.failure, 0.0)
-    return run_coroutine(answer())
+    reply = run_coroutine(answer())
+    trusted = question.clip is None or execution.accept_silent_audio
+    watch = HearingWatch(f"--llm {spec.model}", 1, lambda answer: None, trusted=trusted)
+    watch.add(watch.measured(question.prompt, reply))
+    return reply
 
 
-async def ask_question(question: Question, llm: LLM, params: Params) -> Answer:
-    """Return one question's answer; a call that failed gives a Failure.
-
-    Samples after the first have seeds of their own, where there is a seed: with the same one the reply would repeat.
-    """
-    params = _sample_params(question.sample, params)
-    return _answer(question, *await timed_call(llm, question.prompt, params), params)
-
-
-def _sample_params(sample: int, params: Params) -> Params:
-    if sample and isinstance(params.get("seed"), int):
-        return {**params, "seed": params["seed"] + sample}
-    return params
-
-
-async def ask_in_rounds(
-    question: Question,
-    llm: LLM,
-    spec: RunSpec,
-    clip: Path,
-    engines: exchanges.Engines,
-    taken: Sequence[Round],
-    save: Callable[[Answer], None],
+async def ask_question(
+    question: Question, llm: LLM, params: Params, converse: exchanges.Converse | None = None
 ) -> Answer:
-    """Return one question's answer after rounds in which the model may ask for more; `save` is given each round."""
-    params, started = _sample_params(question.sample, spec.llm.params), perf_counter()
-    assert spec.rounds
+    """Return one question's answer; a call that failed gives a Failure. `converse` asks it in rounds.
 
-    def answer(result: Completion | Failure, passed: Sequence[Round]) -> Answer:
-        seconds = round(perf_counter() - started, 3)
-        return replace(_answer(question, result, seconds, params), rounds=tuple(passed) or UNSET)
-
-    result, passed = await exchanges.exchange(
-        question.prompt,
-        params,
-        llm,
-        spec.rounds,
-        clip,
-        engines,
-        taken,
-        lambda passed, unfinished: save(answer(unfinished, passed)),
-        forced=spec.llm.answer_as == "choice",
-    )
-    return answer(result, passed)
+    Samples after the first have seeds of their own, where there is a seed: with the same one the reply would repeat. A
+    clip is encoded now, so that no more clips are in memory than calls are made at once.
+    """
+    if question.sample and isinstance(params.get("seed"), int):
+        params = {**params, "seed": params["seed"] + question.sample}
+    prompt = question.prompt
+    sent: str | UnsetType = UNSET
+    if question.clip is not None and question.form is not None:
+        try:
+            if await asyncio.to_thread(digest_file, question.clip) != prompt.clip:
+                raise ClipError(f"{question.clip.name}: the file changed while the run was made")
+            data, kind = await asyncio.to_thread(encode, question.clip, question.form)
+        except (ClipError, OSError) as error:
+            return _answer(question, Failure(kind="audio", message=str(error)), 0.0, params)
+        prompt, sent = evidence.with_audio(prompt, data, kind), digest_bytes(data)
+    if converse is None:
+        return replace(_answer(question, *await timed_call(llm, prompt, params), params), audio=sent)
+    started = perf_counter()
+    result, rounds = await converse(prompt, params, llm)
+    answer = _answer(question, result, round(perf_counter() - started, 3), params)
+    return replace(answer, audio=sent, rounds=rounds or UNSET)
 
 
 async def timed_call(llm: LLM, prompt: Prompt, params: Params) -> tuple[Completion | Failure, float]:

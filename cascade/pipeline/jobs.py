@@ -24,6 +24,7 @@ from cascade.pipeline import asking
 from cascade.pipeline.request import Request
 from cascade.pipeline.specs import (
     caption_sources,
+    choose_template,
     model_and_execution,
     prompt_spec,
     rounds_spec,
@@ -31,7 +32,7 @@ from cascade.pipeline.specs import (
     tag_filter,
 )
 from cascade.prompting.evidence import captions_by_item
-from cascade.prompting.templates import Template, find_template
+from cascade.prompting.templates import Template
 from cascade.runs import charges, directory, provenance
 from cascade.runs.directory import Run
 from cascade.types import Answer, CaptionRecord, Dataset, Execution, Failure, Item, RunSpec, Shard
@@ -55,11 +56,17 @@ class Job:
 
 def prepare(request: Request) -> Job:
     """Return the job of a request, checked as far as it can be before anything takes time."""
-    captioners = select_captioners(caption_sources(request.captions, request.dataset), request.caption_param)
-    template = find_template(request.prompt)
+    captioners = select_captioners(
+        caption_sources(request.captions, request.dataset),
+        request.caption_param,
+        request.digest,
+        digest_question=request.digest_question,
+    )
+    template = choose_template(request.prompt, captioners.specs)
+    prompt = prompt_spec(template, captioners.specs, request.seed if request.shuffle_choices else None)
     rounds, engines = rounds_spec(request)
     llm, how = model_and_execution(request, captioners.beside(engines))
-    connect.check(llm, how)
+    connect.check(llm, how, audio=bool(prompt.audio))
     loaded = datasets.load(request.dataset, request.data, audio=False)
     only = tag_filter(request.only)
     items = datasets.select(loaded, only, request.limit)
@@ -67,7 +74,7 @@ def prepare(request: Request) -> Job:
         dataset=loaded.name,
         dataset_digest=loaded.digest,
         captioners=captioners.specs,
-        prompt=prompt_spec(template, captioners.specs, request.seed if request.shuffle_choices else None),
+        prompt=prompt,
         llm=llm,
         limit=request.limit,
         only=only,
@@ -88,7 +95,7 @@ def count_spent(jobs: Iterable[Job]) -> None:
     """Charge the earlier cost of all these runs, complete ones too, to the budget that they share."""
     for job in jobs:
         if job.how.budget and (job.path / "log.jsonl").exists():
-            asking.count_earlier(job.path, job.spec.llm, job.how)
+            asking.count_earlier(job.path, job.spec, job.how)
 
 
 def carry_out(job: Job) -> Run:
@@ -105,7 +112,7 @@ def carry_out(job: Job) -> Run:
     manifest = directory.new_manifest(
         job.spec,
         job.template.text,
-        _session(job.spec),
+        _session(job.spec, silent_audio=job.how.accept_silent_audio),
         part=job.part,
         data_version=job.loaded.version,
         licence=job.loaded.licence,
@@ -129,7 +136,7 @@ def carry_out(job: Job) -> Run:
         count_spent([job])
         try:
             with charges.charge_log(job.path) as record, recording(job.how.budget, record):
-                captions = generate.caption(run.items, root, run.spec.captioners, job.how, track)
+                captions = generate.caption(run.items, root, run.spec.captioners, job.how, track, run.spec.prompt)
             asking.check_clips(run, captions)
             directory.write_captions(job.path, captions)
             for line in speech.english_only(captions, doubtful=True):
@@ -143,7 +150,9 @@ def carry_out(job: Job) -> Run:
 
 def make_captions(job: Job) -> list[CaptionRecord]:
     """Return the captions of a job's items, an item and slot a record, from the cache or made now; nothing is asked."""
-    return generate.caption(job.items, _clip_root(job), job.spec.captioners, job.how, bars) if job.items else []
+    if not job.items:
+        return []
+    return generate.caption(job.items, _clip_root(job), job.spec.captioners, job.how, bars, job.spec.prompt)
 
 
 def _clip_root(job: Job) -> Path:
@@ -153,12 +162,12 @@ def _clip_root(job: Job) -> Path:
     return job.loaded.root
 
 
-def _session(spec: RunSpec) -> provenance.Session:
+def _session(spec: RunSpec, *, silent_audio: bool) -> provenance.Session:
     rounds = spec.rounds.engines if spec.rounds else ()
     modules = set[str]().union(
         *(Engine(captioner.name).modules for captioner in (*spec.captioners, *rounds)), connect.modules(spec.llm.model)
     )
-    return provenance.session([redact(word) for word in ("cascade", *sys.argv[1:])], modules)
+    return provenance.session([redact(word) for word in ("cascade", *sys.argv[1:])], modules, silent_audio=silent_audio)
 
 
 def report_failures(*runs: Run, again: str = "the same command tries the failed ones again") -> bool:
@@ -199,13 +208,16 @@ def ask_clip(
         if clip.exists():
             problem = "a folder" if clip.is_dir() else "not a regular file"
         raise UserError(f"{clip}: {problem}; CLIP is one audio file")
-    template = find_template(request.prompt)
+    template = choose_template(request.prompt, captioners.specs)
+    prompt = prompt_spec(template, captioners.specs)
     llm, how = model_and_execution(request, captioners)
-    connect.check(llm, how)
+    connect.check(llm, how, audio=bool(prompt.audio))
     item = Item(id=clip.name, audio=str(clip.absolute()), question=question, choices=tuple(choices), answer=choices[0])
     captions = generate.caption([item], Path(), captioners.specs, how)
     for line in speech.english_only(captions, doubtful=True):
         note(line)
-    prompt = prompt_spec(template, captioners.specs)
     by_slot = captions_by_item(captions).get(item.id, {})
-    return item, captions, asking.ask_single(asking.build_question(item, 0, prompt, template, by_slot), llm, how)
+    built = asking.build_question(item, 0, prompt, template, by_slot)
+    if form := asking.sent_form(captioners.specs):
+        built = replace(built, clip=clip, form=form)
+    return item, captions, asking.ask_single(built, llm, how)

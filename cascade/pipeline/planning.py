@@ -4,24 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 
 from cascade.captioning import generate
-from cascade.errors import NOT_APPLICABLE, MissingKey
+from cascade.errors import NOT_APPLICABLE, ClipError, MissingKey
+from cascade.io import audio
 from cascade.io.terminal import note, quantity
 from cascade.llms import connect
-from cascade.llms.prices import Price, reply_limit
+from cascade.llms.prices import PUBLISHED_RATES, Price, reply_limit
 from cascade.pipeline import asking
 from cascade.pipeline.jobs import Job
 from cascade.prompting import evidence
 from cascade.runs import directory
-from cascade.types import Execution, LLMSpec
+from cascade.types import SENT_AUDIO, CaptionRecord, Execution, LLMSpec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """`calls` are still to be made, of `questions` items times samples; `input_tokens` are theirs, by `tokenizer`.
 
-    `unmade` captions are not in the cache: their words are not in the tokens. `reply_tokens` is the mean of what the
+    `unmade` captions are not in the cache: their words are not in the tokens. `audio` is the seconds of audio that are
+    sent, whose tokens are not in them either, and `absent` counts the clips that are not here.
+    `reply_tokens` is the mean of what the
     run has so far, None before; `most_tokens` bounds a reply where that is known. `price` None is unknown.
     """
 
@@ -36,6 +40,8 @@ class Plan:
     most_tokens: int | None
     price: Price | None
     rounds: int = 0
+    audio: float = 0.0
+    absent: int = 0
 
 
 def check_model(spec: LLMSpec, how: Execution, option: str = "--llm") -> None:
@@ -53,14 +59,28 @@ def plan(job: Job) -> Plan:
     """
     spec = job.spec
     connect.check_schema(spec.llm, job.how)
-    captions = generate.existing_captions(job.items, job.loaded.root, spec.captioners, job.how)
-    shown = evidence.captions_shown({item.id: item.audio for item in job.items}, captions, spec.prompt)
+    captions = generate.existing_captions(job.items, job.loaded.root, spec.captioners, job.how, spec.prompt)
+    clips = {item.id: item.audio for item in job.items}
+    shown = evidence.captions_shown(clips, captions, spec.prompt)
     applicable = []
     for item in job.items:
         kinds = {record.failure.kind for record in shown.get(item.id, {}).values() if record.failure}
         if NOT_APPLICABLE not in kinds:
             applicable.append(item)
     missing = asking.remaining(job.path, applicable, spec.llm.samples)
+
+    @cache
+    def seconds(clip: str) -> float | None:
+        """Return the length of a clip; None where it is not here or cannot be decoded."""
+        try:
+            return audio.probe(job.loaded.root / clip).duration_s
+        except ClipError:
+            return None
+
+    def sent_seconds(record: CaptionRecord) -> float | None:
+        return evidence.clip_sent(record.meta).get("seconds") or seconds(clips[record.item])
+
+    sent = [sent_seconds(shown[item.id][SENT_AUDIO]) for item, _ in missing if spec.prompt.audio]
     count, tokenizer = connect.counter(spec.llm)
     questions = (
         asking.build_question(item, sample, spec.prompt, job.template, shown.get(item.id, {}), spec.rounds)
@@ -80,6 +100,8 @@ def plan(job: Job) -> Plan:
         most_tokens=reply_limit(spec.llm.params) or (price.most if price else None),
         rounds=spec.rounds.most if spec.rounds else 0,
         price=price,
+        audio=sum(filter(None, sent)),
+        absent=sent.count(None),
     )
 
 
@@ -94,6 +116,8 @@ def combine(plans: Sequence[Plan]) -> Plan:
         unmade=max(plan.unmade for plan in plans),
         input_tokens=sum(plan.input_tokens for plan in plans),
         reply_tokens=sum(replies) / len(replies) if replies else None,
+        audio=sum(plan.audio for plan in plans),
+        absent=sum(plan.absent for plan in plans),
     )
 
 
@@ -116,8 +140,22 @@ def plan_lines(plan: Plan) -> list[str]:
         captions,
         f"calls     {plan.calls} ({questions}, {samples} each; {answered} answered already){rounds}",
         f"tokens    {plan.input_tokens} in, by {plan.tokenizer}; out {out}",
+        *[_audio_line(plan)] * bool(plan.audio or plan.absent),
         *_cost_lines(plan),
     ]
+
+
+def _audio_line(plan: Plan) -> str:
+    """Return what is known of the audio: its length, and its cost at the lowest and the highest published rate."""
+    line = f"audio     {plan.audio:.1f} s"
+    if plan.absent:
+        line += f" (without {plan.absent} calls whose clips are not here or cannot be decoded)"
+    least, most = PUBLISHED_RATES
+    line += f"; {least:g} to {most:g} tokens a second, which are not in those above"
+    if plan.price and plan.price.audio is not None:
+        cost = plan.audio * plan.price.audio
+        line += f": ${cost * least:.4f} to ${cost * most:.4f}, not in the cost below"
+    return line
 
 
 def _cost_lines(plan: Plan) -> list[str]:

@@ -42,12 +42,14 @@ class Request:
         CAPTIONS,
         None,
         "SLOT=ENGINE,…",
-        "The engine of each slot, or a file of captions; `none`: no captions.  "
+        "The engine of each slot, `audio` for the clip itself, or a file of captions; `none`: no captions.  "
         f"[default: {DEFAULT_CAPTIONS}; demo: {EMBEDDED_CAPTIONS}]",
     )
     caption_param: Sequence[str] | None = flag(
         CAPTIONS, None, "SLOT.KEY=VALUE", "A parameter of a captioner. Repeatable."
     )
+    digest: str | None = flag(CAPTIONS, None, "MODEL", "A text model merges the captions; its account alone is shown.")
+    digest_question: bool = flag(CAPTIONS, False, None, "Show the model of --digest the question and the choices.")
     cache: Path | None = flag(CAPTIONS, None, "DIR", "Where captions are kept (else $CASCADE_CACHE, else cache/).")
     backend: str = flag(CAPTIONS, "local", "NAME", "Where captioners run.")
     worker: Sequence[str] | None = flag(
@@ -59,13 +61,21 @@ class Request:
     llm: str = flag(MODEL, "local", "MODEL", "Any litellm model name; `local`, `local:FILE.gguf` or `fake`.")
     api_base: str | None = flag(MODEL, None, "URL", "An OpenAI-compatible endpoint.")
     same_model: bool = flag(MODEL, False, None, "The address serves the model that answered so far: go on there.")
+    accept_silent_audio: bool = flag(
+        MODEL, False, None, "Go on where the model seems not to hear the clips that it is sent."
+    )
     param: Sequence[str] | None = flag(
         MODEL, None, "KEY=VALUE", "A parameter sent to the model; KEY=none unsets it. Repeatable."
     )
     reasoning_effort: str | None = flag(MODEL, None, "low|medium|high", "How long a reasoning model thinks.")
     thinking_budget: int | None = flag(MODEL, None, "N", "Tokens to think with, where the model takes that.", 1)
     max_tokens: int | None = flag(MODEL, None, "N", "At most N tokens a reply, reasoning included.", 1)
-    prompt: str = flag(QUESTION, "default", "NAME|FILE", "A name of `cascade prompts`, or FILE.md.")
+    prompt: str | None = flag(
+        QUESTION,
+        None,
+        "NAME|FILE",
+        "A name of `cascade prompts`, or FILE.md.  [default: default; with audio: hear]",
+    )
     answer_as: str | None = flag(
         QUESTION,
         None,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace as changed
@@ -29,12 +29,14 @@ from cascade.errors import ClipError, ItemError, Refused, ReplyError
 from cascade.io.digests import caption_key, digest_file
 from cascade.llms import connect
 from cascade.prompting import rounds as messages
+from cascade.prompting.listening import question_digest
 from cascade.prompting.rounds import ToolRequest
 from cascade.runs.costs import spent
 from cascade.types import (
     LLM,
     Caption,
     CaptionerSpec,
+    CaptionInput,
     Completion,
     Execution,
     Failure,
@@ -46,6 +48,9 @@ from cascade.types import (
     RoundsSpec,
 )
 
+# Ask a prompt in rounds: from the prompt, the parameters and the model to the result and the rounds before it.
+Converse = Callable[[Prompt, Params, LLM], Coroutine[Any, Any, tuple[Completion | Failure, tuple[Round, ...]]]]
+
 UNFINISHED = "unfinished"  # the kind of the failure that stands in the log for an exchange that goes on
 
 
@@ -53,6 +58,7 @@ class Engines:
     """The engines that a model may ask, each built on first use, with their findings in the cache."""
 
     def __init__(self, spec: RoundsSpec, execution: Execution, listeners: Mapping[str, LLM]) -> None:
+        self.spec = spec
         self._specs = {engine.slot: engine for engine in spec.engines}
         self._execution, self._listeners = execution, listeners
         self._loop = asyncio.get_running_loop()
@@ -79,20 +85,22 @@ class Engines:
 
     def _caption(self, clip: Path, request: ToolRequest) -> tuple[str, Caption, float | None]:
         """Return the key and the caption of a part of a clip, and what it cost now. Raises ItemError."""
-        spec = self._specs[request.tool]
-        if "question" in request.arguments:
-            spec = replace(spec, params={**spec.params, "prompt": _LISTEN.format(request.arguments["question"])})
-        arguments = request.arguments
+        spec, arguments = self._specs[request.tool], request.arguments
+        if "question" in arguments:
+            spec = replace(spec, params={**spec.params, "prompt": _LISTEN.format(arguments["question"])})
         part = segments.cut(clip, arguments.get("start"), arguments.get("end"), self._execution.cache / "scratch")
         digest = digest_file(part)
-        key = caption_key(spec.slot, spec.name, spec.version, spec.params, digest)
+        labels = question_digest("", arguments["labels"]) if "labels" in arguments else ""
+        key = caption_key(spec.slot, spec.name, spec.version, spec.params, digest, labels)
         if cached := self._cache.get(key):
             return key, cached, 0.0
         if spec.slot in self._listeners:
-            caption = audio_llm.listen(audio_llm.Params(**spec.params), partial(self._wait, spec.slot), part)
+            caption = audio_llm.caption_clip(audio_llm.Params(**spec.params), partial(self._wait, spec.slot), part)
+        elif labels:
+            caption = self._run_engine(spec, CaptionInput(clip=part, choices=tuple(arguments["labels"])))
         else:
             caption = self._run_engine(spec, part)
-        self._cache.put(spec, digest, caption)
+        self._cache.put(spec, digest, caption, labels)
         return key, caption, caption.meta.get("cost", 0.0)
 
     def _wait(self, listener: str, prompt: Prompt, params: Params) -> Completion:
@@ -103,7 +111,7 @@ class Engines:
 
         return asyncio.run_coroutine_threadsafe(ask(), self._loop).result()
 
-    def _run_engine(self, spec: CaptionerSpec, part: Path) -> Caption:
+    def _run_engine(self, spec: CaptionerSpec, part: Path | CaptionInput) -> Caption:
         """Return the caption by an engine of this machine; one call after another. Raises ItemError."""
         with self._locks[spec.slot]:
             if spec.slot not in self._built:
@@ -130,7 +138,7 @@ async def opened(spec: RoundsSpec, execution: Execution) -> AsyncIterator[Engine
     async with AsyncExitStack() as stack:
         listeners: dict[str, LLM] = {}
         for engine in spec.engines:
-            if engine.name == "audio-llm":
+            if Engine(engine.name).is_listener:
                 model = str(engine.params["model"])
                 how = changed(execution, api_base=execution.host.endpoints.get(model), origin="", price=None)
                 llm = LLMSpec(model=model)
@@ -141,16 +149,14 @@ async def opened(spec: RoundsSpec, execution: Execution) -> AsyncIterator[Engine
 
 
 async def exchange(
-    prompt: Prompt,
-    params: Params,
-    llm: LLM,
-    spec: RoundsSpec,
     clip: Path,
     engines: Engines,
     taken: Sequence[Round],
     save: Callable[[Sequence[Round], Failure], None],
-    *,
     forced: bool,
+    prompt: Prompt,
+    params: Params,
+    llm: LLM,
 ) -> tuple[Completion | Failure, tuple[Round, ...]]:
     """Return the result of an exchange and its rounds; it goes on after the rounds that were `taken` before.
 
@@ -158,7 +164,7 @@ async def exchange(
     `save` is given the rounds after each of them, with the failure that stands for the result until then. With `forced`
     the answer is a call of its own, whose reply has the form of a choice. Raises ProviderStop and BudgetSpent.
     """
-    rounds, finished = list(taken), bool(taken) and not taken[-1].findings
+    spec, rounds, finished = engines.spec, list(taken), bool(taken) and not taken[-1].findings
     while True:
         last = finished or len(rounds) >= spec.most
         asked = messages.continued(prompt, rounds, spec)

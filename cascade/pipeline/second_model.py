@@ -38,7 +38,7 @@ def ask_or_plan(request: Request, log: CallLog, inquiry: Inquiry[Any]) -> Plan |
     llm = replace(llm, params={**llm.params, **required}, answer_as=UNSET)  # It gives a text, and no forced choice.
     connect.check(llm, how)
     session = provenance.session([redact(word) for word in ("cascade", *sys.argv[1:])], connect.modules(llm.model))
-    model = call_log.new_model(llm, second_template(log.role, request.prompt), session, inquiry.calls)
+    model = call_log.new_model(llm, second_template(log.role, request.prompt or ""), session, inquiry.calls)
     if not inquiry.left(model, log.replies()):
         how = changed(how, same_model=True)  # Nothing is asked.
     log.check_same(model, same_model=how.same_model)

@@ -23,9 +23,11 @@ from cascade.llms import connect, credentials, origins, prices
 from cascade.llms.budget import Budget
 from cascade.pipeline.parsing import parse_captions, parse_pairs
 from cascade.pipeline.request import DEFAULT_CAPTIONS, DEFAULT_ROUNDS, EMBEDDED_CAPTIONS, EMBEDDED_ROUNDS, Request
+from cascade.plugins import DIGEST
 from cascade.prompting.rounds import VERSION as ROUNDS_VERSION
-from cascade.prompting.templates import Template
-from cascade.types import CaptionerSpec, Execution, Host, LLMSpec, PromptSpec, RoundsSpec
+from cascade.prompting.templates import Template, check_sends_audio, find_template
+from cascade.runs.describe import shown_slots
+from cascade.types import SENT_AUDIO, CaptionerSpec, Execution, Host, LLMSpec, PromptSpec, RoundsSpec
 
 _EFFORTS = ("low", "medium", "high")
 _ANSWERS = ("text", "choice")
@@ -53,7 +55,7 @@ class CaptionerSelection:
     @property
     def audio(self) -> bool:
         """Whether the clips are needed: blind runs and lookups go without."""
-        return any(Engine(spec.name).makes_captions for spec in self.specs)
+        return generate.needs_clips(self.specs)
 
 
 def caption_sources(captions: str | None, dataset: str) -> str:
@@ -62,20 +64,40 @@ def caption_sources(captions: str | None, dataset: str) -> str:
 
 
 def select_captioners(
-    captions: str, params: Sequence[str] | None = None, option: str = "--captions"
+    captions: str,
+    params: Sequence[str] | None = None,
+    digest: str | None = None,
+    *,
+    digest_question: bool = False,
+    option: str = "--captions",
 ) -> CaptionerSelection:
-    """Return the captioners that `option` and `--caption-param` name. Raises UserError for what cannot be read."""
+    """Return the captioners that `--captions`, `--caption-param` and `--digest` name.
+
+    `option` is the flag that `captions` are the value of. Raises UserError for what cannot be read.
+    """
     if captions.endswith((".jsonl", ".zst")) and "=" not in captions:
         slots = dict.fromkeys(spec.slot for spec in read_manifest(Path(captions).expanduser()).captioners)
         captions = ",".join(f"{slot}=bundle(path={captions})" for slot in slots) or "none"
     entries = parse_captions(captions, option)
+    if digest_question and not digest:
+        raise UserError("--digest-question: there is no digest to show the question to; give --digest MODEL")
+    digest_files: Mapping[str, Path] = {}
+    if digest:
+        if DIGEST in [slot for slot, _, _ in entries]:
+            raise UserError(f"--digest {digest}: --captions fills the slot digest already; leave one of them out")
+        model, digest_files = connect.identify(digest)
+        entries.append((DIGEST, DIGEST, {"model": model, "question": str(digest_question).lower()}))
+    if entries and all(name == DIGEST for _, name, _ in entries):
+        raise UserError(f"--digest {digest}: there are no captions to merge; give other --captions, or leave it out")
     extra = _captioner_params([slot for slot, _, _ in entries], params)
     specs: list[CaptionerSpec] = []
-    files: dict[str, Path] = {}
+    files = dict(digest_files)
     endpoints: dict[str, str] = {}
     bundles: dict[str, Path] = {}
     for slot, name, inline in entries:
         given = inline | extra[slot]
+        if SENT_AUDIO == name != slot:
+            raise UserError(f"--captions {slot}=audio: the clip has a slot of its own; write it as --captions audio")
         if name == "bundle":
             spec, bundles[slot] = _bundled_captioner(slot, given)
             specs.append(spec)
@@ -98,14 +120,28 @@ def select_captioners(
 
 def prompt_spec(template: Template, captioners: Sequence[CaptionerSpec], order_seed: int | None = None) -> PromptSpec:
     """Return the prompt of a template with these captioners' slots, in their order."""
+    sends = any(spec.name == SENT_AUDIO for spec in captioners)
     headings = {spec.slot: heading for spec in captioners if (heading := Engine(spec.name).heading)}
     return PromptSpec(
         template=template.name,
         template_digest=template.digest,
-        slots=tuple(spec.slot for spec in captioners),
+        slots=shown_slots(captioners),
         order_seed=order_seed,
         headings=headings or UNSET,
+        audio=SENT_AUDIO if sends else UNSET,
     )
+
+
+def choose_template(prompt: str | None, captioners: Sequence[CaptionerSpec]) -> Template:
+    """Return a prompt by name or file, by default the one that suits what is sent.
+
+    Raises as `find_template` does, and UserError for a prompt that would not send the clip that it should.
+    """
+    sends = any(spec.name == SENT_AUDIO for spec in captioners)
+    template = find_template(prompt or ("hear" if sends else "default"))
+    if sends:
+        check_sends_audio(template, f"--prompt {prompt}")
+    return template
 
 
 def _captioner_params(slots: Sequence[str], params: Sequence[str] | None) -> dict[str, dict[str, str]]:
@@ -188,13 +224,18 @@ def rounds_spec(request: Request) -> tuple[RoundsSpec | UnsetType, CaptionerSele
     is_text = request.tools == "text" or (not request.tools and connect.is_local(request.llm))
     usual = EMBEDDED_ROUNDS if request.dataset == "demo" else DEFAULT_ROUNDS
     engines = select_captioners(request.rounds_with or usual, option="--rounds-with")
+    specs: list[CaptionerSpec] = []
     for spec in engines.specs:
-        if spec.slot in engines.bundles or not Engine(spec.name).makes_captions:
-            raise UserError(f"--rounds-with {spec.slot}={spec.name}: an engine that hears the clip is needed")
+        engine = Engine(spec.name)
+        usable = engine.hears and engine.asks_remotely == engine.is_listener and spec.name != SENT_AUDIO
+        if spec.slot in engines.bundles or not usable:
+            raise UserError(f"--rounds-with {spec.slot}={spec.name}: give an engine of this machine, or audio-llm")
+        # A listener is asked the model's question, and a tagger its labels.
+        specs.append(engine.with_question(spec, asks=not engine.is_listener))
     if not engines.specs:
         raise UserError("--rounds-with none: name an engine, or leave --rounds out")
     rounds = RoundsSpec(
-        most=request.rounds, engines=engines.specs, form="text" if is_text else "calls", version=ROUNDS_VERSION
+        most=request.rounds, engines=tuple(specs), form="text" if is_text else "calls", version=ROUNDS_VERSION
     )
     return rounds, engines
 
@@ -266,6 +307,7 @@ def build_execution(
         host=host,
         api_base=request.api_base,
         same_model=request.same_model,
+        accept_silent_audio=request.accept_silent_audio,
         concurrency=request.concurrency,
         retries=request.retries,
         timeout=request.timeout,

@@ -7,15 +7,18 @@ benchmark says about the clip or its answer can reach it.
 from __future__ import annotations
 
 import random
+import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from msgspec import UNSET, UnsetType
+from msgspec.structs import replace
 
 from cascade.errors import UserError
 from cascade.io.digests import digest
+from cascade.io.encoding import audio_part
 from cascade.prompting.templates import Template, fill
-from cascade.types import Caption, CaptionRecord, Prompt, PromptSpec
+from cascade.types import SENT_AUDIO, Caption, CaptionRecord, Prompt, PromptSpec
 
 _HEADINGS = {"speech": "Speech (transcript)", "sound": "Sound", "music": "Music"}
 _SILENT = {
@@ -44,13 +47,35 @@ def captions_shown(
     own = captions_by_item(captions)
     if spec.mismatch_seed is None or not spec.slots:
         return own
-    keys: dict[str, object] = {}
-    item_of_clip: dict[str, str] = {}
+    donors = draw_donors(clips, own, spec.mismatch_seed)
+    item_of_clip = {clip: item for item, clip in clips.items()}
+    shown: dict[str, dict[str, CaptionRecord]] = {}
     for item, clip in clips.items():
-        keys[clip] = [caption.key for caption in own.get(item, {}).values()]
-        item_of_clip[clip] = item
-    donors = mismatched(keys, spec.mismatch_seed)
-    return {item: own.get(item_of_clip[donors[clip]], {}) for item, clip in clips.items()}
+        # What depends on the question was made of the other clip under this item's question, and is its own already.
+        asked = {slot: caption for slot, caption in own.get(item, {}).items() if caption.question}
+        shown[item] = {**own.get(item_of_clip[donors.get(clip, clip)], {}), **asked}
+    return shown
+
+
+def draw_donors(
+    clips: Mapping[str, str],
+    captions: Mapping[str, Mapping[str, CaptionRecord]],
+    seed: int,
+    digests: Mapping[str, object] | None = None,
+) -> dict[str, str]:
+    """Return the clip that each clip has its captions from in a mismatched run, as `mismatched` draws it.
+
+    `clips` maps each item's id to its clip, `captions` an item and slot to a caption. Captions that depend on the
+    question tell no clips apart; where there are no others, the `digests` of the clips do, or nothing is drawn.
+    """
+    keys: dict[str, object] = {}
+    for item, clip in clips.items():
+        keys[clip] = [caption.key for caption in captions.get(item, {}).values() if not caption.question]
+    if not any(keys.values()):
+        if not digests:
+            return {}
+        keys = dict(digests)
+    return mismatched(keys, seed)
 
 
 def mismatched(clips: Mapping[str, object], seed: int) -> dict[str, str]:
@@ -94,9 +119,49 @@ def build_prompt(
     captions: Mapping[str, Caption],
     sample: int = 0,
 ) -> Prompt:
-    """Return the prompt for one sample of an item. `item` is its id, by which choices are shuffled."""
+    """Return the prompt for one sample of an item. `item` is its id, by which choices are shuffled.
+
+    Where the clip is sent, a part of the message names it by its digest and form; `with_audio` puts the clip there.
+    """
     order = order_choices(choices, item, spec.order_seed, sample)
-    return render(template, evidence_text(spec.slots, captions, spec.headings), question, order)
+    if not spec.audio:
+        return render(template, evidence_text(spec.slots, captions, spec.headings), question, order)
+    place = secrets.token_hex(16)  # no caption or question can hold it
+    shown = {**captions, spec.audio: Caption(text=place)}
+    prompt = render(template, evidence_text(spec.slots, shown, spec.headings), question, order)
+    about = clip_sent(captions[spec.audio].meta)
+    messages: list[Mapping[str, Any]] = []
+    for message in prompt.messages:
+        text = message["content"]
+        if message["role"] == "user":
+            before, _, after = text.partition(place)
+            pieces = [before, after.replace(place, "The clip above.")]
+            texts = [{"type": "text", "text": piece} for piece in pieces if piece]
+            content = [texts[0], {"type": "input_audio", "input_audio": about}, *texts[1:]]
+            messages.append({"role": "user", "content": content})
+        else:
+            messages.append({**message, "content": text.replace(place, "The clip that follows.")})
+    clip, seconds = about.get("clip", ""), about.get("seconds", 0.0)
+    return replace(prompt, messages=tuple(messages), clip=clip, seconds=seconds)
+
+
+def clip_sent(meta: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a caption's `meta` says of the clip that is sent; {} where it says nothing that can be used."""
+    about = meta.get("audio")
+    if isinstance(about, dict) and isinstance(about.get("clip"), str) and isinstance(about.get("seconds"), float):
+        return about
+    return {}
+
+
+def with_audio(prompt: Prompt, data: bytes, kind: str) -> Prompt:
+    """Return the prompt as it is sent: the clip's bytes in the place of its digest."""
+    part, messages = audio_part(data, kind), []
+    for message in prompt.messages:
+        content = message["content"]
+        if isinstance(content, list):
+            content = [part if piece["type"] == part["type"] else piece for piece in content]
+        messages.append({**message, "content": content})
+    return replace(prompt, messages=tuple(messages))
 
 
 def prompt_digest(prompt: Prompt) -> str:
@@ -108,6 +173,18 @@ def render(template: Template, evidence: str, question: str, order: Sequence[str
     """Return the messages for one question. Fields are filled in once: a `$` in a caption or question stays a `$`."""
     fields = {"evidence": evidence, "question": question, "choices": "\n".join(order)}
     return Prompt(messages=fill(template, fields), order=tuple(order))
+
+
+def text_to_merge(captions: Mapping[str, CaptionRecord], headings: Mapping[str, str] | UnsetType = UNSET) -> str | None:
+    """Return captions (by slot) as a digest is made from them, whatever their order; None where one of them failed.
+
+    The clip itself is no caption, and is left out.
+    """
+    captions = {slot: record for slot, record in captions.items() if slot != SENT_AUDIO}
+    texts = {slot: record.caption for slot, record in captions.items() if record.caption is not None}
+    if len(texts) < len(captions):
+        return None
+    return evidence_text(sorted(texts), texts, headings)
 
 
 def evidence_text(

@@ -21,7 +21,8 @@ _FOLDER = _PACKAGE / "prompts" if (_PACKAGE / "prompts").is_dir() else _PACKAGE.
 _PART = re.compile(r"^# (system|user)[ \t]*\n", re.MULTILINE)
 # The fields of a prompt for asking, and those that it needs.
 _FIELDS = ("evidence", "question", "choices"), {"question", "choices"}
-_CAPTIONING = ("caption",)  # the shipped prompts for models that hear
+_CAPTIONING = ("caption", "observe")  # the shipped prompts for models that hear, without and with the question
+_LISTENING = ("question", "choices")  # the fields of a prompt that shows a listener the question
 # The shipped prompt of each second model, which reads another's replies, its fields, and those that it needs.
 _SECOND = {
     "judge": ("judge", ("question", "answer", "thinking", "criteria", "response"), {"criteria", "response"}),
@@ -44,27 +45,49 @@ class Template:
 
 def prompt_names() -> list[str]:
     """Return the names of the prompts that are shipped for asking."""
-    others = {*_CAPTIONING, *(name for name, _, _ in _SECOND.values())}
+    others = {*_CAPTIONING, "digest", *(name for name, _, _ in _SECOND.values())}
     return sorted({path.stem for path in _FOLDER.glob("*.md")} - others)
 
 
-def captioning_prompt(prompt: str) -> str:
-    """Return the text of a captioning prompt: a shipped one's, a file's, or `prompt` itself; "none" is no text."""
-    if prompt == "none":
+def captioning_prompt(prompt: str, *, asks: bool = False) -> str:
+    """Return the text of a captioning prompt: a shipped one's, a file's, or `prompt` itself; "none" is no text.
+
+    With `asks` it is one that shows a listener the question. Raises UserError where it lacks its field, or may not.
+    """
+    if prompt == "none" and not asks:
         return ""
+    if prompt == "observe" and not asks:
+        raise UserError("prompt=observe: it shows the question, and goes with question=true")
     is_file = (prompt.endswith(".md") or prompt.startswith(("/", "./", "../", "~"))) and "\n" not in prompt
-    if not is_file and prompt not in _CAPTIONING:
-        return prompt
-    template = _read_template(prompt, is_file, f"prompt={prompt}")
-    roles = [role for role, _ in parts(template)]
-    if roles not in ([], ["user"], ["system", "user"]):
-        raise UserError(f"prompt={prompt}: has the parts {roles}; it needs '# user', and may have '# system' before it")
+    template = Template(name="", text=prompt)
+    if is_file or prompt in _CAPTIONING:
+        template = _read_template(prompt, is_file, f"prompt={prompt}")
+        roles = [role for role, _ in parts(template)]
+        if roles not in ([], ["user"], ["system", "user"]):
+            problem = f"has the parts {roles}; it needs '# user', and may have '# system' before it"
+            raise UserError(f"prompt={prompt}: {problem}")
+    if asks:
+        _check_fields(template, f"prompt={prompt}", _LISTENING, {"question"})
     return template.text
 
 
 def find_template(name: str) -> Template:
     """Return a shipped prompt by name, or a file's. Raises UnknownName, or UserError for a broken template."""
     return _named_template(name, "--prompt", prompt_names(), *_FIELDS)
+
+
+def check_sends_audio(template: Template, place: str) -> None:
+    """Raise UserError for a template whose user part has no `$evidence`: the clip would not be sent."""
+    text = dict(parts(template)).get("user", "")
+    if not any("evidence" in (match["named"], match["braced"]) for match in _Text.pattern.finditer(text)):
+        raise UserError(f"{place}: lacks $evidence in its '# user' part, where the clip of --captions audio stands")
+
+
+def digest_template(name: str) -> Template:
+    """Return the prompt of a digest: the shipped one, a file's, or its own text. Raises as `find_template` does."""
+    if "\n" in name:
+        return Template(name="", text=name)
+    return _named_template(name, "digest.prompt", ["digest"], ("evidence", "question"), {"evidence", "question"})
 
 
 def second_template(role: str, name: str = "") -> Template:
@@ -110,12 +133,16 @@ def _check_template(template: Template, place: str, fields: Sequence[str], neede
     roles = [role for role, _ in parts(template)]
     if roles not in (["user"], ["system", "user"]):
         raise UserError(f"{place}: needs a line '# user', and may have '# system' before it; it has {roles}")
+    _check_fields(template, place, fields, needed)
+
+
+def _check_fields(template: Template, place: str, fields: Sequence[str], needed: set[str]) -> None:
+    """Raise UserError where a template uses another field than these, or lacks a `needed` one."""
     used: set[str] = set()
-    for _, text in parts(template):
-        for match in _Text.pattern.finditer(text):
-            if match["invalid"] is not None:
-                raise UserError(f"{place}: a lone $ must be written $$")
-            used.add(match["named"] or match["braced"] or "")
+    for match in _Text.pattern.finditer(template.text):
+        if match["invalid"] is not None:
+            raise UserError(f"{place}: a lone $ must be written $$")
+        used.add(match["named"] or match["braced"] or "")
     if unknown := sorted(used - {"", *fields}):
         raise UserError(f"{place}: ${unknown[0]} is no field (there is: ${', $'.join(fields)})")
     if lacking := sorted(needed - used):
@@ -123,5 +150,6 @@ def _check_template(template: Template, place: str, fields: Sequence[str], neede
 
 
 def fill(template: Template, fields: Mapping[str, str]) -> tuple[Mapping[str, str], ...]:
-    """Return the template's messages with its fields filled in."""
-    return tuple({"role": role, "content": _Text(text).substitute(fields)} for role, text in parts(template))
+    """Return the template's messages with its fields filled in; a text without parts is the user's message."""
+    pieces = parts(template) or [("user", template.text)]
+    return tuple({"role": role, "content": _Text(text).substitute(fields)} for role, text in pieces)

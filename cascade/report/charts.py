@@ -118,8 +118,11 @@ def by_tag(report: ReportData, tag: str, key: str, title: str) -> Picture | None
             _dot(scores["strict"].by[tag][value], "strict", "strict"),
             share(result, "run0", main),
         ]
-        figure, beside = percent(result.accuracy), interval(result.ci95)
-        rows.append(Row(label=value, n=result.n, marks=marks, figure=figure, beside=beside, find={key: value}))
+        if tag == "modality" and value in report.main.published:
+            figure = report.main.published[value]
+            marks.insert(0, Mark(at=100 * figure, kind="published", title=f"published: {percent(figure)} %"))
+        shown, beside = percent(result.accuracy), interval(result.ci95)
+        rows.append(Row(label=value, n=result.n, marks=marks, figure=shown, beside=beside, find={key: value}))
     return Picture(title=title, rows=rows, ticks=_SHARES)
 
 
@@ -174,14 +177,22 @@ def _half_axis(pairs: Iterable[PairedDifference]) -> float:
 
 def adds(report: ReportData) -> list[Picture]:
     """Return, for each source, main less the run without it, in all and by modality, on one axis for all sources."""
-    if report.family is None:
-        return []
-    sources = report.family.adds
+    sources = report.family.adds if report.family else {}
+    return _by_modality({f"{slot}: all − without {slot}": groups for slot, groups in sources.items()})
+
+
+def hearing(report: ReportData) -> list[Picture]:
+    """Return what hearing and captions are worth, a picture a difference, on one axis for all of them."""
+    differences = (report.family and report.family.hearing) or {}
+    return _by_modality({name.replace("-", "−"): groups for name, groups in differences.items()})
+
+
+def _by_modality(sources: Mapping[str, Mapping[str, PairedDifference]]) -> list[Picture]:
     span = _half_axis(paired for groups in sources.values() for paired in groups.values())
     pictures = []
-    for slot, groups in sources.items():
+    for title, groups in sources.items():
         rows = [(group or "all", paired) for group, paired in groups.items()]
-        pictures.append(differences(f"{slot}: all − without {slot}", rows, "modality", span))
+        pictures.append(differences(title, rows, "modality", span))
     return pictures
 
 

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from cascade.report.load import ReportData, ReportRun
-from cascade.runs.describe import with_answer_form
+from cascade.runs.describe import controls, with_answer_form
 from cascade.runs.served import served_text
+from cascade.types import SENT_AUDIO
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,7 +26,8 @@ class Facts:
 def facts(report: ReportData, missing_clips: int = 0) -> Facts:
     """Return the facts of the main run, and notes on what a reader may miss."""
     main, spec = report.main, report.main.spec
-    captions = " · ".join(f"{captioner.slot}: {captioner.name}" for captioner in spec.captioners)
+    own = [(captioner.slot, captioner.name) for captioner in spec.captioners]
+    captions = " · ".join("the clip itself" if name == SENT_AUDIO else f"{slot}: {name}" for slot, name in own)
     return Facts(
         title=f"{spec.llm.model.split('@')[0]} on {spec.dataset}",
         under=captions or "blind: no captions, the question alone",
@@ -40,10 +42,9 @@ def _brief(run: ReportRun) -> Iterator[tuple[str, str]]:
     only = ", ".join(f"{tag} = {' or '.join(values)}" for tag, values in spec.only.items())
     yield "items", f"{summary.n} ({only})" if only else str(summary.n)
     prompt = [with_answer_form(spec.prompt.template, spec)]
-    if spec.prompt.mismatch_seed is not None:
-        prompt.append("another clip's captions")
-    if spec.prompt.order_seed is not None:
-        prompt.append("choices shuffled")
+    given = "clip" if spec.prompt.audio else "clip's captions"
+    words = {"mismatched": f"another {given}", "shuffled": "choices shuffled", "reversed": "the clip reversed"}
+    prompt += [words.get(control, control) for control in controls(spec)]
     yield "prompt", ", ".join(prompt)
     if spec.llm.samples > 1:
         yield "samples", f"{spec.llm.samples} an item, which vote"

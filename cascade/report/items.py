@@ -14,7 +14,7 @@ from cascade.report.load import CAUSES, ReportData, ReportRun
 from cascade.report.timeline import timeline_spans
 from cascade.runs.costs import total
 from cascade.scoring.outcomes import joined_how
-from cascade.types import CaptionRecord, Completion, Item, Prompt, Round
+from cascade.types import SENT_AUDIO, CaptionRecord, Completion, Item, Prompt, Round
 
 TAGS = {"modality": "modality", "layer": "category", "sub": "sub-category"}
 _TAG_LABELS = {"sub": "sub-category"}
@@ -57,14 +57,16 @@ def _index_record(report: ReportData, item: Item, clip: int) -> dict[str, Any]:
 
 
 def _captions(run: ReportRun, item: Item) -> list[CaptionRecord]:
+    """Return an item's captions: those of its prompt and, where that shows a digest, those that were merged."""
     by_slot = run.captions.get(item.id, {})
-    return [by_slot[slot] for slot in run.spec.prompt.slots if slot in by_slot]
+    return [by_slot[captioner.slot] for captioner in run.spec.captioners if captioner.slot in by_slot]
 
 
-def details(report: ReportData) -> Iterator[dict[str, Any]]:
-    """Yield what is shown of each item when it is opened, in the index's order."""
+def details(report: ReportData, clips: Mapping[str, int]) -> Iterator[dict[str, Any]]:
+    """Yield what is shown of each item when it is opened, in the index's order; `clips` are those of `index`."""
     main = report.main
     template = Template(name=main.spec.prompt.template, text=main.run.manifest.template)
+    places = {item.id: clips[item.audio] for item in main.run.items}
     engines = {captioner.slot: captioner.name for captioner in main.spec.captioners}
     for item in main.run.items:
         cue = item.reference.get("cue") or []
@@ -72,7 +74,10 @@ def details(report: ReportData) -> Iterator[dict[str, Any]]:
             cue = [cue]
         yield {
             "choices": list(item.choices),
-            "captions": [_caption(caption, engines.get(caption.slot, "")) for caption in _captions(main, item)],
+            "captions": [
+                _caption(caption, engines.get(caption.slot, ""), places.get(caption.item))
+                for caption in _captions(main, item)
+            ],
             "replies": list(_replies(main, item, template)),
             "others": [_other(other, item) for other in report.others],
             "cue": [str(part) for part in cue],
@@ -80,12 +85,17 @@ def details(report: ReportData) -> Iterator[dict[str, Any]]:
         }
 
 
-def _caption(caption: CaptionRecord, engine: str) -> dict[str, Any]:
+def _caption(caption: CaptionRecord, engine: str, place: int | None = None) -> dict[str, Any]:
+    """Return a caption, or what was sent of a clip with the clip's place."""
     record: dict[str, Any] = {"slot": caption.slot, "engine": engine}
+    if engine == SENT_AUDIO:
+        record = {"slot": caption.slot, "engine": "", "clip": place}
     if caption.failure:
         record["failure"] = f"{caption.failure.kind}: {caption.failure.message}"
         return record
     record |= {"text": caption.text, "times": timeline_spans(caption.meta)}
+    if isinstance(answers := caption.meta.get("answers"), list):
+        record["answers"] = " ".join(map(str, answers))
     language, seconds = caption.meta.get("language"), _finite(caption.meta.get("seconds"))
     if isinstance(language, str | float):
         record["language"] = f"{language}, doubtful" if caption.meta.get("language_doubt") else language
@@ -107,6 +117,8 @@ def _replies(run: ReportRun, item: Item, template: Template) -> Iterator[dict[st
             continue
         answer = run.answers[item.id, sample]
         record: dict[str, Any] = {"sample": sample, "seconds": _finite(answer.seconds)}
+        if answer.audio:
+            record["audio"] = answer.audio
         if answer.rounds:
             record["rounds"] = [_round(taken) for taken in answer.rounds]
         result = total(answer)
@@ -119,7 +131,8 @@ def _replies(run: ReportRun, item: Item, template: Template) -> Iterator[dict[st
             record["failure"] = f"{result.kind}: {result.message}"
         prompt = _prompt(run, item, template, sample)
         if prompt and (first is None or prompt.messages != first.messages):
-            record["prompt"] = [dict(message) for message in prompt.messages]
+            texts = zip(prompt.messages, prompt.texts(f"<the clip {prompt.clip}>"), strict=True)
+            record["prompt"] = [{**message, "content": text} for message, text in texts]
             # A question that was not asked has no prompt in the log to compare with.
             record["same"] = not answer.prompt or prompt_digest(prompt) == answer.prompt
         first = first or prompt
@@ -182,13 +195,15 @@ def facets(report: ReportData) -> list[dict[str, Any]]:
         flags = [("only", "only this run right"), ("none", "no run right")]
         if report.control("blind"):
             flags.insert(1, ("blind", "blind got it too"))
+        if report.audio_alone:
+            flags.append(("audio", "heard, but wrong with captions"))
         facets.append(_facet("flag", "across runs", flags, "chips"))
     by_tag = report.main.summary.scores["mmar"].by
     for key, tag in TAGS.items():
         if by_tag.get(tag):
             facets.append(_facet(key, _TAG_LABELS.get(key, key), _alike(by_tag[tag])))
-    if slots := report.main.spec.prompt.slots:
-        empty = [(f"empty:{slot}", f"{slot} empty") for slot in slots]
+    if captioners := report.main.spec.captioners:
+        empty = [(f"empty:{captioner.slot}", f"{captioner.slot} empty") for captioner in captioners]
         facets.append(_facet("captions", "captions", [("empty", "any empty"), *empty, ("lost", "one failed")]))
     against = []
     for place, other in enumerate(report.others):

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from cascade.analysis import ablation, compare
+from cascade.analysis import ablation, compare, published
 from cascade.analysis.ablation import PERCEPTION, REASONING, UNKNOWN, Diagnosis, Family
 from cascade.analysis.compare import Comparison, PairedDifference
 from cascade.errors import RunError, UserError
@@ -27,7 +27,8 @@ class ReportRun:
     """One run of a report.
 
     `role` is `blind`, `mismatched`, `oracle`, `shuffled`, or `""` for a run that is no control. `captions` are those of
-    its prompts, by item and slot: another clip's where they are mismatched.
+    its prompts, by item and slot: another clip's where they are mismatched. `kind` is that of MMAR's table. `published`
+    has the accuracies of the published row that it matches, by modality, `""` for all; it may be empty.
     """
 
     name: str
@@ -38,6 +39,8 @@ class ReportRun:
     scores: Mapping[str, Score]
     answers: Mapping[tuple[str, int], Answer]
     captions: Mapping[str, Mapping[str, CaptionRecord]]
+    kind: str
+    published: Mapping[str, float]
 
     @property
     def read_score(self) -> ScorerResult | None:
@@ -90,9 +93,25 @@ class ReportData:
         return (self.main, *self.others)
 
     @property
+    def kinds(self) -> bool:
+        """Whether the runs are of several kinds."""
+        return len({run.kind for run in self.runs}) > 1
+
+    @property
     def causes(self) -> Mapping[str, str]:
         """One of CAUSES for each item that main gets wrong; empty where no run has the benchmark's cues."""
         return self.diagnosis.items if self.diagnosis else {}
+
+    @property
+    def audio_alone(self) -> ReportRun | None:
+        """The first other run of main's model that was sent the clip alone; None where main has no captions."""
+        if not set(self.main.spec.prompt.slots) - {self.main.spec.prompt.audio}:
+            return None
+        for run in self.others:
+            alone = run.spec.prompt.audio and run.spec.prompt.slots == (run.spec.prompt.audio,)
+            if alone and describe.is_plain(run.spec) and same_model(run.spec.llm, self.main.spec.llm):
+                return run
+        return None
 
     def control(self, role: str) -> ReportRun | None:
         """Return the first other run that is this control, of main's model."""
@@ -111,7 +130,7 @@ def load_report(sources: Sequence[Path]) -> ReportData:
     paths = list(dict.fromkeys(path for source in sources for path in _run_directories(source)))
     runs = _load_runs(paths)
     main = runs[describe.full_set([run.spec for run in runs])]
-    others = sorted((run for run in runs if run is not main), key=_rank)
+    others = sorted((run for run in runs if run is not main), key=lambda run: (run.kind != main.kind, *_rank(run)))
     comparisons = [compare.compare(other.scored, main.scored) for other in others]
     oracle = _control(main, others, "oracle")
     alike = [
@@ -130,9 +149,9 @@ def load_report(sources: Sequence[Path]) -> ReportData:
     )
 
 
-def _rank(run: ReportRun) -> tuple[bool, int]:
-    """Sort controls last, and sources alone before several together; other runs keep the order they were given in."""
-    return bool(run.role), 0 if run.role else len(run.spec.prompt.slots)
+def _rank(run: ReportRun) -> tuple[int, bool, int]:
+    """Sort by kind, controls last, and sources alone before several together; other runs keep their order."""
+    return published.KINDS.index(run.kind), bool(run.role), 0 if run.role else len(run.spec.prompt.slots)
 
 
 def _run_directories(source: Path) -> list[Path]:
@@ -166,6 +185,8 @@ def _load_runs(paths: Sequence[Path]) -> list[ReportRun]:
                 scores={score.item: score for score in scores.scores},
                 answers=directory.last_answers(path),
                 captions=captions_shown(clips, captions, run.spec.prompt) if captions else {},
+                kind=published.run_kind(scores),
+                published=published.published_figures(scores),
             )
         )
     return loaded

@@ -63,14 +63,18 @@ def _tables(report: ReportData) -> Iterator[str]:
     if report.others:
         yield _differences(report)
     if report.family and report.family.adds:
-        yield _adds(report.family.adds)
+        yield _adds("adds: all − without it", report.family.adds)
+    if report.family and report.family.hearing:
+        yield _adds("hearing", report.family.hearing)
     if bars := diagnosis(report):
         yield _diagnosis(bars)
 
 
 def _scores(report: ReportData) -> str:
     read = ["read by", "mmar read", "95 %"] if report.read else []
-    header = ["run", "n", "mmar", "95 %", *read, "strict", "95 %", "coverage", "failed", "unread", "cost"]
+    published = ["published"] if any(run.published for run in report.runs) else []
+    counted = ["coverage", "failed", "unread", "cost", *published]
+    header = ["run", "n", "mmar", "95 %", *read, "strict", "95 %", *counted]
     rows = []
     for run in report.runs:
         summary = run.summary
@@ -80,10 +84,15 @@ def _scores(report: ReportData) -> str:
             second = [summary.readings.name, *_share(run.read_score)]
         shares = [*_share(summary.scores["mmar"]), *second, *_share(summary.scores["strict"])]
         counts = [percent(summary.coverage), str(summary.failed), str(summary.unparsed), cost]
-        rows.append([run.name, str(summary.n), *shares, *counts])
+        if published:
+            counts.append(percent(run.published[""]) if run.published else "")
+        name = f"{run.name} ({run.kind})" if report.kinds else run.name
+        rows.append([name, str(summary.n), *shares, *counts])
     chance = report.main.summary.chance
     second = ["", percent(chance["mmar"]), ""][: len(read)]
-    rows.append(["chance", "", percent(chance["mmar"]), "", *second, percent(chance["strict"]), *[""] * 5])
+    rows.append(
+        ["chance", "", percent(chance["mmar"]), "", *second, percent(chance["strict"]), "", *[""] * len(counted)]
+    )
     return _table(header, rows)
 
 
@@ -122,9 +131,9 @@ def _points(paired: PairedDifference) -> list[str]:
     return [signed(paired.difference), signed_interval(paired.ci95)]
 
 
-def _adds(adds: Mapping[str, Mapping[str, PairedDifference]]) -> str:
-    """Return what each source adds, in all (the group `""`) and by modality, a source a column."""
-    header = ["adds: all − without it", "n"]
+def _adds(title: str, adds: Mapping[str, Mapping[str, PairedDifference]]) -> str:
+    """Return differences in all (the group `""`) and by modality, a source or a pair of runs a column."""
+    header = [title, "n"]
     groups: dict[str, None] = {}
     for slot, by_group in adds.items():
         header += [escaped(slot), "95 %"]

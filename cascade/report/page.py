@@ -59,14 +59,15 @@ def html_report(sources: Sequence[Path], page: Path, *, embed_audio: bool = Fals
     report = load_report(sources)
     run = report.main.run
     by_audio = clip_records(run.items, run.manifest.audio_root, page, embed=embed_audio)
-    places = {audio: place for place, audio in enumerate(by_audio)}
+    places = {name: place for place, name in enumerate(by_audio)}
     clips = list(by_audio.values())
-    blind = report.control("blind")
+    blind, audio = report.control("blind"), report.audio_alone
     index = {
         "items": items.index(report, places),
         "facets": items.facets(report),
         "runs": [entry.name for entry in report.runs],
         "blind": report.others.index(blind) if blind else None,
+        "audio": report.others.index(audio) if audio else None,
         "clips": [{key: value for key, value in clip.items() if key != "data"} for clip in clips],
         "chunk": _CHUNK,
     }
@@ -79,10 +80,11 @@ def html_report(sources: Sequence[Path], page: Path, *, embed_audio: bool = Fals
         style=style,
         script=script,
         index=embedded(index),
-        chunks=list(_chunks(items.details(report))),
+        chunks=list(_chunks(items.details(report, places))),
         copies=[(place, clip["data"]) for place, clip in enumerate(clips) if "data" in clip],
         pictures=_pictures(report),
         adds=charts.adds(report),
+        hearing=charts.hearing(report),
         diagnosis=charts.diagnosis(report),
         comparisons=_comparisons(report),
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from msgspec import UNSET
@@ -11,14 +11,48 @@ from msgspec.structs import replace
 from cascade.io.digests import digest
 from cascade.io.jsonl import to_json
 from cascade.io.terminal import quantity
-from cascade.types import CaptionRecord, LLMSpec, RunSpec
+from cascade.plugins import DIGEST
+from cascade.types import SENT_AUDIO, CaptionerSpec, CaptionRecord, LLMSpec, RunSpec
 
 _LONGEST = 40  # characters of a value; a longer one is cut, and its digest tells it from others
 
 
+def shown_slots(captioners: Sequence[CaptionerSpec]) -> tuple[str, ...]:
+    """Return the slots that a prompt shows: where there is a digest it takes the captions' place, not the clip's."""
+    shown = [captioner.slot for captioner in captioners if captioner.name in (DIGEST, SENT_AUDIO)]
+    digested = any(captioner.name == DIGEST for captioner in captioners)
+    return tuple(shown) if digested else tuple(captioner.slot for captioner in captioners)
+
+
+def sources(spec: RunSpec) -> tuple[str, ...]:
+    """Return the slots of a run's evidence, whether its prompts show them or a digest of them."""
+    return tuple(captioner.slot for captioner in spec.captioners if captioner.name != DIGEST)
+
+
+def is_digested(spec: RunSpec) -> bool:
+    """Return whether a run's prompts show a digest in the place of the captions."""
+    return any(captioner.name == DIGEST for captioner in spec.captioners)
+
+
+def informed_slots(spec: RunSpec) -> frozenset[str]:
+    """Return the slots whose engine was told the question, of those that listen to the clips."""
+    engines = [captioner for captioner in spec.captioners if captioner.name != DIGEST]
+    return frozenset(
+        engine.slot
+        for engine in engines
+        if engine.params.get("question") is True or engine.params.get("labels") == "choices"
+    )
+
+
 def captioners_label(spec: RunSpec, separator: str = " ") -> str:
     """Return `slot=engine` for each captioner of a run, or `none`."""
-    return separator.join(f"{captioner.slot}={captioner.name}" for captioner in spec.captioners) or "none"
+    return slots_label({captioner.slot: captioner.name for captioner in spec.captioners}, separator)
+
+
+def slots_label(captioners: Mapping[str, str], separator: str = " ") -> str:
+    """Return `slot=engine` for each slot and its engine, or `none`; one word where both have one name, as `audio`."""
+    labels = [slot if slot == name else f"{slot}={name}" for slot, name in captioners.items()]
+    return separator.join(labels) or "none"
 
 
 def with_answer_form(name: str, spec: RunSpec) -> str:
@@ -32,33 +66,36 @@ def same_model(llm: LLMSpec, other: LLMSpec) -> bool:
 
 
 def controls(spec: RunSpec) -> list[str]:
-    """Return how a run's evidence or choices were changed on purpose: `mismatched`, `shuffled`, both or neither."""
+    """Return how a run's evidence or choices were changed on purpose: `mismatched`, `shuffled`, both or neither.
+
+    Where the clip is sent, `silence` or `reversed` says what was sent in its place.
+    """
     changes = {"mismatched": spec.prompt.mismatch_seed, "shuffled": spec.prompt.order_seed}
-    return [name for name, seed in changes.items() if seed is not None]
+    contents = [str(captioner.params.get("content")) for captioner in spec.captioners if captioner.name == SENT_AUDIO]
+    replaced = [content for content in contents if content != "clip"]
+    return [*replaced, *(name for name, seed in changes.items() if seed is not None)]
 
 
 def evidence_label(spec: RunSpec) -> str:
     """Return what a run's evidence is, in a few words: its slots, `oracle` or `blind`, and the controls."""
-    evidence = "+".join(spec.prompt.slots) or "blind"
+    evidence = "+".join(sources(spec)) or "blind"
     if {captioner.name for captioner in spec.captioners} == {"oracle"}:
         evidence = "oracle"
-    parts = [evidence]
+    parts = [evidence, *["digested"] * is_digested(spec)]
     if spec.rounds:
-        parts = ["+".join(spec.prompt.slots) or "no captions", quantity(spec.rounds.most, "round")]
+        parts = [part.replace("blind", "no captions") for part in parts] + [quantity(spec.rounds.most, "round")]
     return ", ".join([*parts, *controls(spec)])
 
 
 def control_role(spec: RunSpec) -> str:
-    """Return which control a run is: `blind`, `mismatched`, `oracle`, `shuffled`, or `""` for none."""
+    """Return which control a run is: `blind`, `oracle`, one of `controls`, or `""` for none."""
     if not spec.captioners and not spec.rounds:
         return "blind"
     if spec.prompt.mismatch_seed is not None:
         return "mismatched"
     if any(captioner.name == "oracle" for captioner in spec.captioners):
         return "oracle"
-    if spec.prompt.order_seed is not None:
-        return "shuffled"
-    return ""
+    return next(iter(controls(spec)), "")
 
 
 def is_plain(spec: RunSpec) -> bool:
@@ -69,7 +106,7 @@ def is_plain(spec: RunSpec) -> bool:
 def full_set(specs: Sequence[RunSpec]) -> int:
     """Return the place of the full set: the first of the plain runs with the most slots."""
     plain = [place for place, spec in enumerate(specs) if is_plain(spec)]
-    return max(plain or range(len(specs)), key=lambda place: (len(specs[place].prompt.slots), -place))
+    return max(plain or range(len(specs)), key=lambda place: (len(sources(specs[place])), -place))
 
 
 def variant_names(specs: Sequence[RunSpec]) -> list[str]:
@@ -121,6 +158,8 @@ def _parts(spec: RunSpec) -> dict[str, str]:
                 parts[f"rounds {engine.slot}={engine.name} {name}"] = value
     for captioner in spec.captioners:
         for name, value in {"version": captioner.version, **captioner.params}.items():
+            if (captioner.name, name) == (SENT_AUDIO, "content"):
+                continue  # It is among the controls.
             parts[f"{captioner.slot}={captioner.name} {name}"] = value
     return {name: _brief(value) for name, value in parts.items() if value is not None}
 
@@ -135,14 +174,19 @@ def _brief(value: Any) -> str:
 
 
 def _variant_name(spec: RunSpec, full: RunSpec) -> str:
-    slots, label = spec.prompt.slots, evidence_label(spec)
+    slots, label = sources(spec), evidence_label(spec)
     if not slots:
         return label
     if spec == full:
         return f"all: {label}"
-    if slots == full.prompt.slots and label != "oracle":
-        return label.removeprefix("+".join(slots)).lstrip(", ") or label
-    missing = [slot for slot in full.prompt.slots if slot not in slots]
+    if slots == sources(full) and label != "oracle":
+        changes = []
+        if informed_slots(spec) != informed_slots(full):
+            changes.append("question-aware" if informed_slots(spec) else "question-blind")
+        if is_digested(spec) != is_digested(full):
+            changes.append("digested" if is_digested(spec) else "undigested")
+        return ", ".join([*changes, *controls(spec)]) or label
+    missing = [slot for slot in sources(full) if slot not in slots]
     if is_plain(spec) and len(missing) == 1:
         return f"{label} (without {missing[0]})" if len(slots) == 1 else f"without {missing[0]}"
     return label

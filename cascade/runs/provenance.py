@@ -21,7 +21,8 @@ class Session(Record, frozen=True, kw_only=True):
     """One invocation of cascade that made or extended a run; `command` has no secrets, `at` is UTC (ISO 8601).
 
     `git` has the commits of cascade's own code and of the working folder (`-dirty` where files were changed since),
-    `versions` those of the packages used, by module.
+    `versions` those of the packages used, by module. `accepts_silent_audio` is the user's word to go on with a
+    model that seems not to hear.
     """
 
     at: str
@@ -31,9 +32,10 @@ class Session(Record, frozen=True, kw_only=True):
     platform: str
     git: Mapping[str, str] = msgspec.field(default_factory=dict)
     versions: Mapping[str, str] = msgspec.field(default_factory=dict)
+    accepts_silent_audio: bool | msgspec.UnsetType = msgspec.UNSET
 
 
-def session(command: Sequence[str] = (), modules: Iterable[str] = ()) -> Session:
+def session(command: Sequence[str] = (), modules: Iterable[str] = (), *, silent_audio: bool = False) -> Session:
     """Return the session of this process; secrets must be removed from `command` before.
 
     `modules` are those that results may depend on; the ones that are not installed are left out.
@@ -54,6 +56,7 @@ def session(command: Sequence[str] = (), modules: Iterable[str] = ()) -> Session
         platform=platform.platform(),
         git={name: commit for name, commit in commits.items() if commit},
         versions={module: version for module, version in versions.items() if version},
+        accepts_silent_audio=silent_audio or msgspec.UNSET,
     )
 
 

@@ -57,6 +57,7 @@ class ScoredRun:
 
     `failed` items have no reply. `replies` are each item's first reply or failure, as text; `choices` the choice of
     each sample's reply; `about` the fields of a summary that describe the source. A file has no `spec`.
+    `reasoned` says whether a reply came with reasoning of its own, as text or as tokens.
     `unread_replies` are those that a second reader is to be asked about. Where it was asked, `readings` counts the
     replies, and `combined` is the same source scored by the rules' choices or else the reader's.
     """
@@ -68,6 +69,7 @@ class ScoredRun:
     replies: Mapping[str, str]
     choices: voting.ReadChoices = field(default_factory=dict)
     spec: RunSpec | None = None
+    reasoned: bool = False
     unread_replies: Sequence[ShownReply] = ()
     readings: Readings | None = None
     combined: ScoredRun | None = None
@@ -189,9 +191,12 @@ def _score_directory(path: Path) -> ScoredRun:
         raise RunError(f"{path}/items.jsonl: there are no items; run it again with the command that made it")
     known, samples = {item.id for item in run.items}, run.spec.llm.samples
     last: dict[tuple[str, int], Answer] = {}
+    reasoned = False
     for answer in jsonl.records(Answer, path / "log.jsonl", growing=True):
         if answer.item in known and answer.sample < samples:
             last[answer.item, answer.sample] = _shortened(answer)
+            result = answer.result
+            reasoned |= isinstance(result, Completion) and bool(result.reasoning or result.reasoning_tokens)
     answers = sorted(last.values(), key=lambda answer: answer.sample)
     del last  # The keys of a long log take a tenth of the memory.
     failures = {answer.item: answer.result for answer in answers if isinstance(answer.result, Failure)}
@@ -215,6 +220,7 @@ def _score_directory(path: Path) -> ScoredRun:
         replies=replies,
         choices=choices,
         spec=run.spec,
+        reasoned=reasoned,
         about={
             **_describe_run(path, run.spec, [answer.result for answer in answers]),
             "served": count_served(answers) or None,

@@ -20,6 +20,7 @@ from cascade.scoring import outcomes, voting
 from cascade.scoring.matchers.registry import SCORERS
 from cascade.scoring.outcomes import ScoredRun
 from cascade.scoring.statistics import Rate, rate
+from cascade.scoring.voting import Agreement
 from cascade.types import Dataset, Item, tag_names
 
 if TYPE_CHECKING:
@@ -33,7 +34,8 @@ class ScorerResult:
     """One scorer's accuracy over all items, and by each tag's values.
 
     Runs also have the accuracy over samples by the position of the gold choice. With several samples an item,
-    `accuracy` is the vote's, and `pass_at` has pass@k for each k, of which pass@1 is the mean over samples.
+    `accuracy` is the vote's, `pass_at` has pass@k for each k, of which pass@1 is the mean over samples, and `agreement`
+    says how far the samples agree.
     """
 
     accuracy: float
@@ -41,6 +43,7 @@ class ScorerResult:
     by: Mapping[str, Mapping[str, Rate]]
     pass_at: Mapping[str, Rate] = field(default_factory=dict)
     by_gold_position: Mapping[str, Rate] = field(default_factory=dict)
+    agreement: Agreement | None = field(default=None, metadata=OMITTED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,15 +168,23 @@ def _scorer_result(scored: ScoredRun, name: str, tags: Mapping[str, Mapping[str,
     by: dict[str, dict[str, Rate]] = {}
     for tag, values in tags.items():
         by[tag] = {value: rate([correct[item] for item in ids]) for value, ids in values.items()}
-    pass_at, by_position = {}, {}
+    pass_at, by_position, agreement = {}, {}, None
     if scored.spec:
         samples, seed = scored.spec.llm.samples, scored.spec.prompt.order_seed
         if samples > 1:
             pass_at = voting.pass_at(voting.count_right(items, choices, scorer, samples), samples)
+            agreement = voting.agreement(items, choices, scorer, samples, correct)
         if choices:
             by_position = voting.by_position(items, choices, scorer, samples, seed)
     whole = rate([score.correct[name] for score in scored.scores])
-    return ScorerResult(accuracy=whole.accuracy, ci95=whole.ci95, by=by, pass_at=pass_at, by_gold_position=by_position)
+    return ScorerResult(
+        accuracy=whole.accuracy,
+        ci95=whole.ci95,
+        by=by,
+        pass_at=pass_at,
+        by_gold_position=by_position,
+        agreement=agreement,
+    )
 
 
 def chance(items: Sequence[Item]) -> dict[str, float]:

@@ -1,9 +1,10 @@
-"""Several samples an item: the vote over its choices, the mean, pass@k, and accuracy by the gold choice's position."""
+"""Several samples an item: the vote over its choices, the mean, pass@k, their agreement, and accuracy by position."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from math import comb
 
 from cascade.scoring.statistics import Rate, clustered, rate
@@ -11,6 +12,21 @@ from cascade.types import Choice, Item, Scorer
 
 ReadChoices = Mapping[str, Mapping[int, Choice]]  # item → sample → its choice; a sample without a reply is not in it
 TIE = "tie"
+UNANIMOUS, MAJORITY, SPLIT = "unanimous", "majority", "split"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Agreement:
+    """How far the samples of an item agree.
+
+    `consistency` is the share of items that have the same choice in every sample, `all_right` of those that are right
+    in every one. `by` is the accuracy of the vote where the samples are `unanimous`, where more than half have one
+    choice (`majority`), and where they are `split`; a group without items is left out.
+    """
+
+    consistency: Rate
+    all_right: Rate
+    by: Mapping[str, Rate]
 
 
 def vote(choices: Mapping[int, Choice]) -> Choice:
@@ -35,6 +51,25 @@ def count_right(items: Iterable[Item], choices: ReadChoices, scorer: Scorer, sam
         read = choices.get(item.id, {})
         counts.append(sum(scorer(item, choice.text) for sample, choice in read.items() if sample < samples))
     return counts
+
+
+def agreement(
+    items: Sequence[Item], choices: ReadChoices, scorer: Scorer, samples: int, correct: Mapping[str, bool]
+) -> Agreement:
+    """Return how far the samples of the items agree; `correct` says of each item's vote whether it is right."""
+    groups: dict[str, list[bool]] = {UNANIMOUS: [], MAJORITY: [], SPLIT: []}
+    for item in items:
+        read = choices.get(item.id, {})
+        votes = Counter(choice.text for sample, choice in read.items() if sample < samples and choice.text)
+        most = max(votes.values(), default=0)
+        group = MAJORITY if 2 * most > samples else SPLIT
+        groups[UNANIMOUS if most == samples else group].append(correct[item.id])
+    same = len(groups[UNANIMOUS])
+    return Agreement(
+        consistency=rate([True] * same + [False] * (len(items) - same)),
+        all_right=rate([count == samples for count in count_right(items, choices, scorer, samples)]),
+        by={group: rate(values) for group, values in groups.items() if values},
+    )
 
 
 def pass_at(counts: Sequence[int], samples: int) -> dict[str, Rate]:

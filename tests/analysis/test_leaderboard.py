@@ -13,7 +13,7 @@ import pytest
 
 from cascade.analysis import leaderboard
 from cascade.scoring import outcomes, summary
-from tests.support.commands import cascade
+from tests.support.commands import cascade, rows, write
 
 
 @pytest.fixture
@@ -146,3 +146,11 @@ def test_a_mistake_is_one_line(board: Path, args: list[str], why: str) -> None:
 def test_the_table_in_other_forms(board: Path, form: str, part: str) -> None:
     result = cascade("leaderboard", board / "blind", "--format", form).stdout
     assert part in result and "blind" in result
+
+
+def test_a_tag_of_the_items_that_is_named_kind_stays_a_tag(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    tagged = write(tmp_path / "tagged.jsonl", list(rows(4, kind="long")))
+    cascade("run", "--dataset", tagged, "--llm", "fake", "--captions", "none")
+    (row,) = shown("runs", "--by", "kind")
+    assert row["by"]["kind"]["long"]["n"] == 4 and "kind" not in row

@@ -14,6 +14,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from cascade.captioners.clap import clapcap
 from cascade.captioners.clap import music as clap_music
@@ -22,7 +23,7 @@ from cascade.captioners.registry import Engine
 from cascade.captioning.backends import local
 from cascade.errors import UserError
 from cascade.io import audio
-from cascade.types import Caption, Failure, Host
+from cascade.types import Caption, CaptionInput, Failure, Host
 
 np = pytest.importorskip("numpy")
 torch = pytest.importorskip("torch")
@@ -380,3 +381,23 @@ def test_importing_msclap_leaves_the_process_as_it_was(host: Host) -> None:
     model.Clap("2023", "b2:w", "", host, "sound")
     assert list(warnings.filters) == before
     assert "torchaudio" not in sys.modules or hasattr(sys.modules["torchaudio"], "__file__")  # no stand-in is left
+
+
+def test_the_labels_of_an_item_are_its_choices_and_the_words_of_its_question(host: Host, tmp_path: Path) -> None:
+    spec, _ = Engine("clap-sound").specify("sound", {"weights": "b2:w", "labels": "choices"})
+    plain, _ = Engine("clap-sound").specify("sound", {"weights": "b2:w"})
+    assert spec.params["labels"] == "choices" and "labels" not in plain.params
+    assert Engine("clap-sound").with_question(plain, asks=True) == spec
+    given = CaptionInput(
+        clip=sound(tmp_path, "a.wav", 1.0), question="Which animal barks at the gate?", choices=("a dog", "a wolf")
+    )
+    bare = CaptionInput(clip=given.clip, question="What barks?", choices=given.choices)
+    results = dict(local.run(spec, host, [given, bare]))
+    asked, short = results[given], results[bare]
+    assert isinstance(asked, Caption) and isinstance(short, Caption)
+    assert sorted(name for name, _ in asked.meta["tags"]["the choices"]) == ["a dog", "a wolf"]
+    assert sorted(name for name, _ in asked.meta["tags"]["the question's words"]) == ["animal", "barks", "gate"]
+    assert asked.text.startswith("Likeliest of the choices: a ") and "something is always likeliest" in asked.text
+    assert list(short.meta["tags"]) == ["the choices"]  # a single word would have the share 1 whatever is heard
+    with pytest.raises(UserError, match=r"sound.labels=words: choices, or nothing"):
+        Engine("clap-sound").build(replace(spec, params={**spec.params, "labels": "words"}), host)

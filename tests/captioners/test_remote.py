@@ -396,9 +396,9 @@ def test_an_unknown_model_is_named_and_leaves_no_thread(tmp_path: Path) -> None:
 
 
 def test_samples_beyond_full_scale_are_clipped() -> None:
-    from cascade.captioners.remote import client
+    from cascade.io import encoding
 
-    rate, samples = decoded(client.wav(np.array([0.0, 2.0, -2.0, 0.5], np.float32), 16_000))
+    rate, samples = decoded(encoding.wav(np.array([0.0, 2.0, -2.0, 0.5], np.float32), 16_000))
     assert rate == 16_000 and samples == pytest.approx([0, 1, -1, 0.5], abs=1e-4)
 
 

@@ -351,9 +351,9 @@ def test_captions_by_providers_are_within_the_budget(mini: Path, monkeypatch: py
 
 def _wav(number: int) -> bytes:
     np = pytest.importorskip("numpy")
-    from cascade.captioners.remote import client
+    from cascade.io import encoding
 
-    return client.wav(np.full(8000, number / 10, dtype="float32"), 16_000)
+    return encoding.wav(np.full(8000, number / 10, dtype="float32"), 16_000)
 
 
 def test_a_minute_holds_no_more_than_was_said(mini: Path) -> None:

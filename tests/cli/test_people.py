@@ -223,7 +223,7 @@ def test_doctor_and_captioners_agree(mini: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     listed = json.loads(cascade("captioners", "--format", "json").stdout)
     slots = {row["name"]: f"s{number}" for number, row in enumerate(listed) if not row["note"].startswith("give ")}
-    captions = ",".join(f"{slot}={name}" for name, slot in slots.items() if name != "oracle")
+    captions = ",".join(f"{slot}={name}" for name, slot in slots.items() if name not in ("oracle", "audio"))
     done = cascade("doctor", "--llm", "fake", "--dataset", mini, "--captions", captions, "--format", "json")
     states = {check["what"].partition("=")[2]: check["state"] for check in json.loads(done.stdout)["checks"]}
     for row in listed:

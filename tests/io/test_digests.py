@@ -35,6 +35,8 @@ def test_a_known_digest(value: Any, wanted: str) -> None:
 def test_a_known_caption_key() -> None:
     key = caption_key("speech", "fake", "1", {"text": "hello"}, "b2:00")
     assert key == "b2:6a0f467407d43bdfa384ee47caba9dfe"
+    asked = caption_key("speech", "fake", "1", {"text": "hello"}, "b2:00", "b2:01")
+    assert asked == "b2:f80de56c97aa17468bb44bc8b59cabc6"
 
 
 def test_a_digest_does_not_depend_on_the_order_of_keys() -> None:

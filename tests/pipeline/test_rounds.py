@@ -214,7 +214,8 @@ def test_flags_that_mean_nothing_together_are_refused(dataset: Path) -> None:
         for flags, words in [
             (["--tools", "text"], "say in how many --rounds"),
             (["--rounds", "1", "--tools", "xml"], "give --tools calls or text"),
-            (["--rounds", "1", "--rounds-with", "x=oracle"], "an engine that hears the clip is needed"),
+            (["--rounds", "1", "--rounds-with", "x=oracle"], "give an engine of this machine, or audio-llm"),
+            (["--rounds", "1", "--rounds-with", "audio"], "give an engine of this machine, or audio-llm"),
         ]:
             refused = ask(server, dataset, *flags)
             assert refused.exit_code == 2 and words in refused.output

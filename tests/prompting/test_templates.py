@@ -13,7 +13,7 @@ from cascade.errors import UnknownName, UserError
 from cascade.io.digests import digest_file
 from cascade.prompting import evidence, templates
 from cascade.prompting.evidence import evidence_text, order_choices, render
-from cascade.types import Caption, Item
+from cascade.types import Caption, Item, PromptSpec
 
 CHOICES = ("rain", "a bell", "", "wind")
 CAPTIONS = {"speech": Caption(text="Hello $question.\n"), "sound": Caption(text=""), "my_own-slot": Caption(text="x")}
@@ -165,3 +165,37 @@ def test_nothing_that_makes_a_prompt_can_see_an_item(module: ModuleType, known: 
     assert known <= {function.__name__ for function in functions}
     assert not any(Item in get_type_hints(function).values() for function in functions)
     assert not hasattr(module, "Item")
+
+
+def test_a_clip_is_sent_where_its_heading_stands_and_nothing_else_can_take_its_place() -> None:
+    spec = PromptSpec(template="hear", template_digest="b2:t", slots=("audio", "speech"), audio="audio")
+    sent = {"clip": "b2:1", "format": "wav", "rate": 16000, "channels": 1, "seconds": 2.5}
+    captions = {"audio": Caption(text="sent", meta={"audio": sent}), "speech": Caption(text="[Audio] $evidence")}
+    prompt = evidence.build_prompt(spec, templates.find_template("hear"), "q1", "What?", CHOICES, captions)
+    content = prompt.messages[1]["content"]
+    assert [part["type"] for part in content] == ["text", "input_audio", "text"]
+    assert content[0]["text"].endswith("[Audio]\n") and content[1]["input_audio"] == sent
+    assert content[2]["text"].startswith("\n\n[Speech (transcript)]\n[Audio] $evidence\n\nQuestion: What?")
+    assert (prompt.clip, prompt.seconds) == ("b2:1", 2.5)
+    whole = evidence.with_audio(prompt, b"RIFF", "wav")
+    assert whole.messages[1]["content"][1] == {
+        "type": "input_audio",
+        "input_audio": {"data": "UklGRg==", "format": "wav"},
+    }
+    for meta in ({}, {"audio": "x"}, {"audio": {"clip": 1, "seconds": "2"}}):
+        captions["audio"] = Caption(text="sent", meta=meta)
+        strange = evidence.build_prompt(spec, templates.find_template("hear"), "q1", "What?", CHOICES, captions)
+        assert (strange.clip, strange.seconds) == ("", 0.0)
+
+
+def test_a_template_that_names_the_evidence_twice_sends_the_clip_once(tmp_path: Path) -> None:
+    file = tmp_path / "mine.md"
+    file.write_text("# system\nGiven: $evidence\n# user\n$evidence\n$question\n$choices\n$evidence\n")
+    spec = PromptSpec(template="mine", template_digest="b2:t", slots=("audio",), audio="audio")
+    caption = Caption(text="sent", meta={"audio": {"clip": "b2:1", "seconds": 1.0}})
+    template = templates.find_template(str(file))
+    prompt = evidence.build_prompt(spec, template, "q1", "What?", CHOICES, {"audio": caption})
+    assert prompt.messages[0]["content"] == "Given: [Audio]\nThe clip that follows."
+    parts = prompt.messages[1]["content"]
+    assert [part["type"] for part in parts] == ["text", "input_audio", "text"]
+    assert parts[2]["text"].endswith("[Audio]\nThe clip above.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 import shutil
 import time
 from collections.abc import Iterator
@@ -315,3 +316,30 @@ _TIMED = """() => {
     document.body.getBoundingClientRect();
     return performance.now() - began;
 }"""
+
+
+def test_an_item_shows_what_was_sent_beside_a_player(seen: Seen) -> None:
+    flags = ["--dataset", "demo", "--captions", "audio,speech=fake", "--llm", "fake", "--limit", "12", "--out", "runs"]
+    elsewhere("ablate", *flags, "--variants", "alone")
+    page = seen.open(made(Path("runs")), "#flag=audio")
+    wanted = page.evaluate("items.filter((item) => item.st !== 'right' && item.o[index.audio] === 'right').length")
+    assert wanted and seen.tally.startswith(f"{wanted} of 12 items")
+    page.get_by_role("button", name="heard, but wrong with captions").click()
+    assert seen.tally.startswith("12 of 12 items")
+    page = seen.open(made(Path("runs")), "#item=demo-01")
+    slot = page.locator(".slot").first
+    assert "sent as wav, 16 kHz, mono, 9.9 s" in slot.inner_text()
+    assert slot.locator("audio").evaluate("(audio) => { audio.load(); return audio.src; }").endswith("audio/01.flac")
+    assert "audio as sent b2:" in page.locator(".item.open").inner_text()
+    page.get_by_text("The prompt, as it was sent").click()
+    assert re.search(r"\[Audio\]\n<the clip b2:[0-9a-f]{32}>", page.locator(".item.open").inner_text())
+    assert seen.complaints == []
+
+
+def test_a_mismatched_clip_is_the_one_that_was_sent(seen: Seen) -> None:
+    flags = ["--dataset", "demo", "--captions", "audio", "--llm", "fake", "--limit", "4", "--out", "runs"]
+    elsewhere("ablate", *flags, "--variants", "mismatched")
+    page = seen.open(made(Path("runs/mismatched")), "#item=demo-02")
+    players = page.locator(".item.open audio").evaluate_all("(all) => all.map((audio) => audio.src.slice(-7))")
+    assert players[0] == "02.flac" and players[1] in ("01.flac", "03.flac", "04.flac")
+    assert "another clip" in page.locator(".brief").inner_text()

@@ -86,8 +86,8 @@ def changed_specs() -> list[RunSpec]:
 
 
 def test_every_field_of_a_spec_is_tried() -> None:
-    """A field that a spec gains is tried here; `slots` and `headings` follow the captioners, `origin` is a place."""
-    followed = {"slots", "slot", "headings", "origin"}
+    """A field that a spec gains is tried here; others follow the captioners, and `origin` is a place."""
+    followed = {"slots", "slot", "headings", "audio", "origin"}
     for kind, changes in CHANGED.items():
         named = {field.name for field in fields(kind)} - followed
         assert changes.keys() | {"prompt", "llm"} >= named, kind

@@ -99,3 +99,23 @@ def test_samples_turn_the_choices_on() -> None:
     shown = [evidence.order_choices(choices, "q", 1, sample) for sample in range(4)]
     assert {order[0] for order in shown[:3]} == {"a", "b", "c"} and shown[3] == shown[0]
     assert [evidence.order_choices(choices, "q", None, sample) for sample in range(3)] == [choices] * 3
+
+
+def test_how_far_the_samples_agree() -> None:
+    replies = {
+        "a": read("rain", "rain", "rain", "rain"),
+        "b": read("rain", "rain", "hail", "rain"),
+        "c": read("rain", "rain", "hail", "hail"),
+        "d": read("hail", "hail", "hail", "hail"),
+        "e": read("rain", "rain", "", ""),  # what could not be read agrees with nothing
+        "f": {0: Choice(text="rain", how="x")},  # three samples failed
+    }
+    items = [Item(id=name, audio="", question="?", choices=("rain", "hail"), answer="rain") for name in replies]
+    correct = {name: voting.vote(choices).text == "rain" for name, choices in replies.items()}
+    agreement = voting.agreement(items, replies, SCORERS["strict"], 4, correct)
+    assert (agreement.consistency.accuracy, agreement.all_right.accuracy) == (2 / 6, 1 / 6)
+    assert {group: (rate.n, rate.accuracy) for group, rate in agreement.by.items()} == {
+        "unanimous": (2, 0.5),
+        "majority": (1, 1.0),
+        "split": (3, 2 / 3),
+    }

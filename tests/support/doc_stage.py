@@ -94,7 +94,9 @@ def offline_words(command: Command) -> list[str]:
             kept += [word, _offline_captions(next(words))]
         elif word in ("--caption-param", "--backend", "--worker"):
             next(words)
-        elif word in ("--llm", "--judge", "--reader"):
+        elif word == "--probe":  # A fake hears nothing.
+            continue
+        elif word in ("--llm", "--judge", "--reader", "--digest"):
             next(words)
             kept += [word, "fake"]
         else:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from cascade.captioners.clap import model
 from cascade.captioners.clap.windows import ClipResult, run_windows
 from cascade.errors import UserError
 from cascade.io import audio
-from cascade.types import Caption, Captioner, Failure, Host
+from cascade.types import Caption, Captioner, CaptionInput, Failure, Host
 
 # From an engine's parameters, the clip's tags and the windows' records, the text of the caption.
 Describe = Callable[[Any, Mapping[str, Any], Sequence[Mapping[str, Any]]], str]
@@ -97,8 +98,15 @@ def _shares(groups: Sequence[audio.Samples]) -> list[audio.Samples]:
     return shares
 
 
-def make_tagger(params: Any, host: Host, slot: str, shipped: Path, describe: Describe) -> Captioner:
-    """Return the captioner of a tagging engine.
+def make_tagger(
+    params: Any,
+    host: Host,
+    slot: str,
+    shipped: Path,
+    describe: Describe,
+    group_labels: Callable[[CaptionInput], list[Group]] | None = None,
+) -> Captioner:
+    """Return the captioner of a tagging engine; `group_labels` gives the phrases of an item in the vocabulary's place.
 
     Raises UserError where the weights or the vocabulary cannot be had, or a parameter cannot be.
     """
@@ -111,11 +119,20 @@ def make_tagger(params: Any, host: Host, slot: str, shipped: Path, describe: Des
             raise UserError(f"{slot}.{value}: compute is float32, top is 1 or more, floor is 0 to 1")
     groups = read_vocabulary(host.files.get(params.vocabulary, shipped))
     clap = model.Clap("2023", params.weights, params.revision, host, slot)
-    tagger = Tagger(clap, groups, host.scratch)
 
-    def caption(clips: Sequence[Path]) -> list[Caption | Failure]:
+    def caption_with(tagger: Tagger, clips: Sequence[Path]) -> list[Caption | Failure]:
         results = run_windows(clips, tagger.shares, fixed=clap.fixed)
         return [result.failure or _caption(tagger, result, params, describe) for result in results]
+
+    if group_labels is None:
+        return partial(caption_with, Tagger(clap, groups, host.scratch))
+
+    def caption(inputs: Sequence[CaptionInput]) -> list[Caption | Failure]:
+        captions: list[Caption | Failure] = []
+        for given in inputs:
+            # The few labels of an item are embedded with its clip, and not kept: they would be a file an item.
+            captions += caption_with(Tagger(clap, group_labels(given), None), [given.clip or Path()])
+        return captions
 
     return caption
 

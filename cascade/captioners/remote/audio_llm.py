@@ -2,14 +2,16 @@
 
 A clip is sent as a mono WAV file in the message, after the captioning prompt, or alone for models that are made to
 caption. A clip longer than `window` is sent in parts, cut at quiet moments, and its caption has times.
+
+With `question=true` the listener is shown the question and the choices, these in alphabetical order, and is asked for
+observations. A sentence that states an answer is taken out of the caption and stays in its meta.
 """
 
 from __future__ import annotations
 
-import base64
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import partial
 from importlib.metadata import version
 from operator import attrgetter
@@ -17,13 +19,16 @@ from pathlib import Path
 from typing import Any
 
 from cascade.captioners import speech
+from cascade.captioners.registry import LATER
 from cascade.captioners.remote import client
 from cascade.errors import UnknownName, UserError
-from cascade.io import audio
+from cascade.io import audio, encoding
+from cascade.io.encoding import audio_part
 from cascade.llms import litellm
 from cascade.prompting import templates
+from cascade.prompting.listening import without_answer
 from cascade.prompting.thinking import without_thoughts
-from cascade.types import Caption, Captioner, Completion, Host, Prompt
+from cascade.types import Caption, Captioner, CaptionInput, Completion, Host, Prompt
 
 VERSION = "1"
 SLOT = "any"
@@ -52,6 +57,9 @@ class Params:
     for models that take audio alone.
     `temperature`: "none" leaves it out, for models that refuse it. `max_tokens`: of one reply.
     `rate` (Hz) and `window` (seconds): of what is sent.
+    `question`: show the listener the question and the choices; the prompt is then "observe" unless one is given.
+    `segments`: 3 sends the clip whole and then its thirds; a clip longer than `window` is sent in its parts alone.
+    `keep_answer`: leave an answer that the listener states in the text.
     """
 
     model: str
@@ -60,6 +68,20 @@ class Params:
     max_tokens: int = 1024
     rate: int = 16_000
     window: float = 600.0
+    question: bool = field(default=False, metadata=LATER)
+    segments: int = field(default=1, metadata=LATER)
+    keep_answer: bool = field(default=False, metadata=LATER)
+
+
+def needs_question(params: Mapping[str, Any]) -> bool:
+    """Return whether the listener is shown the question."""
+    return params.get("question") is True
+
+
+def turned(params: Mapping[str, Any], *, asks: bool) -> dict[str, Any]:
+    """Return the parameters to give for the same listener with or without the question, by the shipped prompt."""
+    kept = {name: value for name, value in params.items() if name not in ("prompt", "question", "keep_answer")}
+    return {**kept, "question": asks}
 
 
 def spelled(given: Mapping[str, Any]) -> dict[str, Any]:
@@ -69,21 +91,27 @@ def spelled(given: Mapping[str, Any]) -> dict[str, Any]:
     if preset is not None and preset not in PRESETS:
         raise UnknownName("preset", str(preset), PRESETS)
     params = {**PRESETS.get(preset or "", {}), **params}
-    return {**params, "prompt": templates.captioning_prompt(str(params.get("prompt", "caption")))}
+    asks = str(params.get("question", "")).lower() == "true"
+    prompt = str(params.get("prompt", "observe" if asks else "caption"))
+    return {**params, "prompt": templates.captioning_prompt(prompt, asks=asks)}
 
 
 def make(params: Params, host: Host) -> Captioner:
     """Return the captioner. Raises UserError for parameters that cannot be, ProviderStop for an unknown model."""
     client.check("audio-llm", params, host)
-    _options(params)
+    if not 1 <= params.segments <= 9:
+        raise UserError(f"audio-llm's segments={params.segments}: 1 to 9; 3 hears the clip whole and then its thirds")
+    if params.keep_answer and not params.question:
+        raise UserError("audio-llm's keep_answer=true: nothing is taken out without question=true; leave it out")
+    call_options(params)
     connection = litellm.chat_model(
         params.model, host.endpoints.get(params.model), None, host.timeout, f"audio-llm's model={params.model}"
     )
-    caption, cost = partial(listen, params), attrgetter("cost")
+    caption, cost = partial(caption_clip, params), attrgetter("cost")
     return client.RemoteCaptioner(connection, host, caption, cost, lambda reply: rejects(reply.text), params.model)
 
 
-def _options(params: Params) -> dict[str, Any]:
+def call_options(params: Params) -> dict[str, Any]:
     """Return the parameters of a call to the model. Raises UserError for a temperature that cannot be."""
     options: dict[str, Any] = {"max_tokens": params.max_tokens}
     if params.temperature == "none":
@@ -94,19 +122,30 @@ def _options(params: Params) -> dict[str, Any]:
         raise UserError(f"audio-llm's temperature={params.temperature}: a number, or none") from None
 
 
-def listen(params: Params, complete: Callable[..., Completion], clip: Path) -> Caption:
+def caption_clip(params: Params, complete: Callable[..., Completion], clip: Path | CaptionInput) -> Caption:
     """Return the caption of a clip by the model's call, `complete`, which waits for the reply."""
-    options = _options(params)
-    began, windows, replies = time.perf_counter(), [], []
+    options = call_options(params)
+    began, parts, replies, answers = time.perf_counter(), list[tuple[float, float, str]](), list[Completion](), []
+    given, fields = CaptionInput(), None
+    if isinstance(clip, CaptionInput):
+        given, clip = clip, clip.clip or Path()
+        fields = {"question": given.question, "choices": "\n".join(given.choices)}
     blocks = audio.blocks(clip, params.rate, 30.0)
-    for start, end, wav in client.wav_windows(blocks, params.window):
-        reply = complete(Prompt(messages=messages(params.prompt, wav)), options)
+    for start, end, wav in _parts(params, clip, blocks):
+        reply = complete(Prompt(messages=messages(params.prompt, wav, fields)), options)
         replies.append(reply)
-        windows.append((start, end, without_thoughts(reply.text).strip()))
+        text = without_thoughts(reply.text).strip()
+        if params.question and not params.keep_answer:
+            text, answer = without_answer(text, given.choices)
+            answers += [answer] * bool(answer)
+        parts.append((start, end, text))
     costs = [reply.cost for reply in replies if reply.cost is not None]
+    records = [{"start": round(start, 3), "end": round(end, 3), "text": text} for start, end, text in parts]
+    # The clip whole and then in thirds: `windows` would stand in the prompt in the place of the text with its headings.
+    overlap = len(parts) > 1 and parts[1][0] == 0
     meta = {
-        "duration_s": round(windows[-1][1], 3),
-        "windows": [{"start": round(start, 3), "end": round(end, 3), "text": text} for start, end, text in windows],
+        "duration_s": records[-1]["end"],
+        "segments" if overlap else "windows": records,
         "finish": [reply.finish for reply in replies],
         "model": replies[-1].model,
         "input_tokens": sum(reply.input_tokens or 0 for reply in replies),
@@ -116,17 +155,45 @@ def listen(params: Params, complete: Callable[..., Completion], clip: Path) -> C
         "litellm": version("litellm"),
         **blocks.meta,
     }
-    return Caption(text=speech.join_windows(windows), meta=meta)
+    if answers:
+        meta["answers"] = answers
+    if not overlap:
+        return Caption(text=speech.join_windows(parts), meta=meta)
+    headings = ["The whole clip", *(f"{start:.1f}-{end:.1f} s" for start, end, _ in parts[1:])]
+    sections = [f"{heading}:\n{text}" for heading, (_, _, text) in zip(headings, parts, strict=True)]
+    return Caption(text="\n\n".join(sections), meta=meta)
 
 
-def messages(prompt: str, wav: bytes) -> tuple[dict[str, Any], ...]:
-    """Return the chat messages that carry a clip: the prompt's parts, with the clip at the end of the user's."""
-    parts = dict(templates.parts(templates.Template(name="", text=prompt))) or {"user": prompt}
+def _parts(params: Params, clip: Path, blocks: audio.Blocks) -> Iterator[tuple[float, float, bytes]]:
+    """Yield (start, end, WAV file) of each part of a clip; times in seconds. Raises ClipError.
+
+    These are its windows; where it is a single one, its `segments` of equal length follow.
+    """
+    windows = [0.0]
+    for start, end, wav in client.wav_windows(blocks, params.window):
+        windows.append(end)
+        yield start, end, wav
+    if params.segments > 1 and len(windows) == 2:
+        start, samples_each = 0.0, -(-round(windows[1] * params.rate) // params.segments)
+        for samples in audio.blocks(clip, params.rate, samples_each / params.rate):
+            end = start + len(samples) / params.rate
+            yield start, end, encoding.wav(samples, params.rate)
+            start = end
+
+
+def messages(prompt: str, wav: bytes, fields: Mapping[str, str] | None = None) -> tuple[dict[str, Any], ...]:
+    """Return the chat messages that carry a clip: the prompt's parts, with the clip at the end of the user's.
+
+    `fields` are filled into a prompt that shows the question.
+    """
+    template = templates.Template(name="", text=prompt)
+    parts = dict(templates.parts(template)) or {"user": prompt}
+    if fields:
+        parts = {str(message["role"]): str(message["content"]) for message in templates.fill(template, fields)}
     content: list[dict[str, Any]] = []
     if parts["user"].strip():
         content.append({"type": "text", "text": parts["user"]})
-    data = base64.b64encode(wav).decode()
-    content.append({"type": "input_audio", "input_audio": {"data": data, "format": "wav"}})
+    content.append(audio_part(wav, "wav"))
     user = {"role": "user", "content": content}
     if "system" not in parts:
         return (user,)

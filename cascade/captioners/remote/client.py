@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import io
 import re
 import threading
-import wave
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
@@ -14,7 +12,7 @@ from typing import Any, Generic, ParamSpec, TypeVar
 
 from cascade.captioners import speech
 from cascade.errors import Transient, UserError
-from cascade.io import audio
+from cascade.io import audio, encoding
 from cascade.llms import credentials
 from cascade.llms.budget import call_within
 from cascade.llms.pacing import ConcurrencyLimit, call_within_limit
@@ -160,15 +158,4 @@ def wav_windows(blocks: audio.Blocks, window: float) -> Iterator[tuple[float, fl
     rate = blocks.rate
     longest = round(window * 10) * rate // 10
     for start, samples in speech.split_windows(blocks, longest, rate):
-        yield start / rate, (start + len(samples)) / rate, wav(samples, rate)
-
-
-def wav(samples: audio.Samples, rate: int) -> bytes:
-    """Return mono samples in [-1, 1] as a WAV file of 16 bits; samples beyond are clipped."""
-    import numpy as np
-
-    buffer = io.BytesIO()
-    with wave.open(buffer, "wb") as file:
-        file.setparams((1, 2, rate, len(samples), "NONE", ""))
-        file.writeframes(np.round(np.clip(samples, -1, 1) * 32767).astype("<i2").tobytes())
-    return buffer.getvalue()
+        yield start / rate, (start + len(samples)) / rate, encoding.wav(samples, rate)

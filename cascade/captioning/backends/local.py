@@ -7,9 +7,9 @@ too much memory succeeds in smaller parts.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from queue import SimpleQueue
 from threading import Event, Thread
+from typing import Any
 
 from cascade.captioners.registry import Engine
 from cascade.errors import ItemError, UserError
@@ -17,10 +17,10 @@ from cascade.io.digests import canonical
 from cascade.io.jsonl import to_json
 from cascade.types import Caption, Captioner, CaptionerSpec, Failure, Host
 
-_Result = tuple[Path, Caption | Failure]
+_Result = tuple[Any, Caption | Failure]  # a clip, or a `CaptionInput`
 
 
-def run(spec: CaptionerSpec, host: Host, clips: Sequence[Path]) -> Iterator[_Result]:
+def run(spec: CaptionerSpec, host: Host, clips: Sequence[Any]) -> Iterator[_Result]:
     """Yield each clip with its caption or failure."""
     engine = Engine(spec.name)
     captioner = engine.build(spec, host)
@@ -30,7 +30,7 @@ def run(spec: CaptionerSpec, host: Host, clips: Sequence[Path]) -> Iterator[_Res
         getattr(captioner, "close", lambda: None)()
 
 
-def caption_clips(captioner: Captioner, clips: Sequence[Path], batch: int, threads: int) -> Iterator[_Result]:
+def caption_clips(captioner: Captioner, clips: Sequence[Any], batch: int, threads: int) -> Iterator[_Result]:
     """Yield each clip with its caption or failure: `batch` clips a call, or with `threads` one clip a call in each."""
     if threads:
         yield from caption_in_threads(captioner, clips, threads)
@@ -39,7 +39,7 @@ def caption_clips(captioner: Captioner, clips: Sequence[Path], batch: int, threa
             yield from _caption_batch(captioner, clips[start : start + batch])
 
 
-def caption_in_threads(captioner: Captioner, clips: Sequence[Path], threads: int) -> Iterator[_Result]:
+def caption_in_threads(captioner: Captioner, clips: Sequence[Any], threads: int) -> Iterator[_Result]:
     """Yield each clip with its caption or failure as it is done; abandon calls in flight when the caller stops."""
     remaining, results, stopped = iter(clips), SimpleQueue[_Result | BaseException](), Event()
 
@@ -66,7 +66,7 @@ def caption_in_threads(captioner: Captioner, clips: Sequence[Path], threads: int
         stopped.set()
 
 
-def _caption_batch(captioner: Captioner, clips: Sequence[Path]) -> Iterator[_Result]:
+def _caption_batch(captioner: Captioner, clips: Sequence[Any]) -> Iterator[_Result]:
     """Yield each clip with its caption or failure; clips that fail together are halved and tried again."""
     captions = _attempt(captioner, clips)
     if captions is not None:
@@ -78,7 +78,7 @@ def _caption_batch(captioner: Captioner, clips: Sequence[Path]) -> Iterator[_Res
         yield from _caption_batch(captioner, part)
 
 
-def _attempt(captioner: Captioner, clips: Sequence[Path]) -> Sequence[Caption | Failure] | None:
+def _attempt(captioner: Captioner, clips: Sequence[Any]) -> Sequence[Caption | Failure] | None:
     """Return a result for each clip, fit to be stored; None where several clips failed together."""
     try:
         captions: list[Caption | Failure] = []

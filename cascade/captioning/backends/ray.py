@@ -42,9 +42,10 @@ def run(spec: CaptionerSpec, host: Host, clips: Sequence[Path]) -> Iterator[_Res
     """Yield each clip with its caption or failure, as it is done.
 
     An engine that asks a model elsewhere gains nothing from a cluster and has one budget to keep: it runs in this
-    process. Raises UserError where Ray is not installed or not reachable, or where a node lacks what the engine needs.
+    process, as does one that is given the question: workers are sent clips alone. Raises UserError where Ray is not
+    installed or not reachable, or where a node lacks what the engine needs.
     """
-    if Engine(spec.name).asks_remotely:
+    if Engine(spec.name).asks_remotely or Engine(spec.name).needs_question(spec):
         yield from local.run(spec, host, clips)
         return
     with ray_cluster.connected():

@@ -36,6 +36,7 @@ function flags(item) {
   if (item.st === "right" && !others) names.push("only");
   if (item.st !== "right" && !others) names.push("none");
   if (index.blind !== null && item.st === "right" && item.o[index.blind] === "right") names.push("blind");
+  if (index.audio !== null && item.st !== "right" && item.o[index.audio] === "right") names.push("audio");
   return names;
 }
 

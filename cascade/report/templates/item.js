@@ -39,7 +39,7 @@ async function open(item) {
     { class: "body", role: "region", "aria-label": `item ${item.id}` },
     clip.node,
     part("Choices", choices(item, shown), benchmark(shown), permalink(item)),
-    part("Captions", ...(shown.captions.length ? shown.captions.map((one) => slot(one, clip.seek)) : ["There are none: the clip was not captioned."])),
+    part(shown.captions.some((one) => "clip" in one) ? "What the model was given" : "Captions", ...(shown.captions.length ? shown.captions.map((one) => slot(one, clip.seek)) : ["There are none: the clip was not captioned."])),
     make("div", { class: "wide" }, item.vote ? make("p", { class: "facts" }, make("span", {}, "the samples' vote ", theirs(item.vote, "b"))) : null, ...shown.replies.map((one) => reply(one, shown.replies.length > 1, clip.seek)), ...(shown.replies.length ? [] : [make("p", { class: "note" }, "This item has not been asked yet.")])),
     index.runs.length > 1 ? others(item, shown) : null,
   );
@@ -81,11 +81,20 @@ function slot(one, seek) {
   const about = [one.engine, one.language, one.seconds === undefined ? "" : `${one.seconds.toFixed(2)} s to hear`].filter(Boolean).join(" · ");
   const head = make("h5", {}, theirs(one.slot), make("small", {}, theirs(about)));
   if (one.failure) return make("div", { class: "slot" }, head, make("p", { class: "note" }, theirs(one.failure)));
+  if ("clip" in one) return make("div", { class: "slot" }, head, ...sent(one));
   const text = one.text.trim() ? theirs(one.text, "p", { class: "text" }) : make("p", { class: "empty" }, "nothing");
   const tone = tones(one.times);
   const times = one.times.length ? make("div", { class: "times" }, ...one.times.slice(0, 60).map((time) => moment(time, seek, tone))) : null;
   const listed = one.times.length > 4 ? fold(`${one.times.length} times`, times) : times;
-  return make("div", { class: "slot" }, head, text, listed);
+  const aside = one.answers ? make("p", { class: "facts" }, "set aside, not shown to the model: ", theirs(one.answers, "b")) : null;
+  return make("div", { class: "slot" }, head, text, aside, listed);
+}
+
+// What was sent of a clip, beside a player of that clip, which is another item's where captions are mismatched.
+function sent(one) {
+  const clip = index.clips[one.clip];
+  const audio = clip?.src ? make("audio", { controls: true, preload: "none", src: source(one.clip), "aria-label": `clip as sent ${clip.name}` }) : null;
+  return [theirs(one.text, "p", { class: "text" }), audio];
 }
 
 function moment({ start, end, text, dropped }, seek, tone) {
@@ -113,6 +122,7 @@ function reply(one, several, seek) {
   const name = several ? `Sample ${one.sample + 1}` : "Reply";
   const facts = [
     ["read by", one.how], ["as", one.choice], ["tokens", tokensOf(one)], ["seconds", one.seconds?.toFixed(2)], ["finish", one.finish],
+    ["audio as sent", one.audio],
     ["cost", one.cost ? `$${one.cost.toFixed(5)}` : ""],
   ].filter(([, value]) => value !== undefined && value !== null && value !== "");
   return make(

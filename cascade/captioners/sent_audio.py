@@ -1,0 +1,40 @@
+"""The clip itself in the place of a caption: what will be sent of it, for a model that hears.
+
+The text says in words what is sent; `meta["audio"]` holds the digest of the clip's bytes with the form of what is sent.
+The bytes are made anew for each request (`io/encoding.py`), so that a run holds no clips.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from cascade.io import encoding
+from cascade.io.digests import digest_file
+from cascade.types import SENT_AUDIO, Caption, Captioner, Failure, Host
+
+VERSION = "1"
+SLOT = SENT_AUDIO
+NEEDS = dict.fromkeys(("soundfile", "av", "soxr"), "pip install 'audio-cascade[local]'")
+Params = encoding.AudioForm
+
+
+def make(params: encoding.AudioForm, host: Host) -> Captioner:
+    """Return the function that says what is sent of each clip; `host` changes nothing."""
+
+    def describe(clip: Path) -> Caption:
+        about, notes = encoding.describe(clip, params)
+        return Caption(text=in_words(about), meta={"audio": {"clip": digest_file(clip), **about}, **notes})
+
+    def caption(clips: Sequence[Path]) -> list[Caption | Failure]:
+        return [describe(clip) for clip in clips]
+
+    return caption
+
+
+def in_words(about: Mapping[str, Any]) -> str:
+    """Return what is sent, as people read it."""
+    channels = {1: "mono", 2: "stereo"}.get(about["channels"], f"{about['channels']} channels")
+    content = {"silence": "silence in its place, ", "reversed": "reversed, "}.get(about.get("content", ""), "")
+    return f"{content}sent as {about['format']}, {about['rate'] / 1000:g} kHz, {channels}, {about['seconds']:.1f} s"
