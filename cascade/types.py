@@ -7,7 +7,7 @@ exceptions. What is stored is a `Record`; what only lives in memory and holds pa
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
@@ -141,8 +141,24 @@ class LLMSpec(Record, frozen=True, kw_only=True):
     origin: str | msgspec.UnsetType = msgspec.UNSET
 
 
+class RoundsSpec(Record, frozen=True, kw_only=True):
+    """How a model may ask for more about the clip before it answers: in up to `most` rounds.
+
+    `engines` are those that it may ask; the slot of each is the name by which it asks. `form` is that of a request: the
+    provider's tool `calls`, or lines of `text`. `version` counts the changes of what the model is told about it.
+    """
+
+    most: int
+    engines: tuple[CaptionerSpec, ...]
+    form: Literal["calls", "text"]
+    version: str
+
+
 class RunSpec(Record, frozen=True, kw_only=True):
-    """Everything that can change a result. Holds no path, device, key, time limit or concurrency."""
+    """Everything that can change a result. Holds no path, device, key, time limit or concurrency.
+
+    A run without rounds leaves `rounds` out of the JSON, as older runs do.
+    """
 
     dataset: str
     dataset_digest: str
@@ -151,6 +167,7 @@ class RunSpec(Record, frozen=True, kw_only=True):
     llm: LLMSpec
     limit: int | None = None
     only: Mapping[str, tuple[str, ...]] = msgspec.field(default_factory=dict)
+    rounds: RoundsSpec | msgspec.UnsetType = msgspec.UNSET
 
 
 class Prompt(Record, frozen=True, kw_only=True):
@@ -169,7 +186,9 @@ class Prompt(Record, frozen=True, kw_only=True):
         """Return the text of each message, with `clip` in the place of the clip."""
         texts: list[str] = []
         for message in self.messages:
-            parts = message["content"] if isinstance(message["content"], list) else [{"text": message["content"]}]
+            parts = message["content"] or ""  # A message that only calls functions has no content.
+            if isinstance(parts, str):
+                parts = [{"text": parts}]
             texts.append("".join(part.get("text", clip) for part in parts))
         return texts
 
@@ -182,13 +201,21 @@ tool_calls tool_call tool_use function_call
 _TOKEN_LIMITS = "length max_tokens max_output_tokens max_completion_tokens model_length token_limit"
 
 
+class ToolCall(Record, frozen=True, kw_only=True):
+    """A call of a tool as the model wrote it; `arguments` is JSON text, or what the model took for it."""
+
+    id: str
+    name: str
+    arguments: str
+
+
 class Completion(Record, frozen=True, kw_only=True, tag="completion"):
     """What a model said, as it said it. `finish` is the provider's reason (`stop`, `length`, …); None is unknown.
 
     `model` and `fingerprint` are what the server says of itself. `cost` is in US dollars; `sent` are the parameters as
     they went out, without the messages. `charged` is what all tries of the call counted against a budget, where that is
     not `cost`: a reply of unknown cost counts as its bound, and as 0 where it had none. `audio_tokens` are those of the
-    input that the provider counts as audio, where it says so.
+    input that the provider counts as audio, where it says so. `calls` are the tools that the model calls with its text.
     """
 
     text: str
@@ -203,6 +230,7 @@ class Completion(Record, frozen=True, kw_only=True, tag="completion"):
     fingerprint: str | msgspec.UnsetType = msgspec.UNSET
     charged: float | msgspec.UnsetType = msgspec.UNSET
     audio_tokens: int | msgspec.UnsetType = msgspec.UNSET
+    calls: tuple[ToolCall, ...] | msgspec.UnsetType = msgspec.UNSET
 
     @property
     def is_cut(self) -> bool:
@@ -229,16 +257,26 @@ class Failure(Record, frozen=True, kw_only=True, tag="failure"):
     charged: float | msgspec.UnsetType = msgspec.UNSET
 
 
-def spent(result: Completion | Failure, price: Callable[[int, int], float] | None = None) -> float | None:
-    """Return the US dollars that a call counts against a budget; None where nothing bounded and nothing said them.
+class Finding(Record, frozen=True, kw_only=True):
+    """What came of one request that a model made in a round: `text` is what the model was shown.
 
-    `price` is of tokens whose cost is unknown.
+    `tool` and `arguments` are the request as it was understood, with times in seconds. `key` is that of the caption in
+    the cache, `""` where the request failed. `cost` is in US dollars; None is unknown.
     """
-    if price and isinstance(result, Completion) and result.cost is None and result.charged is msgspec.UNSET:
-        return price(result.input_tokens or 0, result.output_tokens or 0)
-    if result.charged is msgspec.UNSET:
-        return result.cost or 0.0
-    return result.charged or result.cost
+
+    tool: str
+    arguments: Params
+    text: str
+    key: str = ""
+    seconds: float = 0.0
+    cost: float | None = 0.0
+
+
+class Round(Record, frozen=True, kw_only=True):
+    """A model's message that asks for more, and the findings that it was shown, a request each."""
+
+    reply: Completion
+    findings: tuple[Finding, ...]
 
 
 class Answer(Record, frozen=True, kw_only=True):
@@ -249,6 +287,8 @@ class Answer(Record, frozen=True, kw_only=True):
     `audio` is the digest of the clip as it was sent, where one was. `origin` is the address or the provider that was
     asked, where the model does not run here; the first line of a log names the `run` that it belongs to, by the digest
     of its identity. Logs of older versions have neither.
+    `rounds` are those before the result, in a run that has rounds. A line after each round has the failure `unfinished`
+    in the result's place; the cost of a line is that of its own calls.
     """
 
     item: str
@@ -262,6 +302,7 @@ class Answer(Record, frozen=True, kw_only=True):
     audio: str | msgspec.UnsetType = msgspec.UNSET
     origin: str | msgspec.UnsetType = msgspec.UNSET
     run: str | msgspec.UnsetType = msgspec.UNSET
+    rounds: tuple[Round, ...] | msgspec.UnsetType = msgspec.UNSET
 
 
 class Choice(Record, frozen=True, kw_only=True):

@@ -21,7 +21,7 @@ from cascade.io.digests import caption_key, digest, digest_bytes, digest_file
 from cascade.io.encoding import AudioForm, encode
 from cascade.io.terminal import quantity
 from cascade.plugins import DIGEST
-from cascade.prompting import evidence
+from cascade.prompting import evidence, rounds
 from cascade.prompting.listening import question_digest
 from cascade.prompting.templates import Template
 from cascade.runs import directory, provenance
@@ -277,6 +277,8 @@ def _mismatches(
         yield "it was asked with other captions than captions.jsonl has"
     captions = {slot: shown[slot].caption or Caption(text="") for slot in prompt.slots}
     messages = evidence.build_prompt(prompt, template, item.id, item.question, item.choices, captions, answer.sample)
+    if run.spec.rounds:
+        messages = rounds.opening(messages, run.spec.rounds)
     if answer.prompt != evidence.prompt_digest(messages):
         yield "its prompt is not the one that template, captions, question and choices make"
     names = (answer.params.keys() | llm.params.keys()) - {"seed"}

@@ -283,7 +283,7 @@ class Appender:
 
 
 class RecordLog:
-    """A log of records while it grows, as a hash chain; `appended` counts the lines that this process wrote.
+    """A log of records while it grows, as a hash chain; `appended` counts the results that this process wrote.
 
     The first line has the fields of `first`, too: they name what the log belongs to. Raises RunError, with file and
     line, for a log that was changed after it was written.
@@ -295,13 +295,16 @@ class RecordLog:
         self._appender = appender
         self._before = check_chain(path)
 
-    def append(self, record: Any) -> None:
-        """Write one record, whole or, on a full disk, not at all: then raises OSError."""
+    def append(self, record: Any, *, is_result: bool = True) -> None:
+        """Write one record, whole or, on a full disk, not at all: then raises OSError.
+
+        A record that is no result, but a step on the way to one, is not counted.
+        """
         fields = {} if self._before else self._first
         line = with_digest({**to_json(record), **fields}, self._before)
         self._appender.append(line)
         self._before = line["digest"]
-        self.appended += 1
+        self.appended += is_result
 
 
 def _lock(handle: int, path: Path) -> None:

@@ -11,10 +11,11 @@ from cascade.types import Completion, Params, Prompt
 async def complete(prompt: Prompt, params: Params) -> Completion:
     """Return `Answer: <a choice>`, drawn by the digest of the messages and `params["seed"]`.
 
-    A `response_format` is honoured: the choice is then the `answer` of a JSON object, whose other fields are empty.
+    Where the prompt shows no choices, before the answer of a run that has rounds, it asks for nothing more. A
+    `response_format` is honoured: the choice is then the `answer` of a JSON object, whose other fields are empty.
     """
     drawn = int(digest([list(map(dict, prompt.messages)), params.get("seed", 0)]).removeprefix("b2:"), 16)
-    text = f"Answer: {prompt.order[drawn % len(prompt.order)]}"
+    text = f"Answer: {prompt.order[drawn % len(prompt.order)]}" if prompt.order else "Nothing more is needed."
     if "response_format" in params:
         fields = params["response_format"]["json_schema"]["schema"]["properties"]
         choices = fields["answer"]["enum"]

@@ -51,6 +51,8 @@ def forced(llm: LLM, spec: LLMSpec, label: str, *, direct: bool) -> Iterator[LLM
 
     async def complete(prompt: Prompt, params: Params) -> Completion:
         nonlocal replies, free
+        if not prompt.order:
+            return await llm(prompt, params)  # A message before the answer, in a run that has rounds.
         form = response_format(spec, prompt.order, direct=direct)
         try:
             reply = await llm(prompt, {**params, "response_format": form})

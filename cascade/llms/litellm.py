@@ -31,11 +31,14 @@ from cascade.llms import credentials, exchange, faults, origins
 from cascade.llms.exchange import Exchange
 from cascade.llms.prices import Price
 from cascade.llms.redaction import one_line, redact, secret_remover
-from cascade.types import LLM, Completion, Params, Prompt
+from cascade.types import LLM, Completion, Params, Prompt, ToolCall
 
 _THOUGHT = re.compile(r"\s*(?:<think>)?(?P<thought>.*?)</think>|\s*<think>(?P<cut>.*)\Z", re.DOTALL)
 # A request's fields that are no parameters: the prompt in all its forms, and whatever may carry a key.
-_UNLOGGED = {"messages", "prompt", "input", "contents", "system", "system_instruction", "extra_headers", "file"}
+_UNLOGGED = {
+    *("messages", "prompt", "input", "contents", "system", "system_instruction"),
+    *("extra_headers", "file", "tools"),
+}
 
 
 @cache
@@ -163,10 +166,11 @@ async def chat_model(
 
     async def complete(prompt: Prompt, params: Params) -> Completion:
         messages = [dict(message) for message in prompt.messages]
+        options: dict[str, Any] = {"num_retries": 0, "max_retries": 0, "no-log": True}
+        if "tools" in params:
+            options["_skip_mcp_handler"] = True  # It would need the package mcp, which our functions do not.
         try:
-            reply, exchanged = await client.call(
-                _library().acompletion, messages=messages, num_retries=0, max_retries=0, **{"no-log": True}, **params
-            )
+            reply, exchanged = await client.call(_library().acompletion, messages=messages, **options, **params)
         except ReplyError as error:
             # A provider charges for what it wrote before it failed.
             error.tokens = _tokens(exchange.current.get().whole.get("usage"))
@@ -301,6 +305,7 @@ def _completion(
     if not reasoning and (match := _THOUGHT.match(text)):
         text, reasoning = text[match.end() :], match["thought"] or match["cut"] or ""
     finish = exchanged.finish(choice.finish_reason)
+    calls = _tool_calls(choice.message, client.remove_secrets)
     error = None
     if refusal := exchanged.refusal:
         error = ReplyError("refusal", one_line(redact(refusal)))
@@ -308,7 +313,7 @@ def _completion(
         error = ReplyError("content_filter", "the provider's filter held the reply back")
     elif (finish or "").lower() in faults.BROKEN_OFF.split():
         error = Transient("server", f"the server broke the reply off (finish reason {finish})")
-    elif not text.strip() and not reasoning.strip() and choice.finish_reason != "length":
+    elif not text.strip() and not reasoning.strip() and not calls and choice.finish_reason != "length":
         error = ReplyError("empty", f"the reply has no text (finish reason {one_line(redact(repr(finish)))})")
     if error:
         error.tokens, error.cost, error.unpriced = tokens, cost, cost is None
@@ -328,8 +333,21 @@ def _completion(
         fingerprint=client.remove_secrets(fingerprint)[: exchange.LONGEST_NAME]
         if isinstance(fingerprint, str)
         else UNSET,
+        calls=calls or UNSET,
         audio_tokens=audio_tokens if hears and audio_tokens is not None else UNSET,
     )
+
+
+def _tool_calls(message: Any, remove_secrets: Callable[[str], str]) -> tuple[ToolCall, ...]:
+    """Return the calls of functions in a message; what has no function with a name is passed over."""
+    calls: list[ToolCall] = []
+    for call in getattr(message, "tool_calls", None) or ():
+        function = getattr(call, "function", None)
+        name, arguments = getattr(function, "name", None), getattr(function, "arguments", None)
+        if isinstance(name, str) and name:
+            identifier = remove_secrets(str(getattr(call, "id", "") or f"call-{len(calls)}"))
+            calls.append(ToolCall(id=identifier, name=remove_secrets(name), arguments=remove_secrets(arguments or "")))
+    return tuple(calls)
 
 
 def _tokens(usage: Any) -> tuple[int, int] | None:

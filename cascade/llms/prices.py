@@ -51,8 +51,7 @@ class Price:
             return None
         # No token is less than a byte.
         sent = sum(len(text.encode()) for text in prompt.texts()) + _OVERHEAD
-        if "response_format" in params:
-            sent += len(json.dumps(params["response_format"]))
+        sent += sum(len(json.dumps(params[name])) for name in ("response_format", "tools") if name in params)
         clips = 0.0
         if prompt.seconds:
             if self.audio is None:

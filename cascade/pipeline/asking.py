@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass
 from dataclasses import replace as changed
 from functools import partial
@@ -12,7 +13,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any, Protocol, TypeVar
 
-from msgspec import UNSET
+from msgspec import UNSET, UnsetType
 from msgspec.structs import replace
 
 from cascade.errors import NOT_APPLICABLE, BudgetSpent, ClipError, ProviderStop, ReplyError, RunError
@@ -22,8 +23,10 @@ from cascade.io.jsonl import RecordLog
 from cascade.io.progress import Track, silent
 from cascade.io.terminal import note
 from cascade.llms import connect
+from cascade.pipeline import rounds as exchanges
 from cascade.pipeline.hearing import HearingWatch
 from cascade.prompting import evidence
+from cascade.prompting.rounds import opening
 from cascade.prompting.templates import Template
 from cascade.runs import charges, directory
 from cascade.runs.directory import Run
@@ -44,6 +47,8 @@ from cascade.types import (
     Params,
     Prompt,
     PromptSpec,
+    Round,
+    RoundsSpec,
     RunSpec,
 )
 
@@ -96,7 +101,7 @@ def ask(
     clips = {item.id: item.audio for item in run.items}
     shown = evidence.captions_shown(clips, captions, spec)
     root, form = Path(run.manifest.audio_root), sent_form(run.spec.captioners)
-    earlier = directory.last_answers(run.path).values()
+    earlier = directory.last_answers(run.path)
     with track("asking", len(missing)) as tick:
 
         def write(answer: Answer) -> None:
@@ -105,12 +110,12 @@ def ask(
 
         # A model that was believed to hear is not doubted again.
         trusted = form is None or execution.accept_silent_audio
-        trusted = trusted or any(isinstance(answer.result, Completion) for answer in earlier)
+        trusted = trusted or any(isinstance(answer.result, Completion) for answer in earlier.values())
         watch = HearingWatch(f"--llm {run.spec.llm.model}", len(missing), write, trusted=trusted)
 
         def questions() -> Iterator[Question]:
             for item, sample in missing:
-                question = build_question(item, sample, spec, template, shown.get(item.id, {}))
+                question = build_question(item, sample, spec, template, shown.get(item.id, {}), run.spec.rounds)
                 if question.failure:
                     write(_answer(question, question.failure, 0.0))
                 elif form:
@@ -118,11 +123,32 @@ def ask(
                 else:
                     yield question
 
-        async def call(question: Question, llm: LLM) -> Answer:
-            return watch.measured(question.prompt, await ask_question(question, llm, params))
+        def converse_about(question: Question, engines: exchanges.Engines) -> exchanges.Converse:
+            def save(rounds: Sequence[Round], unfinished: Failure) -> None:
+                answer = _answer(question, unfinished, 0.0, params)
+                log.append(replace(answer, origin=execution.origin or UNSET, rounds=tuple(rounds)), is_result=False)
+
+            before = earlier.get((question.item, question.sample))
+            return partial(
+                exchanges.exchange,
+                root / clips[question.item],
+                engines,
+                before.rounds or () if before else (),
+                save,
+                run.spec.llm.answer_as == "choice",
+            )
+
+        async def ask_all() -> None:
+            async with exchanges.opened(run.spec.rounds, execution) if run.spec.rounds else nullcontext() as engines:
+
+                async def call(question: Question, llm: LLM) -> Answer:
+                    converse = converse_about(question, engines) if engines else None
+                    return watch.measured(question.prompt, await ask_question(question, llm, params, converse))
+
+                await fan_out(questions(), run.spec.llm, execution, call, watch.add, earlier=earlier.values())
 
         try:
-            run_coroutine(fan_out(questions(), run.spec.llm, execution, call, watch.add, earlier=earlier))
+            run_coroutine(ask_all())
         finally:
             watch.close()
 
@@ -163,9 +189,17 @@ def remaining(path: Path, items: Sequence[Item], samples: int) -> list[tuple[Ite
 
 
 def build_question(
-    item: Item, sample: int, spec: PromptSpec, template: Template, captions: Mapping[str, CaptionRecord]
+    item: Item,
+    sample: int,
+    spec: PromptSpec,
+    template: Template,
+    captions: Mapping[str, CaptionRecord],
+    rounds: RoundsSpec | UnsetType = UNSET,
 ) -> Question:
-    """Return one sample of an item, its prompt made from its question, choices and captions (by slot) only."""
+    """Return one sample of an item, its prompt made from its question, choices and captions (by slot) only.
+
+    With `rounds` the prompt also says what the model may ask for before it answers.
+    """
     texts = {slot: captions[slot].caption or Caption(text="") for slot in spec.slots}
     failures = {caption.slot: caption.failure for caption in captions.values() if caption.failure}
     kind = "caption"
@@ -175,10 +209,11 @@ def build_question(
     for slot, failure in failures.items():
         slots.setdefault(failure.message, []).append(slot)
     problem = "; ".join(f"{', '.join(names)}: {message}" for message, names in slots.items())
+    prompt = evidence.build_prompt(spec, template, item.id, item.question, item.choices, texts, sample)
     return Question(
         item=item.id,
         sample=sample,
-        prompt=evidence.build_prompt(spec, template, item.id, item.question, item.choices, texts, sample),
+        prompt=opening(prompt, rounds) if rounds else prompt,
         captions={slot: captions[slot].key for slot in spec.slots},
         failure=Failure(kind=kind, message=problem) if failures else None,
     )
@@ -318,24 +353,32 @@ def ask_single(question: Question, spec: LLMSpec, execution: Execution) -> Answe
     return reply
 
 
-async def ask_question(question: Question, llm: LLM, params: Params) -> Answer:
-    """Return one question's answer; a call that failed gives a Failure.
+async def ask_question(
+    question: Question, llm: LLM, params: Params, converse: exchanges.Converse | None = None
+) -> Answer:
+    """Return one question's answer; a call that failed gives a Failure. `converse` asks it in rounds.
 
     Samples after the first have seeds of their own, where there is a seed: with the same one the reply would repeat. A
     clip is encoded now, so that no more clips are in memory than calls are made at once.
     """
     if question.sample and isinstance(params.get("seed"), int):
         params = {**params, "seed": params["seed"] + question.sample}
-    if question.clip is None or question.form is None:
-        return _answer(question, *await timed_call(llm, question.prompt, params), params)
-    try:
-        if await asyncio.to_thread(digest_file, question.clip) != question.prompt.clip:
-            raise ClipError(f"{question.clip.name}: the file changed while the run was made")
-        data, kind = await asyncio.to_thread(encode, question.clip, question.form)
-    except (ClipError, OSError) as error:
-        return _answer(question, Failure(kind="audio", message=str(error)), 0.0, params)
-    prompt = evidence.with_audio(question.prompt, data, kind)
-    return replace(_answer(question, *await timed_call(llm, prompt, params), params), audio=digest_bytes(data))
+    prompt = question.prompt
+    sent: str | UnsetType = UNSET
+    if question.clip is not None and question.form is not None:
+        try:
+            if await asyncio.to_thread(digest_file, question.clip) != prompt.clip:
+                raise ClipError(f"{question.clip.name}: the file changed while the run was made")
+            data, kind = await asyncio.to_thread(encode, question.clip, question.form)
+        except (ClipError, OSError) as error:
+            return _answer(question, Failure(kind="audio", message=str(error)), 0.0, params)
+        prompt, sent = evidence.with_audio(prompt, data, kind), digest_bytes(data)
+    if converse is None:
+        return replace(_answer(question, *await timed_call(llm, prompt, params), params), audio=sent)
+    started = perf_counter()
+    result, rounds = await converse(prompt, params, llm)
+    answer = _answer(question, result, round(perf_counter() - started, 3), params)
+    return replace(answer, audio=sent, rounds=rounds or UNSET)
 
 
 async def timed_call(llm: LLM, prompt: Prompt, params: Params) -> tuple[Completion | Failure, float]:

@@ -27,6 +27,7 @@ from cascade.pipeline.specs import (
     choose_template,
     model_and_execution,
     prompt_spec,
+    rounds_spec,
     select_captioners,
     tag_filter,
 )
@@ -63,7 +64,8 @@ def prepare(request: Request) -> Job:
     )
     template = choose_template(request.prompt, captioners.specs)
     prompt = prompt_spec(template, captioners.specs, request.seed if request.shuffle_choices else None)
-    llm, how = model_and_execution(request, captioners)
+    rounds, engines = rounds_spec(request)
+    llm, how = model_and_execution(request, captioners.beside(engines))
     connect.check(llm, how, audio=bool(prompt.audio))
     loaded = datasets.load(request.dataset, request.data, audio=False)
     only = tag_filter(request.only)
@@ -76,6 +78,7 @@ def prepare(request: Request) -> Job:
         llm=llm,
         limit=request.limit,
         only=only,
+        rounds=rounds,
     )
     path = request.out or directory.default_directory(how.runs, spec)
     source = request.dataset, request.data
@@ -103,6 +106,8 @@ def carry_out(job: Job) -> Run:
     # A missing key is reported before gigabytes are fetched and hours of captioning pass.
     if asking.remaining(job.path, job.items, job.spec.llm.samples):
         connect.check_access(job.spec.llm, job.how)
+        for engine in job.spec.rounds.engines if job.spec.rounds else ():
+            Engine(engine.name).check(engine, job.how.host)
     root = _clip_root(job)
     manifest = directory.new_manifest(
         job.spec,
@@ -152,14 +157,15 @@ def make_captions(job: Job) -> list[CaptionRecord]:
 
 def _clip_root(job: Job) -> Path:
     """Return the folder of the clips; they are fetched only if an engine needs them."""
-    if generate.needs_clips(job.spec.captioners):
+    if job.spec.rounds or generate.needs_clips(job.spec.captioners):
         return datasets.load(*job.source).root
     return job.loaded.root
 
 
 def _session(spec: RunSpec, *, silent_audio: bool) -> provenance.Session:
+    rounds = spec.rounds.engines if spec.rounds else ()
     modules = set[str]().union(
-        *(Engine(captioner.name).modules for captioner in spec.captioners), connect.modules(spec.llm.model)
+        *(Engine(captioner.name).modules for captioner in (*spec.captioners, *rounds)), connect.modules(spec.llm.model)
     )
     return provenance.session([redact(word) for word in ("cascade", *sys.argv[1:])], modules, silent_audio=silent_audio)
 

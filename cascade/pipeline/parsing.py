@@ -13,7 +13,7 @@ from cascade.errors import UnknownName, UserError
 _ENTRY = re.compile(r"\s*(?:([^=(),\s]+)\s*=\s*)?([^=(),\s]+)\s*(?:\(([^()]*)\))?\s*(?:,|\Z)")
 
 
-def parse_captions(text: str) -> list[tuple[str, str, dict[str, str]]]:
+def parse_captions(text: str, option: str = "--captions") -> list[tuple[str, str, dict[str, str]]]:
     """Return (slot, engine, parameters) of each entry of `slot=engine(param=value,…),…`; `none` is an empty list.
 
     An engine without a slot fills its usual one. Raises UserError where the text cannot be read, or names a slot twice.
@@ -25,16 +25,14 @@ def parse_captions(text: str) -> list[tuple[str, str, dict[str, str]]]:
     while at < len(text) or not entries:
         entry = _ENTRY.match(text, at)
         if not entry:
-            raise UserError(
-                f"--captions {text}: cannot be read at {text[at:]!r}; write it as speech=ENGINE,sound=ENGINE"
-            )
+            raise UserError(f"{option} {text}: cannot be read at {text[at:]!r}; write it as speech=ENGINE,sound=ENGINE")
         slot, engine = entry[1], entry[2]
         if not slot:
             usual: str = plugins.find("captioners", engine).SLOT
             slot = engine if usual == "any" else usual
         if slot in [earlier for earlier, _, _ in entries]:
-            raise UserError(f"--captions {text}: the slot {slot!r} is filled twice; give one of them another name")
-        entries.append((slot, engine, parse_pairs((entry[3] or "").split(","), f"--captions {entry[0].strip()}")))
+            raise UserError(f"{option} {text}: the slot {slot!r} is filled twice; give one of them another name")
+        entries.append((slot, engine, parse_pairs((entry[3] or "").split(","), f"{option} {entry[0].strip()}")))
         at = entry.end()
     return entries
 

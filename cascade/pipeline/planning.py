@@ -39,6 +39,7 @@ class Plan:
     reply_tokens: float | None
     most_tokens: int | None
     price: Price | None
+    rounds: int = 0
     audio: float = 0.0
     absent: int = 0
 
@@ -82,7 +83,7 @@ def plan(job: Job) -> Plan:
     sent = [sent_seconds(shown[item.id][SENT_AUDIO]) for item, _ in missing if spec.prompt.audio]
     count, tokenizer = connect.counter(spec.llm)
     questions = (
-        asking.build_question(item, sample, spec.prompt, job.template, shown.get(item.id, {}))
+        asking.build_question(item, sample, spec.prompt, job.template, shown.get(item.id, {}), spec.rounds)
         for item, sample in missing
     )
     price = connect.price(spec.llm, job.how)
@@ -97,6 +98,7 @@ def plan(job: Job) -> Plan:
         tokenizer=tokenizer,
         reply_tokens=directory.mean_reply_tokens(answer.result for answer in answers),
         most_tokens=reply_limit(spec.llm.params) or (price.most if price else None),
+        rounds=spec.rounds.most if spec.rounds else 0,
         price=price,
         audio=sum(filter(None, sent)),
         absent=sent.count(None),
@@ -125,7 +127,8 @@ def plan_lines(plan: Plan) -> list[str]:
     captions = f"captions  {plan.captions}, of which {plan.unmade} {verb} to be made"
     if plan.unmade:
         captions += "; their words are not in the tokens below (cascade caption makes them)"
-    samples = quantity(plan.samples, "sample")
+    questions, samples = quantity(plan.questions, "question"), quantity(plan.samples, "sample")
+    rounds = f"; with rounds up to {plan.calls * (1 + plan.rounds)}, whose tokens are not below" if plan.rounds else ""
     answered = plan.questions * plan.samples - plan.calls
     replies = []
     if plan.reply_tokens is not None:
@@ -135,7 +138,7 @@ def plan_lines(plan: Plan) -> list[str]:
     out = ", ".join(replies) or "unknown: nothing bounds a reply (--max-tokens would)"
     return [
         captions,
-        f"calls     {plan.calls} ({quantity(plan.questions, 'question')}, {samples} each; {answered} answered already)",
+        f"calls     {plan.calls} ({questions}, {samples} each; {answered} answered already){rounds}",
         f"tokens    {plan.input_tokens} in, by {plan.tokenizer}; out {out}",
         *[_audio_line(plan)] * bool(plan.audio or plan.absent),
         *_cost_lines(plan),

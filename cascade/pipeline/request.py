@@ -13,6 +13,10 @@ from cascade.errors import UserError
 DEFAULT_CAPTIONS = "speech=whisper,sound=clapcap,music=clap-music"
 EMBEDDED_CAPTIONS = "speech=faster-whisper,sound=events,music=signal"  # These need no hub.
 
+# The engines that a model may ask in rounds, unless the user names others.
+DEFAULT_ROUNDS = "transcribe=whisper,measure=signal"
+EMBEDDED_ROUNDS = "transcribe=faster-whisper,measure=signal"
+
 ITEMS, CAPTIONS, MODEL, QUESTION, COST, OTHER = "Items", "Captions", "Model", "Question", "Cost and pace", "Options"
 
 
@@ -77,6 +81,16 @@ class Request:
         None,
         "text|choice",
         "Reply in free text, or only with one of the choices.  [default: text; with --llm local: choice]",
+    )
+    rounds: int = flag(QUESTION, 0, "N", "Let the model ask for more, in up to N rounds.", 0)
+    rounds_with: str | None = flag(
+        QUESTION,
+        None,
+        "NAME=ENGINE,…",
+        f"The engines that it may ask, and by which names.  [default: {DEFAULT_ROUNDS}; demo: {EMBEDDED_ROUNDS}]",
+    )
+    tools: str | None = flag(
+        QUESTION, None, "calls|text", "Ask by function calls, or by lines of text.  [default: calls; local: text]"
     )
     samples: int = flag(QUESTION, 1, "K", "Ask each question K times, and vote.", 1)
     shuffle_choices: bool = flag(

@@ -10,7 +10,7 @@ from dataclasses import replace as changed
 from pathlib import Path
 from typing import Any
 
-from msgspec import UNSET
+from msgspec import UNSET, UnsetType
 from msgspec.structs import replace
 
 from cascade.captioners.registry import Engine
@@ -22,11 +22,12 @@ from cascade.io.terminal import note
 from cascade.llms import connect, credentials, origins, prices
 from cascade.llms.budget import Budget
 from cascade.pipeline.parsing import parse_captions, parse_pairs
-from cascade.pipeline.request import DEFAULT_CAPTIONS, EMBEDDED_CAPTIONS, Request
+from cascade.pipeline.request import DEFAULT_CAPTIONS, DEFAULT_ROUNDS, EMBEDDED_CAPTIONS, EMBEDDED_ROUNDS, Request
 from cascade.plugins import DIGEST
+from cascade.prompting.rounds import VERSION as ROUNDS_VERSION
 from cascade.prompting.templates import Template, check_sends_audio, find_template
 from cascade.runs.describe import shown_slots
-from cascade.types import SENT_AUDIO, CaptionerSpec, Execution, Host, LLMSpec, PromptSpec
+from cascade.types import SENT_AUDIO, CaptionerSpec, Execution, Host, LLMSpec, PromptSpec, RoundsSpec
 
 _EFFORTS = ("low", "medium", "high")
 _ANSWERS = ("text", "choice")
@@ -46,6 +47,11 @@ class CaptionerSelection:
     endpoints: Mapping[str, str] = field(default_factory=dict)
     bundles: Mapping[str, Path] = field(default_factory=dict)
 
+    def beside(self, other: CaptionerSelection) -> CaptionerSelection:
+        """Return the same captioners with the files and the addresses of others, too."""
+        files, endpoints = {**self.files, **other.files}, {**self.endpoints, **other.endpoints}
+        return changed(self, files=files, endpoints=endpoints)
+
     @property
     def audio(self) -> bool:
         """Whether the clips are needed: blind runs and lookups go without."""
@@ -58,16 +64,21 @@ def caption_sources(captions: str | None, dataset: str) -> str:
 
 
 def select_captioners(
-    captions: str, params: Sequence[str] | None = None, digest: str | None = None, *, digest_question: bool = False
+    captions: str,
+    params: Sequence[str] | None = None,
+    digest: str | None = None,
+    *,
+    digest_question: bool = False,
+    option: str = "--captions",
 ) -> CaptionerSelection:
     """Return the captioners that `--captions`, `--caption-param` and `--digest` name.
 
-    Raises UserError for what cannot be read.
+    `option` is the flag that `captions` are the value of. Raises UserError for what cannot be read.
     """
     if captions.endswith((".jsonl", ".zst")) and "=" not in captions:
         slots = dict.fromkeys(spec.slot for spec in read_manifest(Path(captions).expanduser()).captioners)
         captions = ",".join(f"{slot}=bundle(path={captions})" for slot in slots) or "none"
-    entries = parse_captions(captions)
+    entries = parse_captions(captions, option)
     if digest_question and not digest:
         raise UserError("--digest-question: there is no digest to show the question to; give --digest MODEL")
     digest_files: Mapping[str, Path] = {}
@@ -199,6 +210,34 @@ def llm_spec(request: Request) -> tuple[LLMSpec, dict[str, Path]]:
     origin = origins.given(name, request.api_base) or UNSET
     spec = LLMSpec(model=name, params=sent, samples=request.samples, origin=origin)
     return replace(spec, answer_as="choice") if answer_as == "choice" else spec, files
+
+
+def rounds_spec(request: Request) -> tuple[RoundsSpec | UnsetType, CaptionerSelection]:
+    """Return how a request's model may ask for more, unset for no rounds, and the engines that it may ask."""
+    if not request.rounds:
+        for flag in ("rounds_with", "tools"):
+            if getattr(request, flag):
+                raise UserError(f"--{flag.replace('_', '-')} {getattr(request, flag)}: say in how many --rounds")
+        return UNSET, CaptionerSelection()
+    if request.tools not in (None, "calls", "text"):
+        raise UnknownName("form of a request", request.tools, ("calls", "text"), "give --tools calls or text")
+    is_text = request.tools == "text" or (not request.tools and connect.is_local(request.llm))
+    usual = EMBEDDED_ROUNDS if request.dataset == "demo" else DEFAULT_ROUNDS
+    engines = select_captioners(request.rounds_with or usual, option="--rounds-with")
+    specs: list[CaptionerSpec] = []
+    for spec in engines.specs:
+        engine = Engine(spec.name)
+        usable = engine.hears and engine.asks_remotely == engine.is_listener and spec.name != SENT_AUDIO
+        if spec.slot in engines.bundles or not usable:
+            raise UserError(f"--rounds-with {spec.slot}={spec.name}: give an engine of this machine, or audio-llm")
+        # A listener is asked the model's question, and a tagger its labels.
+        specs.append(engine.with_question(spec, asks=not engine.is_listener))
+    if not engines.specs:
+        raise UserError("--rounds-with none: name an engine, or leave --rounds out")
+    rounds = RoundsSpec(
+        most=request.rounds, engines=tuple(specs), form="text" if is_text else "calls", version=ROUNDS_VERSION
+    )
+    return rounds, engines
 
 
 def _param_value(text: str) -> Any:

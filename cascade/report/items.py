@@ -8,11 +8,13 @@ from typing import Any
 
 from cascade.analysis.ablation import UNKNOWN
 from cascade.prompting.evidence import build_prompt, prompt_digest
+from cascade.prompting.rounds import opening, request_text
 from cascade.prompting.templates import Template
 from cascade.report.load import CAUSES, ReportData, ReportRun
 from cascade.report.timeline import timeline_spans
+from cascade.runs.costs import total
 from cascade.scoring.outcomes import joined_how
-from cascade.types import SENT_AUDIO, CaptionRecord, Completion, Item, Prompt
+from cascade.types import SENT_AUDIO, CaptionRecord, Completion, Item, Prompt, Round
 
 TAGS = {"modality": "modality", "layer": "category", "sub": "sub-category"}
 _TAG_LABELS = {"sub": "sub-category"}
@@ -29,7 +31,7 @@ def _index_record(report: ReportData, item: Item, clip: int) -> dict[str, Any]:
     score = main.scores[item.id]
     samples = range(main.spec.llm.samples)
     answers = [main.answers[item.id, sample] for sample in samples if (item.id, sample) in main.answers]
-    replies = [answer.result for answer in answers if isinstance(answer.result, Completion)]
+    replies = [reply for answer in answers if isinstance(reply := total(answer), Completion)]
     captions = _captions(main, item)
     record = {
         "id": item.id,
@@ -117,13 +119,16 @@ def _replies(run: ReportRun, item: Item, template: Template) -> Iterator[dict[st
         record: dict[str, Any] = {"sample": sample, "seconds": _finite(answer.seconds)}
         if answer.audio:
             record["audio"] = answer.audio
-        if isinstance(answer.result, Completion):
-            record |= _completion(answer.result)
+        if answer.rounds:
+            record["rounds"] = [_round(taken) for taken in answer.rounds]
+        result = total(answer)
+        if isinstance(result, Completion):
+            record |= _completion(result)
             if choice := run.scored.choices.get(item.id, {}).get(sample):
                 second = (run.scored.combined or run.scored).choices[item.id][sample]
                 record |= {"choice": choice.text, "how": joined_how(choice, second)}
         else:
-            record["failure"] = f"{answer.result.kind}: {answer.result.message}"
+            record["failure"] = f"{result.kind}: {result.message}"
         prompt = _prompt(run, item, template, sample)
         if prompt and (first is None or prompt.messages != first.messages):
             texts = zip(prompt.messages, prompt.texts(f"<the clip {prompt.clip}>"), strict=True)
@@ -132,6 +137,19 @@ def _replies(run: ReportRun, item: Item, template: Template) -> Iterator[dict[st
             record["same"] = not answer.prompt or prompt_digest(prompt) == answer.prompt
         first = first or prompt
         yield record
+
+
+def _round(taken: Round) -> dict[str, Any]:
+    """Return what the model wrote in a round, and each request with what came of it; `start` and `end` in seconds."""
+    findings = []
+    for finding in taken.findings:
+        start, end = _finite(finding.arguments.get("start", 0)), _finite(finding.arguments.get("end"))
+        part: dict[str, Any] = {"text": finding.text, "seconds": _finite(finding.seconds)}
+        part["request"] = request_text(finding, times=end is None)
+        if end is not None:
+            part |= {"start": start, "end": end}
+        findings.append(part)
+    return {"text": taken.reply.text, "findings": findings}
 
 
 def _completion(completion: Completion) -> dict[str, Any]:
@@ -153,7 +171,8 @@ def _prompt(run: ReportRun, item: Item, template: Template, sample: int) -> Prom
     captions = {slot: record.caption for slot, record in records.items() if record.caption is not None}
     if not captions.keys() >= set(spec.slots):
         return None
-    return build_prompt(spec, template, item.id, item.question, item.choices, captions, sample)
+    prompt = build_prompt(spec, template, item.id, item.question, item.choices, captions, sample)
+    return opening(prompt, run.spec.rounds) if run.spec.rounds else prompt
 
 
 def _other(run: ReportRun, item: Item) -> dict[str, Any]:

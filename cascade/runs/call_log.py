@@ -22,9 +22,10 @@ from cascade.io.jsonl import RecordLog, record
 from cascade.prompting import templates
 from cascade.prompting.templates import Template
 from cascade.runs import describe
+from cascade.runs.costs import spent
 from cascade.runs.directory import check_origin, check_seals
 from cascade.runs.provenance import Session, now
-from cascade.types import Completion, Failure, LLMSpec, Params, Prompt, Record, Repeats, spent
+from cascade.types import Completion, Failure, LLMSpec, Params, Prompt, Record, Repeats
 
 JUDGE, READER = "judge", "reader"
 _FORMAT = 1

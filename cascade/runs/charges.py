@@ -8,8 +8,9 @@ from pathlib import Path
 
 from cascade.io import jsonl
 from cascade.io.jsonl import RecordLog, records
+from cascade.runs.costs import spent
 from cascade.runs.provenance import now
-from cascade.types import Answer, Record, spent
+from cascade.types import Answer, Record
 
 
 class Charge(Record, frozen=True, kw_only=True):

@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from cascade.io.digests import digest
 from cascade.io.jsonl import to_json
+from cascade.io.terminal import quantity
 from cascade.plugins import DIGEST
 from cascade.types import SENT_AUDIO, CaptionerSpec, CaptionRecord, LLMSpec, RunSpec
 
@@ -80,12 +81,15 @@ def evidence_label(spec: RunSpec) -> str:
     evidence = "+".join(sources(spec)) or "blind"
     if {captioner.name for captioner in spec.captioners} == {"oracle"}:
         evidence = "oracle"
-    return ", ".join([evidence, *["digested"] * is_digested(spec), *controls(spec)])
+    parts = [evidence, *["digested"] * is_digested(spec)]
+    if spec.rounds:
+        parts = [part.replace("blind", "no captions") for part in parts] + [quantity(spec.rounds.most, "round")]
+    return ", ".join([*parts, *controls(spec)])
 
 
 def control_role(spec: RunSpec) -> str:
     """Return which control a run is: `blind`, `oracle`, one of `controls`, or `""` for none."""
-    if not spec.captioners:
+    if not spec.captioners and not spec.rounds:
         return "blind"
     if spec.prompt.mismatch_seed is not None:
         return "mismatched"
@@ -146,6 +150,12 @@ def _parts(spec: RunSpec) -> dict[str, str]:
         **llm.pop("params"),
         **llm,
     }
+    if spec.rounds:
+        parts |= {"rounds": spec.rounds.most, "rounds form": spec.rounds.form, "rounds version": spec.rounds.version}
+        parts["rounds with"] = " ".join(f"{engine.slot}={engine.name}" for engine in spec.rounds.engines)
+        for engine in spec.rounds.engines:
+            for name, value in {"version": engine.version, **engine.params}.items():
+                parts[f"rounds {engine.slot}={engine.name} {name}"] = value
     for captioner in spec.captioners:
         for name, value in {"version": captioner.version, **captioner.params}.items():
             if (captioner.name, name) == (SENT_AUDIO, "content"):

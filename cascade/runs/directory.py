@@ -35,6 +35,7 @@ from cascade.io.jsonl import RecordLog, from_json, records, to_json, without_dig
 from cascade.io.terminal import note
 from cascade.prompting import templates
 from cascade.prompting.templates import Template
+from cascade.runs.costs import total
 from cascade.runs.describe import captioners_label
 from cascade.runs.provenance import Session, now
 from cascade.types import Answer, CaptionRecord, Completion, Failure, Item, LLMSpec, Record, RunSpec, Shard
@@ -93,12 +94,13 @@ class Run:
         for answer in last_answers(self.path).values():
             row = {"item": answer.item, "sample": answer.sample, "reply": None, "failure": None}
             tokens = {"input_tokens": None, "output_tokens": None}
-            if isinstance(answer.result, Failure):
-                row["failure"] = f"{answer.result.kind}: {answer.result.message}"
+            result = total(answer)
+            if isinstance(result, Failure):
+                row["failure"] = f"{result.kind}: {result.message}"
             else:
-                row["reply"] = answer.result.text
-                tokens = {name: getattr(answer.result, name) for name in tokens}
-            rows.append({**row, **tokens, "cost": answer.result.cost})
+                row["reply"] = result.text
+                tokens = {name: getattr(result, name) for name in tokens}
+            rows.append({**row, **tokens, "cost": result.cost})
         return rows
 
 

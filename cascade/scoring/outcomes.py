@@ -14,10 +14,12 @@ from dataclasses import replace as changed
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from msgspec import UNSET
 from msgspec.structs import replace
 
 from cascade.errors import NOT_APPLICABLE, RunError
 from cascade.io import jsonl
+from cascade.runs import costs
 from cascade.runs.describe import caption_costs, with_answer_form
 from cascade.runs.served import count_served
 from cascade.scoring import voting
@@ -187,12 +189,13 @@ def _score_directory(path: Path) -> ScoredRun:
     reasoned = False
     for answer in jsonl.records(Answer, path / "log.jsonl", growing=True):
         if answer.item in known and answer.sample < samples:
-            result = answer.result
+            reply = answer.result
+            reasoned |= isinstance(reply, Completion) and bool(reply.reasoning or reply.reasoning_tokens)
+            result = costs.total(answer)
             # A score needs no other field, and without them a long log fits in little memory.
             if isinstance(result, Completion):
-                reasoned |= bool(result.reasoning or result.reasoning_tokens)
                 result = replace(result, reasoning="", sent=_NOTHING)
-            answer = replace(answer, result=result, prompt="", at="", captions=_NOTHING, params=_NOTHING)
+            answer = replace(answer, result=result, prompt="", at="", captions=_NOTHING, params=_NOTHING, rounds=UNSET)
             last[answer.item, answer.sample] = answer
     answers = sorted(last.values(), key=lambda answer: answer.sample)
     del last  # The keys of a long log take a tenth of the memory.

@@ -12,7 +12,7 @@ from msgspec.structs import fields, replace
 
 from cascade.report import load
 from cascade.runs import describe
-from cascade.types import CaptionerSpec, LLMSpec, PromptSpec, RunSpec
+from cascade.types import CaptionerSpec, LLMSpec, PromptSpec, RoundsSpec, RunSpec
 from tests.support.commands import cascade, rows, write
 
 SPEECH = CaptionerSpec(slot="speech", name="whisper", version="1", params={"model": "tiny", "prompt": "x" * 60})
@@ -26,6 +26,7 @@ SPEC = RunSpec(
     limit=5,
     only={"modality": ("speech",)},
 )
+ROUNDS = RoundsSpec(most=1, engines=(SPEECH,), form="calls", version="1")
 CHANGED: dict[type, dict[str, tuple[Any, ...]]] = {
     LLMSpec: {
         "model": ("gpt-4o", "local:x.gguf@b2:12"),
@@ -54,6 +55,14 @@ CHANGED: dict[type, dict[str, tuple[Any, ...]]] = {
         "captioners": ((SPEECH,), (SOUND, SPEECH), ()),
         "limit": (None, 6),
         "only": ({}, {"modality": ("sound",)}),
+        "rounds": (
+            ROUNDS,
+            replace(ROUNDS, most=2),
+            replace(ROUNDS, form="text"),
+            replace(ROUNDS, version="2"),
+            replace(ROUNDS, engines=(SPEECH, SOUND)),
+            replace(ROUNDS, engines=(replace(SPEECH, params={**SPEECH.params, "model": "base"}),)),
+        ),
     },
 }
 

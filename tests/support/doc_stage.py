@@ -90,7 +90,7 @@ def offline_words(command: Command) -> list[str]:
     kept = list[str]()
     words = iter(command.words)
     for word in words:
-        if word == "--captions":
+        if word in ("--captions", "--rounds-with"):
             kept += [word, _offline_captions(next(words))]
         elif word in ("--caption-param", "--backend", "--worker"):
             next(words)

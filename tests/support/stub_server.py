@@ -18,7 +18,7 @@ class Reply:
     """What the server does with one request. `drop` closes the connection after that many bytes of the body.
 
     `delay` is in seconds before the reply, `trickle` in seconds after each byte of it; `repeat` sends the body so many
-    times.
+    times. `calls` are functions that the model calls, by name with their arguments.
     """
 
     text: str = "Answer: rain"
@@ -31,6 +31,7 @@ class Reply:
     drop: int | None = None
     trickle: float = 0.0
     repeat: int = 1
+    calls: tuple[tuple[str, Mapping[str, Any]], ...] = ()
 
     def body(self, model: str) -> bytes:
         """The body as it is sent: `raw`, an error object, or a completion."""
@@ -38,7 +39,12 @@ class Reply:
             return self.raw
         if self.status >= 400:
             return json.dumps({"error": {"message": self.text, "type": "error", "code": None}}).encode()
-        message = {"role": "assistant", "content": self.text, "reasoning_content": self.reasoning}
+        message: dict[str, Any] = {"role": "assistant", "content": self.text, "reasoning_content": self.reasoning}
+        if self.calls:
+            message["tool_calls"] = [
+                {"id": f"call-{place}", "type": "function", "function": {"name": name, "arguments": json.dumps(given)}}
+                for place, (name, given) in enumerate(self.calls)
+            ]
         details = {"reasoning_tokens": 5 if self.reasoning else 0}
         usage = {"prompt_tokens": 11, "completion_tokens": 7, "total_tokens": 18, "completion_tokens_details": details}
         choice = {"index": 0, "finish_reason": self.finish, "message": message}

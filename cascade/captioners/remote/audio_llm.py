@@ -103,22 +103,28 @@ def make(params: Params, host: Host) -> Captioner:
         raise UserError(f"audio-llm's segments={params.segments}: 1 to 9; 3 hears the clip whole and then its thirds")
     if params.keep_answer and not params.question:
         raise UserError("audio-llm's keep_answer=true: nothing is taken out without question=true; leave it out")
-    options: dict[str, Any] = {"max_tokens": params.max_tokens}
-    if params.temperature != "none":
-        try:
-            options = {"temperature": float(params.temperature), **options}
-        except ValueError:
-            raise UserError(f"audio-llm's temperature={params.temperature}: a number, or none") from None
+    call_options(params)
     connection = litellm.chat_model(
         params.model, host.endpoints.get(params.model), None, host.timeout, f"audio-llm's model={params.model}"
     )
-    caption, cost = partial(_caption, params, options), attrgetter("cost")
+    caption, cost = partial(caption_clip, params), attrgetter("cost")
     return client.RemoteCaptioner(connection, host, caption, cost, lambda reply: rejects(reply.text), params.model)
 
 
-def _caption(
-    params: Params, options: Mapping[str, Any], complete: Callable[..., Completion], clip: Path | CaptionInput
-) -> Caption:
+def call_options(params: Params) -> dict[str, Any]:
+    """Return the parameters of a call to the model. Raises UserError for a temperature that cannot be."""
+    options: dict[str, Any] = {"max_tokens": params.max_tokens}
+    if params.temperature == "none":
+        return options
+    try:
+        return {"temperature": float(params.temperature), **options}
+    except ValueError:
+        raise UserError(f"audio-llm's temperature={params.temperature}: a number, or none") from None
+
+
+def caption_clip(params: Params, complete: Callable[..., Completion], clip: Path | CaptionInput) -> Caption:
+    """Return the caption of a clip by the model's call, `complete`, which waits for the reply."""
+    options = call_options(params)
     began, parts, replies, answers = time.perf_counter(), list[tuple[float, float, str]](), list[Completion](), []
     given, fields = CaptionInput(), None
     if isinstance(clip, CaptionInput):

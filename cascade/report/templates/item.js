@@ -31,14 +31,16 @@ async function open(item) {
   const shown = await details(item).catch(() => null);
   if (item.body) return;
   if (!shown) return void (byId("tally").textContent = "This browser is too old to unpack the items.");
-  const clip = player(item.clip, shown.captions);
+  const asked = shown.replies.flatMap(({ rounds }) => rounds ?? []).flatMap(({ findings }) => findings);
+  const parts = asked.filter(({ end }) => end !== undefined).map(({ start, end, request }) => ({ start, end, text: request }));
+  const clip = player(item.clip, [...shown.captions, { slot: "asked", times: parts }]);
   item.body = make(
     "div",
     { class: "body", role: "region", "aria-label": `item ${item.id}` },
     clip.node,
     part("Choices", choices(item, shown), benchmark(shown), permalink(item)),
     part(shown.captions.some((one) => "clip" in one) ? "What the model was given" : "Captions", ...(shown.captions.length ? shown.captions.map((one) => slot(one, clip.seek)) : ["There are none: the clip was not captioned."])),
-    make("div", { class: "wide" }, item.vote ? make("p", { class: "facts" }, make("span", {}, "the samples' vote ", theirs(item.vote, "b"))) : null, ...shown.replies.map((one) => reply(one, shown.replies.length > 1)), ...(shown.replies.length ? [] : [make("p", { class: "note" }, "This item has not been asked yet.")])),
+    make("div", { class: "wide" }, item.vote ? make("p", { class: "facts" }, make("span", {}, "the samples' vote ", theirs(item.vote, "b"))) : null, ...shown.replies.map((one) => reply(one, shown.replies.length > 1, clip.seek)), ...(shown.replies.length ? [] : [make("p", { class: "note" }, "This item has not been asked yet.")])),
     index.runs.length > 1 ? others(item, shown) : null,
   );
   item.node.append(item.body);
@@ -101,7 +103,22 @@ function moment({ start, end, text, dropped }, seek, tone) {
   return make("button", { type: "button", disabled: !seek, ...props, on: { click: () => seek(start) } }, ...said);
 }
 
-function reply(one, several) {
+// What the model asked for in each round, and what it was shown.
+function exchange(rounds, seek) {
+  const rows = rounds.flatMap(({ text, findings }, at) => [
+    make("li", {}, make("b", {}, `Round ${at + 1}`), text ? block(text) : null),
+    ...findings.map((finding) => make(
+      "li",
+      {},
+      finding.end === undefined ? theirs(finding.request, "b") : make("div", { class: "times" }, moment({ ...finding, text: finding.request }, seek, tones([]))),
+      make("small", {}, ` ${finding.seconds.toFixed(2)} s`),
+      theirs(finding.text, "p", { class: "text" }),
+    )),
+  ]);
+  return make("ol", { class: "rounds" }, ...rows);
+}
+
+function reply(one, several, seek) {
   const name = several ? `Sample ${one.sample + 1}` : "Reply";
   const facts = [
     ["read by", one.how], ["as", one.choice], ["tokens", tokensOf(one)], ["seconds", one.seconds?.toFixed(2)], ["finish", one.finish],
@@ -112,6 +129,7 @@ function reply(one, several) {
     "div",
     {},
     make("h4", {}, name),
+    one.rounds ? exchange(one.rounds, seek) : null,
     one.failure ? make("p", { class: "note" }, "Failed. ", theirs(one.failure)) : one.text ? block(one.text) : make("p", { class: "note" }, "An empty reply."),
     make("p", { class: "facts" }, ...facts.map(([what, value]) => make("span", {}, `${what} `, theirs(value, "b")))),
     one.reasoning ? fold(`Reasoning (${one.reasoning.length.toLocaleString("en")} characters)`, block(one.reasoning)) : null,

@@ -1,0 +1,188 @@
+"""Rounds in which a model asks for more about a clip before it answers: an exchange of messages and findings.
+
+Each finding is a caption of a part of the clip and is cached like any other: by the engine, its parameters, and the
+bytes of the part. The parts are cut once and named by digest. After each round a line of the log holds the exchange so
+far, so that a run that was killed goes on there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace as changed
+from functools import partial
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+from msgspec.structs import replace
+
+from cascade.captioners.registry import Engine
+from cascade.captioners.remote import audio_llm
+from cascade.captioning import segments
+from cascade.captioning.backends import local
+from cascade.captioning.cache import CaptionCache
+from cascade.errors import ClipError, ItemError, Refused, ReplyError
+from cascade.io.digests import caption_key, digest_file
+from cascade.llms import connect
+from cascade.prompting import rounds as messages
+from cascade.prompting.listening import question_digest
+from cascade.prompting.rounds import ToolRequest
+from cascade.runs.costs import spent
+from cascade.types import (
+    LLM,
+    Caption,
+    CaptionerSpec,
+    CaptionInput,
+    Completion,
+    Execution,
+    Failure,
+    Finding,
+    LLMSpec,
+    Params,
+    Prompt,
+    Round,
+    RoundsSpec,
+)
+
+# Ask a prompt in rounds: from the prompt, the parameters and the model to the result and the rounds before it.
+Converse = Callable[[Prompt, Params, LLM], Coroutine[Any, Any, tuple[Completion | Failure, tuple[Round, ...]]]]
+
+UNFINISHED = "unfinished"  # the kind of the failure that stands in the log for an exchange that goes on
+
+
+class Engines:
+    """The engines that a model may ask, each built on first use, with their findings in the cache."""
+
+    def __init__(self, spec: RoundsSpec, execution: Execution, listeners: Mapping[str, LLM]) -> None:
+        self.spec = spec
+        self._specs = {engine.slot: engine for engine in spec.engines}
+        self._execution, self._listeners = execution, listeners
+        self._loop = asyncio.get_running_loop()
+        self._threads = ThreadPoolExecutor(max(2, execution.concurrency), "rounds")
+        self._cache = CaptionCache(execution.cache)
+        self._locks = {slot: threading.Lock() for slot in self._specs}
+        self._built: dict[str, Any] = {}
+
+    async def answer(self, clip: Path, request: ToolRequest) -> Finding:
+        """Return what came of a request about a clip; a request that failed says why."""
+        started = perf_counter()
+        key, text = "", f"not done: {request.problem}"
+        cost: float | None = 0.0
+        if not request.problem:
+            try:
+                work = partial(self._caption, clip, request)
+                key, caption, cost = await self._loop.run_in_executor(self._threads, work)
+                text = caption.text.strip() or "nothing was recognised"
+            except ItemError as error:
+                text, cost = f"not done: {error.failure().message}", error.cost or 0.0
+        seconds = round(perf_counter() - started, 3)
+        arguments = request.arguments
+        return Finding(tool=request.tool, arguments=arguments, text=text, key=key, seconds=seconds, cost=cost)
+
+    def _caption(self, clip: Path, request: ToolRequest) -> tuple[str, Caption, float | None]:
+        """Return the key and the caption of a part of a clip, and what it cost now. Raises ItemError."""
+        spec, arguments = self._specs[request.tool], request.arguments
+        if "question" in arguments:
+            spec = replace(spec, params={**spec.params, "prompt": _LISTEN.format(arguments["question"])})
+        part = segments.cut(clip, arguments.get("start"), arguments.get("end"), self._execution.cache / "scratch")
+        digest = digest_file(part)
+        labels = question_digest("", arguments["labels"]) if "labels" in arguments else ""
+        key = caption_key(spec.slot, spec.name, spec.version, spec.params, digest, labels)
+        if cached := self._cache.get(key):
+            return key, cached, 0.0
+        if spec.slot in self._listeners:
+            caption = audio_llm.caption_clip(audio_llm.Params(**spec.params), partial(self._wait, spec.slot), part)
+        elif labels:
+            caption = self._run_engine(spec, CaptionInput(clip=part, choices=tuple(arguments["labels"])))
+        else:
+            caption = self._run_engine(spec, part)
+        self._cache.put(spec, digest, caption, labels)
+        return key, caption, caption.meta.get("cost", 0.0)
+
+    def _wait(self, listener: str, prompt: Prompt, params: Params) -> Completion:
+        """Return a listener's reply; its call is made on the loop of the model's own calls."""
+
+        async def ask() -> Completion:
+            return await self._listeners[listener](prompt, params)
+
+        return asyncio.run_coroutine_threadsafe(ask(), self._loop).result()
+
+    def _run_engine(self, spec: CaptionerSpec, part: Path | CaptionInput) -> Caption:
+        """Return the caption by an engine of this machine; one call after another. Raises ItemError."""
+        with self._locks[spec.slot]:
+            if spec.slot not in self._built:
+                self._built[spec.slot] = Engine(spec.name).build(spec, self._execution.host)
+            [(_, result)] = local.caption_clips(self._built[spec.slot], [part], 1, 0)
+        if isinstance(result, Failure):
+            raise ClipError(result.message)
+        return result
+
+    def close(self) -> None:
+        """Close the engines and the cache."""
+        self._threads.shutdown(cancel_futures=True)
+        for captioner in self._built.values():
+            getattr(captioner, "close", lambda: None)()
+        self._cache.close()
+
+
+_LISTEN = "Listen to this part of a recording and say what you hear that bears on the question. Question: {}"
+
+
+@asynccontextmanager
+async def opened(spec: RoundsSpec, execution: Execution) -> AsyncIterator[Engines]:
+    """Open the engines of a run's rounds; a listener shares the loop and the connections of the model."""
+    async with AsyncExitStack() as stack:
+        listeners: dict[str, LLM] = {}
+        for engine in spec.engines:
+            if Engine(engine.name).is_listener:
+                model = str(engine.params["model"])
+                how = changed(execution, api_base=execution.host.endpoints.get(model), origin="", price=None)
+                llm = LLMSpec(model=model)
+                listeners[engine.slot] = await stack.enter_async_context(connect.connect(llm, how, engine.slot))
+        engines = Engines(spec, execution, listeners)
+        stack.callback(engines.close)
+        yield engines
+
+
+async def exchange(
+    clip: Path,
+    engines: Engines,
+    taken: Sequence[Round],
+    save: Callable[[Sequence[Round], Failure], None],
+    forced: bool,
+    prompt: Prompt,
+    params: Params,
+    llm: LLM,
+) -> tuple[Completion | Failure, tuple[Round, ...]]:
+    """Return the result of an exchange and its rounds; it goes on after the rounds that were `taken` before.
+
+    `prompt` says what the model may ask for.
+    `save` is given the rounds after each of them, with the failure that stands for the result until then. With `forced`
+    the answer is a call of its own, whose reply has the form of a choice. Raises ProviderStop and BudgetSpent.
+    """
+    spec, rounds, finished = engines.spec, list(taken), bool(taken) and not taken[-1].findings
+    while True:
+        last = finished or len(rounds) >= spec.most
+        asked = messages.continued(prompt, rounds, spec)
+        if forced and not last:
+            asked = replace(asked, order=())  # Without choices none is forced.
+        try:
+            reply = await llm(asked, {**params, **messages.tool_params(spec, last=last)})
+        except Refused as stop:
+            advice = "; if the model takes no functions, give --tools text" if spec.form == "calls" else ""
+            raise Refused(f"{stop}{advice}") from None
+        except ReplyError as error:
+            return error.failure(), tuple(rounds)
+        requests = [] if last else messages.read_requests(reply, spec)
+        if not requests and (last or not forced):
+            return reply, tuple(rounds)
+        findings = await asyncio.gather(*(engines.answer(clip, request) for request in requests))
+        rounds.append(Round(reply=reply, findings=tuple(findings)))
+        finished = not requests
+        cost = (spent(reply) or 0.0) + sum(finding.cost or 0.0 for finding in findings)
+        message = f"the answer is still to come after {len(rounds)} of at most {spec.most} rounds"
+        save(rounds, Failure(kind=UNFINISHED, message=message, cost=cost or None))

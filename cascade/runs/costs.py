@@ -1,0 +1,45 @@
+"""What the calls behind an answer took: its tokens and its cost, and what it counts against a budget."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from msgspec import UNSET
+from msgspec.structs import replace
+
+from cascade.types import Answer, Completion, Failure
+
+
+def spent(result: Completion | Failure, price: Callable[[int, int], float] | None = None) -> float | None:
+    """Return the US dollars that a call counts against a budget; None where nothing bounded and nothing said them.
+
+    `price` is of tokens whose cost is unknown.
+    """
+    if price and isinstance(result, Completion) and result.cost is None and result.charged is UNSET:
+        return price(result.input_tokens or 0, result.output_tokens or 0)
+    if result.charged is UNSET:
+        return result.cost or 0.0
+    return result.charged or result.cost
+
+
+def total(answer: Answer) -> Completion | Failure:
+    """Return the result of an answer, with the tokens and the cost of all its rounds where it is a completion."""
+    result = answer.result
+    if not answer.rounds or isinstance(result, Failure):
+        return result
+    replies = [*(taken.reply for taken in answer.rounds), result]
+    costs = [reply.cost for reply in replies]
+    for taken in answer.rounds:
+        costs += [finding.cost for finding in taken.findings]
+    return replace(
+        result,
+        input_tokens=_sum_known([reply.input_tokens for reply in replies]),
+        output_tokens=_sum_known([reply.output_tokens for reply in replies]),
+        cost=_sum_known(costs),
+    )
+
+
+def _sum_known(values: Sequence[Any]) -> Any:
+    """Return the sum; None where a value is unknown."""
+    return None if None in values else sum(values)
