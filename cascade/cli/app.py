@@ -29,7 +29,7 @@ GROUPS = {
         "caption": "Caption the clips, and print the captions.",
         "ask": "Ask one question about one clip.",
         "ablate": "Ablate the sources: each alone, each left out, controls.",
-        "reproduce": "Run the published cascade rows, and print ours beside theirs.",
+        "reproduce": "Run the published rows, and print ours beside theirs.",
         "merge": "Merge the runs of shards into one run.",
     },
     "A second model on finished runs": {
