@@ -42,7 +42,8 @@ def ask(
         about = {"answer": answer.choice.text, "how": answer.choice.how, "captions": captions_by_slot}
         output.echo_json({**about, "result": answer.result})
     else:
-        typer.echo(caption_table(answer.captions))
+        if answer.captions:
+            typer.echo(caption_table(answer.captions))
         if answer.reply:
             typer.echo(f"Reply: {plain(answer.reply)}\n")
         typer.echo(f"Answer: {plain(answer.choice.text) or '(none)'}   [{answer.choice.how}]")

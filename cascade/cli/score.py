@@ -165,6 +165,8 @@ def _legend(summary: Summary) -> str:
         wrong = "have no answer that the rules read, and are wrong by `mmar`"
         if not summary.readings:
             wrong = "have no readable answer and count as wrong"
+        if summary.unparsed == 1:
+            wrong = wrong.replace("have", "has").replace("are wrong", "is wrong").replace("count as", "counts as")
         legend += f"\n{summary.unparsed} of {quantity(summary.n, 'item')} {wrong}: "
         legend += f"`cascade score {shlex.quote(summary.run)} --explain` says why. {_advice(summary)}"
     official = summary.official_denominator
@@ -180,7 +182,10 @@ def _advice(summary: Summary) -> str:
     if not readings:
         advice.append(f"{command} MODEL` asks a second model what these replies say")
     elif left := readings.not_asked - readings.cut + readings.failed + readings.unreadable:
-        advice.append(f"{command} {readings.name}` asks about the {left} replies that it has not read")
+        address = readings.served[-1].origin if readings.served else ""
+        if address.startswith("http"):
+            command = command.replace(" --reader", f" --api-base {shlex.quote(address)} --reader")
+        advice.append(f"{command} {readings.name}` asks about the {quantity(left, 'reply')} that it has not read")
     if summary.llm and not summary.prompt.endswith("forced choice"):
         advice.append("--answer-as choice makes another run, in which the model can only name a choice")
     return f"{'; '.join(advice)}." if advice else ""

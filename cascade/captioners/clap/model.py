@@ -150,7 +150,7 @@ def absent(kind: str, params: Any, host: Host) -> tuple[str, str] | None:
     if all(try_to_load_from_cache(name, file, revision=revision) for name, file, revision in wanted):
         return None
     address = hf_hub_url(REPOSITORY, FILES[kind], endpoint=os.environ.get("HF_ENDPOINT"))
-    return f"{FILES[kind]} and GPT-2; or give weights=DIR, which holds both", address
+    return f"{FILES[kind]} and GPT-2; or give --caption-param SLOT.weights=DIR, which holds both", address
 
 
 def _weights(folder: Path | None, checkpoint: str, revision: str, slot: str) -> tuple[Path, Path]:

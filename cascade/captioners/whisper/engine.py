@@ -137,7 +137,7 @@ def absent(params: Params, host: Host) -> tuple[str, str] | None:
     address = listed.get(params.model, "")
     if params.model in host.files or not address or (folder / Path(address).name).is_file():
         return None
-    return f"{Path(address).name}; or give speech.model=FILE.pt", address
+    return f"{Path(address).name}; or give --caption-param speech.model=FILE.pt", address
 
 
 def load_checkpoint(name: str, host: Host, device: str, compute: str) -> Any:
