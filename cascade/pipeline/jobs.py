@@ -62,6 +62,9 @@ def prepare(request: Request) -> Job:
         request.digest,
         digest_question=request.digest_question,
     )
+    if request.digest and request.digest == request.llm and request.api_base:
+        # The captions go where the questions go, unless digest.api_base says otherwise.
+        captioners = replace(captioners, endpoints={request.llm: request.api_base, **captioners.endpoints})
     template = choose_template(request.prompt, captioners.specs)
     prompt = prompt_spec(template, captioners.specs, request.seed if request.shuffle_choices else None)
     rounds, engines = rounds_spec(request)

@@ -124,6 +124,14 @@ def test_a_run_is_resumed_and_verified_and_pays_nothing_twice(tones: Path) -> No
     assert "[Account, merged from several listeners]\nBoth hear 400 Hz." in ear.answered[0] + ear.answered[1]
 
 
+def test_a_digest_by_the_model_that_answers_goes_to_its_address(mini: Path) -> None:
+    with Stub() as server:
+        command = ["run", "--llm", "openai/x", "--digest", "openai/x", "--api-base", server.url, "--dataset", mini]
+        done = cascade(*command, "--captions", "speech=fake", "--limit", "1")
+        assert done.exit_code == 0, done.output
+        assert len(server.asked) == 2
+
+
 def test_what_changes_a_digest_and_what_does_not(tones: Path) -> None:
     ear = Ear()
     swapped = "b=audio-llm(model=lb),a=audio-llm(model=la,question=true)"
