@@ -168,7 +168,7 @@ def _hearing(full: RunSpec, pairs: Sequence[tuple[ScoredRun, RunSpec]]) -> dict[
     runs = {
         (spec.prompt.slots, *describe.controls(spec)): source
         for source, spec in reversed(pairs)
-        if describe.evidence_label(spec) != "oracle"
+        if describe.evidence_label(spec) != "oracle" and (spec.prompt.slots or not spec.rounds)
     }
     audio = (full.prompt.audio,)
     captions = tuple(slot for slot in full.prompt.slots if slot not in audio)

@@ -16,6 +16,7 @@ from typing import Any, Protocol, TypeVar
 from msgspec import UNSET, UnsetType
 from msgspec.structs import replace
 
+from cascade.captioning.generate import clip_digest
 from cascade.errors import NOT_APPLICABLE, BudgetSpent, ClipError, ProviderStop, ReplyError, RunError
 from cascade.io.digests import digest_bytes, digest_file
 from cascade.io.encoding import AudioForm, encode
@@ -102,6 +103,10 @@ def ask(
     shown = evidence.captions_shown(clips, captions, spec)
     root, form = Path(run.manifest.audio_root), sent_form(run.spec.captioners)
     earlier = directory.last_answers(run.path)
+    donors: Mapping[str, str] = {}
+    if run.spec.rounds and spec.mismatch_seed is not None:  # What the model asks for is of the other clip, too.
+        digests = {clip: clip_digest(root / clip) for clip in clips.values()}
+        donors = evidence.draw_donors(clips, evidence.captions_by_item(captions), spec.mismatch_seed, digests)
     with track("asking", len(missing)) as tick:
 
         def write(answer: Answer) -> None:
@@ -131,7 +136,7 @@ def ask(
             before = earlier.get((question.item, question.sample))
             return partial(
                 exchanges.exchange,
-                root / clips[question.item],
+                root / donors.get(clips[question.item], clips[question.item]),
                 engines,
                 before.rounds or () if before else (),
                 save,
@@ -139,7 +144,8 @@ def ask(
             )
 
         async def ask_all() -> None:
-            async with exchanges.opened(run.spec.rounds, execution) if run.spec.rounds else nullcontext() as engines:
+            rounds = run.spec.rounds
+            async with exchanges.opened(rounds, execution, form) if rounds else nullcontext() as engines:
 
                 async def call(question: Question, llm: LLM) -> Answer:
                     converse = converse_about(question, engines) if engines else None
