@@ -110,11 +110,10 @@ def _of_kind(kind: str, spec: RunSpec, seed: int, oracle: CaptionerSpec | None) 
 
 
 def _with_slots(spec: RunSpec, slots: Collection[str], *, digest: bool = True) -> RunSpec:
-    """Return the run with these sources alone and, where it has one and any source is left, their `digest`."""
+    """Return the run with these sources alone and, where it has one and captions are left, their `digest`."""
+    digest = digest and bool({*slots} - {spec.prompt.audio})
     kept = [
-        captioner
-        for captioner in spec.captioners
-        if captioner.slot in slots or (captioner.name == DIGEST and slots and digest)
+        captioner for captioner in spec.captioners if captioner.slot in slots or (captioner.name == DIGEST and digest)
     ]
     return _with_captioners(spec, tuple(kept))
 

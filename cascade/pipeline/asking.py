@@ -103,10 +103,7 @@ def ask(
     shown = evidence.captions_shown(clips, captions, spec)
     root, form = Path(run.manifest.audio_root), sent_form(run.spec.captioners)
     earlier = directory.last_answers(run.path)
-    donors: Mapping[str, str] = {}
-    if run.spec.rounds and spec.mismatch_seed is not None:  # What the model asks for is of the other clip, too.
-        digests = {clip: clip_digest(root / clip) for clip in clips.values()}
-        donors = evidence.draw_donors(clips, evidence.captions_by_item(captions), spec.mismatch_seed, digests)
+    donors = _donors(run, captions)
     with track("asking", len(missing)) as tick:
 
         def write(answer: Answer) -> None:
@@ -136,7 +133,7 @@ def ask(
             before = earlier.get((question.item, question.sample))
             return partial(
                 exchanges.exchange,
-                root / donors.get(clips[question.item], clips[question.item]),
+                root / donors[clips[question.item]],
                 engines,
                 before.rounds or () if before else (),
                 save,
@@ -157,6 +154,16 @@ def ask(
             run_coroutine(ask_all())
         finally:
             watch.close()
+
+
+def _donors(run: Run, captions: Sequence[CaptionRecord]) -> Mapping[str, str]:
+    """Return for each clip the one that rounds are about: in a mismatched run the clip that captions are of, too."""
+    clips, seed = {item.id: item.audio for item in run.items}, run.spec.prompt.mismatch_seed
+    own = {clip: clip for clip in clips.values()}
+    if seed is None or not run.spec.rounds:
+        return own
+    digests = {clip: clip_digest(Path(run.manifest.audio_root) / clip) for clip in own}
+    return own | evidence.draw_donors(clips, evidence.captions_by_item(captions), seed, digests)
 
 
 def sent_form(captioners: Sequence[CaptionerSpec]) -> AudioForm | None:
