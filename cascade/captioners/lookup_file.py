@@ -37,7 +37,20 @@ def lookup(spec: CaptionerSpec, host: Host) -> Lookup:
 
     Raises UserError for a file that cannot be used; the function raises CaptionMissing for an item that is not in it.
     """
-    captions = _read_captions(host.files[spec.params["path"]], spec.slot)
+    path, slot = host.files[spec.params["path"]], spec.slot
+    captions: dict[tuple[str, str], Caption] = {}  # by "id" or "sha256", and its value
+    form = 'a row is {"id" or "sha256", "text"}'
+    for number, line in jsonl.numbered_lines(path.read_bytes()):
+        try:
+            row = jsonl.parse_object(line)
+            if row.get("slot", slot) == slot and row.get("text") is not None:
+                key, caption = _parse_row(row)
+                if captions.setdefault(key, caption) != caption:
+                    raise ValueError(f"{key[0]} {key[1]!r} stands twice, with two captions")
+        except (ValueError, RecursionError) as error:
+            raise UserError(f"{path}:{number}: {error}; {form}") from None
+    if not captions:
+        raise UserError(f"{path}: holds no caption for the slot {slot!r}; {form}")
     has_digests = any(kind == "sha256" for kind, _ in captions)
 
     @cache
@@ -56,25 +69,6 @@ def lookup(spec: CaptionerSpec, host: Host) -> Lookup:
         return caption
 
     return look_up
-
-
-def _read_captions(path: Path, slot: str) -> dict[tuple[str, str], Caption]:
-    """Return a slot's captions by ("id" or "sha256", its value)."""
-    captions: dict[tuple[str, str], Caption] = {}
-    form = 'a row is {"id" or "sha256", "text"}'
-    for number, line in jsonl.numbered_lines(path.read_bytes()):
-        try:
-            row = jsonl.parse_object(line)
-            if row.get("slot", slot) != slot or row.get("text") is None:
-                continue
-            key, caption = _parse_row(row)
-            if captions.setdefault(key, caption) != caption:
-                raise ValueError(f"{key[0]} {key[1]!r} stands twice, with two captions")
-        except (ValueError, RecursionError) as error:
-            raise UserError(f"{path}:{number}: {error}; {form}") from None
-    if not captions:
-        raise UserError(f"{path}: holds no caption for the slot {slot!r}; {form}")
-    return captions
 
 
 def _parse_row(row: Mapping[str, Any]) -> tuple[tuple[str, str], Caption]:

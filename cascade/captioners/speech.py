@@ -19,6 +19,7 @@ SCREAMS = 5 / 3  # times `max_compression`; a word said eight times in a row sta
 # Of real recordings with five words or more, 91 % in 15 other languages, 8 % of an English adventure game's and none of
 # the clear English ones have a lower mean log-probability. Shorter ones are not told apart.
 ENGLISH_WORDS, ENGLISH_LOGPROB = 5, -0.8
+LANGUAGES = {True: "many", False: "en"}  # in `meta`, by whether the model is multilingual
 ENGLISH_ONLY = "{0}: the model knows only English; a multilingual model: --caption-param {0}.model=small"
 MAX_TOKENS = 224  # a window, half of the decoder's context, as in Whisper's own decoding: a loop ends there
 
@@ -64,8 +65,10 @@ def split_windows(
         yield start, pending
 
 
-def find_voices(samples: audio.Samples) -> list[tuple[float, float]]:
-    """Return the spans that Silero's detector takes for a voice, in seconds of the window."""
+def find_voices(samples: audio.Samples, *, vad: bool) -> list[tuple[float, float]] | None:
+    """Return the spans that Silero's detector takes for a voice, in seconds of the window; without `vad` None."""
+    if not vad:
+        return None
     from faster_whisper.vad import get_speech_timestamps
 
     return [(span["start"] / RATE, span["end"] / RATE) for span in get_speech_timestamps(samples)]

@@ -9,15 +9,14 @@ from typing import Annotated
 import typer
 
 from cascade.analysis import ablation
-from cascade.analysis.ablation import Diagnosis, Family
+from cascade.analysis.ablation import Family
 from cascade.analysis.compare import PairedDifference
 from cascade.cli import options as o
 from cascade.cli import output
-from cascade.cli.options import takes_request
 from cascade.io.tables import Cell, Interval, Points, PointsInterval, PValue, Row, Share, format_table, percent
 from cascade.io.terminal import note, plain, prose, quantity
 from cascade.pipeline import ablation_plan, planning
-from cascade.pipeline.jobs import Job, prepare, report_failures
+from cascade.pipeline.jobs import prepare, report_failures
 from cascade.pipeline.request import Request
 from cascade.scoring import outcomes
 
@@ -34,7 +33,7 @@ less the captions alone, no evidence, another clip, silence, and the clip revers
 _KINDS = ",".join(ablation_plan.KINDS[1:])
 
 
-@takes_request(without=("shard", "shuffle_choices"))  # mismatched captions come from the other items
+@o.takes_request(without=("shard", "shuffle_choices"))  # mismatched captions come from the other items
 def ablate(
     request: Request,
     *,
@@ -53,13 +52,17 @@ def ablate(
     Controls are blind, mismatched captions, the benchmark's own cues and shuffled choices; with `audio` also another
     clip, silence, and the clip reversed. The runs share one folder; the same command again resumes all of them.
     """
-    output.check_format(form)
-    output.check_scorer(scorer)
     whole = prepare(request)
     kinds = variants if arms is None else ablation_plan.arm_kinds(whole.spec, arms)
     jobs = ablation_plan.variant_jobs(whole, kinds, request.seed, request.out)
     if request.dry_run:
-        _print_plans(jobs)
+        planning.check_model(jobs[0].spec.llm, jobs[0].how)
+        plans = {job.path.name: planning.plan(replace(job, path=ablation_plan.existing_directory(job))) for job in jobs}
+        rows: list[Row] = [[name, plan.unmade, plan.calls, plan.input_tokens] for name, plan in plans.items()]
+        typer.echo(f"{quantity(len(jobs), 'run')} in {jobs[0].path.parent}\n")
+        typer.echo(format_table(["run", "captions to make", "calls", "tokens in"], rows))
+        typer.echo("\n".join(planning.plan_lines(planning.combine(list(plans.values())))))
+        note(output.DRY_RUN)
         return
     runs = ablation_plan.carry_out_family(jobs)
     failed = report_failures(*runs)
@@ -67,17 +70,6 @@ def ablate(
     show(ablation.read_family(sources, scorer=scorer, effort=arms is not None), form)
     if failed:
         raise typer.Exit(3)
-
-
-def _print_plans(jobs: list[Job]) -> None:
-    """Print what each run would take, and all of them together."""
-    planning.check_model(jobs[0].spec.llm, jobs[0].how)
-    plans = {job.path.name: planning.plan(replace(job, path=ablation_plan.existing_directory(job))) for job in jobs}
-    rows: list[Row] = [[name, plan.unmade, plan.calls, plan.input_tokens] for name, plan in plans.items()]
-    typer.echo(f"{quantity(len(jobs), 'run')} in {jobs[0].path.parent}\n")
-    typer.echo(format_table(["run", "captions to make", "calls", "tokens in"], rows))
-    typer.echo("\n".join(planning.plan_lines(planning.combine(list(plans.values())))))
-    note(output.DRY_RUN)
 
 
 def show(family: Family, form: str) -> None:
@@ -100,10 +92,20 @@ def show(family: Family, form: str) -> None:
         controls = {name: hearing.pop(name) for name in list(hearing) if name in ablation.AUDIO_CONTROLS}
         parts = (("hearing and captions", hearing), ("hearing and controls", controls))
         tables += [_adds(title, part) for title, part in parts if part]
-    if form != "csv" and family.diagnosis is not None:
-        tables.append(_diagnosis(family.diagnosis))
-    if form != "csv" and any(member.agreement for member in family.members):
-        tables.append(_agreements(family))
+    if form != "csv" and (diagnosis := family.diagnosis) is not None:
+        # How many wrong items of each modality are wrong by perception, and by reasoning.
+        known = (ablation.PERCEPTION, ablation.REASONING, ablation.UNKNOWN)
+        kinds = [kind for kind in known if diagnosis.counts.get(kind)]
+        tables.append([["wrong in all", "n", *kinds]])
+        for name, counts in {"all": diagnosis.counts, **diagnosis.by}.items():
+            tables[-1].append([name, sum(counts.values()), *(counts.get(kind, 0) for kind in kinds)])
+    agreements = [(member.name, member.agreement.by) for member in family.members if member.agreement]
+    if form != "csv" and agreements:
+        # Each run, and each way in which the samples of an item agree.
+        tables.append([["the vote, where samples are", "", "n", family.scorer, "95 %"]])
+        for name, by in agreements:
+            for group, share in by.items():
+                tables[-1].append([name, group, share.n, Share(share.accuracy), Interval(*share.ci95)])
     typer.echo("\n".join(format_table(rows[0], rows[1:], form) for rows in tables), nl=False)
     if form == "table":
         legend = _PAIRED * (len(family.members) > 1) + _ADDS * bool(family.adds) + _HEARS * bool(family.hearing)
@@ -129,15 +131,6 @@ def _members(family: Family) -> list[Row]:
     return rows
 
 
-def _agreements(family: Family) -> list[Row]:
-    """Return a row for each run and each way in which the samples of an item agree."""
-    rows: list[Row] = [["the vote, where samples are", "", "n", family.scorer, "95 %"]]
-    for member in family.members:
-        for group, share in member.agreement.by.items() if member.agreement else ():
-            rows.append([member.name, group, share.n, Share(share.accuracy), Interval(*share.ci95)])
-    return rows
-
-
 def _points(difference: PairedDifference) -> list[Cell]:
     return [Points(difference.difference), PointsInterval(*difference.ci95)]
 
@@ -149,13 +142,4 @@ def _adds(title: str, adds: Mapping[str, Mapping[str, PairedDifference]]) -> lis
     for group in groups:
         values = [values[group] for values in adds.values()]
         rows.append([group or "all", values[0].n, *(cell for value in values for cell in _points(value))])
-    return rows
-
-
-def _diagnosis(diagnosis: Diagnosis) -> list[Row]:
-    """Return a row for each modality: how many wrong items are wrong by perception, and by reasoning."""
-    kinds = [kind for kind in (ablation.PERCEPTION, ablation.REASONING, ablation.UNKNOWN) if diagnosis.counts.get(kind)]
-    rows: list[Row] = [["wrong in all", "n", *kinds]]
-    for name, counts in {"all": diagnosis.counts, **diagnosis.by}.items():
-        rows.append([name, sum(counts.values()), *(counts.get(kind, 0) for kind in kinds)])
     return rows

@@ -10,9 +10,9 @@ import errno
 import gc
 import os
 import sys
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from functools import cache
 from importlib import import_module
 from typing import Annotated, Any
 
@@ -29,7 +29,7 @@ GROUPS = {
         "caption": "Caption the clips, and print the captions.",
         "ask": "Ask one question about one clip.",
         "ablate": "Ablate the sources: each alone, each left out, controls.",
-        "reproduce": "Run the published cascade rows, and print ours beside theirs.",
+        "reproduce": "Run the published rows, and print ours beside theirs.",
         "merge": "Merge the runs of shards into one run.",
     },
     "A second model on finished runs": {
@@ -53,31 +53,35 @@ GROUPS = {
     },
 }
 HELP = {name: text for commands in GROUPS.values() for name, text in commands.items()}
-_MODULES = {"datasets": "list", "captioners": "list", "prompts": "list"}  # The others' are named as the command is.
+# The modules of the commands that share one; the others' are named as the command is.
+_MODULES = dict.fromkeys(("datasets", "captioners", "prompts"), "list")
+_MODULES |= dict.fromkeys(("judge", "read"), "second_model")
 
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-_NO_ACCESS = {
-    errno.EACCES,
-    errno.EPERM,
-    errno.EROFS,
-    errno.ENOTDIR,
-    errno.EISDIR,
-    errno.ENAMETOOLONG,
-    errno.ELOOP,
-    errno.EBUSY,
-}
-
-
+_NO_ACCESS = {errno.EACCES, errno.EPERM, errno.EROFS, errno.EBUSY}
+_NO_FILE = {errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP}
 _Misused: Any = typer.BadParameter.__mro__[1]  # click's UsageError, which typer carries a copy of
 
 
 class _LazyCommands(Mapping[str, Any]):
     """The commands by name. Each is imported when it is looked up, so that `--help` costs no more than typer does."""
 
+    def __init__(self) -> None:
+        self._loaded: dict[str, Any] = {}
+
     def __getitem__(self, name: str) -> Any:
+        """Return the command of that name, a group where its module has an app of its own."""
         if name not in HELP:
             raise KeyError(name)
-        return _load(name)
+        if name not in self._loaded:
+            command = getattr(import_module(f"cascade.cli.{_MODULES.get(name, name)}"), name)
+            if not isinstance(command, typer.Typer):
+                alone = typer.Typer(rich_markup_mode=None, add_completion=False)
+                alone.command(name, cls=_Command)(command)
+                command = alone
+            self._loaded[name] = typer.main.get_command(command)
+            self._loaded[name].name = name
+        return self._loaded[name]
 
     def __iter__(self) -> Iterator[str]:
         return iter(HELP)
@@ -93,24 +97,11 @@ class _Command(typer.core.TyperCommand):
         sections: dict[str, list[tuple[str, str]]] = {}
         for param in self.get_params(ctx):
             if record := param.get_help_record(ctx):
-                usual = "Options" if param.param_type_name == "option" else "Arguments"
+                usual = f"{param.param_type_name.capitalize()}s"  # Options or Arguments
                 sections.setdefault(getattr(param, "rich_help_panel", None) or usual, []).append(record)
         for heading in sorted(sections, key="Options".__eq__):  # what only this command has stands last
             with formatter.section(heading):
                 formatter.write_dl(sections[heading])
-
-
-@cache
-def _load(name: str) -> Any:
-    """Return the command of that name, a group where its module has an app of its own."""
-    command = getattr(import_module(f"cascade.cli.{_MODULES.get(name, name)}"), name)
-    if not isinstance(command, typer.Typer):
-        alone = typer.Typer(rich_markup_mode=None, add_completion=False)
-        alone.command(name, cls=_Command)(command)
-        command = alone
-    made = typer.main.get_command(command)
-    made.name = name
-    return made
 
 
 class _Commands(typer.core.TyperGroup):
@@ -145,7 +136,7 @@ class _Commands(typer.core.TyperGroup):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise typer.Exit(141) from None
         except OSError as error:
-            if error.errno not in _NO_ROOM | _NO_ACCESS:
+            if error.errno not in _NO_ROOM | _NO_ACCESS | _NO_FILE:
                 raise
             where = f"{error.filename}: " if error.filename else ""
             room = "; make room: the same command goes on from here" if error.errno in _NO_ROOM else ""
@@ -184,7 +175,13 @@ def _root(
 
 def main() -> None:
     """Run the `cascade` command."""
-    _open_closed_streams()
+    # The next file that is opened would take the number of a stream that the caller closed, and get what is printed.
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # It takes the lowest free number, which is this one.
+            setattr(sys, name, os.fdopen(number, "w" if number else "r", encoding="utf-8", closefd=False))
     gc.set_threshold(100_000)  # Records are many and hold no cycles: frequent collection costs time and frees nothing.
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
@@ -192,33 +189,11 @@ def main() -> None:
     try:
         app(prog_name="cascade")
     except SystemExit as exit:
-        _exit_if_workers_run(exit.code)
+        # While a worker thread runs there is no cleanup: native code that returns into a finalising interpreter aborts
+        # the process.
+        if any(thread.name.startswith("captioner-") for thread in threading.enumerate()):
+            with suppress(OSError, ValueError):
+                sys.stdout.flush()
+                sys.stderr.flush()
+            os._exit(exit.code if isinstance(exit.code, int) else 1)
         raise
-
-
-def _open_closed_streams() -> None:
-    """Open the standard streams that the caller closed, on the null device.
-
-    Otherwise the next file that is opened would take the number of one, and get what is printed.
-    """
-    for number, name in enumerate(("stdin", "stdout", "stderr")):
-        try:
-            os.fstat(number)
-        except OSError:
-            os.open(os.devnull, os.O_RDWR)  # It takes the lowest free number, which is this one.
-            stream = os.fdopen(number, "w" if number else "r", encoding="utf-8", closefd=False)
-            setattr(sys, name, stream)
-
-
-def _exit_if_workers_run(code: Any) -> None:
-    """Exit without cleanup while a worker thread runs.
-
-    Native code that returns into a finalising interpreter aborts the process.
-    """
-    from threading import enumerate as running
-
-    if any(thread.name.startswith("captioner-") for thread in running()):
-        with suppress(OSError, ValueError):
-            sys.stdout.flush()
-            sys.stderr.flush()
-        os._exit(code if isinstance(code, int) else 1)

@@ -8,18 +8,17 @@ from typing import Annotated
 
 import typer
 
-from cascade.api import answer_of
+from cascade.answer import answer_of
 from cascade.cli import options as o
 from cascade.cli import output
 from cascade.cli.caption import caption_table
-from cascade.cli.options import takes_request
 from cascade.errors import UserError
 from cascade.io.terminal import note, plain
 from cascade.pipeline.request import EMBEDDED_CAPTIONS, Request
 from cascade.types import Failure
 
 
-@takes_request(
+@o.takes_request(
     *("llm", "caption_param", "prompt", "answer_as", "param", "seed"),
     *("accept_silent_audio", "cache", "api_base", "retries", "timeout", "device", "threads"),
 )
@@ -35,7 +34,6 @@ def ask(
     form: o.TableOrJson = "table",
 ) -> None:
     """Ask one question about one clip."""
-    output.check_format(form, ("table", "json"))
     if len(choice) < 2:
         raise UserError(f"--choice {choice[0]}: give two or more, each as --choice TEXT")
     answer = answer_of(clip, question, choice, replace(request, captions=captions))
@@ -44,7 +42,8 @@ def ask(
         about = {"answer": answer.choice.text, "how": answer.choice.how, "captions": captions_by_slot}
         output.echo_json({**about, "result": answer.result})
     else:
-        typer.echo(caption_table(answer.captions))
+        if answer.captions:
+            typer.echo(caption_table(answer.captions))
         if answer.reply:
             typer.echo(f"Reply: {plain(answer.reply)}\n")
         typer.echo(f"Answer: {plain(answer.choice.text) or '(none)'}   [{answer.choice.how}]")

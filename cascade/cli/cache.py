@@ -28,12 +28,7 @@ _TEXT_WIDTH = 60  # characters of a caption that is in conflict
 # Suffixes of other compressions, which a bundle's name must not claim.
 _OTHER_COMPRESSIONS = frozenset({".gz", ".bz2", ".xz", ".zip", ".lz4", ".br", ".7z", ".zstd"})
 
-cache = typer.Typer(
-    help="Count, check and share what is in the cache.",
-    no_args_is_help=True,
-    rich_markup_mode=None,
-    add_completion=False,
-)
+cache = o.command_group(help="Count, check and share what is in the cache.", no_args_is_help=True)
 
 
 @cache.command("info")
@@ -197,7 +192,7 @@ def _import(sources: Sequence[Path], cache: Path | None, take: Callable[..., Imp
                 continue
             conflicts += len(report.conflicts)
             typer.echo(f"{source}: {report.new} new, {report.same} there already, {len(report.conflicts)} in conflict")
-            outcome = "replaced" if replace else "kept"
+            outcome = ("kept", "replaced")[replace]
             for key, here, there in report.conflicts:
                 texts = [json.dumps(caption.text[:_TEXT_WIDTH], ensure_ascii=False) for caption in (here, there)]
                 typer.echo(plain(f"{key}: here {texts[0]}, there {texts[1]}: {outcome}"))

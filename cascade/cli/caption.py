@@ -10,7 +10,7 @@ import typer
 
 from cascade.captioners import speech
 from cascade.cli import output
-from cascade.cli.options import takes_request
+from cascade.cli.options import one_of, takes_request
 from cascade.errors import NOT_APPLICABLE
 from cascade.io.tables import format_words
 from cascade.io.terminal import note, prose, quantity
@@ -27,16 +27,20 @@ from cascade.types import CaptionRecord
 def caption(
     request: Request,
     *,
-    form: Annotated[str, typer.Option("--format", metavar="table|jsonl", help="How to print the captions.")] = "table",
+    form: Annotated[str, one_of("--format", ("table", "jsonl"), "How to print the captions.")] = "table",
 ) -> None:
     """Caption the clips, and print the captions."""
-    output.check_format(form, ("table", "jsonl"))
     job = prepare(replace(request, llm="fake"))  # No model is asked.
     captions = make_captions(job)
     if form == "jsonl":
         engines = {spec.slot: spec.name for spec in job.spec.captioners}
         for caption in captions:
-            output.echo_json(_json_line(caption, engines[caption.slot]))
+            fields: dict[str, Any] = {"id": caption.item, "slot": caption.slot, "engine": engines[caption.slot]}
+            if caption.failure:
+                fields["error"] = {"kind": caption.failure.kind, "message": caption.failure.message}
+            else:
+                fields |= {"key": caption.key, "text": caption.text, "meta": caption.meta}
+            output.echo_json(fields)
     else:
         typer.echo(caption_table(captions), nl=False)
         for line in speech.english_only(captions):
@@ -56,13 +60,6 @@ def caption(
         note(f"{item}: {', '.join(slots)}: {message}")
     if any(failure.kind != NOT_APPLICABLE for _, failure in failures):
         raise typer.Exit(3)
-
-
-def _json_line(caption: CaptionRecord, engine: str) -> dict[str, Any]:
-    start = {"id": caption.item, "slot": caption.slot, "engine": engine}
-    if caption.failure:
-        return {**start, "error": {"kind": caption.failure.kind, "message": caption.failure.message}}
-    return {**start, "key": caption.key, "text": caption.text, "meta": caption.meta}
 
 
 def caption_table(captions: Sequence[CaptionRecord]) -> str:

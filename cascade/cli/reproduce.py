@@ -8,17 +8,9 @@ from typing import Annotated
 
 import typer
 
-from cascade.analysis.published import (
-    KINDS,
-    WHOLE,
-    PublishedRow,
-    Reproduced,
-    compare_published,
-    published_rows,
-)
+from cascade.analysis.published import KINDS, WHOLE, PublishedRow, Reproduced, compare_published, published_rows
 from cascade.cli import options as o
 from cascade.cli import output
-from cascade.cli.options import takes_request
 from cascade.errors import MissingExtra, ProviderStop, UnknownName, UserError
 from cascade.io.tables import Interval, Row, Share, format_table, format_words, percent
 from cascade.io.terminal import note, prose
@@ -30,18 +22,10 @@ from cascade.runs.directory import Run
 from cascade.scoring import outcomes
 
 # The flags that a row sets itself.
-_ROWS_OWN = [
-    "llm",
-    "spec",
-    "prompt",
-    "param",
-    "reasoning_effort",
-    "max_tokens",
-    "thinking_budget",
-    "samples",
-    "shard",
-    "shuffle_choices",
-]
+_ROWS_OWN = (
+    *("llm", "spec", "prompt", "param", "reasoning_effort", "max_tokens", "thinking_budget", "samples"),
+    *("shard", "shuffle_choices"),
+)
 _DIFFERS = """
 "differs": the score test of the published figure, of the very items that it is of, rejects it, with Holm's correction \
 over the groups of a row."""
@@ -51,7 +35,7 @@ The captions behind the published rows, and most of their prompts, are not publi
 the protocol here is ours, so a difference is one of protocols as much as of models."""
 
 
-@takes_request(without=_ROWS_OWN)
+@o.takes_request(without=_ROWS_OWN)
 def reproduce(
     request: Request,
     rows: Annotated[list[str] | None, typer.Argument(metavar="[ROW]…", help="Of --list; all unless named.")] = None,
@@ -69,10 +53,16 @@ def reproduce(
 
     A row whose key or endpoint is missing is named and passed over. Captions are ours: the papers' are unpublished.
     """
-    output.check_format(form)
     wanted = _wanted(rows or [], kind, models)
     if listed:
-        _list(list(wanted.values()), form)
+        if form == "json":
+            output.echo_json(list(wanted.values()))
+            return
+        cells = []
+        for row in wanted.values():
+            what = f"{row.title}; cannot be served: {row.unserved}" if row.unserved else row.title
+            cells.append([row.name, row.kind, percent(row.published[WHOLE]), what, row.source])
+        typer.echo(format_words(["row", "kind", "published", "what", "source"], cells, form), nl=False)
         return
     wanted = _served(wanted, named=bool(rows))
     given = [model.strip() for model in (models or "").split(",") if model.strip()]
@@ -89,11 +79,13 @@ def reproduce(
     count_spent(job.job for job in jobs)
     done, failed = _carry_out(jobs, wanted)
     done = [replace(row, other_captions=other_captions or None) for row in done]
-    if done:
-        _warn_of_other_items(done)
-        show(done, form)
-    if failed or not done:
-        raise typer.Exit(3 if done else 2)
+    for count in sorted({row.groups[""].n for row in done if row.groups[""].differs is None}):
+        note(f"the published figures are of MMAR's 1000 items; these are of {count} others, or of a part of them")
+    if not done:
+        raise typer.Exit(2)
+    show(done, form)
+    if failed:
+        raise typer.Exit(3)
 
 
 def _wanted(names: Sequence[str], kind: str | None, models: str | None) -> dict[str, PublishedRow]:
@@ -121,18 +113,6 @@ def _served(rows: Mapping[str, PublishedRow], *, named: bool) -> dict[str, Publi
     return {name: row for name, row in rows.items() if not row.unserved}
 
 
-def _list(rows: Sequence[PublishedRow], form: str) -> None:
-    if form == "json":
-        output.echo_json(rows)
-        return
-    cells = []
-    for row in rows:
-        what = f"{row.title}; cannot be served: {row.unserved}" if row.unserved else row.title
-        cells.append([row.name, row.kind, percent(row.published[WHOLE]), what, row.source])
-    head = ["row", "kind", "published", "what", "source"]
-    typer.echo(format_words(head, cells) if form == "table" else format_table(head, cells, form), nl=False)
-
-
 def _print_plans(jobs: Sequence[RowJob]) -> None:
     for job in jobs:
         typer.echo(f"{job.name}: {job.job.path}")
@@ -158,11 +138,6 @@ def _carry_out(jobs: Sequence[RowJob], rows: Mapping[str, PublishedRow]) -> tupl
         figures: dict[str, float] | None = None if job.own_model else {}
         done.append(compare_published(rows[job.row], outcomes.score_source(run.path), figures))
     return done, report_failures(*runs) or failed
-
-
-def _warn_of_other_items(done: Sequence[Reproduced]) -> None:
-    for count in sorted({whole.n for one in done if (whole := one.groups[""]).differs is None}):
-        note(f"the published figures are of MMAR's 1000 items; these are of {count} others, or of a part of them")
 
 
 def show(done: Sequence[Reproduced], form: str) -> None:

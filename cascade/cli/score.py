@@ -12,8 +12,9 @@ import typer
 
 from cascade.cli import options as o
 from cascade.cli import output
+from cascade.datasets import registry
 from cascade.io.jsonl import to_json
-from cascade.io.tables import Cell, Column, Interval, Label, Row, Share, format_columns, format_words, percent
+from cascade.io.tables import Cell, Column, Dollars, Interval, Label, Row, Share, format_columns, format_words, percent
 from cascade.io.terminal import note, plain, prose, quantity
 from cascade.runs.describe import slots_label
 from cascade.runs.served import served_text
@@ -41,9 +42,8 @@ def score(
 
     By the official matcher and by equality, with 95 % intervals and chance.
     """
-    output.check_format(form)
     output.check_explain(explain, form)
-    questions = o.load_questions(dataset, data)
+    questions = registry.load_questions(dataset, data)
     for place, source in enumerate(sources):
         if place and form not in ("json", "csv"):
             typer.echo()
@@ -109,8 +109,8 @@ def _rows(summary: Summary, form: str) -> Iterator[Row]:
         yield Label("unread"), summary.unparsed, *nothing
         if summary.inapplicable:
             yield Label("not applicable"), summary.inapplicable, *nothing
-        for name, count in summary.readings.counts().items() if summary.readings else ():
-            yield Label(name), count, *nothing
+        if summary.readings:
+            yield from ((Label(name), count, *nothing) for name, count in summary.readings.counts().items())
     for tag, values in first.by.items():
         for value in values:
             yield _row(tag, [result.by[tag][value] for result in results], value)
@@ -127,7 +127,7 @@ def _rates(rates: list[Rate] | list[ScorerResult]) -> list[Cell]:
 def _title(summary: Summary) -> str:
     """Return what was run, and what became of its items."""
     captions = slots_label(summary.captions)
-    what = [summary.run, *([summary.dataset] if summary.dataset else [])]
+    what = list(filter(None, [summary.run, summary.dataset]))
     if summary.llm:
         what = [summary.dataset, summary.llm.split("@")[0], f"captions {captions}", f"prompt {summary.prompt}"]
     items = quantity(summary.n, "item")
@@ -139,10 +139,9 @@ def _title(summary: Summary) -> str:
         counts += f", {summary.ties} of them ties"
     counts += f"; coverage {percent(summary.coverage)} %"
     if summary.llm:
-        cost = "unknown" if summary.cost is None else f"${summary.cost:.4f}"
-        counts += f"; {summary.tokens['input']} tokens in, {summary.tokens['output']} out, cost {cost}"
+        counts += f"; {summary.tokens['input']} tokens in, {summary.tokens['output']} out, cost {Dollars(summary.cost)}"
         if summary.captions_cost is not None:
-            counts += f" (captions ${summary.captions_cost:.4f})"
+            counts += f" (captions {Dollars(summary.captions_cost)})"
     lines = [" · ".join(what), counts]
     if summary.unfinished:
         lines.append(summary.unfinished)
@@ -153,9 +152,8 @@ def _title(summary: Summary) -> str:
     if summary.inapplicable:
         lines.append(f"not applicable, and left out: {summary.inapplicable} more")
     if summary.readings:
-        cost = "unknown" if summary.readings.cost is None else f"${summary.readings.cost:.4f}"
         by = f"; {served_text(summary.readings.served)}" if summary.readings.served else ""
-        lines.append(f"replies {summary.readings}; cost {cost}{by}")
+        lines.append(f"replies {summary.readings}; cost {Dollars(summary.readings.cost)}{by}")
     return "\n".join(lines) + "\n\n"
 
 
@@ -167,6 +165,8 @@ def _legend(summary: Summary) -> str:
         wrong = "have no answer that the rules read, and are wrong by `mmar`"
         if not summary.readings:
             wrong = "have no readable answer and count as wrong"
+        if summary.unparsed == 1:
+            wrong = wrong.replace("have", "has").replace("are wrong", "is wrong").replace("count as", "counts as")
         legend += f"\n{summary.unparsed} of {quantity(summary.n, 'item')} {wrong}: "
         legend += f"`cascade score {shlex.quote(summary.run)} --explain` says why. {_advice(summary)}"
     official = summary.official_denominator
@@ -182,7 +182,10 @@ def _advice(summary: Summary) -> str:
     if not readings:
         advice.append(f"{command} MODEL` asks a second model what these replies say")
     elif left := readings.not_asked - readings.cut + readings.failed + readings.unreadable:
-        advice.append(f"{command} {readings.name}` asks about the {left} replies that it has not read")
+        address = readings.served[-1].origin if readings.served else ""
+        if address.startswith("http"):
+            command = command.replace(" --reader", f" --api-base {shlex.quote(address)} --reader")
+        advice.append(f"{command} {readings.name}` asks about the {quantity(left, 'reply')} that it has not read")
     if summary.llm and not summary.prompt.endswith("forced choice"):
         advice.append("--answer-as choice makes another run, in which the model can only name a choice")
     return f"{'; '.join(advice)}." if advice else ""

@@ -26,7 +26,7 @@ def verify(run: Annotated[Path, typer.Argument(metavar="RUN", help="A run direct
         typer.echo(plain(line))
     if verdict.problems:
         count = len(verdict.problems)
-        problems = "one thing does not match" if count == 1 else f"{count} things do not match"
+        problems = {1: "one thing does not match"}.get(count, f"{count} things do not match")
         note(f"{run}: {problems}; the command that made the run goes on once that is restored")
         raise typer.Exit(2)
     typer.echo(f"{run}: everything that was derived again matches")

@@ -26,6 +26,7 @@ from urllib.error import HTTPError, URLError
 from urllib.request import Request, build_opener
 
 from cascade.errors import DatasetError, MissingExtra
+from cascade.io import files
 from cascade.io.digests import sha256_file
 from cascade.io.terminal import note
 
@@ -178,16 +179,23 @@ def _unpack(source: Source, archive: Path) -> None:
     (target / "audio").mkdir(parents=True)
     try:
         with tarfile.open(archive) as opened:
-            # Older Pythons lack this filter, and are as safe: `_clip_path` admits plain files with relative names.
+            # Older Pythons lack this filter, and are as safe: only plain files with relative names are extracted.
             opened.extraction_filter = getattr(tarfile, "data_filter", None)
             size = clips = 0
             for member in opened:
                 size += member.size
+                path = PurePosixPath(member.name)
+                plain = (member.isfile() or member.isdir()) and "\0" not in member.name
+                problem = ""
                 if size > source.bound:
                     problem = f"unpacks to more than {source.bound >> 30} GiB"
+                elif not plain or path.is_absolute() or ".." in path.parts:
+                    problem = f"holds {member.name[:80]!r}, which is no plain file in it"
+                if problem:
                     raise DatasetError(f"{source.name}: {source.archive} {problem}; refused")
-                if path := _clip_path(source, member):
-                    member.name = path
+                # macOS leaves a `._NAME` beside each file.
+                if member.isfile() and not path.name.startswith("._") and "audio" in path.parts[:-1]:
+                    member.name = "/".join(path.parts[path.parts.index("audio") :])
                     opened.extract(member, target)
                     clips += 1
     except (tarfile.TarError, zlib.error, EOFError) as error:
@@ -198,24 +206,9 @@ def _unpack(source: Source, archive: Path) -> None:
     (target / "audio").rename(folder / "audio")
     target.rmdir()
     record = {"repository": source.repository, "revision": source.revision, "clips": clips}
-    draft = folder / ".fetched.json"
-    draft.write_text(json.dumps(record) + "\n", encoding="utf-8")
-    draft.replace(folder / "fetched.json")
+    files.write_text(folder / "fetched.json", json.dumps(record) + "\n")
     _delete_download(source, source.archive)
     note(f"{clips} clips in {folder / 'audio'}; the archive is deleted")
-
-
-def _clip_path(source: Source, member: tarfile.TarInfo) -> str:
-    """Return a clip's path from `audio/` on; `""` for no clip. Raises DatasetError for what no honest archive holds."""
-    path = PurePosixPath(member.name)
-    plain = (member.isfile() or member.isdir()) and "\0" not in member.name
-    if not plain or path.is_absolute() or ".." in path.parts:
-        problem = f"holds {member.name[:80]!r}, which is no plain file in it"
-        raise DatasetError(f"{source.name}: {source.archive} {problem}; refused")
-    # macOS leaves a `._NAME` beside each file.
-    if member.isdir() or path.name.startswith("._") or "audio" not in path.parts[:-1]:
-        return ""
-    return "/".join(path.parts[path.parts.index("audio") :])
 
 
 def _delete_download(source: Source, name: str) -> None:

@@ -46,7 +46,7 @@ def load(path: Path, data: Path | None = None) -> Dataset:
         except ValueError as error:
             problems.append(f"{path}:{number}: {error}")
     if problems:
-        more = f" (and {len(problems) - 1} more bad rows)" if len(problems) > 1 else ""
+        more = f" (and {len(problems) - 1} more bad rows)" * (len(problems) > 1)
         raise DatasetError(problems[0] + more)
     if not items:
         raise DatasetError(f"{path}: holds no rows; one question per line is needed")
@@ -77,9 +77,15 @@ def parse_item(row: Mapping[str, Any], *, absolute: bool = True, gold_listed: bo
             reference[field] = value
         else:
             tags[field] = _valid(value) if isinstance(value, str) else json.dumps(value)
+    path = _text(row, "audio_path")
+    if "\0" in path or (path.startswith("/") and not absolute):
+        raise ValueError(f"'audio_path' {path!r} must be relative to the data folder")
+    # Links on the disk are not followed here: a user may link in a folder of clips from elsewhere.
+    if normpath(path).split("/")[0] == "..":
+        raise ValueError(f"'audio_path' {path!r} leaves the data folder")
     item = Item(
         id=_text(row, "id"),
-        audio=_audio_path(_text(row, "audio_path"), absolute=absolute),
+        audio=normpath(path),
         question=_text(row, "question"),
         choices=tuple(map(_valid, choices)),
         answer=_text(row, "answer", blank=True),
@@ -106,14 +112,3 @@ def _valid(text: str) -> str:
     except UnicodeEncodeError:
         raise ValueError(f"{text!r} is no valid Unicode (half of a surrogate pair)") from None
     return text
-
-
-def _audio_path(value: str, *, absolute: bool) -> str:
-    """Return the normalized path. Raises ValueError for one that leaves the data folder."""
-    rooted = value.startswith("/")
-    if "\0" in value or (rooted and not absolute):
-        raise ValueError(f"'audio_path' {value!r} must be relative to the data folder")
-    # Links on the disk are not followed here: a user may link in a folder of clips from elsewhere.
-    if not rooted and normpath(value).split("/")[0] == "..":
-        raise ValueError(f"'audio_path' {value!r} leaves the data folder")
-    return normpath(value)

@@ -6,10 +6,8 @@ the file is part of every run.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from cascade.datasets import metadata
 from cascade.types import Dataset
@@ -29,15 +27,14 @@ _MISSING = (
 
 def load(data: Path | None = None, *, audio: bool = True) -> Dataset:
     """Return the benchmark, from a folder that holds its metadata and its clips; `audio_id` is the clip's path."""
-    dataset = metadata.load("mmau", data, "mmau-test-mini*.json*", _MISSING, _adapt)
+
+    def adapt(row: metadata.Row) -> metadata.Row:
+        return {"audio_path": row.get("audio_id"), **row, "audio_id": None}
+
+    dataset = metadata.load("mmau", data, "mmau-test-mini*.json*", _MISSING, adapt)
     return replace(dataset, licence=str(ABOUT["licence"]))
 
 
 def where() -> Path | None:
     """Return None: this benchmark is not fetched."""
     return None
-
-
-def _adapt(row: Mapping[str, Any]) -> Mapping[str, Any]:
-    others = {key: value for key, value in row.items() if key != "audio_id"}
-    return {"audio_path": row.get("audio_id"), **others}

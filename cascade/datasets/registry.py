@@ -28,6 +28,13 @@ def load(name: str, data: Path | None = None, *, audio: bool = True) -> Dataset:
     return dataset
 
 
+def load_questions(dataset: Dataset | str | Path | None, data: str | Path | None = None) -> Dataset | None:
+    """Return the dataset that prediction files of ids alone are joined with, where one is named; no clip is needed."""
+    if isinstance(dataset, Dataset):
+        return dataset
+    return load(str(dataset), Path(data) if data else None, audio=False) if dataset else None
+
+
 def select(dataset: Dataset, only: dict[str, tuple[str, ...]], limit: int | None) -> tuple[Item, ...]:
     """Return the first `limit` items that have, for every tag in `only`, one of its values.
 

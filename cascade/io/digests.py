@@ -7,7 +7,6 @@ digits for a file.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from hashlib import blake2b, sha256
 from pathlib import Path
 from typing import Any
@@ -51,24 +50,19 @@ def digest_bytes(data: bytes) -> str:
 
 def digest_file(path: Path) -> str:
     """Return the digest of a file's bytes, read in blocks; raises OSError where it cannot be read."""
-    state = blake2b(digest_size=16)
-    for block in _blocks(path):
-        state.update(block)
-    return _TAG + state.hexdigest()
+    return _TAG + _hash_file(path, blake2b(digest_size=16))
 
 
 def sha256_file(path: Path) -> str:
     """Return the SHA-256 of a file's bytes in hexadecimal; raises OSError where it cannot be read."""
-    state = sha256()
-    for block in _blocks(path):
-        state.update(block)
-    return state.hexdigest()
+    return _hash_file(path, sha256())
 
 
-def _blocks(path: Path) -> Iterator[bytes]:
+def _hash_file(path: Path, state: Any) -> str:
     with open_regular(path) as file:
         while block := file.read(_BLOCK):
-            yield block
+            state.update(block)
+    return str(state.hexdigest())
 
 
 def digest_path(path: Path) -> str:

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from cascade.io.terminal import plain, terminal, width
 
-FORMATS = ("text", "md", "csv", "latex")
+FORMATS = ("table", "md", "csv", "latex")
 _LATEX = str.maketrans(
     {
         "\\": r"\textbackslash{}",
@@ -44,7 +44,7 @@ def percent(share: float) -> str:
 def _signed(share: float, digits: int) -> str:
     """Return a difference of shares in points, with its sign; a zero has none."""
     text = f"{100 * share:+.{digits}f}"
-    return text.lstrip("+-") if float(text) == 0 else text
+    return text if float(text) else text.lstrip("+-")
 
 
 class Share(NamedTuple):
@@ -128,73 +128,62 @@ class Column(NamedTuple):
 def format_columns(columns: Sequence[Column], rows: Iterable[Row], form: str) -> str:
     """Return the table as a command prints it: for people the columns that they see, for CSV the unrounded values."""
     if form == "csv":
-        values = [[text for pair in zip(row, columns, strict=True) for text in _values(*pair)] for row in rows]
-        return _csv([name for column in columns for name in column.csv], values)
+        lines = [[name for column in columns for name in column.csv]]
+        for row in rows:
+            values: list[Any] = []
+            for cell, column in zip(row, columns, strict=True):
+                parts = cell if isinstance(cell, tuple) else [cell] * len(column.csv)
+                values += parts[: len(column.csv)]
+            lines.append(["" if value is None else str(value) for value in values])
+        return _csv(lines)
     shown = [place for place, column in enumerate(columns) if column.name is not None]
-    cells = [[row[place] for place in shown] for row in rows]
     left = [at for at, place in enumerate(shown) if columns[place].words]
-    if form == "table":
-        cells = list(_nested(cells))
-    return format_table([columns[place].name for place in shown], cells, form, left or (0,))
-
-
-def _values(cell: Cell, column: Column) -> list[str]:
-    if not column.csv or cell is None:
-        return [""] * len(column.csv)
-    parts = cell if isinstance(cell, tuple) else (cell,)
-    return ["" if part is None else str(part) for part in parts]
-
-
-def _nested(rows: Iterable[list[Cell]]) -> Iterator[list[Cell]]:
-    """Yield the rows, those of a tag's values indented below a row of the tag alone."""
+    cells: list[list[Cell]] = []
     tag = None
     for row in rows:
-        label = row[0]
-        if isinstance(label, Label) and label.value is not None:
-            if label.tag != tag:
-                tag = label.tag
-                yield [tag, *[None] * (len(row) - 1)]
-            row = [f"  {label.value}", *row[1:]]
-        yield row
+        line = [row[place] for place in shown]
+        # Below a row of the tag alone, a terminal shows its values indented.
+        if form == "table" and isinstance(line[0], Label) and line[0].value is not None:
+            if line[0].tag != tag:
+                tag = line[0].tag
+                cells.append([tag, *[None] * (len(line) - 1)])
+            line[0] = f"  {line[0].value}"
+        cells.append(line)
+    return format_table([columns[place].name for place in shown], cells, form, left or (0,))
 
 
 def format_table(header: Row, rows: Iterable[Row], form: str = "table", left: Collection[int] = (0,)) -> str:
     """Return the table as a command prints it, CSV as people read it: `table` is text that fits the terminal."""
-    return render_table(header, rows, "text" if form == "table" else form, left, terminal())
+    return render_table(header, rows, form, left, terminal())
 
 
-def format_words(header: Row, rows: Iterable[Row]) -> str:
-    """Return a text table that fits the terminal and whose cells are words: every column flush left."""
+def format_words(header: Row, rows: Iterable[Row], form: str = "table") -> str:
+    """Return a table as `format_table` does; a text table whose cells are words has every column flush left."""
+    if form != "table":
+        return format_table(header, rows, form)
     cells = [[" ".join(str(cell).split()) for cell in row] for row in rows]
     return format_table(header, cells, left=range(len(header)))
 
 
 def render_table(
-    header: Row, rows: Iterable[Row], form: str = "text", left: Collection[int] = (0,), room: int | None = None
+    header: Row, rows: Iterable[Row], form: str = "table", left: Collection[int] = (0,), room: int | None = None
 ) -> str:
     """Return the table in one of FORMATS, ending in a newline; the columns in `left` flush left, the others right.
 
     A text table takes at most `room` columns of a terminal, where that is given and no number need be cut for it.
     """
     lines = [["" if cell is None else str(cell) for cell in row] for row in (header, *rows)]
-    if form == "text":
-        return _text(lines, left, room)
-    return {"md": _markdown, "csv": _plain_csv, "latex": _latex}[form](lines, left)
-
-
-def _text(lines: list[list[str]], left: Collection[int], room: int | None) -> str:
+    if form != "table":
+        return {"md": _markdown, "csv": _csv, "latex": _latex}[form](lines, left)
     lines = [[plain(cell).replace("\n", " ").replace("\t", " ") for cell in line] for line in lines]
     sizes = [max(map(width, column)) for column in zip(*lines, strict=True)]
     if room is not None and sum(sizes) + 2 * (len(sizes) - 1) > room:
         return "\n".join(_folded(part, words, room) for part, words in _parts(lines, left, room))
-    text = ""
     for line in lines:
-        cells = []
-        for place, (cell, size) in enumerate(zip(line, sizes, strict=True)):
-            pad = " " * (size - width(cell))
-            cells.append(cell + pad if place in left else pad + cell)
-        text += "  ".join(cells).rstrip() + "\n"
-    return text
+        for place, size in enumerate(sizes):
+            pad = " " * (size - width(line[place]))
+            line[place] = line[place] + pad if place in left else pad + line[place]
+    return "".join("  ".join(line).rstrip() + "\n" for line in lines)
 
 
 def _least(column: Sequence[str], words: bool) -> int:
@@ -237,7 +226,7 @@ def _folded(lines: list[list[str]], left: Collection[int], room: int) -> str:
         words = at in left
         table.add_column(
             Text(column[0]),
-            justify="left" if words else "right",
+            justify=("right", "left")[words],
             vertical="top",
             overflow="fold",
             min_width=_least(column, words),
@@ -261,24 +250,17 @@ def _markdown(lines: list[list[str]], left: Collection[int]) -> str:
     return "".join("| " + " | ".join(line) + " |\n" for line in [cells[0], marks, *cells[1:]])
 
 
-def _plain_csv(lines: list[list[str]], left: Collection[int]) -> str:
-    return _csv(lines[0], lines[1:])
-
-
-def _csv(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    out = io.StringIO()
-    csv.writer(out, lineterminator="\n").writerows([_data(cell) for cell in row] for row in (header, *rows))
-    return out.getvalue()
-
-
-def _data(cell: str) -> str:
-    """Return a cell of CSV that is data to a spreadsheet and to a terminal.
+def _csv(lines: list[list[str]], left: Collection[int] = ()) -> str:
+    """Return CSV whose cells are data to a spreadsheet and to a terminal.
 
     A text that would be a formula begins with an apostrophe. Source: OWASP, CSV injection.
     """
-    if _FORMULA.match(cell.lstrip(" ")) and not _NUMBER.fullmatch(cell):
-        cell = "'" + cell
-    return plain(cell)
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    for line in lines:
+        is_formula = [_FORMULA.match(cell.lstrip(" ")) and not _NUMBER.fullmatch(cell) for cell in line]
+        writer.writerow(["'" * bool(formula) + plain(cell) for cell, formula in zip(line, is_formula, strict=True)])
+    return out.getvalue()
 
 
 def _latex(lines: list[list[str]], left: Collection[int]) -> str:

@@ -100,11 +100,8 @@ def _model_list() -> dict[str, dict[str, Any]]:
 
 def package_file(package: ModuleSpec | None, pattern: str) -> Path | None:
     """Return the first file in a package's folder that matches the pattern, without importing the package."""
-    if package is not None:
-        for folder in package.submodule_search_locations or ():
-            for file in sorted(Path(folder).glob(pattern)):
-                return file
-    return None
+    folders = (package and package.submodule_search_locations) or ()
+    return next((file for folder in folders for file in sorted(Path(folder).glob(pattern))), None)
 
 
 def listed(model: str) -> dict[str, Any] | None:

@@ -11,7 +11,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import IO, NamedTuple
@@ -99,32 +99,31 @@ def serving(model: Path, reply_tokens: int, threads: int, limit: float = _START_
             # Threads that wait for each other must not spin: they would starve other processes.
             env={**os.environ, "OMP_WAIT_POLICY": "passive", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
         )
+        if child.stdin is None or child.stdout is None:
+            raise AssertionError("both were opened as pipes")
+        began, address = time.monotonic(), ""
+        timer = threading.Timer(limit, child.kill)
+        timer.start()
         try:
-            began = time.monotonic()
-            address = _read_address(child, key, limit)
+            with suppress(BrokenPipeError):
+                child.stdin.write(key + "\n")
+                child.stdin.flush()
+                address = child.stdout.readline().strip()  # which the server writes once it is ready
+            timer.cancel()
             if not address:
                 in_time = time.monotonic() - began < limit
                 reason = _failure(child, log) if in_time else f"not ready within {limit:g} s"
                 raise UserError(f"{model}: the model cannot be loaded ({reason}); give --llm local:FILE.gguf")
             yield Address(api_base=f"{address}/v1", key=key)
         finally:
-            _stop(child)
-
-
-def _read_address(child: subprocess.Popen[str], key: str, limit: float) -> str:
-    """Return the address that the server writes once it is ready; `""` where it ends, or is killed at the limit."""
-    if child.stdin is None or child.stdout is None:
-        raise AssertionError("both were opened as pipes")
-    timer = threading.Timer(limit, child.kill)
-    timer.start()
-    try:
-        child.stdin.write(key + "\n")
-        child.stdin.flush()
-        return child.stdout.readline().strip()
-    except BrokenPipeError:
-        return ""
-    finally:
-        timer.cancel()
+            timer.cancel()
+            child.stdin.close()
+            child.stdout.close()
+            try:
+                child.wait(timeout=5)
+            except subprocess.TimeoutExpired:
+                child.kill()
+                child.wait()
 
 
 def _failure(child: subprocess.Popen[str], log: IO[bytes]) -> str:
@@ -136,15 +135,3 @@ def _failure(child: subprocess.Popen[str], log: IO[bytes]) -> str:
     lines = log.read().decode(errors="replace").splitlines()
     errors = [line.partition(" E ")[2].strip() for line in lines if " E " in line]
     return next(filter(None, [*errors, *lines[-1:]]), f"it ended with code {code}")
-
-
-def _stop(child: subprocess.Popen[str]) -> None:
-    """End the server by closing its pipes, or kill it after five seconds."""
-    for pipe in (child.stdin, child.stdout):
-        if pipe:
-            pipe.close()
-    try:
-        child.wait(timeout=5)
-    except subprocess.TimeoutExpired:
-        child.kill()
-        child.wait()

@@ -21,11 +21,5 @@ async def complete(prompt: Prompt, params: Params) -> Completion:
         choices = fields["answer"]["enum"]
         text = json.dumps({**dict.fromkeys(fields, ""), "answer": choices[drawn % len(choices)]}, ensure_ascii=False)
     return Completion(
-        text=text,
-        finish="stop",
-        model="fake",
-        input_tokens=0,
-        output_tokens=0,
-        reasoning_tokens=0,
-        cost=0.0,
+        text=text, finish="stop", model="fake", input_tokens=0, output_tokens=0, reasoning_tokens=0, cost=0.0
     )

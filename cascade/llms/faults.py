@@ -69,7 +69,14 @@ def classify(error: Any, litellm: Any, label: str, *, accepted: bool, keyless: s
     `label` names the model as its user did; `accepted` is whether a call has succeeded; `keyless` is a model whose key
     the environment should hold.
     """
-    message, codes, status = _message(error), _codes(error), getattr(error, "status_code", None) or 0
+    # The provider's message without litellm's prefixes and additions, and its codes, also of what the error arose from.
+    message = str(getattr(error, "message", error)).rpartition("Exception - ")[2].removeprefix("litellm.")
+    for appended in ("Traceback (most recent call last)", "To drop unsupported openai params", "To drop these, set"):
+        message = message.partition(appended)[0]
+    message = one_line(redact(message)).rstrip(". ")
+    bodies = [getattr(link, "body", None) for link in _chain(error)]
+    codes = {str(body.get(name)) for body in bodies if isinstance(body, Mapping) for name in ("code", "type")}
+    status = getattr(error, "status_code", None) or 0
     if isinstance(error, litellm.ContentPolicyViolationError) or codes & _FILTERED:
         return ReplyError("content_filter", message)
     if isinstance(error, litellm.ContextWindowExceededError) or status == 413 or codes & _TOO_LONG:
@@ -137,21 +144,7 @@ def _kind(error: Any, status: int) -> str:
     if _headers(error) is None:
         # litellm gives these the status 500, which no server sent.
         return "connection" if _arose_from(error, openai.APIConnectionError, OSError) else "unreadable"
-    return "rate_limit" if status == 429 else "server"
-
-
-def _message(error: Any) -> str:
-    """Return the provider's message on one line, without litellm's prefixes and without any key."""
-    message = str(getattr(error, "message", error)).rpartition("Exception - ")[2].removeprefix("litellm.")
-    for appended in ("Traceback (most recent call last)", "To drop unsupported openai params", "To drop these, set"):
-        message = message.partition(appended)[0]
-    return one_line(redact(message)).rstrip(". ")
-
-
-def _codes(error: Any) -> set[str]:
-    """Return the provider's own error codes, from the error and from those that it arose from."""
-    bodies = [getattr(link, "body", None) for link in _chain(error)]
-    return {str(body.get(name)) for body in bodies if isinstance(body, Mapping) for name in ("code", "type")}
+    return {429: "rate_limit"}.get(status, "server")
 
 
 def _headers(error: Any) -> Any:

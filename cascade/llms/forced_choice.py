@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from cascade.errors import Refused
@@ -27,21 +27,18 @@ def response_format(spec: LLMSpec, choices: Sequence[str], *, direct: bool) -> d
     """
     named = [choice for choice in dict.fromkeys(choices) if choice.strip()]
     fields: dict[str, Any] = {"answer": {"type": "string", "enum": named or [""]}}
-    if not direct and not _reasons(spec):
+    # The model reasons before it replies where it is asked to, or does so by itself as litellm lists it.
+    if asked := [str(spec.params[name]) for name in ("reasoning_effort", "thinking") if name in spec.params]:
+        reasons = not any(word in text for text in asked for word in ("none", "disabled"))
+    else:
+        about = credentials.listed(spec.model) or {}
+        # Models of these two kinds reason only where a request asks for it.
+        optional = about.get("supports_none_reasoning_effort") or ("claude" in spec.model)
+        reasons = bool(about.get("thinking_always_on") or (about.get("supports_reasoning") and not optional))
+    if not direct and not reasons:
         fields = {"reasoning": {"type": "string"}, **fields}
     schema = {"type": "object", "properties": fields, "required": list(fields), "additionalProperties": False}
     return {"type": "json_schema", "json_schema": {"name": "choice", "strict": True, "schema": schema}}
-
-
-def _reasons(spec: LLMSpec) -> bool:
-    """Return whether the model reasons before it replies: it is asked to, or does so by itself as litellm lists it."""
-    asked = [str(spec.params[name]) for name in ("reasoning_effort", "thinking") if name in spec.params]
-    if asked:
-        return not any(word in text for text in asked for word in ("none", "disabled"))
-    about = credentials.listed(spec.model) or {}
-    # Models of these two kinds reason only where a request asks for it.
-    optional = about.get("supports_none_reasoning_effort") or ("claude" in spec.model)
-    return bool(about.get("thinking_always_on") or (about.get("supports_reasoning") and not optional))
 
 
 @contextmanager
@@ -62,8 +59,12 @@ def forced(llm: LLM, spec: LLMSpec, label: str, *, direct: bool) -> Iterator[LLM
         except Refused as stop:
             raise Refused(f"{stop}; if the endpoint supports no JSON schema, {OTHERWISE}") from None
         replies += 1
+        content = None
+        with suppress(ValueError, RecursionError):
+            content = json.loads(reply.text)
+        answered = isinstance(content, dict) and content.get("answer") in prompt.order
         # A reply that was cut is no sign of an endpoint that ignores the schema.
-        free += not reply.is_cut and not _is_answer(reply.text, prompt.order)
+        free += not reply.is_cut and not answered
         return reply
 
     try:
@@ -71,12 +72,3 @@ def forced(llm: LLM, spec: LLMSpec, label: str, *, direct: bool) -> Iterator[LLM
     finally:
         if free:
             note(f"{label}: {free} of {replies} replies are not the JSON of --answer-as choice; they are read as text")
-
-
-def _is_answer(text: str, choices: Sequence[str]) -> bool:
-    """Return whether a reply is a JSON object whose field `answer` is one of the choices."""
-    try:
-        content = json.loads(text)
-    except (ValueError, RecursionError):
-        return False
-    return isinstance(content, dict) and content.get("answer") in choices

@@ -11,7 +11,7 @@ from dataclasses import replace as changed
 from functools import partial
 from pathlib import Path
 from time import perf_counter
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 from msgspec import UNSET, UnsetType
 from msgspec.structs import replace
@@ -22,17 +22,16 @@ from cascade.io.digests import digest_bytes, digest_file
 from cascade.io.encoding import AudioForm, encode
 from cascade.io.jsonl import RecordLog
 from cascade.io.progress import Track, silent
-from cascade.io.terminal import note
 from cascade.llms import connect
 from cascade.pipeline import rounds as exchanges
 from cascade.pipeline.hearing import HearingWatch
+from cascade.pipeline.watching import Result, SilenceLimit, watch_model_name
 from cascade.prompting import evidence
 from cascade.prompting.rounds import opening
 from cascade.prompting.templates import Template
 from cascade.runs import charges, directory
 from cascade.runs.directory import Run
 from cascade.runs.provenance import now
-from cascade.runs.served import reported
 from cascade.types import (
     LLM,
     SENT_AUDIO,
@@ -54,16 +53,8 @@ from cascade.types import (
 )
 
 _MOST_UNANSWERED = 12  # in a row, or as many as are in flight
-_TRANSIENT_KINDS = frozenset({"connection", "timeout", "rate_limit", "server", "unreadable"})
 
 Done = TypeVar("Done")
-
-
-class Result(Protocol):
-    """A record of a call: the reply, or why there is none."""
-
-    @property
-    def result(self) -> Completion | Failure: ...
 
 
 Asked = TypeVar("Asked")
@@ -250,8 +241,8 @@ async def fan_out(
     if first is None:
         return  # Nothing to ask: no model is started.
     async with connect.connect(spec, execution, option) as llm:
-        silence = _SilenceLimit(max(_MOST_UNANSWERED, execution.concurrency), f"{option} {spec.model}")
-        watch_model = _model_watch(f"{option} {spec.model}", earlier)
+        silence = SilenceLimit(max(_MOST_UNANSWERED, execution.concurrency), f"{option} {spec.model}")
+        watch_model = watch_model_name(f"{option} {spec.model}", earlier)
         stops: list[ProviderStop | BudgetSpent] = []
 
         async def worker(question: Asked | None) -> None:
@@ -278,46 +269,6 @@ async def fan_out(
             await asyncio.gather(*tasks, return_exceptions=True)
         if stops:
             raise stops[0]
-
-
-def _model_watch(asked: str, earlier: Collection[Result]) -> Callable[[Completion | Failure], None]:
-    """Return a function that takes each result, and says once that the server reports another model than before."""
-    seen = {reported(reply.result) for reply in earlier if isinstance(reply.result, Completion)}
-    silent = len(seen) > 1  # That was said before.
-
-    def watch(result: Completion | Failure) -> None:
-        nonlocal silent
-        if silent or not isinstance(result, Completion):
-            return
-        seen.add(reported(result))
-        if len(seen) > 1:
-            silent = True
-            models = " and ".join(sorted(", ".join(filter(None, model)) or "no name" for model in seen))
-            note(f"{asked}: the server reports several models in one log: {models}; score and verify count both")
-
-    return watch
-
-
-class _SilenceLimit:
-    """A count of questions in a row without an answer; too many stop the run: the endpoint is out of reach."""
-
-    def __init__(self, most: int, model: str) -> None:
-        self._most, self._model, self._count = most, model, 0
-        self.answered = False  # once at least
-
-    def count(self, result: Completion | Failure) -> None:
-        """Count a result. Raises ProviderStop when too many in a row had no answer, whatever was tried."""
-        if isinstance(result, Completion):
-            self.answered = True
-        if isinstance(result, Completion) or result.kind not in _TRANSIENT_KINDS:
-            self._count = 0
-            return
-        self._count += 1
-        if self._count >= self._most:
-            raise ProviderStop(
-                f"{self._model}: {self._count} questions in a row had no answer "
-                f"({result.kind}: {result.message}); when it answers again, the same command goes on"
-            )
 
 
 def run_coroutine(work: Coroutine[Any, Any, Done]) -> Done:

@@ -80,6 +80,9 @@ def plan(job: Job) -> Plan:
     def sent_seconds(record: CaptionRecord) -> float | None:
         return evidence.clip_sent(record.meta).get("seconds") or seconds(clips[record.item])
 
+    # Items that share a caption have one key; where the clip is not here, it stands for the key.
+    distinct = {(record.slot, record.key or clips[record.item]): record.failure for record in captions}
+    failures = [failure for failure in distinct.values() if failure]
     sent = [sent_seconds(shown[item.id][SENT_AUDIO]) for item, _ in missing if spec.prompt.audio]
     count, tokenizer = connect.counter(spec.llm)
     questions = (
@@ -92,8 +95,8 @@ def plan(job: Job) -> Plan:
         questions=len(applicable),
         samples=spec.llm.samples,
         calls=len(missing),
-        captions=len(captions),
-        unmade=sum(bool(caption.failure and caption.failure.kind != NOT_APPLICABLE) for caption in captions),
+        captions=len(distinct),
+        unmade=sum(failure.kind != NOT_APPLICABLE for failure in failures),
         input_tokens=sum(count(question.prompt) for question in questions),
         tokenizer=tokenizer,
         reply_tokens=directory.mean_reply_tokens(answer.result for answer in answers),

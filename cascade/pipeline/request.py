@@ -48,7 +48,13 @@ class Request:
     caption_param: Sequence[str] | None = flag(
         CAPTIONS, None, "SLOT.KEY=VALUE", "A parameter of a captioner. Repeatable."
     )
-    digest: str | None = flag(CAPTIONS, None, "MODEL", "A text model merges the captions; its account alone is shown.")
+    digest: str | None = flag(
+        CAPTIONS,
+        None,
+        "MODEL",
+        "A text model merges the captions; its account alone is shown. "
+        "Its address: --caption-param digest.api_base=URL.",
+    )
     digest_question: bool = flag(CAPTIONS, False, None, "Show the model of --digest the question and the choices.")
     cache: Path | None = flag(CAPTIONS, None, "DIR", "Where captions are kept (else $CASCADE_CACHE, else cache/).")
     backend: str = flag(CAPTIONS, "local", "NAME", "Where captioners run.")

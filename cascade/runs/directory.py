@@ -346,6 +346,8 @@ def _read_manifest(path: Path) -> Manifest:
         templates.check_stored(Template(name=manifest.spec.prompt.template, text=manifest.template), file)
         return manifest
     except FileNotFoundError:
+        if not path.exists():
+            raise RunError(f"{path}: there is no such run directory; `ls runs` shows those of `cascade run`") from None
         hint = ""
         if runs := find_runs(path):  # a folder of runs, such as an ablation's
             hint = f"; there are {len(runs)} in it: give {path}/*, or one: {runs[0]}"

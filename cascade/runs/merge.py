@@ -48,10 +48,11 @@ def merge(paths: Sequence[Path], out: Path, *, same_model: bool = False) -> Merg
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise RunError(f"{out} is there already; give --out a new directory")
-    runs: list[Run] = []
-    for path in paths:
-        runs.append(directory.read_run(path))
-        _check_unaltered(runs[-1])
+    runs = [directory.read_run(path) for path in paths]
+    for run in runs:
+        if run.spec.prompt.mismatch_seed is not None and run.manifest.part:
+            raise RunError(f"{run.path}: mismatched captions come from the other items: such a run has no shards")
+        directory.check_seals(run.path)  # The merged run has new digests.
     for run in runs[1:]:
         advice = f"merge only the runs that are like {runs[0].path}"
         directory.check_same(run.path, run.spec, runs[0].spec, same_model=same_model, advice=advice)
@@ -63,70 +64,51 @@ def merge(paths: Sequence[Path], out: Path, *, same_model: bool = False) -> Merg
     for run in runs:
         counts.update(item.id for item in run.items)
     shared = {item for item, count in counts.items() if count > 1}
-    conflicts = _count_conflicts(runs, shared)
+    # By item and sample, the different last answers of the runs.
+    texts: dict[tuple[str, int], set[str]] = {}
+    for run in runs if shared else ():
+        for sample, answer in directory.last_answers(run.path).items():
+            if answer.item in shared and isinstance(answer.result, Completion):
+                texts.setdefault(sample, set()).add(answer.result.text)
+    conflicts = sum(len(different) > 1 for different in texts.values())
     return Merged(run=directory.read_run(out), items=len(items), shared=len(shared), conflicts=conflicts)
-
-
-def _check_unaltered(run: Run) -> None:
-    """Raise RunError for a run that was changed by hand, since the merged one has new digests, or cannot be merged."""
-    if run.spec.prompt.mismatch_seed is not None and run.manifest.part:
-        raise RunError(f"{run.path}: mismatched captions come from the other items: such a run has no shards")
-    directory.check_seals(run.path)
 
 
 def _assign_items(runs: Sequence[Run]) -> tuple[list[Item], _Owners]:
     """Return the items in the dataset's order, and the run that each is taken from.
 
-    Raises RunError where runs have different items in one place, or some items are in no run.
+    Raises RunError where runs have different items in one place, or some items are in no run (with the shards that no
+    run has).
     """
     items: dict[int, Item] = {}
     owners: dict[str, Run] = {}
     most: dict[str, int] = {}
     for run in runs:
         answered = Counter(item for item, _ in directory.answered_samples(run.path))
-        for place, item in zip(_places(run), run.items, strict=True):
+        places: Sequence[int] = ()
+        with suppress(ValueError):
+            places = run.manifest.part.positions() if run.manifest.part else range(len(run.items))
+        if len(places) != len(run.items):
+            raise RunError(
+                f"{run.path}/run.json: does not say where its items stand; run the command that made it again"
+            )
+        for place, item in zip(places, run.items, strict=True):
             if items.setdefault(place, item) != item:
                 raise RunError(f"{run.path}: {item.id!r} is another item in {owners[items[place].id].path}")
             if item.id not in owners or answered[item.id] > most[item.id]:
                 owners[item.id], most[item.id] = run, answered[item.id]
-    _check_complete(runs, len(items))
-    return [items[place] for place in sorted(items)], owners
-
-
-def _places(run: Run) -> Sequence[int]:
-    """Return the places of a run's items among all items of the dataset. Raises RunError where they do not fit."""
-    with suppress(ValueError):
-        places = run.manifest.part.positions() if run.manifest.part else range(len(run.items))
-        if len(places) == len(run.items):
-            return places
-    raise RunError(f"{run.path}/run.json: does not say where its items stand; run the command that made it again")
-
-
-def _check_complete(runs: Sequence[Run], count: int) -> None:
-    """Raise RunError, with the shards that no run has, where the runs have fewer items together than they should."""
     parts = [run.manifest.part for run in runs if run.manifest.part]
     total = max([len(run.items) for run in runs if not run.manifest.part] + [part.total for part in parts])
-    if count == total:
-        return
-    shards = [part.shard for part in parts]  # not empty: without shards, the longest run has every item
-    of = shards[0].partition("/")[2]
-    every = (f"{number}/{of}" for number in range(1, int(of) + 1))
-    absent = list(islice((shard for shard in every if shard not in shards), 9))
-    absent[8:] = ["…"] * (len(absent) > 8)
-    missing = f" (no run is of shard {', '.join(absent)})" if absent else ""
-    raise RunError(f"{total - count} of {total} items are in none of these runs{missing}; give the runs that have them")
-
-
-def _count_conflicts(runs: Sequence[Run], shared: set[str]) -> int:
-    """Return the number of (item, sample) of shared items that have different last answers in different runs."""
-    if not shared:
-        return 0
-    texts: dict[tuple[str, int], set[str]] = {}
-    for run in runs:
-        for sample, answer in directory.last_answers(run.path).items():
-            if answer.item in shared and isinstance(answer.result, Completion):
-                texts.setdefault(sample, set()).add(answer.result.text)
-    return sum(len(different) > 1 for different in texts.values())
+    if len(items) != total:
+        shards = [part.shard for part in parts]  # not empty: without shards, the longest run has every item
+        of = shards[0].partition("/")[2]
+        every = (f"{number}/{of}" for number in range(1, int(of) + 1))
+        absent = list(islice((shard for shard in every if shard not in shards), 9))
+        absent[8:] = ["…"] * (len(absent) > 8)
+        shown = f" (no run is of shard {', '.join(absent)})" * bool(absent)
+        lacking = f"{total - len(items)} of {total} items are in none of these runs{shown}"
+        raise RunError(f"{lacking}; give the runs that have them")
+    return [items[place] for place in sorted(items)], owners
 
 
 def _write(out: Path, runs: Sequence[Run], items: Sequence[Item], owners: _Owners) -> None:

@@ -40,13 +40,19 @@ def session(command: Sequence[str] = (), modules: Iterable[str] = (), *, silent_
 
     `modules` are those that results may depend on; the ones that are not installed are left out.
     """
-    versions = {module: _version(module) for module in sorted(set(modules))}
-    # A folder in the checkout has the checkout's commit.
+    versions: dict[str, str] = {}
+    for module in sorted(set(modules)):
+        try:
+            versions[module] = metadata.version(module)
+        except metadata.PackageNotFoundError:
+            # A search through the files of every package is slow, and most packages are named like their module.
+            if packages := metadata.packages_distributions().get(module):
+                versions[module] = metadata.version(packages[0])
     code, here = Path(__file__).resolve().parents[2], Path.cwd().resolve()
     commits = {}
     if (code / ".git").exists():
         commits["cascade"] = _commit(code)
-    if not here.is_relative_to(code):
+    if not here.is_relative_to(code):  # A folder in the checkout has the checkout's commit.
         commits["here"] = _commit(here)
     return Session(
         at=now(),
@@ -55,7 +61,7 @@ def session(command: Sequence[str] = (), modules: Iterable[str] = (), *, silent_
         python=platform.python_version(),
         platform=platform.platform(),
         git={name: commit for name, commit in commits.items() if commit},
-        versions={module: version for module, version in versions.items() if version},
+        versions=versions,
         accepts_silent_audio=silent_audio or msgspec.UNSET,
     )
 
@@ -63,16 +69,6 @@ def session(command: Sequence[str] = (), modules: Iterable[str] = (), *, silent_
 def now() -> str:
     """Return the present time in UTC, ISO 8601, to the millisecond."""
     return datetime.now(timezone.utc).isoformat(timespec="milliseconds")
-
-
-def _version(module: str) -> str:
-    """Return the version of the package that a module belongs to, or `""` where it is not installed."""
-    try:
-        return metadata.version(module)
-    except metadata.PackageNotFoundError:
-        # A search through the files of every installed package: slow, and most packages are named like their module.
-        packages = metadata.packages_distributions().get(module)
-        return metadata.version(packages[0]) if packages else ""
 
 
 def _commit(folder: Path) -> str:

@@ -26,7 +26,7 @@ from cascade.scoring.outcomes import read_choices
 from cascade.scoring.predictions import KEYS
 from cascade.types import Answer, Choice, Completion
 
-SHAPES = ("mmar", "mmau")
+FILES = {"mmar": "predictions.jsonl", "mmau": "predictions.json"}
 LONGEST = 9_999  # characters of thinking_prediction; MMAR-Rubrics refuses 10 000
 _CUT = "\n[…]\n"
 
@@ -37,7 +37,7 @@ def export(path: Path, shape: str | None = None, out: Path | None = None) -> Pat
     `shape` is `mmar` or `mmau`, by the run's dataset unless given. Raises RunError for a run that cannot be read.
     """
     shape, content = exported(path, shape)
-    target = out or path / ("predictions.json" if shape == "mmau" else "predictions.jsonl")
+    target = out or path / FILES[shape]
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         files.write_text(target, content)
@@ -52,8 +52,8 @@ def exported(path: Path, shape: str | None = None) -> tuple[str, str]:
     """Return the shape and the content of a run's prediction file; arguments and errors are those of `export`."""
     run = directory.read_run(path)
     shape = shape or ("mmau" if run.spec.dataset == "mmau" else "mmar")
-    if shape not in SHAPES:
-        raise UnknownName("benchmark", shape, SHAPES)
+    if shape not in FILES:
+        raise UnknownName("benchmark", shape, FILES)
     return shape, prediction_text(run, shape)
 
 
@@ -78,7 +78,7 @@ def prediction_rows(run: Run, shape: str) -> list[dict[str, Any]]:
         rows.append(
             {
                 "id": item.id,
-                ("audio_id" if shape == "mmau" else "audio_path"): item.audio,
+                {"mmau": "audio_id"}.get(shape, "audio_path"): item.audio,
                 "question": item.question,
                 "choices": list(item.choices),
                 "answer": item.answer,

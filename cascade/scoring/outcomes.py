@@ -99,7 +99,22 @@ def score_source(
         scored = _score_directory(source)
     else:
         scored = _score_file(source, dataset, as_choices=read_replies, extracted=read_replies or has_log)
-    return _with_readings(scored, folder) if has_log else scored
+    if not has_log:
+        return scored
+    from cascade.runs.call_log import READER, CallLog
+    from cascade.scoring import second_reader
+
+    log = CallLog(folder, READER)
+    if not log.exists():
+        return scored
+    model, logged = log.read()
+    readings, choices = second_reader.combine(scored.choices, scored.unread_replies, model, logged)
+    sent = [call.result for call in logged.values()]
+    tokens, served = total_tokens(sent, ("input", "output")), count_served(logged.values()) or None
+    readings = changed(readings, tokens=tokens, cost=total_cost(sent), served=served)
+    votes = {item: voting.vote(read) for item, read in choices.items()}
+    combined = changed(scored, readings=readings, scores=score_items(scored.items, votes), choices=choices)
+    return changed(scored, readings=readings, combined=combined)
 
 
 def reader_folder(source: Path, out: Path | None = None) -> Path:
@@ -111,24 +126,6 @@ def reader_folder(source: Path, out: Path | None = None) -> Path:
         return out or source
     folder, older = source.with_name(f"{source.name}-read"), source.with_name(f"{source.stem}-read")
     return older if (older / "reader.jsonl").exists() and not folder.exists() else folder
-
-
-def _with_readings(scored: ScoredRun, folder: Path) -> ScoredRun:
-    """Return the scored source with its unread replies as the second reader's log in a folder has them."""
-    from cascade.runs.call_log import READER, CallLog
-    from cascade.scoring import second_reader
-
-    log = CallLog(folder, READER)
-    if not log.exists():
-        return scored
-    model, logged = log.read()
-    readings, choices = second_reader.combine(scored.choices, scored.unread_replies, model, logged)
-    sent = [call.result for call in logged.values()]
-    readings = changed(readings, tokens=total_tokens(sent, ("input", "output")), cost=total_cost(sent))
-    readings = changed(readings, served=count_served(logged.values()) or None)
-    scored = changed(scored, readings=readings)
-    votes = {item: voting.vote(read) for item, read in choices.items()}
-    return changed(scored, combined=changed(scored, scores=score_items(scored.items, votes), choices=choices))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,19 +144,17 @@ def unread_items(scored: ScoredRun) -> list[UnreadItem]:
     for item, score, second in zip(scored.items, scored.scores, combined, strict=True):
         if score.choice.text.strip() in {choice.strip() for choice in item.choices} - {""}:
             continue
-        why = "failed" if item.id in scored.failed else _in_words(joined_how(score.choice, second.choice))
-        said = " ".join(scored.replies.get(item.id, "").split())
-        if len(said) > _ENDING:
-            said = "…" + said[1 - _ENDING :]
-        unread.append(UnreadItem(item=item.id, why=why, said=said))
+        why = "failed"
+        if item.id not in scored.failed:
+            # The rule's reason, and that of a second reader after a semicolon.
+            rule, semicolon, reader = joined_how(score.choice, second.choice).partition("; ")
+            reason = rule.rpartition(": ")[2]
+            why = _REASONS.get(reason, reason) + semicolon + reader
+        reply = " ".join(scored.replies.get(item.id, "").split())
+        if len(reply) > _ENDING:
+            reply = "…" + reply[1 - _ENDING :]
+        unread.append(UnreadItem(item=item.id, why=why, said=reply))
     return unread
-
-
-def _in_words(how: str) -> str:
-    """Return why a reply is unread in words: the rule's reason, and that of a second reader after a semicolon."""
-    rule, semicolon, second = how.partition("; ")
-    reason = rule.rpartition(": ")[2]
-    return _REASONS.get(reason, reason) + semicolon + second
 
 
 def joined_how(choice: Choice, second: Choice) -> str:
@@ -194,9 +189,14 @@ def _score_directory(path: Path) -> ScoredRun:
     reasoned = False
     for answer in jsonl.records(Answer, path / "log.jsonl", growing=True):
         if answer.item in known and answer.sample < samples:
-            last[answer.item, answer.sample] = _shortened(answer)
-            result = answer.result
-            reasoned |= isinstance(result, Completion) and bool(result.reasoning or result.reasoning_tokens)
+            reply = answer.result
+            reasoned |= isinstance(reply, Completion) and bool(reply.reasoning or reply.reasoning_tokens)
+            result = costs.total(answer)
+            # A score needs no other field, and without them a long log fits in little memory.
+            if isinstance(result, Completion):
+                result = replace(result, reasoning="", sent=_NOTHING)
+            answer = replace(answer, result=result, prompt="", at="", captions=_NOTHING, params=_NOTHING, rounds=UNSET)
+            last[answer.item, answer.sample] = answer
     answers = sorted(last.values(), key=lambda answer: answer.sample)
     del last  # The keys of a long log take a tenth of the memory.
     failures = {answer.item: answer.result for answer in answers if isinstance(answer.result, Failure)}
@@ -205,14 +205,18 @@ def _score_directory(path: Path) -> ScoredRun:
     if not items:
         first = next(iter(inapplicable.values())).message
         raise RunError(f"{path}: not applicable to any of its {len(known)} items, nothing to score; the first: {first}")
-    replies: dict[str, str] = {}
-    for answer in answers:
-        result = answer.result
-        text = f"{result.kind}: {result.message}" if isinstance(result, Failure) else result.text
-        replies.setdefault(answer.item, text)
     choices = read_choices(run.spec, items, answers)
     votes = {item: voting.vote(read) for item, read in choices.items()}
-    unread = [answer for answer in answers if _is_unread(choices.get(answer.item, {}).get(answer.sample))]
+    replies: dict[str, str] = {}
+    unread = []
+    for answer in answers:
+        if isinstance(answer.result, Failure):
+            replies.setdefault(answer.item, f"{answer.result.kind}: {answer.result.message}")
+        else:
+            replies.setdefault(answer.item, answer.result.text)
+        choice = choices.get(answer.item, {}).get(answer.sample)
+        if choice is not None and not choice.text and choice.how not in (TRUNCATED, CUT):
+            unread.append(answer)
     return ScoredRun(
         items=items,
         scores=score_items(items, votes),
@@ -229,19 +233,6 @@ def _score_directory(path: Path) -> ScoredRun:
         },
         unread_replies=[reply for reply in second_reader.show_replies(run.spec, items, unread) if reply.text],
     )
-
-
-def _is_unread(choice: Choice | None) -> bool:
-    """Return whether the rules name no choice in a reply that is whole."""
-    return choice is not None and not choice.text and choice.how not in (TRUNCATED, CUT)
-
-
-def _shortened(answer: Answer) -> Answer:
-    """Return an answer without the fields that no score needs, so that a long log fits in little memory."""
-    result = costs.total(answer)
-    if isinstance(result, Completion):
-        result = replace(result, reasoning="", sent=_NOTHING)
-    return replace(answer, result=result, prompt="", at="", captions=_NOTHING, params=_NOTHING, rounds=UNSET)
 
 
 def _describe_run(path: Path, spec: RunSpec, results: Sequence[Completion | Failure]) -> dict[str, Any]:
@@ -323,7 +314,7 @@ def _score_file(path: Path, dataset: Dataset | None, *, as_choices: bool, extrac
     """Score a file's predictions as they stand or `as_choices`, which are `extracted` from them."""
     from cascade.scoring import predictions
 
-    file = predictions.read_predictions(path, dataset.items if dataset else None)
+    file = predictions.read_predictions(path, dataset)
     known = {item.id: item for item in file.items}
     replies = {name: text for name, text in file.texts.items() if text is not None}
     choices = {name: Choice(text=text, how="as it stands") for name, text in replies.items()}

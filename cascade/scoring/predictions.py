@@ -6,15 +6,14 @@ The key was `model_prediction` in MMAR until February 2026 and is `answer_predic
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from cascade.datasets import metadata
 from cascade.datasets.jsonl import parse_item
 from cascade.errors import DatasetError
-from cascade.types import Item
+from cascade.types import Dataset, Item
 
 KEYS = ("answer_prediction", "model_prediction", "model_output")
 _THINKING = "thinking_prediction"
@@ -34,35 +33,32 @@ class Predictions:
     thinking: Mapping[str, str]
 
 
-def read_predictions(path: Path, items: Sequence[Item] | None = None) -> Predictions:
-    """Read a `.json` (array) or `.jsonl` file of predictions; `items`, where given, are joined on id.
+def read_predictions(path: Path, dataset: Dataset | None = None) -> Predictions:
+    """Read a `.json` (array) or `.jsonl` file of predictions; the items of `dataset`, if given, are joined on id.
 
     Null and anything else that is no text is no prediction. Raises DatasetError, with the place, for a row without an
-    id, an id that is repeated or unknown, and for a file of ids alone without `items`.
+    id, an id that is repeated or unknown, and for a file of ids alone without a dataset.
     """
     rows = metadata.read_rows(path, "give a run directory or a file of predictions")
-    if items is None:
-        items = [_parse_question(row, f"{path}: {name!r}") for name, row in rows.items()]
-    elif unknown := sorted(rows.keys() - {item.id for item in items}):
+    items = list(dataset.items) if dataset else []
+    if dataset and (unknown := sorted(rows.keys() - {item.id for item in items})):
         raise DatasetError(f"{path}: the id {unknown[0]!r} is not in the dataset (nor are {len(unknown) - 1} others)")
     texts: dict[str, str | None] = {}
     carried, thinking = set(), {}
     for name, row in rows.items():
+        if dataset is None:
+            question = {key: value for key, value in row.items() if key not in _NO_QUESTION}
+            try:
+                # The older metadata have answers that are not among their choices: they are scored unchanged.
+                items.append(parse_item({"audio_path": "-", **question}, gold_listed=False))
+            except ValueError as error:
+                hint = ""
+                if "choices" not in row:
+                    hint = "; join it with its questions: --dataset mmar --data DIR, or --dataset FILE.jsonl"
+                raise DatasetError(f"{path}: {name!r}: {error}{hint}") from error
         texts[name] = next((row[key] for key in KEYS if isinstance(row.get(key), str)), None)
         if any(key in row for key in KEYS):
             carried.add(name)
         if isinstance(row.get(_THINKING), str):
             thinking[name] = row[_THINKING]
     return Predictions(items=tuple(items), texts=texts, carried=frozenset(carried), thinking=thinking)
-
-
-def _parse_question(row: Mapping[str, Any], place: str) -> Item:
-    question = {key: value for key, value in row.items() if key not in _NO_QUESTION}
-    try:
-        # The older metadata have answers that are not among their choices: they are scored unchanged.
-        return parse_item({"audio_path": "-", **question}, gold_listed=False)
-    except ValueError as error:
-        hint = ""
-        if "choices" not in row:
-            hint = "; join it with its questions: --dataset mmar --data DIR, or --dataset FILE.jsonl"
-        raise DatasetError(f"{place}: {error}{hint}") from error

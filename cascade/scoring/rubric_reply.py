@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from json import JSONDecoder
 from math import isfinite
@@ -76,8 +77,18 @@ def read_scores(reply: Completion, rubric: Sequence[Criterion]) -> tuple[float, 
     """
     if reply.is_cut:
         raise ValueError(reply.cut_where)
+    values: list[Any] = []  # each outermost object or array, in order
+    at, decoder = 0, JSONDecoder()
+    # Where brackets are nested too deep to be read, each of thousands of them would be tried.
+    with suppress(RecursionError):
+        while start := _START.search(reply.text, at):
+            try:
+                value, at = decoder.raw_decode(reply.text, start.start())
+                values.append(value)
+            except json.JSONDecodeError:
+                at = start.start() + 1
     problem = "no JSON in the reply"
-    for value in reversed(list(_json_values(reply.text))):
+    for value in reversed(values):
         try:
             scores = _scores(value)
             break
@@ -91,19 +102,6 @@ def read_scores(reply: Completion, rubric: Sequence[Criterion]) -> tuple[float, 
         if score not in criterion.choices:
             raise ValueError(f"{score:g} is no score that {criterion.name!r} allows")
     return tuple(scores)
-
-
-def _json_values(text: str) -> Iterator[Any]:
-    """Yield each outermost JSON object or array in the text, in order."""
-    at, decoder = 0, JSONDecoder()
-    while start := _START.search(text, at):
-        try:
-            value, at = decoder.raw_decode(text, start.start())
-            yield value
-        except json.JSONDecodeError:
-            at = start.start() + 1
-        except RecursionError:
-            return  # Each of thousands of brackets would be tried.
 
 
 def _scores(value: Any) -> list[float]:

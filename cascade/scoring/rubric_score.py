@@ -134,7 +134,7 @@ def judge_cases(source: Path, dataset: Dataset | None = None) -> Cases:
         thinking: Mapping[str, str] = {row["id"]: row["thinking_prediction"] for row in rows}
         carried = frozenset(thinking)
     else:
-        file = predictions.read_predictions(source, dataset.items if dataset else None)
+        file = predictions.read_predictions(source, dataset)
         thinking, carried = file.thinking, file.carried
     items = {item.id: item for item in scored.items}
     if dataset:

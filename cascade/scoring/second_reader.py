@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 
 from cascade.io.digests import digest
 from cascade.io.jsonl import OMITTED
+from cascade.io.terminal import quantity
 from cascade.prompting import evidence, templates
 from cascade.prompting.templates import Template
 from cascade.prompting.thinking import without_thoughts
@@ -84,7 +85,7 @@ class Readings:
         if self.not_asked > self.cut:
             text += f", {self.not_asked - self.cut} still to ask"
         if self.failed or self.unreadable:
-            text += f", {self.failed} calls failed, {self.unreadable} unreadable"
+            text += f", {quantity(self.failed, 'call')} failed, {quantity(self.unreadable, 'reading')} unreadable"
         return text
 
 

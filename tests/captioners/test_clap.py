@@ -32,7 +32,7 @@ if find_spec("msclap") is None:  # importing it needs what _clap does
 soundfile = pytest.importorskip("soundfile")
 
 from cascade.captioners import speech  # noqa: E402
-from cascade.captioners.clap import beam_search, model, tags  # noqa: E402
+from cascade.captioners.clap import model, tags  # noqa: E402
 from cascade.captioners.clap import windows as clap_windows  # noqa: E402
 from tests.support import clap_weights, clips  # noqa: E402
 
@@ -94,14 +94,14 @@ def test_the_same_caption_as_msclap_for_a_mono_clip_of_seven_seconds(clap: Any, 
 @pytest.fixture
 def lively(clap: Any) -> Iterator[Any]:
     """GPT-2 with a louder last layer, and its usual word in the stop token's place: beams differ, part and stop."""
-    gpt, stop = clap.model.gpt, clap.wrapper.tokenizer.encode(beam_search.STOP)[0]
+    gpt, stop = clap.model.gpt, clap.wrapper.tokenizer.encode(clapcap.STOP)[0]
     norm, words = gpt.transformer.ln_f.weight, gpt.transformer.wte.weight
     before = norm.data.clone(), words.data.clone()
     torch.manual_seed(0)
     norm.data += 8 * torch.randn_like(norm)
     torch.manual_seed(1)
     shown = torch.randn(8, 40, 768) * torch.linspace(0.5, 3, 8)[:, None, None]
-    usual = Counter(token for tokens, _ in beam_search.search(gpt, shown, -1, 5, 15) for token in set(tokens))
+    usual = Counter(token for tokens, _ in clapcap.search(gpt, shown, -1, 5, 15) for token in set(tokens))
     (often, _), *_ = usual.most_common(1)
     words.data[[stop, often]] = words.data[[often, stop]]
     gpt.lm_head.weight = words
@@ -113,7 +113,7 @@ def test_the_same_beams_as_msclap_where_they_stop(clap: Any, lively: Any) -> Non
     lengths = set()
     for shown in lively.shown[:3]:
         theirs = clap.wrapper._generate_beam(embed=shown[None], entry_length=15)[0]
-        ((tokens, score),) = beam_search.search(lively.gpt, shown[None], lively.stop, 5, 15)
+        ((tokens, score),) = clapcap.search(lively.gpt, shown[None], lively.stop, 5, 15)
         assert clap.wrapper.tokenizer.decode(tokens) == theirs and score < 0
         lengths.add(len(tokens))
     assert len(lengths) > 1 and max(lengths) < 15
@@ -121,8 +121,8 @@ def test_the_same_beams_as_msclap_where_they_stop(clap: Any, lively: Any) -> Non
 
 @pytest.mark.parametrize("fixed", [False, True])
 def test_windows_side_by_side_have_the_beams_they_have_alone(lively: Any, fixed: bool) -> None:
-    alone = [beam_search.search(lively.gpt, shown[None], lively.stop, 5, 15)[0] for shown in lively.shown]
-    together = beam_search.search(lively.gpt, lively.shown, lively.stop, 5, 15, fixed=fixed)
+    alone = [clapcap.search(lively.gpt, shown[None], lively.stop, 5, 15)[0] for shown in lively.shown]
+    together = clapcap.search(lively.gpt, lively.shown, lively.stop, 5, 15, fixed=fixed)
     assert len({len(tokens) for tokens, _ in alone}) > 2
     assert [tokens for tokens, _ in together] == [tokens for tokens, _ in alone]
     assert [score for _, score in together] == pytest.approx([score for _, score in alone], abs=1e-4)
@@ -289,13 +289,13 @@ def test_texts_are_embedded_once_and_an_altered_file_is_not_believed(
     first = clap.embed_texts(["rain", "wind", "a bell"], tmp_path)
     assert first.shape == (3, 1024) and np.linalg.norm(first, axis=1) == pytest.approx([1, 1, 1], abs=1e-5)
     calls: list[int] = []
-    embed = clap._embed_texts
+    preprocess = clap.wrapper.preprocess_text
 
     def counted(texts: list[str]) -> Any:
-        calls.append(len(texts))
-        return embed(texts)
+        calls.append(len(set(texts)))
+        return preprocess(texts)
 
-    monkeypatch.setattr(clap, "_embed_texts", counted)
+    monkeypatch.setattr(clap.wrapper, "preprocess_text", counted)
     np.testing.assert_array_equal(clap.embed_texts(["rain", "wind", "a bell"], tmp_path), first)
     assert calls == []
     clap.embed_texts(["rain", "wind"], tmp_path)

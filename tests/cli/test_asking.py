@@ -149,6 +149,18 @@ def test_a_plan_says_what_it_would_take_and_does_nothing(mini: Path) -> None:
     assert "$2.5 in, $10 out a million tokens (the price map of litellm" in known.stdout
 
 
+def test_a_plan_counts_a_caption_of_several_questions_once() -> None:
+    told = cascade("run", "--dataset", "demo", "--captions", "sound=events", "--llm", "fake", "--dry-run")
+    assert "captions  29, of which 29 are to be made" in told.stdout
+    assert "calls     38 (38 questions" in told.stdout
+
+
+def test_one_unread_reply_is_told_of_in_the_singular(mini: Path) -> None:
+    with Stub(lambda request, number: Reply(text="Hard to say.")) as stub:
+        told = run(mini, stub, "--limit", "1").stdout
+    assert "1 of 1 item has no readable answer and counts as wrong" in told
+
+
 def test_a_budget_is_never_passed_and_the_run_goes_on_with_a_higher_one(mini: Path) -> None:
     flags = ["--price", "0,10000", "--max-tokens", "7", "--concurrency", "3"]  # 0.07 a call, and no more
     with Stub() as stub:

@@ -252,6 +252,8 @@ def test_ask_shows_what_was_heard(mini: Path) -> None:
     assert answer["answer"] in ("rain", "a bell")
     assert answer["captions"] == {"speech": "A fixed caption."}
     assert f"Answer: {answer['answer']}" in told
+    blind = cascade(*args, "--captions", "none").stdout
+    assert blind.startswith("Reply: ")  # and no table without rows
     missing = cascade("ask", "none.wav", "What?", "--choice", "a", "--choice", "b", *FAKE)
     assert missing.exit_code == 2
     assert "none.wav: no such file" in missing.stderr

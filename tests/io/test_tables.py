@@ -27,7 +27,7 @@ from cascade.io.terminal import plain, prose, terminal, width
 HEADER = ("what", "n", "accuracy")
 ROWS = [("speech", "294", "60.9 %"), ("a|b_c & $d", "7", "100 %")]
 WANTED = {
-    "text": "what          n  accuracy\nspeech      294    60.9 %\na|b_c & $d    7     100 %\n",
+    "table": "what          n  accuracy\nspeech      294    60.9 %\na|b_c & $d    7     100 %\n",
     "md": "| what | n | accuracy |\n| :-- | --: | --: |\n| speech | 294 | 60.9 % |\n| a\\|b_c & $d | 7 | 100 % |\n",
     "csv": "what,n,accuracy\nspeech,294,60.9 %\na|b_c & $d,7,100 %\n",
     "latex": (
@@ -45,7 +45,7 @@ def test_a_table_in_each_format(form: str) -> None:
 @pytest.mark.parametrize(
     ("form", "wanted"),
     [
-        ("text", "k  v\n"),
+        ("table", "k  v\n"),
         ("md", "| k | v |\n| :-- | --: |\n"),
         ("csv", "k,v\n"),
         ("latex", "\\begin{tabular}{lr}\n\\toprule\nk & v \\\\\n\\midrule\n\\bottomrule\n\\end{tabular}\n"),
@@ -66,7 +66,7 @@ def test_wide_and_combining_characters_stay_in_line() -> None:
 @pytest.mark.parametrize(
     ("form", "wanted"),
     [
-        ("text", "k      v\na b c  1\n"),
+        ("table", "k      v\na b c  1\n"),
         ("md", "| k | v |\n| :-- | --: |\n| a b\tc | 1 |\n"),
         ("csv", 'k,v\n"a\nb\tc",1\n'),
     ],
@@ -125,7 +125,7 @@ def test_csv_quotes_what_must_be_quoted() -> None:
 @pytest.mark.parametrize("hostile", ["\x1b[2J", "\x07", "\x9b1m", "\u202e", "\x7f", "\ud800", "\r"])
 def test_control_characters_never_reach_a_terminal(hostile: str) -> None:
     assert plain(f"a{hostile}b\n\tc") == f"a\ufffd{hostile[1:]}b\n\tc"
-    for form in ("text", "md", "latex"):
+    for form in ("table", "md", "latex"):
         assert hostile[0] not in render_table((f"a{hostile}",), [], form)
 
 
@@ -136,7 +136,7 @@ def test_an_unknown_format_is_a_bug_of_the_caller() -> None:
 
 def test_columns_of_words_are_set_left() -> None:
     rows = [["a", "b", "10"], ["long", "word", "9"]]
-    assert render_table(["x", "y", "n"], rows, "text", (0, 1)) == "x     y      n\na     b     10\nlong  word   9\n"
+    assert render_table(["x", "y", "n"], rows, "table", (0, 1)) == "x     y      n\na     b     10\nlong  word   9\n"
     assert render_table(["x", "y", "n"], rows, "md", (0, 1)).splitlines()[1] == "| :-- | :-- | --: |"
     assert "{llr}" in render_table(["x", "y", "n"], rows, "latex", (0, 1))
 
@@ -202,7 +202,7 @@ def test_no_number_is_ever_cut() -> None:
 
 def test_rows_that_their_first_column_does_not_tell_apart_are_numbered() -> None:
     rows = [["qwen", "speech=faster-whisper", "11.11", "one"], ["qwen", "sound=events", "22.22", "two"]]
-    assert render_table(["model", "captions", "mmar", "run"], rows, "text", (0, 1, 3), room=26) == (
+    assert render_table(["model", "captions", "mmar", "run"], rows, "table", (0, 1, 3), room=26) == (
         "#  model  captions\n"
         "1  qwen   speech=faster-\n"
         "          whisper\n"

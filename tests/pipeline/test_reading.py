@@ -174,7 +174,7 @@ def test_late_misshapen_and_dead_by_turns_then_healthy(run: Path) -> None:
         first = read(run, stub, "--explain")
         assert first.exit_code == 3 and len(stub.asked) == 4
         assert "2 calls failed, 1 without an answer line; the same command asks again" in first.stderr
-        assert "by gpt-r 1 more, 0 none, 2 cut or empty, 2 calls failed, 1 unreadable" in first.stdout
+        assert "by gpt-r 1 more, 0 none, 2 cut or empty, 2 calls failed, 1 reading unreadable" in first.stdout
         whys = {unread["item"]: unread["why"] for unread in score(run, "--explain")["unread"]}
         assert whys["q1"].endswith("; gpt-r: unreadable: the last line is no answer line")
         assert whys["q2"].endswith("; gpt-r: no reply: server")
@@ -334,7 +334,7 @@ def test_what_is_left_unread_is_said_with_the_reader_asked(run: Path) -> None:
     (run / "reader.jsonl").write_text("".join(log[:3]))
     partly = " ".join(cascade("score", run).stdout.split())
     assert "0 more, 2 none, 2 cut or empty, 2 still to ask" in partly
-    assert "`cascade read run --reader gpt-r` asks about the 2 replies that it has not read" in partly
+    assert f"`cascade read run --api-base {stub.url} --reader gpt-r` asks about the 2 replies" in partly
 
 
 def test_compare_leaderboard_and_report_with_and_without(mini: Path, run: Path) -> None:

@@ -193,6 +193,11 @@ def test_a_folder_of_something_else_is_left_alone(path: Path) -> None:
         directory.read_run(path)
 
 
+def test_a_folder_that_is_not_there_is_not_called_a_folder_of_something_else(path: Path) -> None:
+    with pytest.raises(RunError, match=r"there is no such run directory; `ls runs` shows"):
+        directory.read_run(path)
+
+
 def test_a_run_in_use_is_refused(path: Path) -> None:
     with (
         directory.open_run(path, MANIFEST, ITEMS),

@@ -10,10 +10,11 @@ import pytest
 
 from cascade.errors import DatasetError
 from cascade.scoring import predictions
-from cascade.types import Item
+from cascade.types import Dataset, Item
 
 QUESTION = {"question": "?", "choices": ["a", "b"], "answer": "a", "modality": "speech"}
 ITEMS = tuple(Item(id=f"q{n}", audio="-", question="?", choices=("a", "b"), answer="a") for n in range(3))
+DATASET = Dataset(name="theirs", digest="", root=Path(), items=ITEMS)
 
 
 def write(rows: list[Any], name: str = "theirs.jsonl", prefix: bytes = b"") -> Path:
@@ -54,7 +55,7 @@ def test_what_counts_as_a_prediction(row: dict[str, Any], text: str | None, carr
 
 
 def test_ids_alone_are_joined_with_their_questions() -> None:
-    file = predictions.read_predictions(write([{"id": "q2", "model_output": "b"}]), ITEMS)
+    file = predictions.read_predictions(write([{"id": "q2", "model_output": "b"}]), DATASET)
     assert (file.items, file.texts) == (ITEMS, {"q2": "b"})
 
 
@@ -64,27 +65,25 @@ def test_an_answer_that_is_no_choice_is_scored_as_it_stands() -> None:
 
 
 @pytest.mark.parametrize(
-    ("rows", "items", "complaint"),
+    ("rows", "dataset", "complaint"),
     [
         (
             [{"id": "q0", "model_output": "a"}],
             None,
             "'question' is missing; join it with its questions: --dataset mmar",
         ),
-        ([{"id": "x9", "model_output": "a"}], ITEMS, "the id 'x9' is not in the dataset"),
-        ([{"id": "q0"}, {"id": "q0"}], ITEMS, "the id 'q0' stands twice"),
-        ([{"model_output": "a"}], ITEMS, "an object with a text 'id' is needed"),
-        ([{"id": 7}], ITEMS, "an object with a text 'id' is needed"),
-        (["q0"], ITEMS, "an object with a text 'id' is needed"),
-        ([], ITEMS, "holds no rows"),
+        ([{"id": "x9", "model_output": "a"}], DATASET, "the id 'x9' is not in the dataset"),
+        ([{"id": "q0"}, {"id": "q0"}], DATASET, "the id 'q0' stands twice"),
+        ([{"model_output": "a"}], DATASET, "an object with a text 'id' is needed"),
+        ([{"id": 7}], DATASET, "an object with a text 'id' is needed"),
+        (["q0"], DATASET, "an object with a text 'id' is needed"),
+        ([], DATASET, "holds no rows"),
     ],
 )
 @pytest.mark.parametrize("name", ["theirs.json", "theirs.jsonl"])
-def test_a_file_that_cannot_be_scored(
-    name: str, rows: list[Any], items: tuple[Item, ...] | None, complaint: str
-) -> None:
+def test_a_file_that_cannot_be_scored(name: str, rows: list[Any], dataset: Dataset | None, complaint: str) -> None:
     with pytest.raises(DatasetError) as caught:
-        predictions.read_predictions(write(rows, name), items)
+        predictions.read_predictions(write(rows, name), dataset)
     assert complaint in str(caught.value) and name in str(caught.value) and "\n" not in str(caught.value)
 
 
@@ -100,7 +99,7 @@ def test_a_file_that_cannot_be_scored(
 def test_a_file_that_is_none(content: bytes, complaint: str) -> None:
     Path("theirs.jsonl").write_bytes(content)
     with pytest.raises(DatasetError, match=complaint):
-        predictions.read_predictions(Path("theirs.jsonl"), ITEMS)
+        predictions.read_predictions(Path("theirs.jsonl"), DATASET)
 
 
 @pytest.mark.parametrize("name", ["theirs.json", "theirs.jsonl"])

@@ -11,11 +11,12 @@ cannot be imported. Both are undone.
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.machinery import ModuleSpec
 from importlib.metadata import version
@@ -27,7 +28,8 @@ from cascade.captioners import torch_device
 from cascade.datasets import hub
 from cascade.errors import UserError
 from cascade.io import audio
-from cascade.io.digests import digest
+from cascade.io.digests import digest, digest_bytes, digest_file
+from cascade.io.files import write_bytes
 from cascade.types import Host
 
 NEEDS = dict.fromkeys(
@@ -104,22 +106,20 @@ class Clap:
         return np.asarray(scaled.float().cpu().numpy())
 
     def embed_texts(self, texts: Sequence[str], folder: Path | None) -> audio.Samples:
-        """Return the normalised embedding of each text, shape (texts, width); they are kept in `folder`, if given."""
-        from cascade.captioners.clap import embedding_cache
+        """Return the normalised embedding of each text, shape (texts, width).
 
-        if folder is None:
-            return self._embed_texts(texts)
-        name = digest([*self.identity, version("msclap"), list(texts)]).removeprefix("b2:")
-        embeddings: audio.Samples | None = embedding_cache.load(folder, name, len(texts))
-        if embeddings is None:
-            embeddings = self._embed_texts(texts)
-            embedding_cache.save(folder, name, embeddings)
-        return embeddings
-
-    def _embed_texts(self, texts: Sequence[str]) -> audio.Samples:
+        They are kept in `folder`, if given, in a file whose name ends in the digest of its content.
+        """
         import numpy as np
         import torch
 
+        name = digest([*self.identity, version("msclap"), list(texts)]).removeprefix("b2:")
+        for file in folder.glob(f"{name}-*.npy") if folder else ():
+            with suppress(OSError, ValueError, EOFError):
+                if file.stem == f"{name}-{digest_file(file).removeprefix('b2:')}":
+                    array: audio.Samples = np.load(file, allow_pickle=False)
+                    if len(array) == len(texts):
+                        return array
         parts = []
         for start in range(0, len(texts), TEXTS):
             batch = list(texts[start : start + TEXTS])
@@ -128,7 +128,16 @@ class Clap:
                 tokens = {key: value.to(self.device) for key, value in self.wrapper.preprocess_text(full).items()}
             with torch.no_grad():
                 parts.append(self.model.caption_encoder(tokens)[: len(batch)])
-        return np.asarray(torch.nn.functional.normalize(torch.cat(parts), dim=-1).float().cpu().numpy())
+        embeddings = np.asarray(torch.nn.functional.normalize(torch.cat(parts), dim=-1).float().cpu().numpy())
+        if folder:
+            buffer = io.BytesIO()
+            np.save(buffer, embeddings, allow_pickle=False)
+            content = buffer.getvalue()
+            # Where the folder cannot be written, the next start computes them again.
+            with suppress(OSError):
+                folder.mkdir(parents=True, exist_ok=True)
+                write_bytes(folder / f"{name}-{digest_bytes(content).removeprefix('b2:')}.npy", content)
+        return embeddings
 
 
 def absent(kind: str, params: Any, host: Host) -> tuple[str, str] | None:
@@ -141,15 +150,13 @@ def absent(kind: str, params: Any, host: Host) -> tuple[str, str] | None:
     if all(try_to_load_from_cache(name, file, revision=revision) for name, file, revision in wanted):
         return None
     address = hf_hub_url(REPOSITORY, FILES[kind], endpoint=os.environ.get("HF_ENDPOINT"))
-    return f"{FILES[kind]} and GPT-2; or give weights=DIR, which holds both", address
+    return f"{FILES[kind]} and GPT-2; or give --caption-param SLOT.weights=DIR, which holds both", address
 
 
 def _weights(folder: Path | None, checkpoint: str, revision: str, slot: str) -> tuple[Path, Path]:
     """Return the checkpoint's path and GPT-2's folder: in a local folder, else from the hub or its cache."""
     if folder:
-        wanted = [folder / checkpoint, folder / "gpt2" / "config.json"]
-        missing = [path.relative_to(folder).as_posix() for path in wanted if not path.is_file()]
-        if missing:
+        if missing := [name for name in (checkpoint, "gpt2/config.json") if not (folder / name).is_file()]:
             raise UserError(f"{slot}.weights={folder}: lacks {' and '.join(missing)}; it needs {checkpoint} and gpt2/")
         return folder / checkpoint, folder / "gpt2"
     from huggingface_hub import hf_hub_download, snapshot_download
@@ -182,30 +189,45 @@ def _load(kind: str, checkpoint: Path, gpt2: Path, slot: str) -> tuple[Any, Any]
         raise UserError(f"{place}: cannot be loaded as {kind} ({type(error).__name__}: {reason})") from None
     model = wrapper.clapcap if kind == "clapcap" else wrapper.clap
     # msclap loads with strict=False: another model's weights would go unnoticed, and the captions be fluent nonsense.
-    wanted = model.state_dict().keys()
-    missing = sorted(
-        name for name in wanted - state.keys() if not name.endswith(_TABLES) and not name.startswith(_GPT2)
-    )
-    unknown = sorted(name for name in state.keys() - wanted if not name.endswith(_TABLES))
-    for problem, names in (("lacks", missing), ("has unknown", unknown)):
+    wanted = {name for name in model.state_dict() if not name.endswith(_TABLES)}
+    present = {name for name in state if not name.endswith(_TABLES)}
+    missing = {name for name in wanted - present if not name.startswith(_GPT2)}
+    for problem, names in (("lacks", sorted(missing)), ("has unknown", sorted(present - wanted))):
         if names:
-            raise UserError(
-                f"{place}: {problem} weights: {', '.join(names[:3])} ({len(names)} in all); it is another model's"
-            )
+            listed = f"{', '.join(names[:3])} ({len(names)} in all)"
+            raise UserError(f"{place}: {problem} weights: {listed}; it is another model's")
     return wrapper, model
 
 
 def wrapper_class(gpt2: Path) -> Any:
     """Return msclap's wrapper class, changed to take GPT-2 from a folder."""
-    with _importable():
-        from msclap.CLAPWrapper import CLAPWrapper
+    from transformers.utils import logging
+
+    # msclap is made importable without torchaudio, and what its import changes is undone.
+    verbosity = logging.get_verbosity()
+    stand_ins: dict[str, ModuleType] = {}
+    with quietly():
+        try:
+            __import__("torchaudio")
+        except (ImportError, OSError):
+            stand_ins = {name: ModuleType(name) for name in ("torchaudio", "torchaudio.transforms")}
+            for name, module in stand_ins.items():
+                module.__spec__ = ModuleSpec(name, None)
+            vars(stand_ins["torchaudio"])["transforms"] = stand_ins["torchaudio.transforms"]
+        sys.modules.update(stand_ins)
+        try:
+            from msclap.CLAPWrapper import CLAPWrapper
+        finally:
+            logging.set_verbosity(verbosity)
+            for name in stand_ins:
+                del sys.modules[name]
 
     class Wrapper(CLAPWrapper):  # type: ignore[misc]  # msclap has no types
         def read_config_as_args(self, *given: Any, **named: Any) -> Any:
             args = super().read_config_as_args(*given, **named)
             for name in ("text_model", "text_decoder"):
                 if hasattr(args, name):
-                    setattr(args, name, _ModelName(gpt2))
+                    setattr(args, name, _ModelName(str(gpt2)))
             return args
 
     return Wrapper
@@ -215,9 +237,6 @@ class _ModelName(str):
     """A folder's path that contains "gpt" wherever it lies: msclap tells models apart by their names."""
 
     __slots__ = ()
-
-    def __new__(cls, path: Path) -> _ModelName:
-        return super().__new__(cls, str(path))
 
     def __contains__(self, part: object) -> bool:
         return part == "gpt"
@@ -229,29 +248,3 @@ def quietly() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
-
-
-@contextmanager
-def _importable() -> Iterator[None]:
-    """Make msclap importable without torchaudio, and undo what its import changes."""
-    from transformers.utils import logging
-
-    verbosity = logging.get_verbosity()
-    stand_ins: list[str] = []
-    with quietly():
-        try:
-            __import__("torchaudio")
-        except (ImportError, OSError):
-            stand_ins = ["torchaudio", "torchaudio.transforms"]
-    for name in stand_ins:
-        sys.modules[name] = ModuleType(name)
-        sys.modules[name].__spec__ = ModuleSpec(name, None)
-    if stand_ins:
-        sys.modules["torchaudio"].transforms = sys.modules["torchaudio.transforms"]  # type: ignore[attr-defined]
-    try:
-        with quietly():
-            yield
-    finally:
-        logging.set_verbosity(verbosity)
-        for name in stand_ins:
-            del sys.modules[name]

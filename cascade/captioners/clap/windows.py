@@ -70,7 +70,7 @@ def run_windows(
 
 def _groups(clips: Sequence[Path], results: list[ClipResult], *, across: bool) -> Iterator[list[_Window]]:
     """Yield the windows that are computed together, of one clip or `across` clips; write failures to `results`."""
-    size = ROWS if across else TOGETHER
+    size = {True: ROWS, False: TOGETHER}[across]
     group: list[_Window] = []
     for number, clip in enumerate(clips):
         try:

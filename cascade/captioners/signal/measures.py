@@ -87,7 +87,10 @@ def levels(path: Path) -> Levels:
         square = block.astype(np.float64) ** 2
         total += float(square.mean(axis=1).sum())
         peak = max(peak, float(np.abs(block).max()))
-        flat += _flat_tops(block)
+        # Samples on flat tops lie in runs of three or more equal ones at the top of the block.
+        if len(block) > 2 and block.any():
+            at_top = np.abs(block) >= 0.999 * np.abs(block).max()
+            flat += int((at_top[1:-1] & (block[1:-1] == block[:-2]) & (block[1:-1] == block[2:])).sum())
         alike = alike and bool((block == block[:, :1]).all())
         starts = np.arange(0, len(block), rate * STEP).astype(int)
         curves.append(np.add.reduceat(square, starts) / np.diff(starts, append=len(block))[:, None])
@@ -102,14 +105,6 @@ def levels(path: Path) -> Levels:
         curve=np.concatenate(curves),
         decoding=blocks.meta,
     )
-
-
-def _flat_tops(block: npt.NDArray[np.float32]) -> int:
-    """Return how many samples lie in runs of three or more equal ones at the top of the block."""
-    if len(block) < 3 or not block.any():
-        return 0
-    top = np.abs(block) >= 0.999 * np.abs(block).max()
-    return int((top[1:-1] & (block[1:-1] == block[:-2]) & (block[1:-1] == block[2:])).sum())
 
 
 def spectra(path: Path, loudest: float) -> Spectra:
@@ -131,13 +126,20 @@ def spectra(path: Path, loudest: float) -> Spectra:
     frequencies = librosa.fft_frequencies(sr=RATE, n_fft=LONG)
     classes = librosa.filters.chroma(sr=RATE, n_fft=LONG, tuning=0, octwidth=None)
     flat = librosa.feature.spectral_flatness(S=bands[:LOWER], power=1.0, amin=1e-12)[0]
+    # The mean rise of the bands over two frames; levels 60 dB under the clip's loudest count alike.
+    level = librosa.power_to_db(bands, amin=1e-12, top_db=60)
+    before = np.pad(level, ((0, 0), (2, 0)), constant_values=level.min())
+    # The steady part's share of the energy, of at most two minutes. The edges are repeated, as a drum may fill the
+    # lowest band alone.
+    size = np.pad(np.sqrt(bands[:, : 120 * FPS]), ((4, 4), (0, 0)), mode="edge")
+    steady, _ = librosa.decompose.hpss(size, kernel_size=(17, 9), mask=True)
     return Spectra(
-        rise=_rise(bands),
+        rise=np.asarray(librosa.onset.onset_strength(S=before, sr=RATE, lag=2, center=False)[2:]),
         power=power,
         pitch=np.where(power > power.max() - 40, np.concatenate(pitches), np.nan),
         chroma=np.asarray(classes @ (tones * ((frequencies > 100) & (frequencies < 2000)))),
         flatness=float(np.average(flat, weights=bands[:LOWER].sum(axis=0) + 1e-12)),
-        harmonic=_harmonic(bands),
+        harmonic=float(np.average(steady[4:-4], weights=size[4:-4] ** 2 + 1e-30)),
         decoding=blocks.meta,
     )
 
@@ -155,7 +157,8 @@ def _padded_blocks(blocks: Iterator[Any], loudest: float) -> Iterator[Any]:
 
 def _centred(samples: Any, size: int) -> Any:
     """Return the samples of the same frames where a frame has `size` samples instead of `LONG`."""
-    return samples[(LONG - size) // 2 : len(samples) - (LONG - size) // 2]
+    margin = (LONG - size) // 2
+    return samples[margin : len(samples) - margin]
 
 
 def _spectrum(samples: Any, size: int) -> Any:
@@ -183,25 +186,6 @@ def _pitch(samples: Any) -> Any:
     peak = np.take_along_axis(peaks, np.abs(peaks / pitch - 1).argmin(axis=0)[None], axis=0)[0]
     repeats = (2 * (first * later).sum(axis=0) > CLEAR * energy) & (energy > 1e-4)
     return np.where(repeats & (np.abs(peak / pitch - 1) < 0.03), np.where(pitch > 500, peak, pitch), np.nan)
-
-
-def _rise(bands: Floats) -> Floats:
-    """Return the mean rise of the bands over two frames in dB; levels 60 dB under the clip's loudest count alike."""
-    import librosa
-
-    level = librosa.power_to_db(bands, amin=1e-12, top_db=60)
-    before = np.pad(level, ((0, 0), (2, 0)), constant_values=level.min())
-    return np.asarray(librosa.onset.onset_strength(S=before, sr=RATE, lag=2, center=False)[2:])
-
-
-def _harmonic(bands: Floats) -> float:
-    """Return the steady part's share of the energy, of at most two minutes."""
-    import librosa
-
-    # The edges are repeated, as a drum may fill the lowest band alone.
-    size = np.pad(np.sqrt(bands[:, : 120 * FPS]), ((4, 4), (0, 0)), mode="edge")
-    steady, _ = librosa.decompose.hpss(size, kernel_size=(17, 9), mask=True)
-    return float(np.average(steady[4:-4], weights=size[4:-4] ** 2 + 1e-30))
 
 
 def onsets(spectra: Spectra) -> list[float]:

@@ -93,11 +93,10 @@ class Decoder:
                 if not any(rows):
                     return
                 logits = self._step([tokens[-1] for tokens in inputs], [len(tokens) - 1 for tokens in inputs])
+                tokens, probabilities = self._choose(rows, logits)
                 for number, decoded in enumerate(rows):
                     if decoded and len(inputs[number]) == 1:
                         self._read_first(decoded, logits[number])
-                tokens, probabilities = self._choose(rows, logits)
-                for number, decoded in enumerate(rows):
                     if decoded and self._append(decoded, inputs[number], tokens[number], probabilities[number]):
                         rows[number] = None
                         yield decoded

@@ -14,11 +14,15 @@ place in a batch there, and eight rows on all cores were no faster.
 
 from __future__ import annotations
 
+import io
 import os
 import re
+import sys
 import time
+import warnings
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext, redirect_stderr
 from dataclasses import dataclass, field
 from functools import partial
 from importlib.metadata import version
@@ -30,7 +34,7 @@ from typing import Any
 
 from cascade import plugins
 from cascade.captioners import speech, torch_device
-from cascade.captioners.whisper import checkpoint, decoder
+from cascade.captioners.whisper import decoder
 from cascade.errors import ClipError, MissingExtra, UnknownName, UserError
 from cascade.io import audio
 from cascade.types import Caption, Captioner, Failure, Host
@@ -108,7 +112,7 @@ def make(params: Params, host: Host) -> Captioner:
         raise UserError(
             f"speech.compute={params.compute}: on {device} whisper computes in float32; use compute=float32"
         )
-    model = checkpoint.load_checkpoint(params.model, host, device, params.compute)
+    model = load_checkpoint(params.model, host, device, params.compute)
     known = LANGUAGES if model.is_multilingual else ["en"]
     if params.language and params.language not in known:
         raise UnknownName("language", params.language, known, f"for the model {params.model!r}")
@@ -118,7 +122,7 @@ def make(params: Params, host: Host) -> Captioner:
         "device": device,
         "compute": params.compute,
         "weights": host.files[params.model].name if params.model in host.files else params.model,
-        "languages": "many" if model.is_multilingual else "en",
+        "languages": speech.LANGUAGES[bool(model.is_multilingual)],
     }
     return partial(_transcribe, params, model, about)
 
@@ -133,7 +137,55 @@ def absent(params: Params, host: Host) -> tuple[str, str] | None:
     address = listed.get(params.model, "")
     if params.model in host.files or not address or (folder / Path(address).name).is_file():
         return None
-    return f"{Path(address).name}; or give speech.model=FILE.pt", address
+    return f"{Path(address).name}; or give --caption-param speech.model=FILE.pt", address
+
+
+def load_checkpoint(name: str, host: Host, device: str, compute: str) -> Any:
+    """Return the model of that name, or of the checkpoint that the host has for it.
+
+    Raises UnknownName for a size that does not exist, UserError for what cannot be fetched or is no checkpoint.
+    """
+    import whisper
+
+    path = host.files.get(name)
+    if path is None and name not in whisper.available_models():
+        raise UnknownName("model", name, whisper.available_models(), "or give a checkpoint: speech.model=PATH")
+    try:
+        with quietly():
+            model = whisper.load_model(str(path or name), device="cpu")
+            decoder.load_tokenizer(model)
+    except torch_device.DAMAGED as error:
+        reason = f"({type(error).__name__}: {' '.join(str(error).split())[:120]})"
+        if path is None or isinstance(error, OSError):
+            raise UserError(
+                f"whisper's {name!r} cannot be fetched {reason}; give a checkpoint: "
+                "--caption-param speech.model=/path/to/model.pt, or use --captions speech=faster-whisper"
+            ) from None
+        raise UserError(f"speech.model={path}: no Whisper checkpoint {reason}") from None
+    # A sparse buffer, which some devices cannot hold; only word times would need it.
+    model.register_buffer("alignment_heads", model.alignment_heads.to_dense(), persistent=False)
+    return convert(compute, model).to(device).eval()
+
+
+def convert(compute: str, model: Any) -> Any:
+    """Return the model with its weights in that arithmetic; the norms stay in float32, as Whisper computes them."""
+    import torch
+
+    if compute == "float16":
+        model.half()
+        for module in model.modules():
+            if isinstance(module, torch.nn.LayerNorm):
+                module.float()
+    return model
+
+
+@contextmanager
+def quietly() -> Iterator[None]:
+    """Hide whisper's progress bar where stderr is no terminal, and warnings of files that it leaves open."""
+    hidden = nullcontext() if sys.stderr.isatty() else redirect_stderr(io.StringIO())
+    with warnings.catch_warnings(), hidden:
+        warnings.simplefilter("ignore")
+        yield
 
 
 def _transcribe(params: Params, model: Any, about: Mapping[str, str], clips: Sequence[Path]) -> list[Caption | Failure]:
@@ -166,7 +218,7 @@ def _windows(params: Params, clips: Sequence[Path], results: list[ClipResult]) -
         try:
             blocks = audio.blocks(clip, speech.RATE, 30.0)
             for start, samples in speech.split_windows(blocks):
-                voices = speech.find_voices(samples) if params.vad else None
+                voices = speech.find_voices(samples, vad=params.vad)
                 if voices == []:
                     end = start + len(samples)
                     results[number].windows.append(speech.describe_window(start / speech.RATE, end / speech.RATE))
@@ -203,7 +255,7 @@ def _features(model: Any, rests: deque[Window], prepared: Iterator[tuple[Window,
 
 
 def _rows(model: Any) -> int:
-    return 1 if model.device.type == "cpu" else ROWS
+    return {"cpu": 1}.get(model.device.type, ROWS)
 
 
 def _decode(params: Params, model: Any, windows: Iterator[tuple[Window, Any]]) -> Iterator[decoder.DecodedWindow]:

@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from textwrap import shorten
 from time import monotonic
@@ -21,7 +22,7 @@ from typing import Any
 
 from cascade.captioners.registry import Engine
 from cascade.captioning.backends import local, ray_cluster
-from cascade.captioning.backends.worker import Clip, Worker
+from cascade.captioning.backends.local import Clip, Worker
 from cascade.errors import UserError
 from cascade.io.terminal import note
 from cascade.types import Caption, CaptionerSpec, Failure, Host
@@ -99,7 +100,7 @@ class _Pool:
         self._pending: dict[Any, _WorkerHandle] = {}  # by the reference of what the worker will return
         self._nodes_seen_at = self._idle_since = monotonic()
         self._failed_builds = 0
-        self._notes = set[str]()
+        self._note_once = cache(note)
 
     def results(self) -> Iterator[_Result]:
         """Yield each clip's result as it comes."""
@@ -141,11 +142,6 @@ class _Pool:
         elif waited > _NOTE_AFTER:
             reason = "the engine is being built, or the nodes are busy (`ray status` says which)"
             self._note_once(f"{self._name}: no worker ({takes}) is ready yet: {reason}; waiting")
-
-    def _note_once(self, text: str) -> None:
-        if text not in self._notes:
-            self._notes.add(text)
-            note(text)
 
     def _nodes(self) -> list[Mapping[str, float]]:
         """Return the resources of each node that is alive, in use or not."""
