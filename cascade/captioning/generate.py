@@ -260,10 +260,9 @@ def _from_bundles(specs: Sequence[CaptionerSpec], inputs: Mapping[str, _Inputs],
         if spec.slot in execution.bundles:
             file = execution.bundles[spec.slot]
             keys = {source: _key(spec, source) for source in inputs[spec.slot]}
-            captions = bundles.find_captions(file, set(keys.values()))
+            captions, engine = bundles.find_captions(file, set(keys.values())), Engine(spec.name)
             missing = Failure(kind="missing", message=f"{file.name} has no {spec.slot} caption of this clip")
             page = Failure(kind="unreadable", message=f"{file.name}: the {spec.slot} caption is a page or an error")
-            engine = Engine(spec.name)
             checked = {key: page if engine.rejects(caption) else caption for key, caption in captions.items()}
             results[spec.slot] = {source: checked.get(key, missing) for source, key in keys.items()}
     return results
