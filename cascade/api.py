@@ -179,6 +179,7 @@ def ablate(
     dataset: str | Path = "mmar",
     *,
     variants: str | Sequence[str] = ablation_plan.KINDS,
+    arms: str | None = None,
     scorer: str = "mmar",
     data: str | Path | None = None,
     captions: str | None = None,
@@ -220,14 +221,17 @@ def ablate(
 
     `variants` are kinds of runs (`alone`, `leave-one-out`, `blind`, `mismatched`, `mismatched-audio`,
     `silence`, `reversed`, `oracle`, `shuffled`), as a sequence
-    or joined by commas. `out` is the folder of all runs.
+    or joined by commas; `arms` (`question`, `digest`, `rounds`, joined by commas) take their place.
+    `out` is the folder of all runs.
     """
     request = check_request(locals())
     if scorer not in SCORERS:
         raise UnknownName("scorer", scorer, SCORERS)
-    family = ablation_plan.variant_jobs(jobs.prepare(request), variants, seed, request.out)
-    runs = ablation_plan.carry_out_family(family)
-    return ablation.read_family([outcomes.score_source(run.path) for run in runs], scorer=scorer)
+    whole = jobs.prepare(request)
+    kinds = variants if arms is None else ablation_plan.arm_kinds(whole.spec, arms)
+    runs = ablation_plan.carry_out_family(ablation_plan.variant_jobs(whole, kinds, seed, request.out))
+    sources = [outcomes.score_source(run.path) for run in runs]
+    return ablation.read_family(sources, scorer=scorer, effort=arms is not None)
 
 
 def score(

@@ -137,7 +137,8 @@ def read_family(sources: Sequence[ScoredRun], *, scorer: str = "mmar", effort: b
     slots, digested = describe.sources(specs[full]), describe.is_digested(specs[full])
     plain = {}
     for source, spec in reversed(pairs):
-        if describe.is_plain(spec) and describe.is_digested(spec) == digested:
+        captioned = bool({*describe.sources(spec)} - {spec.prompt.audio})  # Without captions there is no digest.
+        if describe.is_plain(spec) and describe.is_digested(spec) == (digested and captioned):
             plain[describe.sources(spec)] = source
     for slot in slots:
         without = plain.get(tuple(other for other in slots if other != slot))
@@ -168,7 +169,7 @@ def _hearing(full: RunSpec, pairs: Sequence[tuple[ScoredRun, RunSpec]]) -> dict[
     runs = {
         (spec.prompt.slots, *describe.controls(spec)): source
         for source, spec in reversed(pairs)
-        if describe.evidence_label(spec) != "oracle"
+        if describe.evidence_label(spec) != "oracle" and (spec.prompt.slots or not spec.rounds)
     }
     audio = (full.prompt.audio,)
     captions = tuple(slot for slot in full.prompt.slots if slot not in audio)

@@ -131,7 +131,7 @@ def _collect(
     lookups = [spec for spec in specs if spec not in engines and spec not in merging]
     records = {spec.slot: _look_up(spec, items, root, execution) for spec in lookups}
     if engines:
-        digests = {item.audio: _digest(root / item.audio) for item in items}
+        digests = {item.audio: clip_digest(root / item.audio) for item in items}
         sources = {spec.slot: _sources(spec, items, digests) for spec in engines}
         inputs = {spec.slot: _inputs(items, root, sources[spec.slot]) for spec in engines}
         if track and not any(inputs.values()):
@@ -242,7 +242,8 @@ def _inputs(items: Sequence[Item], root: Path, sources: Sequence[_Source]) -> _I
     return inputs
 
 
-def _digest(clip: Path) -> str | Failure:
+def clip_digest(clip: Path) -> str | Failure:
+    """Return the digest of a clip's bytes, or why it cannot be read."""
     try:
         return digest_file(clip)
     except OSError as error:
@@ -259,10 +260,9 @@ def _from_bundles(specs: Sequence[CaptionerSpec], inputs: Mapping[str, _Inputs],
         if spec.slot in execution.bundles:
             file = execution.bundles[spec.slot]
             keys = {source: _key(spec, source) for source in inputs[spec.slot]}
-            captions = bundles.find_captions(file, set(keys.values()))
+            captions, engine = bundles.find_captions(file, set(keys.values())), Engine(spec.name)
             missing = Failure(kind="missing", message=f"{file.name} has no {spec.slot} caption of this clip")
             page = Failure(kind="unreadable", message=f"{file.name}: the {spec.slot} caption is a page or an error")
-            engine = Engine(spec.name)
             checked = {key: page if engine.rejects(caption) else caption for key, caption in captions.items()}
             results[spec.slot] = {source: checked.get(key, missing) for source, key in keys.items()}
     return results
@@ -365,7 +365,7 @@ def _check_unchanged(given: Path | CaptionInput, source: _Source) -> Failure | N
     path = given.clip if isinstance(given, CaptionInput) else given
     if path is None:
         return None
-    present = _digest(path)
+    present = clip_digest(path)
     if isinstance(present, Failure):
         return present
     message = f"{path.name}: the file changed while it was captioned; the same command captions it again"

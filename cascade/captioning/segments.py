@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import io
 import math
 import wave
+from dataclasses import replace
 from pathlib import Path
+from typing import IO
 
 from cascade.errors import ClipError
 from cascade.io import audio, files
 from cascade.io.digests import digest, digest_file
+from cascade.io.encoding import AudioForm, encode
 
 _SHORTEST = 0.1  # seconds; less is no sound that could be recognised
 
@@ -29,30 +31,40 @@ def cut(clip: Path, start: float | None, end: float | None, folder: Path) -> Pat
     path = folder / "parts" / f"{name}.wav"
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
-        files.write_bytes(path, _wav(clip, start, end))
+        with files.replacing(path) as file:
+            _write_part(file, clip, start, end)
     return path
 
 
-def _wav(clip: Path, start: float, end: float) -> bytes:
+def altered(clip: Path, form: AudioForm, folder: Path) -> Path:
+    """Return a WAV file in `folder` with what a control sends in the place of a clip. Raises ClipError."""
+    try:
+        name = digest([digest_file(clip), form.content, form.rate, form.channels]).removeprefix("b2:")
+    except OSError as error:
+        raise ClipError(f"{clip.name}: {error.strerror}") from None
+    path = folder / "parts" / f"{name}.wav"
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        files.write_bytes(path, encode(clip, replace(form, format="wav"))[0])
+    return path
+
+
+def _write_part(file: IO[bytes], clip: Path, start: float, end: float) -> None:
     import numpy as np
 
-    rate = audio.probe(clip).sample_rate
-    first, last = start * rate, end * rate
-    parts: list[audio.Samples] = []
-    place = 0
-    for block in audio.blocks(clip, rate, 30.0, mono=False):
-        parts.append(block[max(0, round(first) - place) : round(max(0, min(last - place, len(block))))])
-        place += len(block)
-        if place >= last:
-            break
-    samples = np.concatenate(parts)  # A clip has one block at least.
-    if len(samples) < _SHORTEST * rate:
+    blocks = audio.blocks(clip, None, 30.0, mono=False)
+    rate, place, written = blocks.rate, 0, 0
+    first, last = min(start * rate, 1e15), min(end * rate, 1e15)  # An infinite number has no integer.
+    with wave.open(file, "wb") as sound:
+        sound.setparams((blocks.channels, 2, rate, 0, "NONE", ""))
+        for block in blocks:
+            part = block[max(0, round(first) - place) : max(0, round(last) - place)]
+            sound.writeframes(np.round(np.clip(part, -1, 1) * 32767).astype("<i2").tobytes())
+            place, written = place + len(block), written + len(part)
+            if place >= last:
+                break
+    if written < _SHORTEST * rate:
         wanted = f"{start:g} to {end:g} s".replace("inf s", "the end")
         raise ClipError(
             f"{wanted} is no part of the clip, which is {place / rate:.1f} s long; a part has {_SHORTEST} s or more"
         )
-    buffer = io.BytesIO()
-    with wave.open(buffer, "wb") as file:
-        file.setparams((samples.shape[1], 2, rate, len(samples), "NONE", ""))
-        file.writeframes(np.round(np.clip(samples, -1, 1) * 32767).astype("<i2").tobytes())
-    return buffer.getvalue()

@@ -42,7 +42,7 @@ def ablate(
     ] = _KINDS,
     arms: Annotated[
         str | None,
-        typer.Option("--arms", metavar="ARM,…", help="question, digest: the full set without it, not the --variants."),
+        typer.Option("--arms", metavar="ARM,…", help="question, digest, rounds: the full set without it."),
     ] = None,
     scorer: o.ScorerName = "mmar",
     form: o.Form = "table",

@@ -19,6 +19,7 @@ Arms change how the evidence is made. They are asked for by themselves:
 |---|---|
 | `question` | `question-blind`: listening without the question; for a run without it `question-aware` |
 | `digest` | `undigested`: the captions in the place of their digest |
+| `rounds` | `without-rounds`: no asking back; where there are several rounds also `1-round` |
 | `listeners` | `without-SLOT` for each of several listeners; it goes with any other arm |
 """
 
@@ -41,7 +42,7 @@ from cascade.types import CaptionerSpec, RunSpec
 
 _OF_AUDIO = ("mismatched-audio", "silence", "reversed")
 KINDS = ("all", "alone", "leave-one-out", "blind", "mismatched", *_OF_AUDIO, "oracle", "shuffled")
-ARMS = ("question", "digest", "listeners")
+ARMS = ("question", "digest", "rounds", "listeners")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,8 +86,8 @@ def _of_kind(kind: str, spec: RunSpec, seed: int, oracle: CaptionerSpec | None) 
     if kind == "leave-one-out":
         return {f"without-{slot}": _with_slots(spec, {*slots} - {slot}) for slot in slots}
     if kind == "blind":
-        return {"blind": _with_slots(spec, ())}
-    if kind == "mismatched" and slots:
+        return {"blind": structs.replace(_with_slots(spec, ()), rounds=UNSET)}
+    if kind == "mismatched" and (slots or spec.rounds):
         return {"mismatched": structs.replace(spec, prompt=structs.replace(spec.prompt, mismatch_seed=seed))}
     if kind in _OF_AUDIO and spec.prompt.audio:
         return {kind: _audio_control(_with_slots(spec, {spec.prompt.audio}), kind, seed)}
@@ -94,6 +95,9 @@ def _of_kind(kind: str, spec: RunSpec, seed: int, oracle: CaptionerSpec | None) 
         return _turned(spec)
     if kind == "digest" and describe.is_digested(spec):
         return {"undigested": _with_slots(spec, slots, digest=False)}
+    if kind == "rounds" and spec.rounds:
+        once = structs.replace(spec.rounds, most=1)  # The run itself where it has one round: it is taken once.
+        return {"without-rounds": structs.replace(spec, rounds=UNSET), "1-round": structs.replace(spec, rounds=once)}
     if kind == "listeners":
         listeners = [captioner.slot for captioner in spec.captioners if Engine(captioner.name).is_listener]
         return {f"without-{slot}": _with_slots(spec, {*slots} - {slot}) for slot in listeners if len(listeners) > 1}
@@ -106,11 +110,10 @@ def _of_kind(kind: str, spec: RunSpec, seed: int, oracle: CaptionerSpec | None) 
 
 
 def _with_slots(spec: RunSpec, slots: Collection[str], *, digest: bool = True) -> RunSpec:
-    """Return the run with these sources alone and, where it has one and any source is left, their `digest`."""
+    """Return the run with these sources alone and, where it has one and captions are left, their `digest`."""
+    digest = digest and bool({*slots} - {spec.prompt.audio})
     kept = [
-        captioner
-        for captioner in spec.captioners
-        if captioner.slot in slots or (captioner.name == DIGEST and slots and digest)
+        captioner for captioner in spec.captioners if captioner.slot in slots or (captioner.name == DIGEST and digest)
     ]
     return _with_captioners(spec, tuple(kept))
 
@@ -148,11 +151,13 @@ def arm_kinds(spec: RunSpec, arms: str) -> list[str]:
     wanted = [arm.strip() for arm in arms.split(",")]
     for arm in wanted:
         if arm not in ARMS[:-1]:
-            raise UnknownName("arm", arm, ARMS[:-1], "as in --arms question,digest")
+            raise UnknownName("arm", arm, ARMS[:-1], "as in --arms question,digest,rounds")
     if "question" in wanted and spec in _turned(spec).values():
         raise UserError("--arms question: no engine here can be told the question; add an audio-llm or clap-sound")
     if "digest" in wanted and not describe.is_digested(spec):
         raise UserError("--arms digest: give --digest MODEL")
+    if "rounds" in wanted and not spec.rounds:
+        raise UserError("--arms rounds: give --rounds N")
     return [*wanted, ARMS[-1]]
 
 

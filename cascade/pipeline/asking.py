@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 from msgspec import UNSET, UnsetType
 from msgspec.structs import replace
 
+from cascade.captioning.generate import clip_digest
 from cascade.errors import NOT_APPLICABLE, BudgetSpent, ClipError, ProviderStop, ReplyError, RunError
 from cascade.io.digests import digest_bytes, digest_file
 from cascade.io.encoding import AudioForm, encode
@@ -93,6 +94,7 @@ def ask(
     shown = evidence.captions_shown(clips, captions, spec)
     root, form = Path(run.manifest.audio_root), sent_form(run.spec.captioners)
     earlier = directory.last_answers(run.path)
+    donors = _donors(run, captions)
     with track("asking", len(missing)) as tick:
 
         def write(answer: Answer) -> None:
@@ -122,7 +124,7 @@ def ask(
             before = earlier.get((question.item, question.sample))
             return partial(
                 exchanges.exchange,
-                root / clips[question.item],
+                root / donors[clips[question.item]],
                 engines,
                 before.rounds or () if before else (),
                 save,
@@ -130,7 +132,8 @@ def ask(
             )
 
         async def ask_all() -> None:
-            async with exchanges.opened(run.spec.rounds, execution) if run.spec.rounds else nullcontext() as engines:
+            rounds = run.spec.rounds
+            async with exchanges.opened(rounds, execution, form) if rounds else nullcontext() as engines:
 
                 async def call(question: Question, llm: LLM) -> Answer:
                     converse = converse_about(question, engines) if engines else None
@@ -142,6 +145,16 @@ def ask(
             run_coroutine(ask_all())
         finally:
             watch.close()
+
+
+def _donors(run: Run, captions: Sequence[CaptionRecord]) -> Mapping[str, str]:
+    """Return for each clip the one that rounds are about: in a mismatched run the clip that captions are of, too."""
+    clips, seed = {item.id: item.audio for item in run.items}, run.spec.prompt.mismatch_seed
+    own = {clip: clip for clip in clips.values()}
+    if seed is None or not run.spec.rounds:
+        return own
+    digests = {clip: clip_digest(Path(run.manifest.audio_root) / clip) for clip in own}
+    return own | evidence.draw_donors(clips, evidence.captions_by_item(captions), seed, digests)
 
 
 def sent_form(captioners: Sequence[CaptionerSpec]) -> AudioForm | None:

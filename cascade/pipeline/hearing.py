@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from msgspec import UNSET
 from msgspec.structs import replace
 
 from cascade.errors import ProviderStop
@@ -37,6 +38,8 @@ class HearingWatch:
     def measured(self, prompt: Prompt, answer: Answer) -> Answer:
         """Return an answer, after its usage was compared with the text; nothing is told where no tokens are counted."""
         result = answer.result
+        if answer.rounds:  # Later messages have findings besides.
+            result = answer.rounds[0].reply
         if not self._hears and isinstance(result, Completion) and result.input_tokens and not result.audio_tokens:
             text, least = litellm.count_tokens(*prompt.texts()), prompt.seconds * PUBLISHED_RATES[0]
             if result.input_tokens <= text + least / 2:
@@ -71,5 +74,6 @@ class HearingWatch:
             if isinstance(result, Completion) and not self._hears:
                 message = f"{result.input_tokens} prompt tokens leave no room for the audio"
                 result = Failure(kind=DROPPED, message=message, cost=result.cost, charged=result.charged)
+                answer = replace(answer, rounds=UNSET)  # What a deaf model asked for is not gone on with.
             self._write(replace(answer, result=result))
         self._held.clear()

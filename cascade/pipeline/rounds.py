@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace as changed
 from functools import partial
@@ -27,6 +27,7 @@ from cascade.captioning.backends import local
 from cascade.captioning.cache import CaptionCache
 from cascade.errors import ClipError, ItemError, Refused, ReplyError
 from cascade.io.digests import caption_key, digest_file
+from cascade.io.encoding import AudioForm
 from cascade.llms import connect
 from cascade.prompting import rounds as messages
 from cascade.prompting.listening import question_digest
@@ -57,14 +58,19 @@ UNFINISHED = "unfinished"  # the kind of the failure that stands in the log for 
 class Engines:
     """The engines that a model may ask, each built on first use, with their findings in the cache."""
 
-    def __init__(self, spec: RoundsSpec, execution: Execution, listeners: Mapping[str, LLM]) -> None:
-        self.spec = spec
+    def __init__(
+        self, spec: RoundsSpec, execution: Execution, listeners: Mapping[str, LLM], form: AudioForm | None
+    ) -> None:
+        """`form` is how the clip itself is sent: a control sends something else in its place, to the engines too."""
+        self.spec, self._form = spec, form
         self._specs = {engine.slot: engine for engine in spec.engines}
         self._execution, self._listeners = execution, listeners
         self._loop = asyncio.get_running_loop()
         self._threads = ThreadPoolExecutor(max(2, execution.concurrency), "rounds")
         self._cache = CaptionCache(execution.cache)
         self._locks = {slot: threading.Lock() for slot in self._specs}
+        self._making: dict[str, threading.Lock] = {}  # by the key of a caption, which is made once
+        self._calls: set[Future[Completion]] = set()  # those of listeners that are in flight
         self._built: dict[str, Any] = {}
 
     async def answer(self, clip: Path, request: ToolRequest) -> Finding:
@@ -76,9 +82,10 @@ class Engines:
             try:
                 work = partial(self._caption, clip, request)
                 key, caption, cost = await self._loop.run_in_executor(self._threads, work)
-                text = caption.text.strip() or "nothing was recognised"
+                text = caption.text.strip()[:_LONGEST] or "nothing was recognised"
             except ItemError as error:
-                text, cost = f"not done: {error.failure().message}", error.cost or 0.0
+                # The name of a clip may tell its content.
+                text, cost = f"not done: {error}".replace(clip.name, "the clip"), error.cost or 0.0
         seconds = round(perf_counter() - started, 3)
         arguments = request.arguments
         return Finding(tool=request.tool, arguments=arguments, text=text, key=key, seconds=seconds, cost=cost)
@@ -88,20 +95,29 @@ class Engines:
         spec, arguments = self._specs[request.tool], request.arguments
         if "question" in arguments:
             spec = replace(spec, params={**spec.params, "prompt": _LISTEN.format(arguments["question"])})
-        part = segments.cut(clip, arguments.get("start"), arguments.get("end"), self._execution.cache / "scratch")
+        folder = self._execution.cache / "scratch"
+        if self._form and self._form.content != "clip":
+            clip = segments.altered(clip, self._form, folder)
+        part = segments.cut(clip, arguments.get("start"), arguments.get("end"), folder)
         digest = digest_file(part)
         labels = question_digest("", arguments["labels"]) if "labels" in arguments else ""
         key = caption_key(spec.slot, spec.name, spec.version, spec.params, digest, labels)
-        if cached := self._cache.get(key):
-            return key, cached, 0.0
-        if spec.slot in self._listeners:
-            caption = audio_llm.caption_clip(audio_llm.Params(**spec.params), partial(self._wait, spec.slot), part)
-        elif labels:
-            caption = self._run_engine(spec, CaptionInput(clip=part, choices=tuple(arguments["labels"])))
-        else:
-            caption = self._run_engine(spec, part)
-        self._cache.put(spec, digest, caption, labels)
-        return key, caption, caption.meta.get("cost", 0.0)
+        with self._making.setdefault(key, threading.Lock()):  # Samples of an item ask alike, at the same time.
+            if (cached := self._cache.get(key)) and not Engine(spec.name).rejects(cached):
+                return key, cached, 0.0
+            if spec.slot in self._listeners:
+                caption = audio_llm.caption_clip(audio_llm.Params(**spec.params), partial(self._wait, spec.slot), part)
+            elif labels:
+                caption = self._run_engine(spec, CaptionInput(clip=part, choices=tuple(arguments["labels"])))
+            else:
+                caption = self._run_engine(spec, part)
+            cost = caption.meta.get("cost", 0.0)
+            if Engine(spec.name).rejects(caption):
+                error = ItemError("unreadable", "the reply's text is a page or another format than was asked for")
+                error.cost = cost
+                raise error
+            self._cache.put(spec, digest, caption, labels)
+        return key, caption, cost
 
     def _wait(self, listener: str, prompt: Prompt, params: Params) -> Completion:
         """Return a listener's reply; its call is made on the loop of the model's own calls."""
@@ -109,7 +125,12 @@ class Engines:
         async def ask() -> Completion:
             return await self._listeners[listener](prompt, params)
 
-        return asyncio.run_coroutine_threadsafe(ask(), self._loop).result()
+        call = asyncio.run_coroutine_threadsafe(ask(), self._loop)
+        self._calls.add(call)
+        try:
+            return call.result()
+        finally:
+            self._calls.discard(call)
 
     def _run_engine(self, spec: CaptionerSpec, part: Path | CaptionInput) -> Caption:
         """Return the caption by an engine of this machine; one call after another. Raises ItemError."""
@@ -122,19 +143,25 @@ class Engines:
         return result
 
     def close(self) -> None:
-        """Close the engines and the cache."""
+        """Cancel the calls in flight, and close the engines and the cache; not on the loop, which ends the calls."""
+        for call in tuple(self._calls):
+            call.cancel()
         self._threads.shutdown(cancel_futures=True)
         for captioner in self._built.values():
             getattr(captioner, "close", lambda: None)()
         self._cache.close()
 
 
+_LONGEST = 50_000  # characters of a finding, as the transcript of an hour has
 _LISTEN = "Listen to this part of a recording and say what you hear that bears on the question. Question: {}"
 
 
 @asynccontextmanager
-async def opened(spec: RoundsSpec, execution: Execution) -> AsyncIterator[Engines]:
-    """Open the engines of a run's rounds; a listener shares the loop and the connections of the model."""
+async def opened(spec: RoundsSpec, execution: Execution, form: AudioForm | None) -> AsyncIterator[Engines]:
+    """Open the engines of a run's rounds; a listener shares the loop and the connections of the model.
+
+    `form` is how the clip itself is sent, None where it is not.
+    """
     async with AsyncExitStack() as stack:
         listeners: dict[str, LLM] = {}
         for engine in spec.engines:
@@ -143,8 +170,8 @@ async def opened(spec: RoundsSpec, execution: Execution) -> AsyncIterator[Engine
                 how = changed(execution, api_base=execution.host.endpoints.get(model), origin="", price=None)
                 llm = LLMSpec(model=model)
                 listeners[engine.slot] = await stack.enter_async_context(connect.connect(llm, how, engine.slot))
-        engines = Engines(spec, execution, listeners)
-        stack.callback(engines.close)
+        engines = Engines(spec, execution, listeners, form)
+        stack.push_async_callback(asyncio.to_thread, engines.close)
         yield engines
 
 
@@ -180,9 +207,16 @@ async def exchange(
         requests = [] if last else messages.read_requests(reply, spec)
         if not requests and (last or not forced):
             return reply, tuple(rounds)
-        findings = await asyncio.gather(*(engines.answer(clip, request) for request in requests))
-        rounds.append(Round(reply=reply, findings=tuple(findings)))
+        work = (engines.answer(clip, request) for request in requests)
+        results = await asyncio.gather(*work, return_exceptions=True)
+        findings = [result for result in results if isinstance(result, Finding)]
+        stops = [result for result in results if isinstance(result, BaseException)]
+        if not stops:
+            rounds.append(Round(reply=reply, findings=tuple(findings)))
         finished = not requests
         cost = (spent(reply) or 0.0) + sum(finding.cost or 0.0 for finding in findings)
         message = f"the answer is still to come after {len(rounds)} of at most {spec.most} rounds"
+        # Where a listener stops the run the round is asked again, and counts for the budget.
         save(rounds, Failure(kind=UNFINISHED, message=message, cost=cost or None))
+        if stops:
+            raise stops[0]

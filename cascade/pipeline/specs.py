@@ -87,7 +87,7 @@ def select_captioners(
             raise UserError(f"--digest {digest}: --captions fills the slot digest already; leave one of them out")
         model, digest_files = connect.identify(digest)
         entries.append((DIGEST, DIGEST, {"model": model, "question": str(digest_question).lower()}))
-    if entries and all(name == DIGEST for _, name, _ in entries):
+    if digest and all(name in (DIGEST, SENT_AUDIO) for _, name, _ in entries):
         raise UserError(f"--digest {digest}: there are no captions to merge; give other --captions, or leave it out")
     extra = _captioner_params([slot for slot, _, _ in entries], params)
     specs: list[CaptionerSpec] = []

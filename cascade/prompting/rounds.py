@@ -19,11 +19,12 @@ from msgspec.structs import replace
 
 from cascade.io.jsonl import loads
 from cascade.io.terminal import quantity
-from cascade.types import CaptionerSpec, Completion, Finding, Params, Prompt, Round, RoundsSpec
+from cascade.types import CaptionerSpec, Completion, Finding, Params, Prompt, Round, RoundsSpec, ToolCall
 
 VERSION = "1"
 MOST_REQUESTS = 4  # a round
 _LONGEST = 500  # characters of a question, or of all labels
+_LONGEST_CALL = 10_000  # characters of the arguments or the id of a call that is repeated to the provider
 _MOST_LABELS = 30
 _ASK = re.compile(r"^[ \t>*`-]{0,9}ASK[ \t]{1,9}([a-z][a-z0-9_-]{0,40})\b([^\n]{0,1000})", re.MULTILINE)
 _ARGUMENT = re.compile(r"\b(start|end|question|labels)[ \t]{0,3}=")
@@ -182,12 +183,13 @@ def continued(prompt: Prompt, rounds: Sequence[Round], spec: RoundsSpec) -> Prom
     for number, taken in enumerate(rounds, start=1):
         left = spec.most - number
         if spec.form == "calls" and taken.findings:
-            calls = taken.reply.calls or ()
-            messages.append(
-                {"role": "assistant", "content": taken.reply.text or None, "tool_calls": list(map(_as_call, calls))}
-            )
+            calls = [_as_call(call) for call in taken.reply.calls or ()]
+            ids = {call["id"] for call in calls}
+            if len(ids) < len(calls) or len(max(ids, key=len)) > _LONGEST_CALL:
+                calls = [{**call, "id": f"call_{number}_{place}"} for place, call in enumerate(calls)]
+            messages.append({"role": "assistant", "content": taken.reply.text or None, "tool_calls": calls})
             for call, finding in zip(calls, taken.findings, strict=True):
-                messages.append({"role": "tool", "tool_call_id": call.id, "content": finding.text})
+                messages.append({"role": "tool", "tool_call_id": call["id"], "content": finding.text})
             continue
         messages.append({"role": "assistant", "content": taken.reply.text})
         shown = [f"{request_text(finding)}: {finding.text}" for finding in taken.findings]
@@ -198,8 +200,15 @@ def continued(prompt: Prompt, rounds: Sequence[Round], spec: RoundsSpec) -> Prom
     return replace(prompt, messages=tuple(messages))
 
 
-def _as_call(call: Any) -> dict[str, Any]:
-    function = {"name": call.name, "arguments": call.arguments}
+def _as_call(call: ToolCall) -> dict[str, Any]:
+    """Return a call as it is repeated to the provider, which may refuse the request for a name or arguments."""
+    arguments = "{}"
+    try:
+        if len(call.arguments) <= _LONGEST_CALL and isinstance(loads(call.arguments), dict):
+            arguments = call.arguments
+    except ValueError:
+        pass  # The finding says that they are no JSON.
+    function = {"name": re.sub(r"[^A-Za-z0-9_-]", "_", call.name)[:64], "arguments": arguments}
     return {"id": call.id, "type": "function", "function": function}
 
 

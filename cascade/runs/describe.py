@@ -83,8 +83,12 @@ def evidence_label(spec: RunSpec) -> str:
         evidence = "oracle"
     parts = [evidence, *["digested"] * is_digested(spec)]
     if spec.rounds:
-        parts = [part.replace("blind", "no captions") for part in parts] + [quantity(spec.rounds.most, "round")]
+        parts = [part.replace("blind", "no captions") for part in parts] + [_rounds_label(spec)]
     return ", ".join([*parts, *controls(spec)])
+
+
+def _rounds_label(spec: RunSpec) -> str:
+    return quantity(spec.rounds.most, "round") if spec.rounds else "without rounds"
 
 
 def control_role(spec: RunSpec) -> str:
@@ -104,9 +108,10 @@ def is_plain(spec: RunSpec) -> bool:
 
 
 def full_set(specs: Sequence[RunSpec]) -> int:
-    """Return the place of the full set: the first of the plain runs with the most slots."""
+    """Return the place of the full set: the first of the plain runs with the most slots and, of these, rounds."""
     plain = [place for place, spec in enumerate(specs) if is_plain(spec)]
-    return max(plain or range(len(specs)), key=lambda place: (len(sources(specs[place])), -place))
+    most = {place: spec.rounds.most for place, spec in enumerate(specs) if spec.rounds}
+    return max(plain or range(len(specs)), key=lambda place: (len(sources(specs[place])), most.get(place, 0), -place))
 
 
 def variant_names(specs: Sequence[RunSpec]) -> list[str]:
@@ -175,16 +180,18 @@ def _brief(value: Any) -> str:
 
 def _variant_name(spec: RunSpec, full: RunSpec) -> str:
     slots, label = sources(spec), evidence_label(spec)
+    if spec == full and (slots or spec.rounds):
+        return f"all: {label}"
     if not slots:
         return label
-    if spec == full:
-        return f"all: {label}"
     if slots == sources(full) and label != "oracle":
         changes = []
         if informed_slots(spec) != informed_slots(full):
             changes.append("question-aware" if informed_slots(spec) else "question-blind")
         if is_digested(spec) != is_digested(full):
             changes.append("digested" if is_digested(spec) else "undigested")
+        if spec.rounds != full.rounds:
+            changes.append(_rounds_label(spec))
         return ", ".join([*changes, *controls(spec)]) or label
     missing = [slot for slot in sources(full) if slot not in slots]
     if is_plain(spec) and len(missing) == 1:

@@ -24,7 +24,7 @@ for needed in ("numpy", "soundfile", "av", "soxr", "litellm"):
     pytest.importorskip(needed)
 
 from tests.support.clips import tone, write  # noqa: E402
-from tests.support.hearing_server import WordEar, audio_of, by_pitch, hears, text_of  # noqa: E402
+from tests.support.hearing_server import WordEar, audio_of, by_pitch, completion, hears, text_of  # noqa: E402
 
 HERTZ = (220, 440, 880, 1760)
 MODEL = ["--llm", "openai/ears"]
@@ -177,6 +177,21 @@ def test_a_server_that_drops_the_audio_is_noticed(tones: Path) -> None:
     with Stub(hears(by_pitch)) as stub:
         assert run(tones, stub, "--same-model").exit_code == 0
     assert len(stub.asked) == 8 and accuracy(only_run()) == 1.0
+
+
+def test_a_dropped_clip_is_noticed_in_the_first_message_of_rounds(tones: Path) -> None:
+    def deaf(request: dict[str, Any], number: int) -> Reply:
+        asks = len(request["messages"]) == 2
+        words = text_of(request) if asks else "word " * 5_000  # Findings are longer than a clip.
+        return completion("ASK measure end=1" if asks else "Answer: 220 Hz", words, 0.0)
+
+    flags = ["--rounds", "1", "--rounds-with", "measure=signal", "--tools", "text", "--out", "run"]
+    with Stub(deaf) as stub:
+        stopped = run(tones, stub, *flags)
+    assert stopped.exit_code == 2 and "seems to drop the audio" in stopped.output
+    last = {line["item"]: line for line in log_of(Path("run")) if line["result"]["kind"] != "unfinished"}
+    assert last and all("rounds" not in line for line in last.values())
+    assert {line["result"]["kind"] for line in last.values()} == {"audio_dropped"}
 
 
 def test_the_user_may_accept_a_deaf_server_and_the_run_records_it(tones: Path) -> None:

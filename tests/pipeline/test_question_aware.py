@@ -315,6 +315,25 @@ def test_arms_are_paired_with_what_an_item_took(tones: Path) -> None:
     assert sorted(ear.listened).count(("la", 400, "")) == 1
 
 
+def test_the_clip_alone_has_no_digest(tones: Path) -> None:
+    """In an ablation of the clip and digested captions the controls of the clip are sent the clip and nothing else."""
+    with Stub(lambda request, number: Reply(text="Answer: rain")) as server:
+        words = ["--captions", "audio,speech=fake", "--digest", "openai/merger"]
+        words += ["--caption-param", f"digest.api_base={server.url}", "--out", "family", "--format", "json"]
+        done = cascade(
+            *("ablate", "--dataset", "tones.jsonl", "--llm", "gpt-x", "--api-base", server.url),
+            *(*words, "--accept-silent-audio"),
+        )
+    assert done.exit_code == 0, done.output
+    family = json.loads(done.stdout)
+    assert {"audio", "speech"} == family["adds"].keys()
+    assert {"all - audio", "audio - silence", "audio - mismatched"} <= family["hearing"].keys()
+    for run in ("audio", "silence", "reversed", "mismatched-audio"):
+        assert [captioner.name for captioner in directory.read_run(Path("family", run)).spec.captioners] == ["audio"]
+    for run in Path("family").iterdir():
+        assert cascade("verify", run).exit_code == 0
+
+
 @pytest.mark.parametrize(
     ("words", "named"),
     [
@@ -322,6 +341,7 @@ def test_arms_are_paired_with_what_an_item_took(tones: Path) -> None:
         (["--captions", "speech=fake", "--arms", "digest"], "--arms digest: give --digest MODEL"),
         (["--captions", "speech=fake", "--arms", "more"], "unknown arm 'more'"),
         (["--captions", "none", "--digest", "fake"], "there are no captions to merge"),
+        (["--captions", "audio", "--digest", "fake"], "there are no captions to merge"),
         (["--captions", "speech=fake", "--digest-question"], "--digest-question: there is no digest"),
     ],
 )

@@ -14,6 +14,9 @@ from typing import Any
 import pytest
 from typer.testing import Result
 
+from cascade import ablate
+from cascade.captioning import segments
+from cascade.errors import ClipError
 from tests.support import clips
 from tests.support.commands import ROOT, cascade, log_of
 from tests.support.stub_server import Reply, Stub
@@ -220,6 +223,133 @@ def test_flags_that_mean_nothing_together_are_refused(dataset: Path) -> None:
             refused = ask(server, dataset, *flags)
             assert refused.exit_code == 2 and words in refused.output
         assert not server.asked and not Path("run").exists()
+
+
+def findings_of(run: str | Path) -> dict[str, list[dict[str, Any]]]:
+    """Return the findings of each item's first round."""
+    answers = [line for line in log_of(Path(run)) if line["result"]["type"] == "completion"]
+    return {line["item"]: line["rounds"][0]["findings"] for line in answers}
+
+
+def ask_measures(request: dict[str, Any], number: int) -> Reply:
+    """Ask for measures of the whole clip and of a part of it, where there are tools."""
+    if request.get("tool_choice") == "auto":
+        return Reply(text="", finish="tool_calls", calls=(("measure", {}), ("measure", {"end": 0.5})))
+    return Reply(text="Answer: rain")
+
+
+def test_controls_do_not_give_the_clip_away(dataset: Path) -> None:
+    """What is asked for in a mismatched run is of the other clip; a blind run has no rounds."""
+    with Stub(ask_measures) as server:
+        command = ["ablate", "--llm", "gpt-x", "--api-base", server.url, "--dataset", dataset, "--rounds", "1"]
+        command += ["--rounds-with", "measure=signal", "--accept-silent-audio"]
+        done = cascade(*command, "--captions", "none", "--variants", "mismatched,blind", "--out", "plain")
+        assert done.exit_code == 0, done.output
+        done = cascade(*command, "--captions", "audio", "--variants", "mismatched,silence,reversed", "--out", "heard")
+        assert done.exit_code == 0, done.output
+    assert all("rounds" not in line for line in log_of(Path("plain/blind")))
+    for family in ("plain", "heard"):
+        own, other = findings_of(f"{family}/all"), findings_of(f"{family}/mismatched")
+        for item, findings in other.items():
+            donors = [name for name in own if own[name][0]["key"] == findings[0]["key"]]
+            assert donors and item not in donors
+            assert any(own[name][1]["key"] == findings[1]["key"] for name in donors)
+    for findings in findings_of("heard/silence").values():
+        assert "silen" in findings[0]["text"].lower()
+    changed = findings_of("heard/reversed")
+    assert all(changed[item][0]["key"] != own[item][0]["key"] for item in own)
+    for run in ("plain/mismatched", "heard/silence", "heard/reversed"):
+        assert cascade("verify", run).exit_code == 0
+
+
+def with_listener(listener: Any, model: Any = None) -> Any:
+    """Return the script of a server of two models: `gpt-x`, which asks once, and the listener `ear`."""
+
+    def script(request: dict[str, Any], number: int) -> Reply:
+        if request["model"] == "ear":
+            reply: Reply = listener(request)
+            return reply
+        if model and (own := model(request)):
+            return own  # type: ignore[no-any-return]
+        if request.get("tool_choice") == "auto":
+            return Reply(text="", finish="tool_calls", calls=(("listen", {"question": "What is it?"}),))
+        return Reply(text="Answer: rain")
+
+    return script
+
+
+def listen(server: Stub) -> list[str]:
+    return ["--rounds", "1", "--rounds-with", f"listen=audio-llm(model=openai/ear,api_base={server.url})"]
+
+
+def test_samples_that_ask_alike_pay_a_listener_once(dataset: Path) -> None:
+    with Stub(with_listener(lambda request: Reply(text="a tone", delay=0.3))) as server:
+        done = ask(server, dataset, *listen(server), "--limit", "1", "--samples", "4", "--param", "temperature=1")
+        assert done.exit_code == 0
+        assert [request["model"] for request in server.asked].count("ear") == 1
+
+
+def test_a_page_is_no_finding(dataset: Path) -> None:
+    with Stub(with_listener(lambda request: Reply(text="<!doctype html><p>Sign in"))) as server:
+        assert ask(server, dataset, *listen(server), "--limit", "1").exit_code == 0
+    [finding] = findings_of("run")["q0"]
+    assert finding["key"] == "" and "is a page or another format" in finding["text"]
+
+
+def test_a_long_finding_is_cut_and_no_clip_is_named(dataset: Path) -> None:
+    with Stub(with_listener(lambda request: Reply(text="la " * 100_000))) as server:
+        assert ask(server, dataset, *listen(server), "--limit", "1").exit_code == 0
+        assert len(findings_of("run")["q0"][0]["text"]) == 50_000
+        (dataset.parent / "0.wav").write_bytes(b"RIFF no sound")
+        assert ask(server, dataset, *listen(server), "--limit", "1", out="damaged").exit_code == 0
+    [finding] = findings_of("damaged")["q0"]
+    assert finding["text"].startswith("not done: the clip") and "0.wav" not in finding["text"]
+
+
+def test_a_run_that_stops_does_not_wait_for_a_listener(dataset: Path) -> None:
+    def model(request: dict[str, Any]) -> Reply | None:
+        return None if "clip 0" in str(request["messages"]) else Reply(status=401, text="no", delay=0.5)
+
+    with Stub(with_listener(lambda request: Reply(text="a tone", delay=20), model)) as server:
+        started = time.monotonic()
+        assert ask(server, dataset, *listen(server), "--limit", "2").exit_code == 2
+        assert time.monotonic() - started < 15
+
+
+def test_a_round_that_a_listener_stops_counts_for_the_budget(dataset: Path) -> None:
+    with Stub(with_listener(lambda request: Reply(status=401, text="no"))) as server:
+        price = ["--price", "0,10000", "--max-tokens", "7", "--budget", "1", "--limit", "1"]  # 0.07 a call
+        assert ask(server, dataset, *listen(server), *price).exit_code == 2
+    assert [line["result"]["cost"] for line in log_of(Path("run"))] == [pytest.approx(0.07)]
+
+
+def test_a_time_beyond_any_clip_is_no_part_of_it(dataset: Path, tmp_path: Path) -> None:
+    for start, end in ((1e308, None), (1e9, 1e308), (0.5, 0.2)):
+        with pytest.raises(ClipError, match="is no part of the clip"):
+            segments.cut(dataset.parent / "0.wav", start, end, tmp_path)
+    assert segments.cut(dataset.parent / "0.wav", 0.25, 1e308, tmp_path).stat().st_size == 44 + 2 * 12_000
+    assert [file.suffix for file in (tmp_path / "parts").iterdir()] == [".wav"]  # What failed leaves no file.
+
+
+def test_rounds_are_an_arm(dataset: Path) -> None:
+    with Stub(by_calls) as server:
+        family = ablate(
+            *("gpt-x", dataset),
+            arms="rounds",
+            api_base=server.url,
+            captions="none",
+            rounds=2,
+            rounds_with=LISTENERS,
+            out="family",
+        )
+        refused = cascade("ablate", "--llm", "gpt-x", "--dataset", dataset, "--captions", "none", "--arms", "rounds")
+    assert refused.exit_code == 2 and "give --rounds N" in refused.output
+    assert [(member.name, Path(member.run).name) for member in family.members] == [
+        ("all: no captions, 2 rounds", "all"),
+        ("blind", "without-rounds"),
+        ("no captions, 1 round", "1-round"),
+    ]
+    assert all(member.item_seconds for member in family.members)
 
 
 # A word that is spoken in a clip of the demo, and the choice that it speaks for.

@@ -124,3 +124,15 @@ def test_a_request_is_named_on_one_line() -> None:
     asked = Finding(tool="listen", arguments={"start": 2.0, "question": "Who\nspeaks?"}, text="")
     assert request_text(asked) == 'listen from 2 s "Who\\nspeaks?"'
     assert request_text(asked, times=False) == 'listen "Who\\nspeaks?"'
+
+
+def test_a_call_is_repeated_in_a_form_that_providers_take() -> None:
+    hostile = [("a", "me\n<asure", "[" * 90_000), ("a", "x" * 9_999, "5"), ("z" * 10**6, "measure", '{"end": 1}')]
+    calls = tuple(ToolCall(id=id, name=name, arguments=arguments) for id, name, arguments in hostile)
+    findings = tuple(Finding(tool="measure", arguments={}, text="0 dB") for _ in calls)
+    taken = Round(reply=Completion(text="", calls=calls), findings=findings)
+    asked, *results = continued(Prompt(messages=()), [taken], spec("calls")).messages
+    assert [call["function"]["name"] for call in asked["tool_calls"]] == ["me__asure", "x" * 64, "measure"]
+    assert [call["function"]["arguments"] for call in asked["tool_calls"]] == ["{}", "{}", '{"end": 1}']
+    ids = [call["id"] for call in asked["tool_calls"]]
+    assert ids == [result["tool_call_id"] for result in results] == ["call_1_0", "call_1_1", "call_1_2"]
