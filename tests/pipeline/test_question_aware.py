@@ -330,8 +330,8 @@ def test_the_clip_alone_has_no_digest(tones: Path) -> None:
     assert {"all - audio", "audio - silence", "audio - mismatched"} <= family["hearing"].keys()
     for run in ("audio", "silence", "reversed", "mismatched-audio"):
         assert [captioner.name for captioner in directory.read_run(Path("family", run)).spec.captioners] == ["audio"]
-    for run in Path("family").iterdir():
-        assert cascade("verify", run).exit_code == 0
+    for path in Path("family").iterdir():
+        assert cascade("verify", path).exit_code == 0
 
 
 @pytest.mark.parametrize(
