@@ -94,7 +94,12 @@ def published_rows() -> Mapping[str, PublishedRow]:
 
 
 def matching_row(spec: RunSpec) -> PublishedRow | None:
-    """Return the row whose model and captioners a run has, with the captioners' parameters that the row sets."""
+    """Return the row whose model and captioners a run has, with the captioners' parameters that the row sets.
+
+    No row has rounds, or listeners that are told the question.
+    """
+    if spec.rounds or describe.informed_slots(spec):
+        return None
     engines = {captioner.slot: captioner.name for captioner in spec.captioners}
     params: dict[str, Any] = {}
     for captioner in spec.captioners:

@@ -9,11 +9,22 @@ from typing import Any
 
 import pytest
 from msgspec import UNSET
+from msgspec.structs import replace
 
 from cascade.analysis import published
 from cascade.runs import directory, provenance
 from cascade.scoring.outcomes import ScoredRun, score_items
-from cascade.types import Answer, CaptionerSpec, Choice, Completion, Item, LLMSpec, PromptSpec, RunSpec
+from cascade.types import (
+    Answer,
+    CaptionerSpec,
+    Choice,
+    Completion,
+    Item,
+    LLMSpec,
+    PromptSpec,
+    RoundsSpec,
+    RunSpec,
+)
 from tests.support.commands import cascade, rows
 from tests.support.hearing_server import audio_of, completion, text_of
 from tests.support.stub_server import Reply, Stub
@@ -158,6 +169,9 @@ def test_a_run_of_the_published_items_has_published_marks() -> None:
     assert figures(scored(500, {}, spec=small)) == {} and published.run_kind(scored(500, {}, spec=small)) == "LLM"
     silent = row_spec("qwen2.5-omni-7b", params={"audio.content": "silence"})
     assert figures(scored(500, {}, spec=silent)) == {} and published.run_kind(scored(500, {}, spec=silent)) == "OLM"
+    rounds = RoundsSpec(most=1, engines=(), form="text", version="1")
+    asking = replace(row_spec("gpt-4o"), rounds=rounds)
+    assert figures(scored(500, {}, spec=asking)) == {} and published.run_kind(scored(500, {}, spec=asking)) == "LLM"
     both = row_spec("gemini-2.5-pro", captions={"audio": "audio", "speech": "whisper"})
     assert figures(scored(500, {}, spec=both)) == {} and published.run_kind(scored(500, {}, spec=both)) == "OLM"
 
