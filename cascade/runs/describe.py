@@ -56,8 +56,13 @@ def slots_label(captioners: Mapping[str, str], separator: str = " ") -> str:
 
 
 def with_answer_form(name: str, spec: RunSpec) -> str:
-    """Return the name of a run's model or prompt, with a remark where a choice was forced."""
-    return f"{name}, forced choice" if spec.llm.answer_as == "choice" else name
+    """Return the name of a run's model or prompt, with a remark where it has rounds or a choice was forced."""
+    parts = [name]
+    if spec.rounds:
+        parts.append(quantity(spec.rounds.most, "round"))
+    if spec.llm.answer_as == "choice":
+        parts.append("forced choice")
+    return ", ".join(parts)
 
 
 def same_model(llm: LLMSpec, other: LLMSpec) -> bool:

@@ -86,6 +86,7 @@ def test_a_model_answers_from_what_it_asked_for(dataset: Path, script: Any, form
     answers = [line for line in log_of(Path("run")) if line["result"]["type"] == "completion"]
     assert {line["result"]["text"] for line in answers} == {"Answer: rain"}
     assert [line["rounds"][0]["findings"][0]["text"] for line in answers] == ["It rains heavily."] * 8
+    assert "prompt default, 1 round\n" in cascade("score", "run").stdout
     figures = json.loads(cascade("score", "run", "--format", "json").stdout)
     assert figures["tokens"] == {"input": 16 * 11, "output": 16 * 7, "reasoning": 0}
     verdict = cascade("verify", "run")
