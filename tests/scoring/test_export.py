@@ -107,7 +107,7 @@ def test_half_a_surrogate_pair_does_no_harm(run: Path) -> None:
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        (["export", "nowhere"], "nowhere is no run directory"),
+        (["export", "nowhere"], "nowhere: there is no such run directory"),
         (
             ["export", "RUN", "--out", "0.wav/x"],
             "0.wav/x: cannot be written there (File exists); name another file",
