@@ -12,7 +12,7 @@ from cascade.extracting import extract
 from cascade.prompting.listening import canonical_question, question_digest, without_answer
 
 CHOICES = ("a bell", "a bell tower", "rain", 'No. "Driver" is a word.')
-DATA = Path("/work/shared/data")
+DATA = Path(__file__).parents[3] / "shared" / "data"
 
 
 @pytest.mark.parametrize(
