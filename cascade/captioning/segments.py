@@ -6,7 +6,7 @@ import math
 import wave
 from dataclasses import replace
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from cascade.errors import ClipError
 from cascade.io import audio, files
@@ -24,13 +24,8 @@ def cut(clip: Path, start: float | None, end: float | None, folder: Path) -> Pat
     if start is None and end is None:
         return clip
     start, end = start or 0.0, math.inf if end is None else end
-    try:
-        name = digest([digest_file(clip), start, str(end)]).removeprefix("b2:")
-    except OSError as error:
-        raise ClipError(f"{clip.name}: {error.strerror}") from None
-    path = folder / "parts" / f"{name}.wav"
+    path = _place(folder, clip, start, str(end))
     if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
         with files.replacing(path) as file:
             _write_part(file, clip, start, end)
     return path
@@ -38,14 +33,20 @@ def cut(clip: Path, start: float | None, end: float | None, folder: Path) -> Pat
 
 def altered(clip: Path, form: AudioForm, folder: Path) -> Path:
     """Return a WAV file in `folder` with what a control sends in the place of a clip. Raises ClipError."""
+    path = _place(folder, clip, form.content, form.rate, form.channels)
+    if not path.exists():
+        files.write_bytes(path, encode(clip, replace(form, format="wav"))[0])
+    return path
+
+
+def _place(folder: Path, clip: Path, *what: Any) -> Path:
+    """Return the file of what is made of a clip, named by digest, in a folder that exists. Raises ClipError."""
     try:
-        name = digest([digest_file(clip), form.content, form.rate, form.channels]).removeprefix("b2:")
+        name = digest([digest_file(clip), *what]).removeprefix("b2:")
     except OSError as error:
         raise ClipError(f"{clip.name}: {error.strerror}") from None
     path = folder / "parts" / f"{name}.wav"
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        files.write_bytes(path, encode(clip, replace(form, format="wav"))[0])
+    path.parent.mkdir(parents=True, exist_ok=True)
     return path
 
 

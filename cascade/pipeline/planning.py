@@ -24,9 +24,9 @@ class Plan:
     """`calls` are still to be made, of `questions` items times samples; `input_tokens` are theirs, by `tokenizer`.
 
     `unmade` captions are not in the cache: their words are not in the tokens. `audio` is the seconds of audio that are
-    sent, whose tokens are not in them either, and `absent` counts the clips that are not here.
-    `reply_tokens` is the mean of what the
-    run has so far, None before; `most_tokens` bounds a reply where that is known. `price` None is unknown.
+    sent, whose tokens are not in them either, and `absent` counts the clips that are not here. `reply_tokens` is the
+    mean of what the run has so far, None before; `most_tokens` bounds a reply where that is known. `price` None is
+    unknown. `rounds` are the rounds of a question at most, 0 without any.
     """
 
     questions: int

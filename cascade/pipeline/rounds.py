@@ -187,9 +187,9 @@ async def exchange(
 ) -> tuple[Completion | Failure, tuple[Round, ...]]:
     """Return the result of an exchange and its rounds; it goes on after the rounds that were `taken` before.
 
-    `prompt` says what the model may ask for.
-    `save` is given the rounds after each of them, with the failure that stands for the result until then. With `forced`
-    the answer is a call of its own, whose reply has the form of a choice. Raises ProviderStop and BudgetSpent.
+    `prompt` says what the model may ask for. `save` is given the rounds after each of them, with the failure that
+    stands for the result until then. With `forced` the answer is a call of its own, whose reply has the form of a
+    choice. Raises ProviderStop and BudgetSpent.
     """
     spec, rounds, finished = engines.spec, list(taken), bool(taken) and not taken[-1].findings
     while True:

@@ -48,19 +48,14 @@ def test_a_clip_that_cannot_be_decoded_is_named_once(mini: Path) -> None:
     assert family.stderr.count("captions: 0 made, 6 failed") == 1
 
 
+def blind_run(dataset: Path, stub: Stub) -> list[object]:
+    """Return the words of a run without captions, which the server answers."""
+    return ["run", "--dataset", dataset, "--captions", "none", "--llm", "gpt-x", "--api-base", stub.url]
+
+
 def test_a_budget_that_is_reached_has_an_exit_code_of_its_own(mini: Path) -> None:
     with Stub() as stub:
-        args: list[str | Path] = [
-            "run",
-            "--dataset",
-            mini,
-            "--captions",
-            "none",
-            "--llm",
-            "gpt-x",
-            "--api-base",
-            stub.url,
-        ]
+        args = blind_run(mini, stub)
         done = cascade(*args, "--price", "0,10000", "--max-tokens", "7", "--budget", "0.2")
         assert done.exit_code == 4
         assert done.stderr.splitlines()[-1].startswith("cascade: --budget 0.2: $0.14")
@@ -69,19 +64,7 @@ def test_a_budget_that_is_reached_has_an_exit_code_of_its_own(mini: Path) -> Non
 
 def test_a_price_counts_the_tokens_that_are_in_the_log(mini: Path) -> None:
     with Stub() as stub:
-        args: list[str | Path] = [
-            "run",
-            "--dataset",
-            mini,
-            "--captions",
-            "none",
-            "--llm",
-            "gpt-x",
-            "--api-base",
-            stub.url,
-            "--limit",
-            "2",
-        ]
+        args = [*blind_run(mini, stub), "--limit", "2"]
         assert "cost unknown" in cascade(*args).stdout
         # Two replies of 11 tokens in, 7 out.
         assert "22 tokens in, 14 out, cost $0.0360" in cascade(*args, "--price", "1000,1000").stdout
