@@ -219,10 +219,9 @@ def ablate(
 ) -> Family:
     """Run the sources alone, left out, and the controls, and return them beside the full set.
 
-    `variants` are kinds of runs (`alone`, `leave-one-out`, `blind`, `mismatched`, `mismatched-audio`,
-    `silence`, `reversed`, `oracle`, `shuffled`), as a sequence
-    or joined by commas; `arms` (`question`, `digest`, `rounds`, joined by commas) take their place.
-    `out` is the folder of all runs.
+    `variants` are kinds of runs (`alone`, `leave-one-out`, `blind`, `mismatched`, `mismatched-audio`, `silence`,
+    `reversed`, `oracle`, `shuffled`), as a sequence or joined by commas; `arms` (`question`, `digest`, `rounds`, joined
+    by commas) take their place. `out` is the folder of all runs.
     """
     request = check_request(locals())
     if scorer not in SCORERS:
