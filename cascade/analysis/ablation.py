@@ -33,10 +33,10 @@ PERCEPTION, REASONING, UNKNOWN = "perception", "reasoning", "unknown"
 class Member:
     """A variant: its accuracy by the scorer with a Wilson interval, and by `strict`.
 
-    `inapplicable` items, None is none, have nothing that it could be asked with: no figure has them, on either side.
+    `inapplicable` items (None if there are none) cannot be asked in this variant: both sides of every figure omit them.
     `to_full` is the paired difference variant − full, with Holm's correction over the family; None for the full set.
-    Where it is wanted, `item_cost` (US dollars) and `item_seconds` are what an item's captions and replies took on the
-    average when they were made; captions that items share count once. `agreement` is of several samples.
+    If requested, `item_cost` (US dollars) and `item_seconds` are the average for an item's captions and replies
+    when they were made; captions that items share count once. `agreement` is of several samples.
     """
 
     name: str
@@ -107,7 +107,7 @@ class Family:
 def read_family(sources: Sequence[ScoredRun], *, scorer: str = "mmar", effort: bool = False) -> Family:
     """Read runs of one dataset and model that differ in evidence or choice order. Raises UserError for others.
 
-    With `effort` members have what an item took.
+    With `effort` members have the cost and time of an item.
     """
     specs = []
     for source in sources:
@@ -137,7 +137,7 @@ def read_family(sources: Sequence[ScoredRun], *, scorer: str = "mmar", effort: b
     slots, digested = describe.sources(specs[full]), describe.is_digested(specs[full])
     plain = {}
     for source, spec in reversed(pairs):
-        captioned = bool({*describe.sources(spec)} - {spec.prompt.audio})  # Without captions there is no digest.
+        captioned = bool({*describe.sources(spec)} - {spec.prompt.audio})  # A digest needs captions.
         if describe.is_plain(spec) and describe.is_digested(spec) == (digested and captioned):
             plain[describe.sources(spec)] = source
     for slot in slots:

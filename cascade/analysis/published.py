@@ -1,8 +1,8 @@
 """Published rows beside ours: the figure of a paper, and the result of our protocol for the same models.
 
-The rows are in `published.yaml`, by kind: each has its source, the published accuracies, what our protocol adds because
-the paper does not say it, and the flags of the run that stands for it. No row's captions, and few rows' prompts, were
-published: a difference is one between protocols as much as between models.
+The rows are in `published.yaml`, by kind. Each has its source, the published accuracies, the settings that the paper
+does not state, and the flags of the run that reproduces it. No row's captions, and few rows' prompts, were published,
+so a difference may come from the protocol as well as from the model.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _PUBLISHED_ON = ("mmar", 1000)  # the dataset and the number of items of the pub
 class PublishedRow:
     """A published row, of one of KINDS. `published` has accuracies in [0, 1] by modality, `""` for all.
 
-    `run` are the flags of the run that stands for it; where no server has the model, `unserved` is the reason instead.
+    `run` holds the flags of the run that reproduces it; if no server has the model, `unserved` gives the reason.
     """
 
     name: str
@@ -96,7 +96,7 @@ def published_rows() -> Mapping[str, PublishedRow]:
 def matching_row(spec: RunSpec) -> PublishedRow | None:
     """Return the row whose model and captioners a run has, with the captioners' parameters that the row sets.
 
-    No row has rounds, or listeners that are told the question.
+    A run with rounds, or with listeners that see the question, matches no row.
     """
     if spec.rounds or describe.informed_slots(spec):
         return None

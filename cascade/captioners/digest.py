@@ -1,7 +1,7 @@
 """A digest: one account of a clip, which a text model merges from the captions of all slots.
 
-It is an engine that is given captions in the place of a clip (`CaptionInput.evidence`), so that it has a cache, a
-budget, retries and concurrency like any other. `--digest MODEL` adds it; the model that answers reads it alone.
+It is an engine whose input is captions instead of a clip (`CaptionInput.evidence`), so it uses the cache, budget,
+retries and concurrency of all engines. `--digest MODEL` adds it; the answering model then reads no other caption.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def lacks(params: Params, host: Host) -> str:
 
 
 def make(params: Params, host: Host) -> Captioner:
-    """Return the captioner. Raises UserError for parameters that cannot be, ProviderStop for an unknown model."""
+    """Return the captioner. Raises UserError for invalid parameters, ProviderStop for an unknown model."""
     options: dict[str, Any] = {"max_tokens": params.max_tokens}
     if params.temperature != "none":
         try:
@@ -79,7 +79,7 @@ def make(params: Params, host: Host) -> Captioner:
         host=host,
         api_base=host.endpoints.get(params.model),
         concurrency=host.concurrency,
-        retries=0,  # The captioner itself tries again.
+        retries=0,  # The captioner itself retries.
         timeout=host.timeout,
     )
     connect.check(llm, how)
@@ -102,7 +102,7 @@ def _digest(
         asked = _KNOWN + "\n".join([f"Question: {given.question}", "Choices:", *given.choices])
     template = templates.Template(name="", text=params.prompt)
     messages = templates.fill(template, {"evidence": given.evidence, "question": asked})
-    # `fake` gives one of the prompt's choices: it repeats the captions.
+    # `fake` replies with one of the prompt's choices, so it is given the captions to repeat.
     reply = complete(Prompt(messages=messages, order=(given.evidence,)), options)
     text, answer = without_thoughts(reply.text).strip(), ""
     if params.question:

@@ -1,7 +1,7 @@
-"""The clip itself in the place of a caption: what will be sent of it, for a model that hears.
+"""The clip itself instead of a caption, for a model that hears: a description of the audio that will be sent.
 
 The text says in words what is sent; `meta["audio"]` holds the digest of the clip's bytes with the form of what is sent.
-The bytes are made anew for each request (`io/encoding.py`), so that a run holds no clips.
+The audio is encoded again for each request (`io/encoding.py`), so that a run keeps no clips in memory.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Params = encoding.AudioForm
 
 
 def make(params: encoding.AudioForm, host: Host) -> Captioner:
-    """Return the function that says what is sent of each clip; `host` changes nothing."""
+    """Return the function that says what is sent of each clip; `host` is not used."""
 
     def describe(clip: Path) -> Caption:
         about, notes = encoding.describe(clip, params)
@@ -34,7 +34,7 @@ def make(params: encoding.AudioForm, host: Host) -> Captioner:
 
 
 def in_words(about: Mapping[str, Any]) -> str:
-    """Return what is sent, as people read it."""
+    """Return a description of the audio that is sent."""
     channels = {1: "mono", 2: "stereo"}.get(about["channels"], f"{about['channels']} channels")
     content = {"silence": "silence in its place, ", "reversed": "reversed, "}.get(about.get("content", ""), "")
     return f"{content}sent as {about['format']}, {about['rate'] / 1000:g} kHz, {channels}, {about['seconds']:.1f} s"

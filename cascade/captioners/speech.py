@@ -66,7 +66,7 @@ def split_windows(
 
 
 def find_voices(samples: audio.Samples, *, vad: bool) -> list[tuple[float, float]] | None:
-    """Return the spans that Silero's detector takes for a voice, in seconds of the window; without `vad` None."""
+    """Return the spans that Silero's detector takes for a voice, in seconds of the window, or None without `vad`."""
     if not vad:
         return None
     from faster_whisper.vad import get_speech_timestamps
@@ -119,7 +119,7 @@ def no_speech_rule(thresholds: SpeechThresholds, segment: Mapping[str, Any]) -> 
         return "no words"
     logprob, no_speech, repetition = segment["avg_logprob"], segment["no_speech_prob"], 2.0
     is_short = len(segment["text"].split()) <= SHORT
-    # Captions by an endpoint, which says no tokens, keep the rules that they were paid under.
+    # Captions by an endpoint, which reports no tokens, keep the rules under which they were made.
     if is_short and "tokens" in segment:
         if no_speech <= thresholds.max_no_speech / 2:
             logprob *= min(1, (segment["tokens"] + 1) / FEW)

@@ -172,13 +172,13 @@ def _results(
     track: Track | None,
     later: Sequence[CaptionerSpec] = (),
 ) -> _Results:
-    """Return what bundles and the cache have; with `track`, make the others.
+    """Return the captions from bundles and the cache; with `track`, make the missing ones.
 
-    The engines that come `later` are checked before the first one works, too.
+    The engines in `later` are also checked before the first engine runs.
     """
     results = _from_bundles(specs, inputs, execution)
     unbundled = [spec for spec in specs if spec.slot not in results]
-    if unbundled and (track or execution.cache.exists()):  # to open a cache creates it
+    if unbundled and (track or execution.cache.exists()):  # opening a cache creates it
         results |= _from_cache(unbundled, inputs, execution, track, later)
     return results
 
@@ -188,7 +188,7 @@ def _merged_sources(
 ) -> Iterator[tuple[_Source, CaptionInput]]:
     """Yield what each item's digest is made from: the captions, and the question where it or one of them needs it.
 
-    Such a digest is of the captions that the item's prompt would show, another one of the clip's own.
+    A digest that depends on the question merges the captions that the prompt would show; others, the clip's own.
     """
     own, shows_question = evidence.captions_by_item(captions), Engine(spec.name).needs_question(spec)
     depends = shows_question or any(caption.question for caption in captions)
@@ -224,14 +224,14 @@ def _look_up(spec: CaptionerSpec, items: Sequence[Item], root: Path, execution: 
 
 
 def _sources(spec: CaptionerSpec, items: Sequence[Item], digests: Mapping[str, str | Failure]) -> list[_Source]:
-    """Return what each item's caption is made from."""
+    """Return the source of each item's caption."""
     if not Engine(spec.name).needs_question(spec):
         return [_Source(digests[item.audio]) for item in items]
     return [_Source(digests[item.audio], question_digest(item.question, item.choices)) for item in items]
 
 
 def _inputs(items: Sequence[Item], root: Path, sources: Sequence[_Source]) -> _Inputs:
-    """Return what an engine is given for each caption, each once."""
+    """Return the input of an engine for each caption, without duplicates."""
     inputs: dict[_Source, Path | CaptionInput] = {}
     for item, source in zip(items, sources, strict=True):
         if isinstance(source.audio, str) and source not in inputs:
@@ -253,7 +253,7 @@ def clip_digest(clip: Path) -> str | Failure:
 def _from_bundles(specs: Sequence[CaptionerSpec], inputs: Mapping[str, _Inputs], execution: Execution) -> _Results:
     """Return the results of the slots that bundles fill.
 
-    A clip that its bundle lacks is a failure, and so is a caption that its engine rejects.
+    A clip that is missing from its bundle gives a failure, and so does a caption that its engine rejects.
     """
     results: _Results = {}
     for spec in specs:
@@ -318,7 +318,7 @@ def _from_cache(
 
 
 def _describe_loss(caption: Caption) -> str:
-    """Return how much of its clip a caption's `meta` says could not be decoded, in words; "" for nothing."""
+    """Return how much of its clip a caption's `meta` says could not be decoded, in words, or "" for nothing."""
     decoding = caption.meta.get("decoding")
     if not isinstance(decoding, Mapping):
         return ""

@@ -1,4 +1,4 @@
-"""Parts of clips as files of their own: cut once, named by the digest of the clip and the times."""
+"""Parts of clips as separate files: cut once, named by the digest of the clip and the times."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from cascade.io import audio, files
 from cascade.io.digests import digest, digest_file
 from cascade.io.encoding import AudioForm, encode
 
-_SHORTEST = 0.1  # seconds; less is no sound that could be recognised
+_SHORTEST = 0.1  # seconds; a shorter sound cannot be recognised
 
 
 def cut(clip: Path, start: float | None, end: float | None, folder: Path) -> Path:
-    """Return a WAV file in `folder` with the part of a clip between two times in seconds, or the clip for the whole.
+    """Return a WAV file in `folder` with the part of a clip between two times in seconds; the whole is the clip itself.
 
-    The part has the clip's rate and channels, in 16 bits. Raises ClipError where the part is not in the clip.
+    The part has the clip's rate and channels, in 16 bits. Raises ClipError if the part is not in the clip.
     """
     if start is None and end is None:
         return clip
@@ -32,7 +32,7 @@ def cut(clip: Path, start: float | None, end: float | None, folder: Path) -> Pat
 
 
 def altered(clip: Path, form: AudioForm, folder: Path) -> Path:
-    """Return a WAV file in `folder` with what a control sends in the place of a clip. Raises ClipError."""
+    """Return a WAV file in `folder` with the audio that a control sends instead of a clip. Raises ClipError."""
     path = _place(folder, clip, form.content, form.rate, form.channels)
     if not path.exists():
         files.write_bytes(path, encode(clip, replace(form, format="wav"))[0])
@@ -40,7 +40,7 @@ def altered(clip: Path, form: AudioForm, folder: Path) -> Path:
 
 
 def _place(folder: Path, clip: Path, *what: Any) -> Path:
-    """Return the file of what is made of a clip, named by digest, in a folder that exists. Raises ClipError."""
+    """Create the folder, and return the path of a file made from a clip, named by digest. Raises ClipError."""
     try:
         name = digest([digest_file(clip), *what]).removeprefix("b2:")
     except OSError as error:
@@ -55,7 +55,7 @@ def _write_part(file: IO[bytes], clip: Path, start: float, end: float) -> None:
 
     blocks = audio.blocks(clip, None, 30.0, mono=False)
     rate, place, written = blocks.rate, 0, 0
-    first, last = min(start * rate, 1e15), min(end * rate, 1e15)  # An infinite number has no integer.
+    first, last = min(start * rate, 1e15), min(end * rate, 1e15)  # Infinity cannot be converted to an integer.
     with wave.open(file, "wb") as sound:
         sound.setparams((blocks.channels, 2, rate, 0, "NONE", ""))
         for block in blocks:

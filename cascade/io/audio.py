@@ -1,8 +1,8 @@
 """Clips as samples: decoded once (`decoding` has the rules for damaged files), mixed to mono, resampled.
 
-* Mono is the mean of the channels. While they cancel each other in it, one channel takes its place.
-* A sample that is not a number, or is far beyond full scale, makes a bad clip: no value is invented for it. Float files
-  may pass ±1. Integers that were written as floats are refused, because their full scale would be a guess.
+* Mono is the mean of the channels. While the channels cancel each other, one channel is used instead.
+* A sample that is not a number, or is far beyond full scale, makes the clip bad: no value replaces it. Float files
+  may exceed ±1. Integers that were written as floats are refused, because their full scale would be a guess.
 * A clip too short to leave one sample at the wanted rate is one sample of silence.
 
 numpy, soundfile, soxr and PyAV are imported on first use.
@@ -59,7 +59,7 @@ class Blocks(Iterator["Samples"]):
 
     @property
     def meta(self) -> dict[str, Any]:
-        """The notes as a part of a caption's `meta`: {} for an ordinary clip."""
+        """Return the notes as a part of a caption's `meta`, or {} for an ordinary clip."""
         notes = {name: round(value, 3) for name, value in self.notes.items() if value}
         return {"decoding": notes} if notes else {}
 
@@ -85,7 +85,7 @@ def read(path: Path, rate: int | None, *, mono: bool = True) -> Samples:
 def blocks(path: Path, rate: int | None, seconds: float, *, mono: bool = True) -> Blocks:
     """Return an iterator of the samples of `read` in consecutive blocks of `seconds`, the last one shorter.
 
-    Raises ClipError if nothing can be decoded; the iterator raises it for samples that are no sound.
+    Raises ClipError if nothing can be decoded; the iterator raises it for samples that are not sound.
     """
     notes: Notes = defaultdict(int)
     decoded = decode(path, notes)
@@ -126,7 +126,7 @@ def _mixed(chunks: Iterator[Samples], channels: int, rate: int, notes: Notes) ->
         mix: Samples = by_channel.mean(axis=0, dtype=np.float32)
         powers = np.square(by_channel).mean(axis=1)
         if np.square(mix).mean() < _CANCELLED * powers.max():
-            # The first of those that are not much weaker than the loudest, so that it does not change on the way.
+            # The first channel that is not much weaker than the loudest is used, so that the choice stays the same.
             mix = by_channel[(powers >= powers.max() / 2).argmax()]
             notes["cancelled_s"] += len(window) / rate
         yield mix

@@ -1,11 +1,11 @@
-"""The samples of a file as they are stored: at its own rate, with its own channels, chunk after chunk.
+"""The samples of a file as they are stored: at its own rate, with its own channels, in chunks.
 
-PyAV (FFmpeg) decodes what it knows, soundfile what FFmpeg lacks. The rules, the same for every format:
+PyAV (FFmpeg) decodes most formats, and soundfile those that FFmpeg lacks. The same rules hold for every format:
 
-* What can be decoded is decoded, and the notes say how much is lost. If nothing is decoded, it is a bad clip.
-* Times are those that a player shows: silence stands for gaps, and before audio that begins after the video.
+* Damaged parts are skipped, and the notes say how much is lost. A clip of which nothing can be decoded is bad.
+* Times are those that a player shows: silence fills gaps, and the time before audio that begins after the video.
 * Of several audio tracks the default one is decoded, then the one that FFmpeg ranks first.
-* A clip makes FFmpeg open no other file and no address.
+* A clip cannot make FFmpeg open another file or an address.
 """
 
 from __future__ import annotations
@@ -28,30 +28,30 @@ if TYPE_CHECKING:
     Notes = defaultdict[str, float]  # see `audio.Blocks`
     Chunks = Iterator[tuple[int, Samples]]  # the rate in Hz, samples of shape (frames, channels)
 
-_FRAMES = 65536  # that soundfile decodes at a time
-_RATES = range(1_000, 1_000_001)  # Hz; a header outside it is damage, and would make a resampler as large as it says
-_GAP = 0.1  # seconds; timestamps of ordinary files are nearer to the samples
+_FRAMES = 65536  # the number that soundfile decodes at a time
+_RATES = range(1_000, 1_000_001)  # Hz; another rate means a damaged header, and would need a huge resampler
+_GAP = 0.1  # seconds; in ordinary files timestamps deviate less from the samples
 _SILENCE = 600.0  # seconds that gaps may add to a clip; larger ones are damaged timestamps
 _PADDING = 4  # bytes; a shorter packet holds no frame of any codec: it is a line break or padding
 _STREAMED = 0x7FFF_0000  # bytes; a WAV header that claims more was written before the size was known
-_ERRORS = 10  # in a row, after which the rest of a file is lost
-_EXACT = ("flac", "mov,mp4,m4a,3gp,3g2,mj2", "ogg", "tta", "wv", "ape")  # FFmpeg's duration of them is no estimate
-# What FFmpeg decodes to noise: big-endian WAV, and the ADPCM of NMS and of G.721 and G.723 in WAV and AU.
+_ERRORS = 10  # successive errors after which the rest of a file is skipped
+_EXACT = ("flac", "mov,mp4,m4a,3gp,3g2,mj2", "ogg", "tta", "wv", "ape")  # FFmpeg does not estimate their duration
+# FFmpeg decodes these to noise: big-endian WAV, and the ADPCM of NMS and of G.721 and G.723 in WAV and AU.
 _SOUNDFILE = re.compile(rb"RIFX|RIFF....WAVEfmt ....[\x38\x40]\0|\.snd.{8}\0\0\0[\x17\x19\x1a]", re.DOTALL)
-_XING = re.compile(rb"(?:Xing|Info)\0\0\0[\1\3\5\7\x09\x0b\x0d\x0f](.{4})", re.DOTALL)  # it has a count of frames
+_XING = re.compile(rb"(?:Xing|Info)\0\0\0[\1\3\5\7\x09\x0b\x0d\x0f](.{4})", re.DOTALL)  # holds a count of frames
 _OPTIONS = {
     "protocol_whitelist": "fd",
-    # Files of media; FFmpeg also knows playlists, session descriptions and scripts.
+    # Only media files; FFmpeg also reads playlists, session descriptions and scripts.
     "format_whitelist": "3gp,aac,ac3,adx,aea,aiff,amr,amrnb,amrwb,ape,asf,ast,au,avi,avr,caf,dsf,dts,dtshd,eac3,epaf,"
     "flac,flv,g722,gsm,iamf,iff,ircam,lc3,loas,matroska,mlp,mmf,mov,mp3,mpc,mpc8,mpeg,mpegts,mxf,nistsphere,nut,ogg,"
     "oma,pvf,qcp,qoa,rm,sds,shn,sln,sox,spdif,swf,tak,truehd,tta,voc,vqf,w64,wav,wtv,wv,xwma",
-    "max_size": "32768",  # bytes of PCM at a time; FFmpeg's own choice, a tenth of a second, takes thrice the time
-    "max_probe_packets": "4",  # of PCM, in which FFmpeg looks for DTS; its own choice is the whole clip
+    "max_size": "32768",  # bytes of PCM at a time; FFmpeg's default, a tenth of a second, is three times slower
+    "max_probe_packets": "4",  # packets of PCM in which FFmpeg looks for DTS; its default is the whole clip
 }
 
 
 def decode(path: Path, notes: Notes) -> Chunks:
-    """Yield samples, always of the same rate and channels. Raises ClipError, with the reason, for what is no clip."""
+    """Yield samples, always of the same rate and channels. Raises ClipError, with the reason, if it is not a clip."""
     import av
 
     # PyAV before 19 raises for metadata that is not UTF-8.
@@ -109,7 +109,7 @@ def _from_av(container: Any, track: Any, head: bytes, notes: Notes) -> Chunks:
             first, rate = frame, frame.sample_rate
         gap = 0.0 if frame.time is None else frame.time - origin - count / rate
         if abs(gap) > _GAP and not 0 < gap + notes["lost_s"] + notes["delay_s"] <= _SILENCE:
-            origin += gap  # The clock of a joined file begins anew, or a timestamp is damaged.
+            origin += gap  # The timestamps of a joined file restart, or one is damaged.
         elif gap > _GAP or (gap > 0 and notes["lost_packets"] > lost):
             notes["lost_s" if count else "delay_s"] += gap
             missing = round(gap * rate)
@@ -142,7 +142,7 @@ def _frames(container: Any, track: Any, notes: Notes) -> Iterator[Any]:
     while errors < _ERRORS:
         try:
             packet = next(packets, None)
-        except IndexError:  # PyAV, for a packet of a track that begins late: it is not this one.
+        except IndexError:  # PyAV raises this for a packet of another track that begins late.
             packets = container.demux(track)
             continue
         except av.FFmpegError:
@@ -173,7 +173,7 @@ def _samples(frame: Any) -> Samples:
 def _claimed(container: Any, track: Any, head: bytes, seconds: float, begin: float) -> float:
     """Return how many seconds the header says that a track has, 0 where it does not; `seconds` were decoded."""
     name = container.format.name
-    if name == "wav":  # FFmpeg cuts its duration to the file's size.
+    if name == "wav":  # FFmpeg limits the duration to the file's size.
         at = 12
         while at < len(head) and head[at : at + 4] != b"data":
             at += 8 + int.from_bytes(head[at + 4 : at + 8], "little")
@@ -193,10 +193,10 @@ def _claimed(container: Any, track: Any, head: bytes, seconds: float, begin: flo
 
 
 def _from_soundfile(file: IO[bytes], head: bytes, notes: Notes) -> Chunks:
-    """Yield the rate and samples of a file in a format that FFmpeg lacks; nothing for any other file."""
+    """Yield the rate and samples of a file in a format that FFmpeg lacks, or nothing for any other file."""
     import soundfile
 
-    # MPEG audio, for which libsndfile's decoder writes notes to stderr, is FFmpeg's.
+    # MPEG audio is left to FFmpeg, because libsndfile's decoder writes notes to stderr.
     if head.startswith(b"\xff") or (head.startswith(b"ID3") and b"RIFF" not in head):
         return
     try:

@@ -27,7 +27,7 @@ _KNOWN = {
 }
 _RATES = range(8_000, 192_001)  # Hz
 _MP3_RATES = (8_000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000)  # Hz, all that MPEG audio has
-_MP3_BITS = 64_000  # a second and channel
+_MP3_BITS = 64_000  # bits per second and channel
 _KINDS = {b"RIFF": "wav", b"fLaC": "flac", b"OggS": "ogg", b"\x1aE\xdf\xa3": "webm"}
 
 
@@ -37,7 +37,7 @@ class AudioForm:
 
     `rate` (Hz) and `channels` (mono) are those of what is sent; `source` keeps the clip's own. A clip longer than
     `max_seconds` is not sent. `content` is the clip, or a control of the same length: silence, or the clip reversed.
-    Raises UserError for what cannot be sent.
+    Raises UserError for a form that cannot be sent.
     """
 
     format: str = "wav"
@@ -64,10 +64,10 @@ class AudioForm:
 
 
 def describe(path: Path, form: AudioForm) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return what is sent of a clip, and the notes of its decoding.
+    """Return a description of the audio that is sent for a clip, and the notes of its decoding.
 
-    What is sent has a format, rate in Hz, channels, seconds, and a content that is not the clip. Raises ClipError for a
-    clip that cannot be decoded or sent in this form, or is longer than the form allows.
+    The description has the format, rate in Hz, channels, seconds, and a control's content. Raises ClipError for a clip
+    that cannot be decoded or sent in this form, or is longer than the form allows.
     """
     blocks = audio.blocks(path, None, 30.0, mono=False)
     seconds = 0.0
@@ -106,7 +106,7 @@ def _kind_of_file(path: Path) -> str:
 
 
 def encode(path: Path, form: AudioForm) -> tuple[bytes, str]:
-    """Return a clip as it is sent, which `describe` has found fit for that, and the format of these bytes.
+    """Return the bytes that are sent for a clip, and their format. `describe` must have accepted the clip before.
 
     Raises ClipError for a clip that cannot be decoded.
     """
@@ -129,7 +129,7 @@ def encode(path: Path, form: AudioForm) -> tuple[bytes, str]:
 def wav(samples: Samples, rate: int) -> bytes:
     """Return samples in [-1, 1], of shape (frames,) or (frames, channels), as a WAV file of 16 bits.
 
-    Samples beyond are clipped.
+    Samples outside this range are clipped.
     """
     import numpy as np
 

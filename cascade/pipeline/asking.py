@@ -63,9 +63,9 @@ Reply = TypeVar("Reply", bound=Result)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
-    """One sample of one item, ready to be asked; `failure` says why it cannot be, where a caption failed.
+    """One sample of one item, ready to be asked; `failure` gives the reason if a caption failed.
 
-    `clip` is sent with the prompt, in this `form`; None where captions alone are.
+    `clip` is sent with the prompt in this `form`; both are None if only captions are sent.
     """
 
     item: str
@@ -80,10 +80,10 @@ class Question:
 def ask(
     run: Run, captions: Sequence[CaptionRecord], log: RecordLog, execution: Execution, track: Track = silent
 ) -> None:
-    """Ask whatever the run's log has no completion for, and append each answer as it comes.
+    """Ask every question that has no completion in the run's log, and append each answer when it arrives.
 
-    Raises ProviderStop where the provider refuses every call or drops the audio; what was answered by then is in the
-    log.
+    Raises ProviderStop where the provider refuses every call or drops the audio; the log then keeps all
+    earlier answers.
     """
     missing = remaining(run.path, run.items, run.spec.llm.samples)
     if not missing:
@@ -101,7 +101,7 @@ def ask(
             log.append(replace(answer, origin=execution.origin or UNSET))
             tick(isinstance(answer.result, Completion))
 
-        # A model that was believed to hear is not doubted again.
+        # A model with completions in the log is not checked again.
         trusted = form is None or execution.accept_silent_audio
         trusted = trusted or any(isinstance(answer.result, Completion) for answer in earlier.values())
         watch = HearingWatch(f"--llm {run.spec.llm.model}", len(missing), write, trusted=trusted)
@@ -148,7 +148,7 @@ def ask(
 
 
 def _donors(run: Run, captions: Sequence[CaptionRecord]) -> Mapping[str, str]:
-    """Return for each clip the one that rounds are about: in a mismatched run the clip that captions are of, too."""
+    """Return the clip that the rounds use for each clip: in a mismatched run, the clip that its captions describe."""
     clips, seed = {item.id: item.audio for item in run.items}, run.spec.prompt.mismatch_seed
     own = {clip: clip for clip in clips.values()}
     if seed is None or not run.spec.rounds:
@@ -158,12 +158,12 @@ def _donors(run: Run, captions: Sequence[CaptionRecord]) -> Mapping[str, str]:
 
 
 def sent_form(captioners: Sequence[CaptionerSpec]) -> AudioForm | None:
-    """Return the form in which the clip itself is sent; None where captions alone are."""
+    """Return the form in which the clip itself is sent, or None if only captions are sent."""
     return next((AudioForm(**spec.params) for spec in captioners if spec.name == SENT_AUDIO), None)
 
 
 def count_earlier(path: Path, spec: RunSpec, execution: Execution) -> None:
-    """Charge what is in a run's logs to the budget; replies of unknown cost at the price that is known now."""
+    """Charge the calls in a run's logs to the budget. Use the current price for replies of unknown cost."""
     price = connect.price(spec.llm, execution)
     of_tokens = partial(price.of, audio=bool(spec.prompt.audio)) if price else None
     execution.budget.count(path, charges.charges(path, of_tokens))
@@ -320,10 +320,10 @@ def ask_single(question: Question, spec: LLMSpec, execution: Execution) -> Answe
 async def ask_question(
     question: Question, llm: LLM, params: Params, converse: exchanges.Converse | None = None
 ) -> Answer:
-    """Return one question's answer; a call that failed gives a Failure. `converse` asks it in rounds.
+    """Return one question's answer; a failed call gives a Failure. `converse` asks in rounds.
 
-    Samples after the first have seeds of their own, where there is a seed: with the same one the reply would repeat. A
-    clip is encoded now, so that no more clips are in memory than calls are made at once.
+    If there is a seed, later samples use different seeds, because the same seed would repeat the reply. The clip is
+    encoded here, so that memory holds only the clips of concurrent calls.
     """
     if question.sample and isinstance(params.get("seed"), int):
         params = {**params, "seed": params["seed"] + question.sample}

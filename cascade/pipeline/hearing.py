@@ -1,10 +1,10 @@
-"""Whether a model hears the clips that it is sent, by the usage that its first replies report.
+"""Check from the token usage of the first replies whether a model hears the clips that it is sent.
 
-Some servers answer as usual and drop the audio. Their prompt tokens are then those of the text alone. A published model
-has at least 6.25 tokens for a second of audio (Gemma 3n), so half of that, on top of the text by cl100k_base, lies
-between the two: 62 tokens for MMAR's median of 20 s. On MMAR's 1000 questions o200k_base and the tokenizers of Qwen3,
+Some servers drop the audio and answer as usual. Their prompt tokens then count the text alone. Every published model
+uses at least 6.25 tokens per second of audio (Gemma 3n). The threshold is the text's tokens by cl100k_base plus half
+of that: 62 tokens for MMAR's median of 20 s. On MMAR's 1000 questions o200k_base and the tokenizers of Qwen3,
 Llama 3 and Mistral differ from cl100k_base by -4 to +13 tokens in 98 of 100, with a caption by -7 to +22. A model
-counts as deaf only if each of its first replies lies below.
+counts as deaf only if all its first replies are below it.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from cascade.llms.prices import PUBLISHED_RATES
 from cascade.types import Answer, Completion, Failure, Prompt
 
 DROPPED = "audio_dropped"  # the kind of the failure
-_FIRST = 5  # replies that are looked at
+_FIRST = 5  # the number of replies that are checked
 
 
 class HearingWatch:
-    """Holds the first replies back until one of them shows that the model hears; `write` is given what may be kept.
+    """Holds back the first replies until one shows that the model hears; calls `write` with those that may be kept.
 
     A reply that is held when the model turns out to be deaf, or when the run ends before that is known, is written as a
     failure, to be asked again. `questions` is their number; a `trusted` model is taken to hear.
@@ -33,12 +33,12 @@ class HearingWatch:
     def __init__(self, label: str, questions: int, write: Callable[[Answer], None], *, trusted: bool) -> None:
         self._label, self._most, self._write = label, min(questions, _FIRST), write
         self._hears, self._held = trusted, list[Answer]()
-        self._reasons: dict[tuple[str, int], str] = {}  # why an answer's usage is that of the text alone
+        self._reasons: dict[tuple[str, int], str] = {}  # why the usage seems to count text alone
 
     def measured(self, prompt: Prompt, answer: Answer) -> Answer:
-        """Return an answer, after its usage was compared with the text; nothing is told where no tokens are counted."""
+        """Compare the usage of an answer with its text, and return the answer. Skip answers without token counts."""
         result = answer.result
-        if answer.rounds:  # Later messages have findings besides.
+        if answer.rounds:  # Later messages also contain findings.
             result = answer.rounds[0].reply
         if not self._hears and isinstance(result, Completion) and result.input_tokens and not result.audio_tokens:
             text, least = litellm.count_tokens(*prompt.texts()), prompt.seconds * PUBLISHED_RATES[0]
@@ -50,7 +50,7 @@ class HearingWatch:
         return answer
 
     def add(self, answer: Answer) -> None:
-        """Write or hold an answer that was measured. Raises ProviderStop where the model does not hear."""
+        """Write or hold a measured answer. Raises ProviderStop where the model does not hear."""
         reason = self._reasons.pop((answer.item, answer.sample), "")
         if self._hears or not reason:
             if isinstance(answer.result, Completion):
@@ -68,12 +68,12 @@ class HearingWatch:
             )
 
     def close(self) -> None:
-        """Write what is held: as it is where the model hears, else as failures."""
+        """Write the held answers: unchanged if the model hears, otherwise as failures."""
         for answer in self._held:
             result = answer.result
             if isinstance(result, Completion) and not self._hears:
                 message = f"{result.input_tokens} prompt tokens leave no room for the audio"
                 result = Failure(kind=DROPPED, message=message, cost=result.cost, charged=result.charged)
-                answer = replace(answer, rounds=UNSET)  # What a deaf model asked for is not gone on with.
+                answer = replace(answer, rounds=UNSET)  # The rounds of a deaf model are not resumed.
             self._write(replace(answer, result=result))
         self._held.clear()

@@ -1,8 +1,8 @@
 """Rounds in which a model asks for more about a clip before it answers: an exchange of messages and findings.
 
 Each finding is a caption of a part of the clip and is cached like any other: by the engine, its parameters, and the
-bytes of the part. The parts are cut once and named by digest. After each round a line of the log holds the exchange so
-far, so that a run that was killed goes on there.
+bytes of the part. Each part is cut once and named by its digest. After each round the exchange so far is written to the
+log, so that a run that was killed resumes after that round.
 """
 
 from __future__ import annotations
@@ -49,10 +49,10 @@ from cascade.types import (
     RoundsSpec,
 )
 
-# Ask a prompt in rounds: from the prompt, the parameters and the model to the result and the rounds before it.
+# A function that asks in rounds: it takes the prompt, parameters and model, and returns the result and its rounds.
 Converse = Callable[[Prompt, Params, LLM], Coroutine[Any, Any, tuple[Completion | Failure, tuple[Round, ...]]]]
 
-UNFINISHED = "unfinished"  # the kind of the failure that stands in the log for an exchange that goes on
+UNFINISHED = "unfinished"  # the kind of the failure that the log holds for an exchange without an answer yet
 
 
 class Engines:
@@ -61,7 +61,7 @@ class Engines:
     def __init__(
         self, spec: RoundsSpec, execution: Execution, listeners: Mapping[str, LLM], form: AudioForm | None
     ) -> None:
-        """`form` is how the clip itself is sent: a control sends something else in its place, to the engines too."""
+        """Set up the engines. A control in `form` replaces the clip for the engines too, as it does for the model."""
         self.spec, self._form = spec, form
         self._specs = {engine.slot: engine for engine in spec.engines}
         self._execution, self._listeners = execution, listeners
@@ -69,12 +69,12 @@ class Engines:
         self._threads = ThreadPoolExecutor(max(2, execution.concurrency), "rounds")
         self._cache = CaptionCache(execution.cache)
         self._locks = {slot: threading.Lock() for slot in self._specs}
-        self._making: dict[str, threading.Lock] = {}  # by the key of a caption, which is made once
-        self._calls: set[Future[Completion]] = set()  # those of listeners that are in flight
+        self._making: dict[str, threading.Lock] = {}  # by caption key: each caption is made once
+        self._calls: set[Future[Completion]] = set()  # the calls to listeners that are in flight
         self._built: dict[str, Any] = {}
 
     async def answer(self, clip: Path, request: ToolRequest) -> Finding:
-        """Return what came of a request about a clip; a request that failed says why."""
+        """Return the finding for a request about a clip; if the request fails, the finding gives the reason."""
         started = perf_counter()
         key, text = "", f"not done: {request.problem}"
         cost: float | None = 0.0
@@ -84,14 +84,14 @@ class Engines:
                 key, caption, cost = await self._loop.run_in_executor(self._threads, work)
                 text = caption.text.strip()[:_LONGEST] or "nothing was recognised"
             except ItemError as error:
-                # The name of a clip may tell its content.
+                # The file name is removed because it may reveal the content.
                 text, cost = f"not done: {error}".replace(clip.name, "the clip"), error.cost or 0.0
         seconds = round(perf_counter() - started, 3)
         arguments = request.arguments
         return Finding(tool=request.tool, arguments=arguments, text=text, key=key, seconds=seconds, cost=cost)
 
     def _caption(self, clip: Path, request: ToolRequest) -> tuple[str, Caption, float | None]:
-        """Return the key and the caption of a part of a clip, and what it cost now. Raises ItemError."""
+        """Return the key and the caption of a part of a clip, and what this call cost. Raises ItemError."""
         spec, arguments = self._specs[request.tool], request.arguments
         if "question" in arguments:
             spec = replace(spec, params={**spec.params, "prompt": _LISTEN.format(arguments["question"])})
@@ -102,7 +102,7 @@ class Engines:
         digest = digest_file(part)
         labels = question_digest("", arguments["labels"]) if "labels" in arguments else ""
         key = caption_key(spec.slot, spec.name, spec.version, spec.params, digest, labels)
-        with self._making.setdefault(key, threading.Lock()):  # Samples of an item ask alike, at the same time.
+        with self._making.setdefault(key, threading.Lock()):  # Samples may send the same request at once.
             if (cached := self._cache.get(key)) and not Engine(spec.name).rejects(cached):
                 return key, cached, 0.0
             if spec.slot in self._listeners:
@@ -120,7 +120,7 @@ class Engines:
         return key, caption, cost
 
     def _wait(self, listener: str, prompt: Prompt, params: Params) -> Completion:
-        """Return a listener's reply; its call is made on the loop of the model's own calls."""
+        """Return a listener's reply. Its call runs on the event loop of the model's own calls."""
 
         async def ask() -> Completion:
             return await self._listeners[listener](prompt, params)
@@ -133,7 +133,7 @@ class Engines:
             self._calls.discard(call)
 
     def _run_engine(self, spec: CaptionerSpec, part: Path | CaptionInput) -> Caption:
-        """Return the caption by an engine of this machine; one call after another. Raises ItemError."""
+        """Return the caption by a local engine, which runs one call at a time. Raises ItemError."""
         with self._locks[spec.slot]:
             if spec.slot not in self._built:
                 self._built[spec.slot] = Engine(spec.name).build(spec, self._execution.host)
@@ -143,7 +143,7 @@ class Engines:
         return result
 
     def close(self) -> None:
-        """Cancel the calls in flight, and close the engines and the cache; not on the loop, which ends the calls."""
+        """Cancel calls, and close the engines and the cache. Do not call this on the event loop, which ends calls."""
         for call in tuple(self._calls):
             call.cancel()
         self._threads.shutdown(cancel_futures=True)
@@ -152,7 +152,7 @@ class Engines:
         self._cache.close()
 
 
-_LONGEST = 50_000  # characters of a finding, as the transcript of an hour has
+_LONGEST = 50_000  # characters of a finding: the length of a transcript of one hour
 _LISTEN = "Listen to this part of a recording and say what you hear that bears on the question. Question: {}"
 
 
@@ -160,7 +160,7 @@ _LISTEN = "Listen to this part of a recording and say what you hear that bears o
 async def opened(spec: RoundsSpec, execution: Execution, form: AudioForm | None) -> AsyncIterator[Engines]:
     """Open the engines of a run's rounds; a listener shares the loop and the connections of the model.
 
-    `form` is how the clip itself is sent, None where it is not.
+    `form` is how the clip itself is sent, or None if it is not sent.
     """
     async with AsyncExitStack() as stack:
         listeners: dict[str, LLM] = {}
@@ -185,18 +185,18 @@ async def exchange(
     params: Params,
     llm: LLM,
 ) -> tuple[Completion | Failure, tuple[Round, ...]]:
-    """Return the result of an exchange and its rounds; it goes on after the rounds that were `taken` before.
+    """Return the result of an exchange and its rounds. The exchange continues after the earlier rounds, `taken`.
 
-    `prompt` says what the model may ask for. `save` is given the rounds after each of them, with the failure that
-    stands for the result until then. With `forced` the answer is a call of its own, whose reply has the form of a
-    choice. Raises ProviderStop and BudgetSpent.
+    `prompt` says what the model may ask for. `save` is called after each round with the rounds so far and a
+    failure in the place of the result. With `forced` a separate call asks for the answer, and its reply has the form of
+    a choice. Raises ProviderStop and BudgetSpent.
     """
     spec, rounds, finished = engines.spec, list(taken), bool(taken) and not taken[-1].findings
     while True:
         last = finished or len(rounds) >= spec.most
         asked = messages.continued(prompt, rounds, spec)
         if forced and not last:
-            asked = replace(asked, order=())  # Without choices none is forced.
+            asked = replace(asked, order=())  # A prompt without choices gets a free reply.
         try:
             reply = await llm(asked, {**params, **messages.tool_params(spec, last=last)})
         except Refused as stop:
@@ -216,7 +216,7 @@ async def exchange(
         finished = not requests
         cost = (spent(reply) or 0.0) + sum(finding.cost or 0.0 for finding in findings)
         message = f"the answer is still to come after {len(rounds)} of at most {spec.most} rounds"
-        # Where a listener stops the run the round is asked again, and counts for the budget.
+        # If a listener stops the run, this round is asked again, so its cost must be counted now.
         save(rounds, Failure(kind=UNFINISHED, message=message, cost=cost or None))
         if stops:
             raise stops[0]

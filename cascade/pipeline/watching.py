@@ -1,4 +1,4 @@
-"""What is watched while replies come: the name that the server gives its model, and whether it replies at all."""
+"""Checks on incoming replies: which model name the server reports, and whether it replies at all."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Result(Protocol):
 def watch_model_name(asked: str, earlier: Collection[Result]) -> Callable[[Completion | Failure], None]:
     """Return a function that takes each result, and says once that the server reports another model than before."""
     seen = {reported(reply.result) for reply in earlier if isinstance(reply.result, Completion)}
-    silent = len(seen) > 1  # That was said before.
+    silent = len(seen) > 1  # The user was told before.
 
     def watch(result: Completion | Failure) -> None:
         nonlocal silent
@@ -39,14 +39,14 @@ def watch_model_name(asked: str, earlier: Collection[Result]) -> Callable[[Compl
 
 
 class SilenceLimit:
-    """A count of questions in a row without an answer; too many stop the run: the endpoint is out of reach."""
+    """A count of questions in a row without an answer; too many stop the run, because the endpoint is unreachable."""
 
     def __init__(self, most: int, model: str) -> None:
         self._most, self._model, self._count = most, model, 0
-        self.answered = False  # once at least
+        self.answered = False  # True after the first answer
 
     def count(self, result: Completion | Failure) -> None:
-        """Count a result. Raises ProviderStop when too many in a row had no answer, whatever was tried."""
+        """Count a result. Raises ProviderStop when too many in a row had no answer after all retries."""
         if isinstance(result, Completion):
             self.answered = True
         if isinstance(result, Completion) or result.kind not in _TRANSIENT_KINDS:

@@ -51,7 +51,7 @@ def captions_shown(
     item_of_clip = {clip: item for item, clip in clips.items()}
     shown: dict[str, dict[str, CaptionRecord]] = {}
     for item, clip in clips.items():
-        # What depends on the question was made of the other clip under this item's question, and is its own already.
+        # A caption that depends on the question was already made from the other clip with this item's question.
         asked = {slot: caption for slot, caption in own.get(item, {}).items() if caption.question}
         shown[item] = {**own.get(item_of_clip[donors.get(clip, clip)], {}), **asked}
     return shown
@@ -126,7 +126,7 @@ def build_prompt(
     order = order_choices(choices, item, spec.order_seed, sample)
     if not spec.audio:
         return render(template, evidence_text(spec.slots, captions, spec.headings), question, order)
-    place = secrets.token_hex(16)  # no caption or question can hold it
+    place = secrets.token_hex(16)  # a random marker that no caption or question contains
     shown = {**captions, spec.audio: Caption(text=place)}
     prompt = render(template, evidence_text(spec.slots, shown, spec.headings), question, order)
     about = clip_sent(captions[spec.audio].meta)
@@ -146,7 +146,7 @@ def build_prompt(
 
 
 def clip_sent(meta: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a caption's `meta` says of the clip that is sent; {} where it says nothing that can be used."""
+    """Return what a caption's `meta` says of the clip that is sent, or {} if it says nothing usable."""
     about = meta.get("audio")
     if isinstance(about, dict) and isinstance(about.get("clip"), str) and isinstance(about.get("seconds"), float):
         return about
@@ -154,7 +154,7 @@ def clip_sent(meta: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def with_audio(prompt: Prompt, data: bytes, kind: str) -> Prompt:
-    """Return the prompt as it is sent: the clip's bytes in the place of its digest."""
+    """Return the prompt as it is sent: with the clip's bytes instead of its digest."""
     part, messages = audio_part(data, kind), []
     for message in prompt.messages:
         content = message["content"]
@@ -176,9 +176,9 @@ def render(template: Template, evidence: str, question: str, order: Sequence[str
 
 
 def text_to_merge(captions: Mapping[str, CaptionRecord], headings: Mapping[str, str] | UnsetType = UNSET) -> str | None:
-    """Return captions (by slot) as a digest is made from them, whatever their order; None where one of them failed.
+    """Return the text of captions (by slot) for a digest, independent of their order, or None if one of them failed.
 
-    The clip itself is no caption, and is left out.
+    The clip itself is left out, because it is not a caption.
     """
     captions = {slot: record for slot, record in captions.items() if slot != SENT_AUDIO}
     texts = {slot: record.caption for slot, record in captions.items() if record.caption is not None}
@@ -192,7 +192,7 @@ def evidence_text(
 ) -> str:
     """Return the captions under their headings, slot by slot in the given order; an empty slot says so in words.
 
-    `headings` has those of slots whose engine has one of its own.
+    `headings` holds the headings of engines that define their own.
     """
     sections: list[str] = []
     own = headings or {}
@@ -208,7 +208,7 @@ def evidence_text(
 
 
 def _window_lines(windows: Any) -> list[str]:
-    """Return a line for each of several windows that have a text; none where they are anything else.
+    """Return a line for each of several windows that have a text, or no lines for any other value.
 
     A caption's `meta` may come from a file that was made elsewhere.
     """

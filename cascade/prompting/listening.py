@@ -1,7 +1,7 @@
-"""What a listener that knows the question is shown of it, and what is taken out of what it writes.
+"""The question as a listener is shown it, and the removal of answers from the text that the listener writes.
 
-A listener is asked for observations. Where it states an answer all the same, the model that answers would read a second
-model's answer in the place of evidence.
+A listener is asked for observations. If it states an answer nevertheless, the answering model would read another
+model's answer instead of evidence.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from cascade.io.digests import digest
 
 
 def canonical_question(question: str, choices: Sequence[str]) -> tuple[str, tuple[str, ...]]:
-    """Return the question and the choices as a listener is shown them, whatever order an item or a sample has.
+    """Return the question and the choices as a listener is shown them, independent of the order in an item or a sample.
 
     White space is joined, Unicode is composed (NFC), blank and repeated choices are left out, the others sorted.
     """
@@ -28,7 +28,7 @@ def question_digest(question: str, choices: Sequence[str]) -> str:
     return digest({"question": text, "choices": list(order)})
 
 
-# What makes a sentence one that states an answer; it must name exactly one choice, or a letter, as well.
+# A sentence that matches states an answer if it also names exactly one choice, or a letter.
 _STATES = re.compile(r"(?i)\b(?:answers?|choices?|options?|choose|pick|select)\b|答案|选项|选择")
 _LABEL = re.compile(r"(?:\b(?i:answer|choice|option)\b(?: is)?|答案|选项)[\s:：】为是*_(\[]{0,8}([A-J])(?![^\W_])")
 _CONCLUDES = re.compile(r"(?i)\b(?:therefore|thus|hence|so|correct|best fits?|most likely)\b|因此|所以")
@@ -41,8 +41,8 @@ def without_answer(text: str, choices: Sequence[str]) -> tuple[str, str]:
     """Return a listener's text without the sentences that state an answer, and these sentences.
 
     Such a sentence names exactly one of the choices, or a letter, and speaks of an answer, a choice or an option or, at
-    the end, concludes. So is a first or last line that is nothing but a choice or a letter. A sentence that only says
-    what is heard stays, whatever it names.
+    the end, concludes. A first or last line that consists of a choice or a letter is removed too. A sentence that only
+    describes a sound is kept, even if it names a choice.
     """
     names = sorted((choice.casefold() for choice in choices), key=len, reverse=True)
     pieces = _pieces(text, names)
@@ -61,7 +61,7 @@ def without_answer(text: str, choices: Sequence[str]) -> tuple[str, str]:
 
 
 def _pieces(text: str, names: Sequence[str]) -> list[str]:
-    """Return the sentences and lines of a text, each with the white space after it; a choice is not divided."""
+    """Return the sentences and lines of a text, each with the white space after it; a choice is never split."""
     inside: set[int] = set()
     for name in names:
         for match in re.finditer(re.escape(name), text, re.IGNORECASE):

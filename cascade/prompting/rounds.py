@@ -1,7 +1,7 @@
-"""What a model is told about the engines that it may ask, how its requests are read, and how findings are shown to it.
+"""The instructions of a run with rounds, the parser of a model's requests, and the messages that show findings.
 
 A request names an engine by its slot and gives a part of the clip by `start` and `end` in seconds, both optional. An
-engine that is itself a model takes a `question` besides; the CLAP tagger takes the `labels` to choose among. A request
+engine that is itself a model also takes a `question`; the CLAP tagger takes the `labels` to choose among. A request
 is a tool call of the provider, or in the text form a line such as `ASK transcribe start=2 end=5.5`.
 """
 
@@ -22,7 +22,7 @@ from cascade.io.terminal import quantity
 from cascade.types import CaptionerSpec, Completion, Finding, Params, Prompt, Round, RoundsSpec, ToolCall
 
 VERSION = "1"
-MOST_REQUESTS = 4  # a round
+MOST_REQUESTS = 4  # per round
 _LONGEST = 500  # characters of a question, or of all labels
 _LONGEST_CALL = 10_000  # characters of the arguments or the id of a call that is repeated to the provider
 _MOST_LABELS = 30
@@ -34,7 +34,7 @@ _DESCRIPTIONS = {
     "classify": "which of your labels the sound is most like",
     "measure": "loudness, pitch, tempo and pauses as numbers",
 }
-# The parameters that the engines of these names take besides `start` and `end`; each must be given.
+# The parameters that the engines of these names take in addition to `start` and `end`; all are required.
 _OWN = {"audio-llm": ("question",), "clap-sound": ("labels",)}
 _SCHEMAS: Mapping[str, Mapping[str, Any]] = {
     "start": {"type": "number", "description": "seconds from the beginning; left out: the beginning"},
@@ -47,7 +47,7 @@ _EXAMPLES = {"question": "question=What happens here?", "labels": "labels=a bell
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ToolRequest:
-    """One request of a model; `problem` says why it cannot be carried out, `""` where it can."""
+    """One request of a model; `problem` says why it cannot be carried out, or is `""`."""
 
     tool: str
     arguments: Params
@@ -55,7 +55,7 @@ class ToolRequest:
 
 
 def opening(prompt: Prompt, spec: RoundsSpec) -> Prompt:
-    """Return the prompt with what the model is told about the rounds after its last message."""
+    """Return the prompt with the instructions about rounds after its last message."""
     *earlier, last = prompt.messages
     offer, content = instructions(spec), last["content"]
     if isinstance(content, str):
@@ -66,7 +66,7 @@ def opening(prompt: Prompt, spec: RoundsSpec) -> Prompt:
 
 
 def instructions(spec: RoundsSpec) -> str:
-    """Return what the model is told about the rounds."""
+    """Return the instructions about rounds."""
     rounds = quantity(spec.most, "round")
     if spec.form == "calls":
         return (
@@ -88,7 +88,7 @@ def instructions(spec: RoundsSpec) -> str:
 
 
 def tool_params(spec: RoundsSpec, *, last: bool) -> dict[str, Any]:
-    """Return the parameters of a call that declare the functions; in the `last` call none may be called."""
+    """Return the parameters of a call that declare the functions; the `last` call forbids their use."""
     if spec.form == "text":
         return {}
     functions = []
@@ -110,7 +110,7 @@ def _description(engine: CaptionerSpec) -> str:
 
 
 def read_requests(reply: Completion, spec: RoundsSpec) -> list[ToolRequest]:
-    """Return the requests in a reply, a call each, in their order; none where it asks for nothing."""
+    """Return the requests in a reply in their order, one per call; the list is empty if there are none."""
     engines = {engine.slot: engine for engine in spec.engines}
     requests: list[ToolRequest] = []
     if spec.form == "calls":
@@ -124,7 +124,7 @@ def read_requests(reply: Completion, spec: RoundsSpec) -> list[ToolRequest]:
         requests += [_checked(match[1], _arguments(match[2]), engines) for match in _ASK.finditer(reply.text)]
     if spec.form == "text":
         return requests[:MOST_REQUESTS]
-    # A provider wants a result for each call.
+    # A provider requires a result for each call.
     problem = f"at most {MOST_REQUESTS} calls a round are carried out"
     return requests[:MOST_REQUESTS] + [changed(request, problem=problem) for request in requests[MOST_REQUESTS:]]
 
@@ -140,7 +140,7 @@ def _arguments(text: str) -> dict[str, Any]:
 
 
 def _checked(tool: str, given: Any, engines: Mapping[str, CaptionerSpec]) -> ToolRequest:
-    """Return a request with its arguments as plain values, or with the problem that it has."""
+    """Return a request with its arguments as plain values, or with its problem."""
     if tool not in engines:
         return ToolRequest(
             tool=tool[:40], arguments={}, problem=f"there is no such function (there is: {', '.join(engines)})"
@@ -207,7 +207,7 @@ def _as_call(call: ToolCall) -> dict[str, Any]:
         if len(call.arguments) <= _LONGEST_CALL and isinstance(loads(call.arguments), dict):
             arguments = call.arguments
     except ValueError:
-        pass  # The finding says that they are no JSON.
+        pass  # The finding says that the arguments are not JSON.
     function = {"name": re.sub(r"[^A-Za-z0-9_-]", "_", call.name)[:64], "arguments": arguments}
     return {"id": call.id, "type": "function", "function": function}
 

@@ -1,4 +1,4 @@
-"""What a run has counted against budgets: its answers by their log, its captions by `charges.jsonl`, a hash chain."""
+"""The charges of a run to budgets: answers from their log, captions from `charges.jsonl`, which is a hash chain."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from cascade.types import Answer, Record
 class Charge(Record, frozen=True, kw_only=True):
     """A line of `charges.jsonl`: the US dollars that a call counted against a budget, and when it ended (UTC).
 
-    They are 0 where nothing bounded the call and nothing said what it cost.
+    The amount is 0 if the call had no bound and its cost is unknown.
     """
 
     charged: float
@@ -26,7 +26,7 @@ class Charge(Record, frozen=True, kw_only=True):
 def charges(path: Path, price: Callable[[int, int], float] | None = None) -> Iterator[float | None]:
     """Yield what each call of a run counts against a budget, in US dollars, as `spent` says: answers and captions.
 
-    Calls that were made again are counted each time. `price` is of tokens in and out, for answers of unknown cost.
+    Repeated calls count each time. `price` maps tokens in and out to dollars, for answers of unknown cost.
     """
     for answer in records(Answer, path / "log.jsonl", growing=True):
         yield spent(answer.result, price)

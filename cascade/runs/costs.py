@@ -1,4 +1,4 @@
-"""What the calls behind an answer took: its tokens and its cost, and what it counts against a budget."""
+"""The tokens and the cost of the calls for an answer, and the amount that they count against a budget."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from cascade.types import Answer, Completion, Failure
 
 
 def spent(result: Completion | Failure, price: Callable[[int, int], float] | None = None) -> float | None:
-    """Return the US dollars that a call counts against a budget; None where nothing bounded and nothing said them.
+    """Return the US dollars that a call counts against a budget; None if the call had no bound and no cost is known.
 
-    `price` is of tokens whose cost is unknown.
+    `price` maps tokens in and out to dollars if the cost is unknown.
     """
     if price and isinstance(result, Completion) and result.cost is None and result.charged is UNSET:
         return price(result.input_tokens or 0, result.output_tokens or 0)
@@ -41,5 +41,5 @@ def total(answer: Answer) -> Completion | Failure:
 
 
 def _sum_known(values: Sequence[Any]) -> Any:
-    """Return the sum; None where a value is unknown."""
+    """Return the sum, or None if a value is unknown."""
     return None if None in values else sum(values)

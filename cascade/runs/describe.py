@@ -18,7 +18,7 @@ _LONGEST = 40  # characters of a value; a longer one is cut, and its digest tell
 
 
 def shown_slots(captioners: Sequence[CaptionerSpec]) -> tuple[str, ...]:
-    """Return the slots that a prompt shows: where there is a digest it takes the captions' place, not the clip's."""
+    """Return the slots that a prompt shows: a digest replaces the captions, but not the clip."""
     shown = [captioner.slot for captioner in captioners if captioner.name in (DIGEST, SENT_AUDIO)]
     digested = any(captioner.name == DIGEST for captioner in captioners)
     return tuple(shown) if digested else tuple(captioner.slot for captioner in captioners)
@@ -30,7 +30,7 @@ def sources(spec: RunSpec) -> tuple[str, ...]:
 
 
 def is_digested(spec: RunSpec) -> bool:
-    """Return whether a run's prompts show a digest in the place of the captions."""
+    """Return whether a run's prompts show a digest instead of the captions."""
     return any(captioner.name == DIGEST for captioner in spec.captioners)
 
 
@@ -73,7 +73,7 @@ def same_model(llm: LLMSpec, other: LLMSpec) -> bool:
 def controls(spec: RunSpec) -> list[str]:
     """Return how a run's evidence or choices were changed on purpose: `mismatched`, `shuffled`, both or neither.
 
-    Where the clip is sent, `silence` or `reversed` says what was sent in its place.
+    If the clip is sent, `silence` or `reversed` names the audio that replaced it.
     """
     changes = {"mismatched": spec.prompt.mismatch_seed, "shuffled": spec.prompt.order_seed}
     contents = [str(captioner.params.get("content")) for captioner in spec.captioners if captioner.name == SENT_AUDIO]
@@ -169,7 +169,7 @@ def _parts(spec: RunSpec) -> dict[str, str]:
     for captioner in spec.captioners:
         for name, value in {"version": captioner.version, **captioner.params}.items():
             if (captioner.name, name) == (SENT_AUDIO, "content"):
-                continue  # It is among the controls.
+                continue  # The controls already name it.
             parts[f"{captioner.slot}={captioner.name} {name}"] = value
     return {name: _brief(value) for name, value in parts.items() if value is not None}
 
@@ -205,9 +205,9 @@ def _variant_name(spec: RunSpec, full: RunSpec) -> str:
 
 
 def caption_costs(captions: Iterable[CaptionRecord]) -> dict[str, float | None]:
-    """Return what the captions by providers cost when they were made, by key, in US dollars; None is unknown.
+    """Return what the captions by providers cost when they were made, by key, in US dollars; None if unknown.
 
-    A caption may come from a file that was made elsewhere: what is no amount is unknown.
+    A caption may come from a file that was made elsewhere: a value that is not an amount is unknown.
     """
     costs: dict[str, float | None] = {}
     for caption in captions:

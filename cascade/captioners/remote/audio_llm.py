@@ -1,10 +1,10 @@
 """Captions by any chat model that takes audio, through litellm.
 
-A clip is sent as a mono WAV file in the message, after the captioning prompt, or alone for models that are made to
+A clip is sent as a mono WAV file in the message, after the captioning prompt, or alone for models trained to
 caption. A clip longer than `window` is sent in parts, cut at quiet moments, and its caption has times.
 
 With `question=true` the listener is shown the question and the choices, these in alphabetical order, and is asked for
-observations. A sentence that states an answer is taken out of the caption and stays in its meta.
+observations. A sentence that states an answer is moved from the caption to its meta.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ def needs_question(params: Mapping[str, Any]) -> bool:
 
 
 def turned(params: Mapping[str, Any], *, asks: bool) -> dict[str, Any]:
-    """Return the parameters to give for the same listener with or without the question, by the shipped prompt."""
+    """Return the parameters of the same listener with (`asks`) or without the question, using the shipped prompt."""
     kept = {name: value for name, value in params.items() if name not in ("prompt", "question", "keep_answer")}
     return {**kept, "question": asks}
 
@@ -112,7 +112,7 @@ def make(params: Params, host: Host) -> Captioner:
 
 
 def call_options(params: Params) -> dict[str, Any]:
-    """Return the parameters of a call to the model. Raises UserError for a temperature that cannot be."""
+    """Return the parameters of a call to the model. Raises UserError for an invalid temperature."""
     options: dict[str, Any] = {"max_tokens": params.max_tokens}
     if params.temperature == "none":
         return options
@@ -141,7 +141,7 @@ def caption_clip(params: Params, complete: Callable[..., Completion], clip: Path
         parts.append((start, end, text))
     costs = [reply.cost for reply in replies if reply.cost is not None]
     records = [{"start": round(start, 3), "end": round(end, 3), "text": text} for start, end, text in parts]
-    # The clip whole and then in thirds: `windows` would stand in the prompt in the place of the text with its headings.
+    # No `windows` here: a prompt would show them instead of this text, which has headings for the clip and its thirds.
     overlap = len(parts) > 1 and parts[1][0] == 0
     meta = {
         "duration_s": records[-1]["end"],

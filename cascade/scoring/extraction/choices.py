@@ -73,7 +73,7 @@ def _numbers(words: Sequence[str]) -> set[str]:
 class Choices:
     """The choices of a question, `labels` in the order shown, and what a piece of unwrapped text says of them.
 
-    A choice is its text, verbatim, and `""` is none.
+    A choice is represented by its verbatim text, and no choice by `""`.
     """
 
     def __init__(self, texts: Sequence[str]) -> None:
@@ -86,7 +86,7 @@ class Choices:
         self._loose = {choice: self._loosened(text) for choice, text in self.plain.items()}
 
     def equal(self, text: str) -> str:
-        """Return the choice that equals the text exactly or else in its loose form; `""` for none or several."""
+        """Return the choice that equals the text exactly or else in its loose form, or `""` for none or several."""
         words = self._loosened(text)
         matches = [choice for choice, plain in self.plain.items() if plain == text]
         if not matches and words:
@@ -134,7 +134,7 @@ class Choices:
         return kept
 
     def _scan(self, words: list[Span]) -> Iterator[Span]:
-        """Yield each place where the loose tokens of a choice stand; a lone letter is a label or any word."""
+        """Yield each place where the loose tokens of a choice stand; a single letter may be a label or a word."""
         texts = tuple(word for word, _, _ in words)
         for choice, loose in self._loose.items():
             if re.fullmatch("[a-z]?", "".join(loose)):

@@ -89,7 +89,7 @@ def _first_line(text: str, choices: Choices) -> Reading | None:
 
 
 def _last_line(text: str, choices: Choices) -> Reading | None:
-    """Read a last line that is a label or a choice alone, unless it ends a list, or what is ruled out."""
+    """Read a last line that is a label or a choice alone, unless it ends a list or an exclusion of choices."""
     *before, last = ["", *filter(str.strip, text.splitlines())]
     above = before[-1]
     if not above or last[0] in "-•" or _LIST_LINE.match(above) or pieces.read_alone(above, choices):

@@ -1,4 +1,4 @@
-"""Marked answers in a reply: boxes, tags, JSON fields, answer lines; what each marks, and which of them decides."""
+"""Marked answers in a reply (boxes, tags, JSON fields, answer lines): what each marks, and which mark decides."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _ECHO = r"(?: text| copied word for word)?"  # the default prompt's own words, w
 _LINE = r"(?=(\W{0,600}[^\n]{0,600}))"
 _BRACED = r"(?=((?:[^{}]|\{(?:[^{}]|\{[^{}]{0,99}\}){0,200}\}){0,600}))"
 _VALUE = r"(?=\s{0,8}(?:\"((?:[^\"\\\n]|\\.){0,600})\"|'([^'\n]{0,600})'|(\w{1,40}))\s{0,8}(?:[,}\n]|\Z))"
-# The marks by their strength; the strongest decide. What the strengths 3 and 0 mark counts only as a whole.
+# The marks by strength; the strongest decide. Text marked with strength 3 or 0 must match a choice as a whole.
 _FORMS = (
     (3, rf"\\(?:boxed|fbox)\s{{0,3}}\{{{_BRACED}"),
     (3, r"<(?:final_)?(?:answer|choice)>(?=((?:[^<]|<(?!/)){0,600}))"),
@@ -53,9 +53,9 @@ _CLAUSE = re.compile(r"[.,;:!?\n。{]")
 
 
 def read_marked(text: str, choices: Choices) -> Reading | None:
-    """Read the strongest marks; of several that disagree, the last if it takes those before it back.
+    """Read the strongest marks; if several disagree, use the last if it retracts those before it.
 
-    A mark does not count in a clause that denies or supposes, nor a guess in a thought without tags that goes on.
+    A mark in a negation or a supposition does not count, nor does a guess in untagged thinking that continues.
     """
     matches = [(match.end(), strength, match) for strength, form in _COMPILED for match in form.finditer(text)]
     best, decided, begins = -1, Reading("", ""), len(text)

@@ -43,7 +43,7 @@ _AFTER = re.compile(r"\s+(?:or|to (?:help|assist))\b|-|\s?[-+/*=^]\s?\w|[^.,]{0,
 
 
 class Reading(NamedTuple):
-    """The choice that a text names, or `""`, and the rule or the reason."""
+    """The choice that a text names, with the rule that found it; or `""`, with the reason."""
 
     choice: str
     how: str
