@@ -56,7 +56,9 @@ def _library() -> ModuleType:
     # The aiohttp sessions of clients that litellm makes itself would stay open after a run.
     litellm.disable_aiohttp_transport = True
     # A call that is cancelled while litellm prepares it on a thread leaves its coroutine behind: nothing was sent.
-    warnings.filterwarnings("ignore", message="coroutine 'OpenAIChatCompletion", category=RuntimeWarning)
+    warnings.filterwarnings(
+        "ignore", message="coroutine 'OpenAI(ChatCompletion|AudioTranscription)", category=RuntimeWarning
+    )
     for name in ("LiteLLM", "LiteLLM Router", "LiteLLM Proxy"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
 
