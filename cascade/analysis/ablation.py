@@ -17,8 +17,6 @@ from cascade.analysis.compare import PairedDifference
 from cascade.errors import UserError
 from cascade.io.jsonl import OMITTED
 from cascade.runs import describe, directory
-from cascade.scoring import voting
-from cascade.scoring.matchers.registry import SCORERS
 from cascade.scoring.outcomes import ScoredRun
 from cascade.scoring.statistics import rate
 from cascade.scoring.summary import chance
@@ -124,7 +122,7 @@ def read_family(sources: Sequence[ScoredRun], *, scorer: str = "mmar", effort: b
     differences = {}
     for place, source in enumerate(sources):
         if place != full:
-            differences[place] = compare.overall(compare.compare(source, whole, scorer=scorer))
+            differences[place] = compare.compare(source, whole, scorer=scorer).whole
     differences = compare.adjust_family(differences)
     members = []
     for place, name in enumerate(describe.variant_names(specs)):
@@ -192,7 +190,7 @@ def _differences(
     differences = {}
     for name, (run, other) in pairs.items():
         comparison = compare.compare(run, other, scorer=scorer)
-        differences[name] = {"": compare.overall(comparison), **comparison.by.get("modality", {})}
+        differences[name] = {"": comparison.whole, **comparison.by.get("modality", {})}
     corrected = compare.adjust_family({name: groups[""] for name, groups in differences.items()})
     return {name: {**groups, "": corrected[name]} for name, groups in differences.items()}
 
@@ -211,14 +209,11 @@ def _item_effort(source: ScoredRun) -> tuple[float | None, float]:
 
 
 def _member(source: ScoredRun, name: str, scorer: str, to_full: PairedDifference | None) -> Member:
-    correct, samples, agreement = source.correct(scorer), source.about["samples"], None
-    if samples > 1:
-        agreement = voting.agreement(source.items, source.choices, SCORERS[scorer], samples, correct)
-    whole = rate(list(correct.values()))
+    whole = rate(list(source.correct(scorer).values()))
     return Member(
         name=name,
         run=str(source.about["run"]),
-        n=len(source.scores),
+        n=whole.n,
         accuracy=whole.accuracy,
         ci95=whole.ci95,
         strict=rate(list(source.correct("strict").values())).accuracy,
@@ -227,7 +222,7 @@ def _member(source: ScoredRun, name: str, scorer: str, to_full: PairedDifference
         cost=source.about["cost"],
         to_full=to_full,
         inapplicable=source.about["inapplicable"],
-        agreement=agreement,
+        agreement=source.agreement(scorer, source.items),
     )
 
 
@@ -236,7 +231,7 @@ def diagnose(whole: ScoredRun, oracle: ScoredRun, scorer: str = "mmar") -> Diagn
     right = oracle.correct(scorer)
     causes: dict[str, str] = {}
     by: dict[str, Counter[str]] = {}
-    for score in whole.scores:
+    for score in whole.scores.values():
         if score.correct[scorer]:
             continue
         if score.item not in right or score.item in oracle.failed:

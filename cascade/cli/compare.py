@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from cascade.analysis import compare as paired
-from cascade.analysis.compare import Comparison, Matrix, PairedDifference, overall
+from cascade.analysis.compare import Comparison, Matrix, PairedDifference
 from cascade.cli import options as o
 from cascade.cli import output
 from cascade.datasets import registry
@@ -94,9 +94,9 @@ def show(comparison: Comparison, form: str, *, flips: bool = False) -> None:
     if form != "csv":
         typer.echo(title + "\n" * (form != "latex"), nl=False)
     runs = comparison.a.run, comparison.b.run
-    rows = [(Label("" if form == "csv" else "all"), overall(comparison))]
+    rows = [(Label("" if form == "csv" else "all"), comparison.whole)]
     if comparison.combined and (readings := comparison.a.readings):
-        rows.append((Label(f"all, read by {readings.name}"), overall(comparison.combined)))
+        rows.append((Label(f"all, read by {readings.name}"), comparison.combined.whole))
     for tag, values in comparison.by.items():
         rows += [(Label(tag, value), difference) for value, difference in values.items()]
     cells = [[runs, label, *(cell(difference) for _, cell in _FIELDS)] for label, difference in rows]

@@ -9,7 +9,8 @@ import typer
 
 from cascade.cli.output import note_unfinished
 from cascade.scoring import export as predictions
-from cascade.scoring.summary import score_run
+from cascade.scoring import outcomes
+from cascade.scoring.summary import summarize
 
 
 def export(
@@ -30,5 +31,5 @@ def export(
         typer.echo(predictions.exported(run, benchmark)[1], nl=False)
     else:
         typer.echo(predictions.export(run, benchmark, out))
-    summary = score_run(run)
+    summary = summarize(outcomes.score_source(run))
     note_unfinished(summary.run, summary.not_asked, summary.n * summary.samples, "without a prediction in the file")

@@ -28,7 +28,7 @@ def index(report: ReportData, clips: Mapping[str, int]) -> list[dict[str, Any]]:
 
 def _index_record(report: ReportData, item: Item, clip: int) -> dict[str, Any]:
     main = report.main
-    score = main.scores[item.id]
+    score = main.scored.scores[item.id]
     samples = range(main.spec.llm.samples)
     answers = [main.answers[item.id, sample] for sample in samples if (item.id, sample) in main.answers]
     replies = [reply for answer in answers if isinstance(reply := total(answer), Completion)]
@@ -176,9 +176,9 @@ def _prompt(run: ReportRun, item: Item, template: Template, sample: int) -> Prom
 
 
 def _other(run: ReportRun, item: Item) -> dict[str, Any]:
-    if item.id not in run.scores:
+    if item.id not in run.scored.scores:
         return {}
-    choice = run.scores[item.id].choice
+    choice = run.scored.scores[item.id].choice
     reply = run.scored.replies.get(item.id, "")
     if len(reply) > _REPLY_END:
         reply = "…" + reply[1 - _REPLY_END :]

@@ -17,7 +17,7 @@ from cascade.runs.directory import Run
 from cascade.scoring import outcomes
 from cascade.scoring.outcomes import ScoredRun
 from cascade.scoring.summary import ScorerResult, Summary, summarize
-from cascade.types import Answer, CaptionRecord, RunSpec, Score
+from cascade.types import Answer, CaptionRecord, RunSpec
 
 CAUSES = (PERCEPTION, REASONING, UNKNOWN)
 
@@ -36,7 +36,6 @@ class ReportRun:
     run: Run
     scored: ScoredRun
     summary: Summary
-    scores: Mapping[str, Score]
     answers: Mapping[tuple[str, int], Answer]
     captions: Mapping[str, Mapping[str, CaptionRecord]]
     kind: str
@@ -55,7 +54,7 @@ class ReportRun:
 
     def status(self, item: str) -> str:
         """Return `right`, `wrong`, `unread` or `failed` by the official matcher; `""` for an item of another run."""
-        score = self.scores.get(item)
+        score = self.scored.scores.get(item)
         if score is None:
             return ""
         if item in self.scored.failed:
@@ -143,7 +142,9 @@ def load_report(sources: Sequence[Path]) -> ReportData:
         main=main,
         others=tuple(others),
         comparisons=tuple(comparisons),
-        differences=tuple(compare.adjust_family(dict(enumerate(map(compare.overall, comparisons)))).values()),
+        differences=tuple(
+            compare.adjust_family({place: each.whole for place, each in enumerate(comparisons)}).values()
+        ),
         family=ablation.read_family([main.scored, *alike]) if alike else None,
         diagnosis=ablation.diagnose(main.scored, oracle.scored) if oracle else None,
     )
@@ -182,7 +183,6 @@ def _load_runs(paths: Sequence[Path]) -> list[ReportRun]:
                 run=replace(run, items=tuple(scores.items)),
                 scored=scores,
                 summary=summarize(scores),
-                scores={score.item: score for score in scores.scores},
                 answers=directory.last_answers(path),
                 captions=captions_shown(clips, captions, run.spec.prompt) if captions else {},
                 kind=published.run_kind(scores),

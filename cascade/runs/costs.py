@@ -34,12 +34,12 @@ def total(answer: Answer) -> Completion | Failure:
         costs += [finding.cost for finding in taken.findings]
     return replace(
         result,
-        input_tokens=_sum_known([reply.input_tokens for reply in replies]),
-        output_tokens=_sum_known([reply.output_tokens for reply in replies]),
-        cost=_sum_known(costs),
+        input_tokens=sum_known([reply.input_tokens for reply in replies]),
+        output_tokens=sum_known([reply.output_tokens for reply in replies]),
+        cost=sum_known(costs),
     )
 
 
-def _sum_known(values: Sequence[Any]) -> Any:
+def sum_known(values: Sequence[Any]) -> Any:
     """Return the sum, or None if a value is unknown."""
     return None if None in values else sum(values)

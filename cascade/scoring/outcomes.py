@@ -8,7 +8,7 @@ than importing all of them.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from dataclasses import replace as changed
 from pathlib import Path
@@ -53,7 +53,7 @@ _ENDING = 160  # characters shown of a reply: models state their answer at the e
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScoredRun:
-    """Every item of a run or file with its score, in their order.
+    """Every item of a run or file, and its score by its id, both in their order.
 
     `failed` items have no reply. `replies` are each item's first reply or failure, as text; `choices` the choice of
     each sample's reply; `about` the fields of a summary that describe the source. A file has no `spec`.
@@ -63,7 +63,7 @@ class ScoredRun:
     """
 
     items: Sequence[Item]
-    scores: Sequence[Score]
+    scores: Mapping[str, Score]
     failed: frozenset[str]
     about: Mapping[str, Any]
     replies: Mapping[str, str]
@@ -77,11 +77,18 @@ class ScoredRun:
     @property
     def unread(self) -> int:
         """The number of items that have a reply, but no choice."""
-        return sum(not score.choice.text.strip() for score in self.scores) - len(self.failed)
+        return sum(not score.choice.text.strip() for score in self.scores.values()) - len(self.failed)
 
     def correct(self, scorer: str) -> dict[str, bool]:
         """Return whether each item is right by this scorer, by item id."""
-        return {score.item: score.correct[scorer] for score in self.scores}
+        return {item: score.correct[scorer] for item, score in self.scores.items()}
+
+    def agreement(self, scorer: str, items: Sequence[Item]) -> voting.Agreement | None:
+        """Return how far the samples of these items agree; None where an item has one sample."""
+        samples = self.spec.llm.samples if self.spec else 1
+        if samples == 1:
+            return None
+        return voting.agreement(items, self.choices, SCORERS[scorer], samples, self.correct(scorer))
 
 
 def score_source(
@@ -141,7 +148,8 @@ def unread_items(scored: ScoredRun) -> list[UnreadItem]:
     """Return the items that failed, whose reply names none or several choices, or whose prediction is no choice."""
     unread = []
     combined = (scored.combined or scored).scores
-    for item, score, second in zip(scored.items, scored.scores, combined, strict=True):
+    for item in scored.items:
+        score, second = scored.scores[item.id], combined[item.id]
         if score.choice.text.strip() in {choice.strip() for choice in item.choices} - {""}:
             continue
         why = "failed"
@@ -162,15 +170,15 @@ def joined_how(choice: Choice, second: Choice) -> str:
     return choice.how if choice.how == second.how else f"{choice.how}; {second.how}"
 
 
-def score_items(items: Iterable[Item], choices: Mapping[str, Choice]) -> list[Score]:
-    """Score each item's choice; an item without one is scored as no answer."""
-    scores, none = [], Choice(text="", how="no reply")
+def score_items(items: Iterable[Item], choices: Mapping[str, Choice]) -> dict[str, Score]:
+    """Score each item's choice, by the item's id; an item without one is scored as no answer."""
+    scores, none = {}, Choice(text="", how="no reply")
     verdicts: dict[tuple[bool, ...], dict[str, bool]] = {}  # Items with the same verdict share its mapping.
     for item in items:
         choice = choices.get(item.id, none)
         verdict = tuple(scorer(item, choice.text) for scorer in SCORERS.values())
         correct = verdicts.setdefault(verdict, dict(zip(SCORERS, verdict, strict=True)))
-        scores.append(Score(item=item.id, sample=0, choice=choice, correct=correct, tags=item.tags))
+        scores[item.id] = Score(item=item.id, sample=0, choice=choice, correct=correct, tags=item.tags)
     return scores
 
 
@@ -237,11 +245,11 @@ def _score_directory(path: Path) -> ScoredRun:
 
 def _describe_run(path: Path, spec: RunSpec, results: Sequence[Completion | Failure]) -> dict[str, Any]:
     """Return the fields of a summary that describe a run: its spec, its tokens and its costs."""
-    costs: dict[str, float | None] = {}
+    prices: dict[str, float | None] = {}
     origins = Counter[str]()
     if (path / "captions.jsonl").exists():
         for caption in jsonl.records(CaptionRecord, path / "captions.jsonl"):
-            costs |= caption_costs([caption])
+            prices |= caption_costs([caption])
             if "origin" in caption.meta:
                 origins[f"{caption.slot} from {caption.meta['origin']}"] += 1
     return {
@@ -252,7 +260,7 @@ def _describe_run(path: Path, spec: RunSpec, results: Sequence[Completion | Fail
         "prompt": with_answer_form(spec.prompt.template, spec),
         "tokens": total_tokens(results, ("input", "output", "reasoning")),
         "cost": total_cost(results),
-        "captions_cost": _sum_known(costs.values()),
+        "captions_cost": costs.sum_known(list(prices.values())) if prices else None,
         "captions_from": dict(origins) or None,
         "samples": spec.llm.samples,
         "shuffled": spec.prompt.order_seed is not None,
@@ -298,13 +306,7 @@ def total_cost(results: Sequence[Completion | Failure]) -> float | None:
     """Return the cost of all replies in US dollars, with charges for failures; None where a price is unknown."""
     prices = [result.cost for result in results if isinstance(result, Completion)]
     charges = [result.cost for result in results if isinstance(result, Failure) and result.cost]
-    return _sum_known([*prices, *charges]) if prices else None
-
-
-def _sum_known(costs: Collection[float | None]) -> float | None:
-    """Return the sum; None where a cost is unknown or there is none."""
-    known = [cost for cost in costs if cost is not None]
-    return sum(known) if known and len(known) == len(costs) else None
+    return costs.sum_known([*prices, *charges]) if prices else None
 
 
 # Prediction files
@@ -324,13 +326,15 @@ def _score_file(path: Path, dataset: Dataset | None, *, as_choices: bool, extrac
         from cascade.scoring import second_reader
         from cascade.scoring.extraction.extract import extract
 
-        rules = {name: {0: extract(text, known[name].choices)} for name, text in replies.items()}
-        shown = {name: (replies[name], known[name].choices) for name, read in rules.items() if not read[0].text}
-        unread = [second_reader.show_reply(name, 0, *reply) for name, reply in shown.items()]
+        for name, text in replies.items():
+            choice = extract(text, known[name].choices)
+            rules[name] = {0: choice}
+            if not choice.text:
+                unread.append(second_reader.show_reply(name, 0, text, known[name].choices))
     if as_choices:
         choices = {name: read[0] for name, read in rules.items()}
     scores = score_items(file.items, choices)
-    carried = [score.correct["mmar"] for score in scores if score.item in file.carried]
+    carried = [scores[name].correct["mmar"] for name in file.carried]
     return ScoredRun(
         items=file.items,
         scores=scores,

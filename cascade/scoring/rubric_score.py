@@ -143,7 +143,7 @@ def judge_cases(source: Path, dataset: Dataset | None = None) -> Cases:
         raise UserError(f"{source}: no item has a rubric; give the questions that have: --dataset mmar, or FILE.jsonl")
     cases: dict[str, Case] = {}
     unable: dict[str, str] = {}
-    right = [score for score in scored.scores if score.correct["mmar"]]
+    right = [score for score in scored.scores.values() if score.correct["mmar"]]
     for score in right:
         try:
             cases[score.item] = _case(items[score.item], thinking.get(score.item), score.choice.text)
