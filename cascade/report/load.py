@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cascade.analysis import ablation, compare, published
-from cascade.analysis.ablation import PERCEPTION, REASONING, UNKNOWN, Diagnosis, Family
+from cascade.analysis.ablation import PERCEPTION, REASONING, UNKNOWN, Diagnosis
 from cascade.analysis.compare import Comparison, PairedDifference
 from cascade.errors import RunError, UserError
 from cascade.prompting.evidence import captions_shown
@@ -20,6 +20,8 @@ from cascade.scoring.summary import ScorerResult, Summary, summarize
 from cascade.types import Answer, CaptionRecord, RunSpec
 
 CAUSES = (PERCEPTION, REASONING, UNKNOWN)
+# The keys of the page's filters, each with its tag and the tag's name for people.
+TAGS = {"modality": ("modality", "modality"), "layer": ("category", "layer"), "sub": ("sub-category", "sub-category")}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,16 +71,15 @@ class ReportData:
     """Everything that a report is made from.
 
     `main` is the full set, else the first run given; its items are the report's. `comparisons` are other − main for
-    each of `others`, `differences` the same over all items, with Holm's correction over them. `family` are the runs of
-    main's dataset and model together; None where main is the only one. `diagnosis` is of main's wrong items, where a
-    run has the benchmark's cues.
+    each of `others`, with Holm's correction over them. `adds` and `hearing` are those of the family that the runs of
+    main's dataset and model are. `diagnosis` is of main's wrong items, where a run has the benchmark's cues.
     """
 
     main: ReportRun
     others: tuple[ReportRun, ...]
     comparisons: tuple[Comparison, ...]
-    differences: tuple[PairedDifference, ...]
-    family: Family | None
+    adds: Mapping[str, Mapping[str, PairedDifference]]
+    hearing: Mapping[str, Mapping[str, PairedDifference]]
     diagnosis: Diagnosis | None
 
     @property
@@ -131,6 +132,7 @@ def load_report(sources: Sequence[Path]) -> ReportData:
     main = runs[describe.full_set([run.spec for run in runs])]
     others = sorted((run for run in runs if run is not main), key=lambda run: (run.kind != main.kind, *_rank(run)))
     comparisons = [compare.compare(other.scored, main.scored) for other in others]
+    corrected = compare.adjust_family({place: comparison.whole for place, comparison in enumerate(comparisons)})
     oracle = _control(main, others, "oracle")
     alike = [
         run.scored
@@ -138,14 +140,13 @@ def load_report(sources: Sequence[Path]) -> ReportData:
         if same_model(run.spec.llm, main.spec.llm)
         and (run.spec.dataset, run.spec.dataset_digest) == (main.spec.dataset, main.spec.dataset_digest)
     ]
+    family = ablation.read_family([main.scored, *alike]) if alike else None
     return ReportData(
         main=main,
         others=tuple(others),
-        comparisons=tuple(comparisons),
-        differences=tuple(
-            compare.adjust_family({place: each.whole for place, each in enumerate(comparisons)}).values()
-        ),
-        family=ablation.read_family([main.scored, *alike]) if alike else None,
+        comparisons=tuple(replace(comparisons[place], mcnemar=each.mcnemar) for place, each in corrected.items()),
+        adds=family.adds if family else {},
+        hearing=(family.hearing or {}) if family else {},
         diagnosis=ablation.diagnose(main.scored, oracle.scored) if oracle else None,
     )
 

@@ -298,7 +298,7 @@ def test_report_and_ablate_give_a_difference_the_same_sign(family: Path) -> None
             wanted[Path(member["run"]).name] = member["to_full"]["difference"]
     told = load.load_report([family])
     assert {
-        one.run.path.name: pair.difference for one, pair in zip(told.others, told.differences, strict=True)
+        one.run.path.name: pair.difference for one, pair in zip(told.others, told.comparisons, strict=True)
     } == wanted
     assert any(wanted.values())
     table = next(part for part in markdown_report([family]).split("\n\n") if part.startswith("| run | n | run −"))
