@@ -76,14 +76,20 @@ SORTS = (*_HIGHEST_FIRST, "cost", "failed", "unread", "model", "captions", "prom
 def board_rows(folders: Iterable[Path], by: Sequence[str], skip: Callable[[str], None]) -> list[BoardRow]:
     """Return a row for each run of these folders, without repeats; `skip` is called with what cannot be read, and why.
 
-    A folder beside runs that holds none is skipped too.
+    A folder that holds no run, as one beside runs, is skipped too.
     """
     paths: dict[Path, Path] = {}
     for folder in folders:
-        try:
-            paths.update((path.resolve(), path) for path in _find_runs(folder, skip))
-        except (UserError, OSError) as error:
-            skip(str(error))
+        runs = directory.find_runs(folder, _DEEPEST)
+        paths.update((path.resolve(), path) for path in runs)
+        beside = sorted(folder.iterdir()) if runs and runs != [folder] else []
+        without = [] if runs else [folder]
+        for path in beside:
+            hidden = not path.is_dir() or path.name.startswith(".")
+            if not hidden and not any(run.is_relative_to(path) for run in runs):
+                without.append(path)
+        for path in without:
+            skip(f"{path}: this is no run, and there is none in it")
     rows, specs = [], []
     for path in paths.values():
         try:
@@ -95,22 +101,6 @@ def board_rows(folders: Iterable[Path], by: Sequence[str], skip: Callable[[str],
             skip(reason if str(path) in reason else f"{path}: {reason}")
     differences = describe.differences(specs, _SHOWN)
     return [replace(row, differs=text or None) for row, text in zip(rows, differences, strict=True)]
-
-
-def _find_runs(folder: Path, skip: Callable[[str], None]) -> list[Path]:
-    """Return the runs at or below a folder; report the folders beside them that hold none to `skip`.
-
-    Raises RunError where there is no run.
-    """
-    runs = directory.find_runs(folder, _DEEPEST)
-    if not runs:
-        raise RunError(f"{folder}: this is no run, and there is none in it")
-    if runs != [folder]:
-        for path in sorted(folder.iterdir()):
-            hidden = not path.is_dir() or path.name.startswith(".")
-            if not hidden and not any(run.is_relative_to(path) for run in runs):
-                skip(f"{path}: this is no run, and there is none in it")
-    return runs
 
 
 def board_row(path: Path, by: Sequence[str], scored: ScoredRun) -> BoardRow:

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from cascade.cli.output import note_unfinished
+from cascade.runs.directory import read_run
 from cascade.scoring import export as predictions
 from cascade.scoring import outcomes
 from cascade.scoring.summary import summarize
@@ -28,7 +29,7 @@ def export(
     Every item is in it, with its choice verbatim or nothing.
     """
     if str(out) == "-":
-        typer.echo(predictions.exported(run, benchmark)[1], nl=False)
+        typer.echo(predictions.prediction_file(read_run(run), benchmark)[1], nl=False)
     else:
         typer.echo(predictions.export(run, benchmark, out))
     summary = summarize(outcomes.score_source(run))
