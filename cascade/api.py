@@ -357,7 +357,7 @@ def read(
     flags = {**locals(), "llm": reader, "prompt": reader_prompt}
     del flags["dataset"]  # It joins a file of ids, and may be a Dataset.
     path, folder, questions = Path(source), _path(out), registry.load_questions(dataset, data)
-    log = CallLog(outcomes.reader_folder(path, folder), READER)
+    log = CallLog(outcomes.reader_folder(path, folder), READER, path)
     if reader is not None:
         unread = outcomes.score_source(path, questions, read_replies=True, reader=folder).unread_replies
         second_model.ask_or_plan(check_request(flags), log, second_reader.inquiry(unread))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -126,11 +126,7 @@ def read_family(sources: Sequence[ScoredRun], *, scorer: str = "mmar", effort: b
     differences = compare.adjust_family(differences)
     members = []
     for place, name in enumerate(describe.variant_names(specs)):
-        member = _member(sources[place], name, scorer, differences.get(place))
-        if effort:
-            cost, seconds = _item_effort(sources[place])
-            member = replace(member, item_cost=cost, item_seconds=seconds)
-        members.append(member)
+        members.append(_member(sources[place], name, scorer, differences.get(place), effort=effort))
     adds: dict[str, tuple[ScoredRun, ScoredRun]] = {}
     slots, digested = describe.sources(specs[full]), describe.is_digested(specs[full])
     plain = {}
@@ -208,8 +204,9 @@ def _item_effort(source: ScoredRun) -> tuple[float | None, float]:
     return None if None in costs else sum(costs) / n, seconds / n
 
 
-def _member(source: ScoredRun, name: str, scorer: str, to_full: PairedDifference | None) -> Member:
+def _member(source: ScoredRun, name: str, scorer: str, to_full: PairedDifference | None, *, effort: bool) -> Member:
     whole = rate(list(source.correct(scorer).values()))
+    item_cost, item_seconds = _item_effort(source) if effort else (None, None)
     return Member(
         name=name,
         run=str(source.about["run"]),
@@ -222,6 +219,8 @@ def _member(source: ScoredRun, name: str, scorer: str, to_full: PairedDifference
         cost=source.about["cost"],
         to_full=to_full,
         inapplicable=source.about["inapplicable"],
+        item_cost=item_cost,
+        item_seconds=item_seconds,
         agreement=source.agreement(scorer, source.items),
     )
 

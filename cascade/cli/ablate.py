@@ -82,7 +82,7 @@ def show(family: Family, form: str) -> None:
         for member in family.members:
             if member.inapplicable:
                 what += f"; {member.inapplicable} not applicable to {member.name}, left out there on both sides"
-        typer.echo(plain(f"{what}; chance {percent(family.chance)}\n"))
+        typer.echo(prose(plain(f"{what}; chance {percent(family.chance)}")) + "\n")
     tables = [_members(family)]
     hearing = dict(family.hearing or {})
     # Of two sources, what each adds is in the table of hearing, too.

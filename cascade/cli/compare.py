@@ -89,6 +89,8 @@ def show(comparison: Comparison, form: str, *, flips: bool = False) -> None:
         output.echo_json(comparison)
         return
     title = plain(_title(comparison))
+    if form == "table":
+        title = prose(title) + "\n"
     if form == "latex":
         title = "".join(f"% {line}\n" for line in title.splitlines())
     if form != "csv":
@@ -145,7 +147,7 @@ def show_matrix(matrix: Matrix, form: str) -> None:
     if form == "table":
         for side in matrix.runs:
             if side.served:
-                typer.echo(plain(f"{side.run}: answers: {served_text(side.served)}"))
+                typer.echo(prose(plain(f"{side.run}: answers: {served_text(side.served)}")))
         typer.echo(f"{quantity(matrix.n, 'item')} of all, by {matrix.scorer}; row - column in points\n")
     rows = list(_matrix_rows(matrix))
     if matrix.combined:

@@ -71,7 +71,7 @@ def show(summary: Summary, form: str, *, first: bool = True, unread: Sequence[Un
         columns += [Column(name, (name,)), Column("95 %", (f"{name}_low", f"{name}_high"))]
     text = format_columns(columns, [(summary.run, *row) for row in _rows(summary, form)], form)
     if form == "table":
-        text = plain(_title(summary)) + text + plain(prose(_legend(summary))) + "\n"
+        text = prose(plain(_title(summary))) + "\n" + text + plain(prose(_legend(summary))) + "\n"
     elif form == "csv" and not first:
         text = text.partition("\n")[2]
     typer.echo(text, nl=False)
