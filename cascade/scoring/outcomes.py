@@ -116,11 +116,7 @@ def score_source(
         return scored
     model, logged = log.read()
     readings, choices = second_reader.combine(scored.choices, scored.unread_replies, model, logged)
-    sent = [call.result for call in logged.values()]
-    tokens, served = total_tokens(sent, ("input", "output")), count_served(logged.values()) or None
-    readings = changed(readings, tokens=tokens, cost=total_cost(sent), served=served)
-    votes = {item: voting.vote(read) for item, read in choices.items()}
-    combined = changed(scored, readings=readings, scores=score_items(scored.items, votes), choices=choices)
+    combined = changed(scored, readings=readings, scores=score_items(scored.items, choices), choices=choices)
     return changed(scored, readings=readings, combined=combined)
 
 
@@ -170,12 +166,12 @@ def joined_how(choice: Choice, second: Choice) -> str:
     return choice.how if choice.how == second.how else f"{choice.how}; {second.how}"
 
 
-def score_items(items: Iterable[Item], choices: Mapping[str, Choice]) -> dict[str, Score]:
-    """Score each item's choice, by the item's id; an item without one is scored as no answer."""
-    scores, none = {}, Choice(text="", how="no reply")
+def score_items(items: Iterable[Item], choices: voting.ReadChoices) -> dict[str, Score]:
+    """Score the vote of each item's samples, by the item's id; an item without one is scored as no answer."""
+    scores, none = {}, {0: Choice(text="", how="no reply")}
     verdicts: dict[tuple[bool, ...], dict[str, bool]] = {}  # Items with the same verdict share its mapping.
     for item in items:
-        choice = choices.get(item.id, none)
+        choice = voting.vote(choices.get(item.id, none))
         verdict = tuple(scorer(item, choice.text) for scorer in SCORERS.values())
         correct = verdicts.setdefault(verdict, dict(zip(SCORERS, verdict, strict=True)))
         scores[item.id] = Score(item=item.id, sample=0, choice=choice, correct=correct, tags=item.tags)
@@ -214,7 +210,6 @@ def _score_directory(path: Path) -> ScoredRun:
         first = next(iter(inapplicable.values())).message
         raise RunError(f"{path}: not applicable to any of its {len(known)} items, nothing to score; the first: {first}")
     choices = read_choices(run.spec, items, answers)
-    votes = {item: voting.vote(read) for item, read in choices.items()}
     replies: dict[str, str] = {}
     unread = []
     for answer in answers:
@@ -227,8 +222,8 @@ def _score_directory(path: Path) -> ScoredRun:
             unread.append(answer)
     return ScoredRun(
         items=items,
-        scores=score_items(items, votes),
-        failed=frozenset(known) - inapplicable.keys() - votes.keys(),
+        scores=score_items(items, choices),
+        failed=frozenset(known) - inapplicable.keys() - choices.keys(),
         replies=replies,
         choices=choices,
         spec=run.spec,
@@ -258,8 +253,8 @@ def _describe_run(path: Path, spec: RunSpec, results: Sequence[Completion | Fail
         "llm": spec.llm.model,
         "captions": {captioner.slot: captioner.name for captioner in spec.captioners},
         "prompt": with_answer_form(spec.prompt.template, spec),
-        "tokens": total_tokens(results, ("input", "output", "reasoning")),
-        "cost": total_cost(results),
+        "tokens": costs.total_tokens(results, ("input", "output", "reasoning")),
+        "cost": costs.total_cost(results),
         "captions_cost": costs.sum_known(list(prices.values())) if prices else None,
         "captions_from": dict(origins) or None,
         "samples": spec.llm.samples,
@@ -292,23 +287,6 @@ def read_reply(reply: Completion, choices: Sequence[str]) -> Choice:
     return extract(reply.text, choices)
 
 
-def total_tokens(results: Iterable[Completion | Failure], kinds: Sequence[str]) -> dict[str, int]:
-    """Return the sums of the replies' tokens of these kinds (`input`, `output`, `reasoning`); unknown counts as 0."""
-    totals = dict.fromkeys(kinds, 0)
-    for result in results:
-        if isinstance(result, Completion):
-            for kind in kinds:
-                totals[kind] += getattr(result, f"{kind}_tokens") or 0
-    return totals
-
-
-def total_cost(results: Sequence[Completion | Failure]) -> float | None:
-    """Return the cost of all replies in US dollars, with charges for failures; None where a price is unknown."""
-    prices = [result.cost for result in results if isinstance(result, Completion)]
-    charges = [result.cost for result in results if isinstance(result, Failure) and result.cost]
-    return costs.sum_known([*prices, *charges]) if prices else None
-
-
 # Prediction files
 
 
@@ -319,7 +297,7 @@ def _score_file(path: Path, dataset: Dataset | None, *, as_choices: bool, extrac
     file = predictions.read_predictions(path, dataset)
     known = {item.id: item for item in file.items}
     replies = {name: text for name, text in file.texts.items() if text is not None}
-    choices = {name: Choice(text=text, how="as it stands") for name, text in replies.items()}
+    choices = {name: {0: Choice(text=text, how="as it stands")} for name, text in replies.items()}
     rules: dict[str, dict[int, Choice]] = {}
     unread: list[ShownReply] = []
     if extracted:
@@ -331,14 +309,12 @@ def _score_file(path: Path, dataset: Dataset | None, *, as_choices: bool, extrac
             rules[name] = {0: choice}
             if not choice.text:
                 unread.append(second_reader.show_reply(name, 0, text, known[name].choices))
-    if as_choices:
-        choices = {name: read[0] for name, read in rules.items()}
-    scores = score_items(file.items, choices)
+    scores = score_items(file.items, rules if as_choices else choices)
     carried = [scores[name].correct["mmar"] for name in file.carried]
     return ScoredRun(
         items=file.items,
         scores=scores,
-        failed=frozenset(known) - choices.keys(),
+        failed=frozenset(known) - replies.keys(),
         replies=replies,
         about={
             "run": str(path),

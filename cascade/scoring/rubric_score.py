@@ -22,7 +22,7 @@ from cascade.io import jsonl
 from cascade.io.jsonl import OMITTED
 from cascade.prompting import evidence, templates
 from cascade.prompting.templates import Template
-from cascade.runs import call_log, directory
+from cascade.runs import call_log, costs, directory
 from cascade.runs.call_log import CallLog, Inquiry, Question, Replies, SecondModel
 from cascade.runs.served import Served, count_served
 from cascade.scoring import export, outcomes, predictions, rubric_reply
@@ -256,8 +256,8 @@ def rate_run(cases: Cases, judge: SecondModel, replies: Replies, by: Sequence[st
         accuracy=_scale({item.id: item.id in cases.right for item in items}, tags, rate),
         ours=_scale(ours, tags, clustered),
         official=_scale(official, tags, clustered) if official else None,
-        tokens=outcomes.total_tokens(sent, ("input", "output")),
-        cost=outcomes.total_cost(sent),
+        tokens=costs.total_tokens(sent, ("input", "output")),
+        cost=costs.total_cost(sent),
         failures=failures,
         served=count_served(replies.values()) or None,
     )
