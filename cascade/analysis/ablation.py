@@ -14,7 +14,6 @@ from typing import Any
 
 from cascade.analysis import compare
 from cascade.analysis.compare import PairedDifference
-from cascade.errors import UserError
 from cascade.io.jsonl import OMITTED
 from cascade.runs import describe, directory
 from cascade.scoring.outcomes import ScoredRun
@@ -103,20 +102,11 @@ class Family:
 
 
 def read_family(sources: Sequence[ScoredRun], *, scorer: str = "mmar", effort: bool = False) -> Family:
-    """Read runs of one dataset and model that differ in evidence or choice order. Raises UserError for others.
+    """Read runs of one dataset and model, which differ in evidence or choice order.
 
     With `effort` members have the cost and time of an item.
     """
-    specs = []
-    for source in sources:
-        if source.spec is None:
-            raise UserError(f"{source.about['run']}: a prediction file does not say what it was made with; give runs")
-        specs.append(source.spec)
-    first = specs[0]
-    if any(
-        spec.dataset_digest != first.dataset_digest or not describe.same_model(spec.llm, first.llm) for spec in specs
-    ):
-        raise UserError("these are no variants of one run: they are of different datasets or models")
+    specs = [source.spec for source in sources if source.spec]
     full, pairs = describe.full_set(specs), list(zip(sources, specs, strict=True))
     whole = sources[full]
     differences = {}

@@ -34,10 +34,8 @@ SIGNIFICANT = 0.05  # a corrected p under it supports a difference
 class Side:
     """One of the compared runs: its accuracy on the items of all, and how many of its items are left out.
 
-    `inapplicable` items of the run are left out of all, None is none. `readings` counts its replies where a second
-    reader was asked, `agreement` says how far its samples agree, where it has several. `differs` says what the run has
-    that not all of these runs have, besides its model. `served` says which servers answered, and `not_asked` counts the
-    questions that are still to be asked.
+    `differs` says what the run has that not all of these runs have, besides its model. The other fields are those of
+    its summary.
     """
 
     run: str

@@ -30,11 +30,9 @@ _DEEPEST = 4  # folders below one that is given
 class BoardRow:
     """One run. `items` describes its items in words, `items_digest` identifies them by question, choices and answer.
 
-    `mmar` and `strict` have Wilson intervals; `by` has each tag's values by the official matcher. Costs are in US
-    dollars; None is unknown, or that there was nothing to pay for. Where a second reader was asked, `readings` counts
-    the replies and `mmar_read` is `mmar` by the combined readings. `differs` says what the run has that not all runs of
-    the board have, besides the other fields. `served` and `not_asked` are a summary's. `kind` is that of MMAR's table,
-    where it was asked for.
+    `by` has each tag's values by the official matcher. Where a second reader was asked, `mmar_read` is `mmar` by the
+    combined readings. `differs` says what the run has that not all runs of the board have, besides the other fields.
+    `kind` is that of MMAR's table, where it was asked for. The other fields are those of the run's summary.
     """
 
     run: str

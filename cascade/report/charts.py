@@ -57,9 +57,9 @@ class Bar:
 _SHARES = tuple((float(at), str(at)) for at in range(0, 101, 25))
 
 
-def percent(share: float, digits: int = 1) -> str:
+def percent(share: float) -> str:
     """Return a share in per cent."""
-    return f"{100 * share:.{digits}f}"
+    return f"{100 * share:.1f}"
 
 
 def signed(share: float, digits: int = 1) -> str:

@@ -296,26 +296,27 @@ def _score_file(path: Path, dataset: Dataset | None, *, as_choices: bool, extrac
 
     file = predictions.read_predictions(path, dataset)
     known = {item.id: item for item in file.items}
-    replies = {name: text for name, text in file.texts.items() if text is not None}
-    choices = {name: {0: Choice(text=text, how="as it stands")} for name, text in replies.items()}
     rules: dict[str, dict[int, Choice]] = {}
     unread: list[ShownReply] = []
     if extracted:
         from cascade.scoring import second_reader
         from cascade.scoring.extraction.extract import extract
 
-        for name, text in replies.items():
+        for name, text in file.texts.items():
             choice = extract(text, known[name].choices)
             rules[name] = {0: choice}
             if not choice.text:
                 unread.append(second_reader.show_reply(name, 0, text, known[name].choices))
-    scores = score_items(file.items, rules if as_choices else choices)
+    choices = rules
+    if not as_choices:
+        choices = {name: {0: Choice(text=text, how="as it stands")} for name, text in file.texts.items()}
+    scores = score_items(file.items, choices)
     carried = [scores[name].correct["mmar"] for name in file.carried]
     return ScoredRun(
         items=file.items,
         scores=scores,
-        failed=frozenset(known) - replies.keys(),
-        replies=replies,
+        failed=frozenset(known) - file.texts.keys(),
+        replies=file.texts,
         about={
             "run": str(path),
             "dataset": dataset.name if dataset else "",
