@@ -43,7 +43,8 @@ def read_predictions(path: Path, dataset: Dataset | None = None) -> Predictions:
     items = list(dataset.items) if dataset else []
     if dataset and (unknown := sorted(rows.keys() - {item.id for item in items})):
         raise DatasetError(f"{path}: the id {unknown[0]!r} is not in the dataset (nor are {len(unknown) - 1} others)")
-    texts, carried, thinking = {}, set(), {}
+    texts: dict[str, str] = {}
+    carried, thinking = set(), {}
     for name, row in rows.items():
         if dataset is None:
             question = {key: value for key, value in row.items() if key not in _NO_QUESTION}

@@ -42,7 +42,6 @@ Share = TypeVar("Share", bound=float)
 class Case:
     """What a judge sees of one item: the gold `answer` and `thinking`, and the `response` that it judges."""
 
-    item: str
     question: str
     answer: str
     thinking: str
@@ -166,7 +165,6 @@ def _case(item: Item, reasoning: str | None, answer: str) -> Case:
     if len(reasoning) > export.LONGEST:
         raise ValueError("the reasoning has 10000 characters or more")
     return Case(
-        item=item.id,
         question=item.question,
         answer=item.answer,
         thinking=str(item.reference.get("thinking") or "(none is given)"),

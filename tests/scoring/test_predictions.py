@@ -106,7 +106,7 @@ def test_a_file_that_is_none(content: bytes, complaint: str) -> None:
 def test_nan_is_no_prediction_and_costs_its_row_alone(name: str) -> None:
     rows = [{"id": "q0", **QUESTION, "answer_prediction": float("nan")}, {"id": "q1", **QUESTION, "model_output": "a"}]
     file = predictions.read_predictions(write(rows, name))
-    assert file.texts == {"q0": None, "q1": "a"}
+    assert file.texts == {"q1": "a"}
 
 
 def test_a_file_is_utf_8() -> None:
