@@ -17,7 +17,6 @@ from cascade.analysis.compare import PairedDifference
 from cascade.io.jsonl import OMITTED
 from cascade.runs import describe, directory
 from cascade.scoring.outcomes import ScoredRun
-from cascade.scoring.statistics import rate
 from cascade.scoring.summary import chance
 from cascade.scoring.voting import Agreement
 from cascade.types import RunSpec
@@ -195,7 +194,7 @@ def _item_effort(source: ScoredRun) -> tuple[float | None, float]:
 
 
 def _member(source: ScoredRun, name: str, scorer: str, to_full: PairedDifference | None, *, effort: bool) -> Member:
-    whole = rate(list(source.correct(scorer).values()))
+    whole = source.rate(scorer)
     item_cost, item_seconds = _item_effort(source) if effort else (None, None)
     return Member(
         name=name,
@@ -203,7 +202,7 @@ def _member(source: ScoredRun, name: str, scorer: str, to_full: PairedDifference
         n=whole.n,
         accuracy=whole.accuracy,
         ci95=whole.ci95,
-        strict=rate(list(source.correct("strict").values())).accuracy,
+        strict=source.rate("strict").accuracy,
         failed=len(source.failed),
         unread=source.unread,
         cost=source.about["cost"],

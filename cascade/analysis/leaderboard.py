@@ -113,9 +113,6 @@ def board_row(path: Path, by: Sequence[str], scored: ScoredRun) -> BoardRow:
     for item in items:
         known.update(item.tags, item.reference)
     summary = summarize(scored, [tag for tag in by if tag in known])
-    rates = {}
-    for name, result in summary.scores.items():
-        rates[name] = Rate(n=summary.n, accuracy=result.accuracy, ci95=result.ci95)
     selection = [f"{tag}={'|'.join(values)}" for tag, values in sorted(spec.only.items())]
     left_out = f" ({summary.inapplicable} not applicable)" if summary.inapplicable else ""
     # The digest is of what is asked and what is right, in any order; the rest of an item may change.
@@ -129,8 +126,8 @@ def board_row(path: Path, by: Sequence[str], scored: ScoredRun) -> BoardRow:
         items=f"{' '.join([spec.dataset, *selection])}, {len(items)}{left_out}",
         items_digest=digest(questions),
         n=summary.n,
-        mmar=rates["mmar"],
-        strict=rates["strict"],
+        mmar=scored.rate("mmar"),
+        strict=scored.rate("strict"),
         by={tag: breakdown[tag] for tag in by if tag in breakdown},
         coverage=summary.coverage,
         failed=summary.failed,
@@ -138,7 +135,7 @@ def board_row(path: Path, by: Sequence[str], scored: ScoredRun) -> BoardRow:
         samples=summary.samples,
         cost=summary.cost,
         captions_cost=summary.captions_cost,
-        mmar_read=rates[summary.readings.column] if summary.readings else None,
+        mmar_read=scored.combined.rate("mmar") if scored.combined else None,
         readings=summary.readings,
         served=summary.served,
         not_asked=summary.not_asked,

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from cascade.analysis.compare import PairedDifference
+from cascade.io import tables
 from cascade.report.load import CAUSES, ReportData
 from cascade.scoring import summary
 
@@ -64,8 +65,7 @@ def percent(share: float) -> str:
 
 def signed(share: float, digits: int = 1) -> str:
     """Return a difference in points with its sign, as a typographic minus; a zero has none."""
-    text = f"{100 * share:+.{digits}f}"
-    return text.lstrip("+-") if float(text) == 0 else text.replace("-", "−")
+    return tables.signed(share, digits).replace("-", "−")
 
 
 def interval(ends: tuple[float, float]) -> str:

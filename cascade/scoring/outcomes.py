@@ -24,6 +24,7 @@ from cascade.runs.describe import caption_costs, with_answer_form
 from cascade.runs.served import count_served
 from cascade.scoring import voting
 from cascade.scoring.matchers.registry import SCORERS
+from cascade.scoring.statistics import Rate, rate
 from cascade.types import Answer, CaptionRecord, Choice, Completion, Dataset, Failure, Item, RunSpec, Score
 
 if TYPE_CHECKING:
@@ -82,6 +83,10 @@ class ScoredRun:
     def correct(self, scorer: str) -> dict[str, bool]:
         """Return whether each item is right by this scorer, by item id."""
         return {item: score.correct[scorer] for item, score in self.scores.items()}
+
+    def rate(self, scorer: str) -> Rate:
+        """Return the share of items that are right by this scorer, with its interval."""
+        return rate(list(self.correct(scorer).values()))
 
     def agreement(self, scorer: str, items: Sequence[Item]) -> voting.Agreement | None:
         """Return how far the samples of these items agree; None where an item has one sample."""

@@ -165,7 +165,7 @@ def _scorer_result(scored: ScoredRun, name: str, tags: Mapping[str, Mapping[str,
             pass_at = voting.pass_at(voting.count_right(items, choices, scorer), samples)
         if choices:
             by_position = voting.by_position(items, choices, scorer, samples, seed)
-    whole = rate(list(correct.values()))
+    whole = scored.rate(name)
     return ScorerResult(
         accuracy=whole.accuracy,
         ci95=whole.ci95,
