@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from cascade.errors import UserError
 from cascade.io import jsonl
@@ -34,8 +34,6 @@ from cascade.types import Completion, Dataset, Item, Prompt
 
 CALLS = 5  # an item; arXiv 2602.14224
 SEED = 42  # of each call; arXiv 2602.14224
-
-Share = TypeVar("Share", bound=float)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -232,10 +230,8 @@ def rate_run(cases: Cases, judge: SecondModel, replies: Replies, by: Sequence[st
     scores = {item: rubric_reply.trimmed(of_item) for item, of_item in shares.items() if item not in failures}
     items, about = cases.scored.items, cases.scored.about
     ours = {item.id: scores.get(item.id, 0.0) for item in items}
-    official = {}
-    for item in items:
-        if item.id not in failures and item.id not in cases.uncarried:
-            official[item.id] = ours[item.id]
+    left_out = failures.keys() | cases.uncarried
+    official = {item: score for item, score in ours.items() if item not in left_out}
     tags = groups(items, by)
     sent = [judgement.result for judgement in replies.values()]
     return Rating(
@@ -262,9 +258,9 @@ def rate_run(cases: Cases, judge: SecondModel, replies: Replies, by: Sequence[st
 
 
 def _scale(
-    scores: Mapping[str, Share],
+    scores: Mapping[str, float],
     tags: Mapping[str, Mapping[str, Sequence[str]]],
-    mean: Callable[[Sequence[Share]], Rate],
+    mean: Callable[[Sequence[Any]], Rate],
 ) -> Scale:
     """Return the mean of the items' scores, in all and by tag; groups without a scored item are left out."""
     by: dict[str, dict[str, Rate]] = {}
