@@ -80,14 +80,12 @@ def board_rows(folders: Iterable[Path], by: Sequence[str], skip: Callable[[str],
     for folder in folders:
         runs = directory.find_runs(folder, _DEEPEST)
         paths.update((path.resolve(), path) for path in runs)
-        beside = sorted(folder.iterdir()) if runs and runs != [folder] else []
-        without = [] if runs else [folder]
+        beside = [folder]
+        if runs:
+            beside = [path for path in sorted(folder.iterdir()) if path.is_dir() and not path.name.startswith(".")]
         for path in beside:
-            hidden = not path.is_dir() or path.name.startswith(".")
-            if not hidden and not any(run.is_relative_to(path) for run in runs):
-                without.append(path)
-        for path in without:
-            skip(f"{path}: this is no run, and there is none in it")
+            if runs != [folder] and not any(run.is_relative_to(path) for run in runs):
+                skip(f"{path}: this is no run, and there is none in it")
     rows, specs = [], []
     for path in paths.values():
         try:

@@ -75,7 +75,7 @@ def prediction_rows(run: Run, shape: str) -> list[dict[str, Any]]:
         rows.append(
             {
                 "id": item.id,
-                {"mmau": "audio_id"}.get(shape, "audio_path"): item.audio,
+                "audio_id" if shape == "mmau" else "audio_path": item.audio,
                 "question": item.question,
                 "choices": list(item.choices),
                 "answer": item.answer,
