@@ -152,6 +152,37 @@ def test_a_digest_without_the_question(tones: Path) -> None:
     assert script.questions_shown == {"gemini": 0, "digest": 0, "answer": 4}
 
 
+@needs_audio
+def test_a_plan_bounds_the_replies_of_captions_digest_and_rounds(tones: Path) -> None:
+    """Four clips of 0.6 s; none of the keys is there, and nothing is written."""
+    rows = ["taltech-one-listener", "taltech-two-listeners", "taltech-rounds", "echo-rounds", "omni-detective-gpt-4o"]
+    result = cascade("reproduce", *rows, "--dataset", tones, "--dry-run")
+    assert result.exit_code == 0 and not Path("runs").exists()
+    plans = dict(zip(rows, result.stdout.split("\n\n"), strict=False))
+    qwen = "hosted_vllm/Qwen/Qwen3-Omni-30B-A3B-Thinking, of at most 8192 tokens; its price is unknown"
+    assert f"remote    a: up to 16 replies of {qwen}\n" in plans["taltech-one-listener"]
+    two = plans["taltech-two-listeners"]
+    assert f"remote    a: up to 16 replies of {qwen}\n" in two
+    assert "remote    b: up to 16 replies of hosted_vllm/Step-Audio-R1, of at most 8192 tokens;" in two
+    digest = "remote    digest: up to 4 replies of deepseek/deepseek-reasoner, of at most 8192 tokens; at most $0.0138 "
+    assert digest in two and "in rounds" not in two
+    # Four questions, three rounds, four requests a round.
+    assert f"remote    listen, in rounds: up to 48 replies of {qwen}\n" in plans["taltech-rounds"]
+    assert "with rounds up to 16, of which the later ones send more than is below" in plans["taltech-rounds"]
+    instruct = "hosted_vllm/Qwen/Qwen3-Omni-30B-A3B-Instruct"
+    assert f"listen, in rounds: up to 48 replies of {instruct}, of at most 1024 tokens" in plans["echo-rounds"]
+    listener = "remote    caption: up to 16 replies of gemini/gemini-2.5-pro, of at most 8192 tokens; at most $1.3107 "
+    assert listener in plans["omni-detective-gpt-4o"]
+
+
+@needs_audio
+def test_a_plan_counts_the_windows_of_a_long_clip(tones: Path) -> None:
+    clips.write(Path("0.wav"), clips.tone(300, 41))
+    result = cascade("reproduce", "audio-captioner-gpt-4o", "--dataset", tones, "--limit", "1", "--dry-run")
+    # A window of at most 30 s may end up to 5 s early.
+    assert "remote    caption: up to 2 replies of hosted_vllm/Audio-Captioner-7B" in result.stdout
+
+
 def spec_of(row: str, **flags: Any) -> Any:
     """Return the spec of the run that stands for a row, under the user's own flags."""
     run = published.published_rows()[row].run
