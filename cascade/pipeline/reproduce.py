@@ -45,14 +45,16 @@ def row_jobs(rows: Mapping[str, Mapping[str, Any]], models: Sequence[str], reque
 def _row_request(row: str, flags: Mapping[str, Any], model: str, request: Request) -> Request:
     """Return the row's flags under the user's own.
 
-    Captions that the user gives replace the row's, whose digest is then of them, unless they hold a digest themselves.
+    Captions that the user gives replace the row's. The row's digest merges them, if there are any, and no digest among
+    them.
     """
     place = f"the row {row}"
     given = {name.replace("-", "_"): value for name, value in typed_flags(flags, flag_kinds(), place).items()}
     params = parse_pairs(given.pop("caption_param", ()), place)
     if request.captions:
         params = {key: value for key, value in params.items() if key.startswith(f"{DIGEST}.")}
-        if any(slot == DIGEST for slot, _, _ in caption_entries(request.captions)):
+        slots = [slot for slot, _, _ in caption_entries(request.captions)]
+        if DIGEST in slots or not slots:
             params = {}
             given = {name: value for name, value in given.items() if name not in ("digest", "digest_question")}
     params |= parse_pairs(request.caption_param or (), "--caption-param")

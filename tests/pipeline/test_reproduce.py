@@ -256,6 +256,20 @@ def test_captions_of_the_user_that_hold_a_digest_replace_that_of_the_row(mini: P
     assert spec.captioners[1].params["model"] == "fake" and spec.prompt.slots == ("digest",)
 
 
+def test_without_captions_there_is_no_digest(mini: Path) -> None:
+    assert spec_of("omni-detective-gpt-4o", captions="none").captioners == ()
+
+
+@needs_audio
+def test_a_row_whose_listener_has_no_address_is_passed_over(tones: Path) -> None:
+    with Stub(Server()) as server:
+        result = reproduce(server, "taltech-two-listeners")
+        assert result.exit_code == 2 and result.stdout == "" and server.asked == []
+    reason = "a=audio-llm: the address that serves hosted_vllm/Qwen/Qwen3-Omni-30B-A3B-Thinking is missing"
+    assert f"taltech-two-listeners: passed over: {reason}" in result.stderr
+    assert "the same command" not in result.stderr
+
+
 def test_flags_of_the_user_that_change_the_evidence_are_named(mini: Path) -> None:
     flags = ["--captions", "speech=fake", "--digest", "fake", "--rounds", "1", "--rounds-with", "measure=fake"]
     result = cascade("reproduce", "gpt-4o", "--models", "fake", "--dataset", mini, *flags, "--format", "json")
