@@ -12,6 +12,8 @@ from msgspec import UNSET
 from msgspec.structs import replace
 
 from cascade.analysis import published
+from cascade.pipeline.reproduce import row_jobs
+from cascade.pipeline.request import Request
 from cascade.runs import directory, provenance
 from cascade.scoring.outcomes import ScoredRun, score_items
 from cascade.types import (
@@ -177,6 +179,18 @@ def test_a_run_of_the_published_items_has_published_marks() -> None:
     assert figures(scored(500, {}, spec=asking)) == {} and published.run_kind(scored(500, {}, spec=asking)) == "LLM"
     both = row_spec("gemini-2.5-pro", captions={"audio": "audio", "speech": "whisper"})
     assert figures(scored(500, {}, spec=both)) == {} and published.run_kind(scored(500, {}, spec=both)) == "OLM"
+
+
+def test_a_run_with_steered_listening_has_the_marks_of_its_row_alone(mini: Path) -> None:
+    def spec(**flags: Any) -> RunSpec:
+        row = published.published_rows()["taltech-two-listeners"].run
+        [job] = row_jobs({"taltech-two-listeners": row}, [], Request(dataset="mini.jsonl", **flags))
+        return job.job.spec
+
+    run = scored(500, {}, spec=spec())
+    assert published.published_figures(run) == {"": 0.766} and published.run_kind(run) == "LRM"
+    blind = scored(500, {}, spec=spec(caption_param=["a.question=false", "b.question=false"]))
+    assert published.published_figures(blind) == {} and published.run_kind(blind) == "LLM"
 
 
 def test_the_report_marks_published_values_and_groups_by_kind(tmp_path: Path) -> None:
