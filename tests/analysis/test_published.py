@@ -188,7 +188,7 @@ def test_a_run_with_steered_listening_has_the_marks_of_its_row_alone(mini: Path)
         return job.job.spec
 
     run = scored(500, {}, spec=spec())
-    assert published.published_figures(run) == {"": 0.766} and published.run_kind(run) == "LRM"
+    assert published.published_figures(run) == pytest.approx({"": 0.766}) and published.run_kind(run) == "LRM"
     blind = scored(500, {}, spec=spec(caption_param=["a.question=false", "b.question=false"]))
     assert published.published_figures(blind) == {} and published.run_kind(blind) == "LLM"
 
