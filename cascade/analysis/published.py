@@ -97,15 +97,16 @@ def published_rows() -> Mapping[str, PublishedRow]:
 def matching_row(spec: RunSpec) -> PublishedRow | None:
     """Return the row whose model, captioners, digest and rounds a run has, with the parameters that the row sets.
 
-    A captioner that is told the question matches only a row that sets this.
+    A captioner that is shown the question matches only a row that sets this.
     """
     engines, params = _evidence(spec)
     for row in published_rows().values():
         if row.run.get("llm") != _model(spec):
             continue
         row_engines, row_params = _row_evidence(row.run)
-        told = all({f"{slot}.question", f"{slot}.labels"} & row_params.keys() for slot in describe.informed_slots(spec))
-        if told and row_engines == engines and row_params.items() <= params.items():
+        informed = describe.informed_slots(spec)
+        allowed = all({f"{slot}.question", f"{slot}.labels"} & row_params.keys() for slot in informed)
+        if allowed and row_engines == engines and row_params.items() <= params.items():
             return row
     return None
 
