@@ -10,7 +10,7 @@ from pathlib import Path
 from cascade.analysis.compare import PairedDifference
 from cascade.io.tables import render_table
 from cascade.io.terminal import plain
-from cascade.report.charts import Bar, diagnosis, interval, p_value, percent, signed, signed_interval
+from cascade.report.charts import diagnosis, interval, p_value, percent, signed, signed_interval
 from cascade.report.facts import facts
 from cascade.report.load import CAUSES, TAGS, ReportData, load_report
 from cascade.scoring.statistics import Rate
@@ -62,7 +62,12 @@ def _tables(report: ReportData) -> Iterator[str]:
     if report.hearing:
         yield _adds("hearing", report.hearing)
     if bars := diagnosis(report):
-        yield _diagnosis(bars)
+        kinds = ("right", *CAUSES)
+        rows = []
+        for bar in bars:
+            counts = {kind: count for kind, count, _, _ in bar.parts}
+            rows.append([bar.label, str(bar.n), *(str(counts.get(kind, 0)) for kind in kinds)])
+        yield _table(["", "n", *kinds], rows)
 
 
 def _scores(report: ReportData) -> str:
@@ -141,12 +146,3 @@ def _adds(title: str, adds: Mapping[str, Mapping[str, PairedDifference]]) -> str
             row += _points(by_group[group])
         rows.append(row)
     return _table(header, rows)
-
-
-def _diagnosis(bars: Iterable[Bar]) -> str:
-    kinds = ("right", *CAUSES)
-    rows = []
-    for bar in bars:
-        counts = {kind: count for kind, count, _, _ in bar.parts}
-        rows.append([bar.label, str(bar.n), *(str(counts.get(kind, 0)) for kind in kinds)])
-    return _table(["", "n", *kinds], rows)
