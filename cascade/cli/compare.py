@@ -28,7 +28,7 @@ from cascade.io.tables import (
     format_words,
     percent,
 )
-from cascade.io.terminal import note, plain, prose, quantity
+from cascade.io.terminal import heading, note, plain, prose, quantity
 from cascade.runs.served import served_text
 from cascade.scoring import outcomes
 
@@ -90,7 +90,7 @@ def show(comparison: Comparison, form: str, *, flips: bool = False) -> None:
         return
     title = plain(_title(comparison))
     if form == "table":
-        title = prose(title) + "\n"
+        title = heading(title) + "\n"
     if form == "latex":
         title = "".join(f"% {line}\n" for line in title.splitlines())
     if form != "csv":
@@ -147,7 +147,7 @@ def show_matrix(matrix: Matrix, form: str) -> None:
     if form == "table":
         for side in matrix.runs:
             if side.served:
-                typer.echo(prose(plain(f"{side.run}: answers: {served_text(side.served)}")))
+                typer.echo(heading(f"{side.run}: answers: {served_text(side.served)}"))
         typer.echo(f"{quantity(matrix.n, 'item')} of all, by {matrix.scorer}; row - column in points\n")
     rows = list(_matrix_rows(matrix))
     if matrix.combined:
