@@ -268,7 +268,8 @@ def test_sentences_are_wrapped_line_by_line_and_no_address_is_cut(monkeypatch: p
         f"\nmmar: the official matcher; strict:\nequality.\np: a test.\n{address}"
     )
     assert (
-        heading("a run with a name that is long enough\x1b\nb\n") == "a run with a name that is long\nenough\ufffd\nb"
+        heading("a run whose name is so long that it ends\x1b here\nb\n")
+        == "a run whose name is so long that it\nends\ufffd here\nb"
     )
     monkeypatch.delenv("COLUMNS")
     assert heading("word " * 50 + "end") == "word " * 50 + "end"  # A file is as wide as the table in it.
