@@ -189,9 +189,9 @@ class CallLog:
         A new log is removed where an error comes before the first reply. Raises RunError where the log was altered or
         is another model's or, without `same_model`, of another origin, or where another process is writing it.
         """
-        run = self.source or self.folder
-        if (run / "run.json").exists():
-            check_seals(run)  # Nothing is asked about answers that were changed after they were written.
+        for run in {self.folder, self.source or self.folder}:
+            if (run / "run.json").exists():
+                check_seals(run)  # Nothing is asked about answers that were changed after they were written.
         new_folders = files.missing_folders(self.folder)
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
