@@ -25,6 +25,7 @@ from cascade.llms import origins
 from cascade.prompting import evidence
 from cascade.prompting.listening import canonical_question, question_digest
 from cascade.types import (
+    SENT_AUDIO,
     Backend,
     Caption,
     CaptionerSpec,
@@ -36,6 +37,7 @@ from cascade.types import (
     PromptSpec,
 )
 
+CLIPS_TO_SEND = "clips to send"  # the stage in which they are read and described
 _BACKENDS = {"local": local, "ray": ray}
 
 
@@ -282,7 +284,8 @@ def _from_cache(
         for spec in specs:
             made = results[spec.slot]
             missing = {given: source for source, given in inputs[spec.slot].items() if source not in made}
-            with track(f"{spec.slot} by {spec.name}", len(missing)) as tick:
+            stage = CLIPS_TO_SEND if spec.name == SENT_AUDIO else f"{spec.slot} by {spec.name}"
+            with track(stage, len(missing)) as tick:
                 is_named = False
                 if not missing:  # a backend builds the engine, which may need weights that are not here
                     continue

@@ -81,7 +81,9 @@ def plan(job: Job) -> Plan:
         return evidence.clip_sent(record.meta).get("seconds") or seconds(clips[record.item])
 
     # Items that share a caption have one key; where the clip is not here, it stands for the key.
-    distinct = {(record.slot, record.key or clips[record.item]): record.failure for record in captions}
+    # A clip that is sent is no caption.
+    made = [record for record in captions if not (spec.prompt.audio and record.slot == SENT_AUDIO)]
+    distinct = {(record.slot, record.key or clips[record.item]): record.failure for record in made}
     failures = [failure for failure in distinct.values() if failure]
     sent = [sent_seconds(shown[item.id][SENT_AUDIO]) for item, _ in missing if spec.prompt.audio]
     count, tokenizer = connect.counter(spec.llm)

@@ -170,6 +170,8 @@ def caption_clip(
     }
     if answers:
         meta["answers"] = answers
+    if any(reply.is_cut for reply in replies):
+        meta["truncated"] = True
     if not overlap:
         return Caption(text=speech.join_windows(parts), meta=meta)
     headings = ["The whole clip", *(f"{start:.1f}-{end:.1f} s" for start, end, _ in parts[1:])]
