@@ -22,7 +22,7 @@ from urllib.request import urlopen
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
-from benchmarks import asking  # noqa: E402
+import asking  # noqa: E402 - it lies beside this script
 
 FLYING = 16  # as `--concurrency` is unless given
 SECONDS = 20.0  # of a clip, as is usual in MMAR

@@ -141,8 +141,9 @@ class RecentClips(Generic[Form]):
         if known is None:
             try:
                 form.set_result(self._encode(clip))
-            except BaseException as error:  # noqa: BLE001 - each thread that waits for the clip raises it
-                form.set_exception(error)
+            except BaseException as error:
+                form.set_exception(error)  # for the threads that wait
+                raise
         return form.result()
 
 
