@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -45,26 +46,32 @@ main()
 
 
 class Servers:
-    """All models in one server, whose replies depend on nothing but the request; `asked` counts each request."""
+    """All models in one server, whose replies depend on nothing but the request.
+
+    `asked` counts each request, `stages` has for each item how far it was with each of its requests: 0 listening, 1
+    merging, 2 the first message of the model and its finding, 3 the answer.
+    """
 
     def __init__(self) -> None:
         self.asked: dict[str, Counter[str]] = {kind: Counter() for kind in KINDS}
+        self.stages: dict[str, list[int]] = {}
         self._lock = threading.Lock()
 
     def __call__(self, request: dict[str, Any], number: int) -> Reply:
         told = json.dumps([request["messages"], request.get("tool_choice")], sort_keys=True)
         name = sha256(told.encode()).hexdigest()
-        kind = "model"
+        item = re.findall(r"in clip (\d+)\?", told)[0]
+        has_finding = any(message["role"] == "tool" for message in request["messages"])
+        kind, stage = "model", 2 + has_finding
         if "input_audio" in told:
-            kind = "finding" if "Listen to this part" in told else "listener"
+            kind, stage = ("finding", 2) if "Listen to this part" in told else ("listener", 0)
         elif request["model"] == "gpt-4o-mini":
-            kind = "digest"
+            kind, stage = "digest", 1
         with self._lock:
             self.asked[kind][name] += 1
-        if request.get("tool_choice") == "auto" and not any(
-            message["role"] == "tool" for message in request["messages"]
-        ):
-            part = {"question": f"What is {name[:4]}?", "start": 0.1, "end": 0.3}
+            self.stages.setdefault(item, []).append(stage)
+        if kind == "model" and not has_finding:
+            part = {"question": f"What is in clip {item}?", "start": 0.1, "end": 0.3}
             return Reply(text="", finish="tool_calls", calls=(("listen", part),), delay=0.1)
         if kind == "model":
             return Reply(text=f"Answer: {('rain', 'a bell', 'a siren')[int(name, 16) % 3]}", delay=0.1)
@@ -169,6 +176,8 @@ def test_twenty_kills_cost_at_most_what_was_in_flight(tmp_path: Path) -> None:
         finish(tmp_path, stub.url, "killed")
         assert servers.total() == paid
     assert servers.distinct() == whole
+    # What was built on is not asked again, and what is asked again was in flight.
+    assert all(stages == sorted(stages) for stages in servers.stages.values())
     repeated = servers.repeated()
     # A round is in the log when its findings are there: one that is killed has its model and its listener in flight.
     assert repeated["listener"] + repeated["digest"] + repeated["model"] <= KILLS * FLYING
