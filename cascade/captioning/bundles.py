@@ -102,23 +102,18 @@ def export_bundle(
             dataset=dataset or {},
         )
         body.seek(0)
-        _write(path, (jsonl.dumps(jsonl.with_digest(to_json(manifest))) + "\n").encode(), body)
+        with ExitStack() as stack:
+            out: IO[bytes] = stack.enter_context(files.replacing(path))
+            if path.suffix == ".zst":
+                compressor = _zstandard(path).ZstdCompressor(level=10)
+                out = stack.enter_context(compressor.stream_writer(out, closefd=False))
+            out.write((jsonl.dumps(jsonl.with_digest(to_json(manifest))) + "\n").encode())
+            shutil.copyfileobj(body, out, 1 << 20)
     return manifest
 
 
 def _identity(spec: CaptionerSpec) -> str:
     return canonical(to_json(spec))
-
-
-def _write(path: Path, first: bytes, body: IO[bytes]) -> None:
-    """Replace a file by a first line and a body, compressed where the name says so, whole or not at all."""
-    with ExitStack() as stack:
-        out: IO[bytes] = stack.enter_context(files.replacing(path))
-        if path.suffix == ".zst":
-            compressor = _zstandard(path).ZstdCompressor(level=10)
-            out = stack.enter_context(compressor.stream_writer(out, closefd=False))
-        out.write(first)
-        shutil.copyfileobj(body, out, 1 << 20)
 
 
 def _zstandard(path: Path) -> Any:

@@ -100,7 +100,7 @@ def test_the_tokens_are_those_of_whispers_own_decoding(host: Host) -> None:
             decode(model, window, DecodingOptions(language="en", temperature=0.0, fp16=False))[0] for window in features
         ]
     ours = sorted(
-        decoder.Decoder(model, 2, "", lambda ratio: False).decode(iter(enumerate(features))),
+        decoder.Decoder(model, 2, "", 99.0).decode(iter(enumerate(features))),
         key=lambda decoded: decoded.window,
     )
     assert [decoded.tokens for decoded in ours] == [decoded.tokens for decoded in wanted]
@@ -108,7 +108,7 @@ def test_the_tokens_are_those_of_whispers_own_decoding(host: Host) -> None:
     for name in ("avg_logprob", "no_speech_prob", "compression_ratio"):
         expected = [getattr(decoded, name) for decoded in wanted]
         assert [getattr(decoded, name) for decoded in ours] == pytest.approx(expected, abs=1e-4)
-    stopped = next(decoder.Decoder(model, 1, "", lambda ratio: True).decode(iter(enumerate(features))))
+    stopped = next(decoder.Decoder(model, 1, "", 0.0).decode(iter(enumerate(features))))
     assert stopped.tokens == wanted[0].tokens[: decoder.CHECK_EVERY]
 
 

@@ -77,6 +77,7 @@ class Clap:
         self.model.to(self.device)
         self.identity = [weights or REPOSITORY, "" if weights else revision, FILES[kind]]
         self.about = {
+            "compute": "float32",
             "device": self.device,
             "weights": folder.name if folder else REPOSITORY,
             **{name: version(name) for name in ("msclap", "torch", "transformers")},

@@ -16,12 +16,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from cascade.captioners import torch_device
+from cascade.captioners.clap.model import Clap
 from cascade.errors import ClipError
 from cascade.io import audio
-from cascade.types import Failure
+from cascade.types import Caption, Failure
 
 RATE = 44_100  # Hz
 WINDOW = 7 * RATE  # samples
@@ -30,11 +29,12 @@ TOGETHER = 8  # windows of a clip on a processor, at most
 ROWS = 16  # windows on a GPU, always
 
 _Window = tuple[int, float, float, "audio.Samples"]  # the clip's number, start and end in seconds, samples
+Results = Sequence[tuple[float, float, Any]]  # start and end in seconds of each window, and what the model returned
 
 
 @dataclass(slots=True)
-class ClipResult:
-    """(start, end, result) of each window of a clip, times in seconds; `seconds` is the time they took.
+class _ClipResult:
+    """The results of a clip's windows; `seconds` is the time they took.
 
     `decoding` is the part of `meta` that says what is not as in the file.
     """
@@ -45,30 +45,44 @@ class ClipResult:
     failure: Failure | None = None
 
 
-def run_windows(
-    clips: Sequence[Path], model: Callable[[audio.Samples], Sequence[Any]], *, fixed: bool
-) -> list[ClipResult]:
-    """Return what the model returns for every window of every clip. It gets samples of shape (windows, `WINDOW`).
+def caption_windows(
+    clips: Sequence[Path],
+    clap: Clap,
+    model: Callable[[audio.Samples], Sequence[Any]],
+    describe: Callable[[Results], tuple[str, dict[str, Any]]],
+) -> list[Caption | Failure]:
+    """Return a caption of each clip from what `model` returns for samples of shape (windows, `WINDOW`).
 
-    With `fixed` these are always `ROWS` windows, of all clips; otherwise they are of one clip.
+    `describe` returns the text of a clip and what `meta` says of it. Where the shape must stay `clap.fixed`, the model
+    gets `ROWS` windows of all clips; otherwise it gets those of one clip.
     """
-    results = [ClipResult() for _ in clips]
-    groups = _groups(clips, results, across=fixed)
-    if fixed:
+    import numpy as np
+
+    results = [_ClipResult() for _ in clips]
+    groups = _groups(clips, results, across=clap.fixed)
+    if clap.fixed:
         groups = torch_device.prefetch(groups, 2)
     began = time.perf_counter()
     for group in groups:
         samples = [samples for _, _, _, samples in group]
-        if fixed:
+        if clap.fixed:
             samples += samples[-1:] * (ROWS - len(samples))
-        for (number, start, end, _), result in zip(group, model(np.stack(samples)), strict=False):
-            results[number].windows.append((start, end, result))
+        for (number, start, end, _), value in zip(group, model(np.stack(samples)), strict=False):
+            results[number].windows.append((start, end, value))
             results[number].seconds += (time.perf_counter() - began) / len(group)
         began = time.perf_counter()
-    return results
+    captions: list[Caption | Failure] = []
+    for result in results:
+        if result.failure:
+            captions.append(result.failure)
+            continue
+        text, facts = describe(result.windows)
+        meta = {"duration_s": round(result.windows[-1][1], 3), **facts, "seconds": round(result.seconds, 3)}
+        captions.append(Caption(text=text, meta={**meta, **clap.about, **result.decoding}))
+    return captions
 
 
-def _groups(clips: Sequence[Path], results: list[ClipResult], *, across: bool) -> Iterator[list[_Window]]:
+def _groups(clips: Sequence[Path], results: list[_ClipResult], *, across: bool) -> Iterator[list[_Window]]:
     """Yield the windows that are computed together, of one clip or `across` clips; write failures to `results`."""
     size = {True: ROWS, False: TOGETHER}[across]
     group: list[_Window] = []
@@ -93,6 +107,8 @@ def _groups(clips: Sequence[Path], results: list[ClipResult], *, across: bool) -
 
 def windows(blocks: Iterator[audio.Samples]) -> Iterator[tuple[float, float, audio.Samples]]:
     """Yield (start, end, samples) of each window, times in seconds, always `WINDOW` samples. Raises ClipError."""
+    import numpy as np
+
     at = 0
     for block in blocks:
         if at and len(block) < SHORTEST:
