@@ -142,10 +142,19 @@ def entries(path: Path) -> Iterator[CacheEntry]:
     count, checksum, previous = 0, blake2b(digest_size=16), ""
     for count, line in enumerate(lines, 1):
         checksum.update(line)
-        entry = _entry(path, count + 1, line, specs)
-        key = entry.key()
-        if key <= previous:  # a key that stands twice could have two different texts
-            raise CacheError(f"{path}:{count + 1}: {key} stands twice or out of order; fetch it again")
+        try:
+            value = jsonl.parse_object(line)
+            key = str(value.pop("key", None))
+            entry = from_json(CacheEntry, value)
+            if damage := entry.damage(key):
+                raise ValueError(damage)
+            if _identity(entry.spec) not in specs:
+                raise ValueError("it is by a captioner that the manifest does not name")
+            if key <= previous:  # a key that stands twice could have two different texts
+                raise ValueError(f"{key} stands twice or out of order")
+        except (TypeError, ValueError) as error:
+            problem = f"{path}:{count + 1}: {error}; nothing of this file is taken: fetch it again"
+            raise CacheError(problem) from error
         previous = key
         yield entry
     if (count, f"b2:{checksum.hexdigest()}") != (manifest.captions, manifest.checksum):
@@ -202,23 +211,6 @@ def _manifest(path: Path, line: bytes) -> Manifest:
         return manifest
     except (TypeError, ValueError) as error:
         raise CacheError(f"{path} is no bundle ({error}); `cascade cache export FILE` writes one") from error
-
-
-def _entry(path: Path, number: int, line: bytes, specs: Collection[str]) -> CacheEntry:
-    """Return the caption that a line holds, by one of these captioners. Raises CacheError for any mismatch."""
-    try:
-        value = loads(line)
-        if not isinstance(value, dict):
-            raise ValueError(f"an object is needed, not {type(value).__name__}")
-        key = value.pop("key", None)
-        entry = from_json(CacheEntry, value)
-        if damage := entry.damage(str(key)):
-            raise ValueError(damage)
-        if _identity(entry.spec) not in specs:
-            raise ValueError("it is by a captioner that the manifest does not name")
-        return entry
-    except (TypeError, ValueError) as error:
-        raise CacheError(f"{path}:{number}: {error}; nothing of this file is taken: fetch it again") from error
 
 
 def import_file(cache: CaptionCache, path: Path, *, replace: bool = False) -> ImportReport:

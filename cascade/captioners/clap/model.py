@@ -96,16 +96,6 @@ class Clap:
         with torch.no_grad():
             return encoder(torch.from_numpy(samples).to(self.device))[0]
 
-    def likeness(self, samples: audio.Samples, texts: Any) -> audio.Samples:
-        """Return the scaled cosine similarity of each window to each text embedding, shape (windows, texts)."""
-        import numpy as np
-        import torch
-
-        with torch.no_grad():
-            audio = torch.nn.functional.normalize(self.embed_audio(samples), dim=-1)
-            scaled = self.model.logit_scale.exp() * audio @ torch.from_numpy(texts).to(self.device).T
-        return np.asarray(scaled.float().cpu().numpy())
-
     def embed_texts(self, texts: Sequence[str], folder: Path | None) -> audio.Samples:
         """Return the normalised embedding of each text, shape (texts, width).
 

@@ -75,10 +75,15 @@ class Tagger:
     def shares(self, samples: audio.Samples) -> list[list[audio.Samples]]:
         """Return each window's shares, one array a group in the vocabulary's order; a group's sum to one."""
         import numpy as np
+        import torch
 
+        clap = self.clap
+        with torch.no_grad():
+            embeddings = torch.nn.functional.normalize(clap.embed_audio(samples), dim=-1)
+            scaled = clap.model.logit_scale.exp() * embeddings @ torch.from_numpy(self._texts).to(clap.device).T
         ends = np.cumsum([len(group.phrases) for group in self.groups])[:-1]
         windows = []
-        for row in self.clap.likeness(samples, self._texts):
+        for row in scaled.float().cpu().numpy():
             powers = [np.exp((likeness - likeness.max()).astype(np.float64)) for likeness in np.split(row, ends)]
             windows.append([power / power.sum() for power in powers])
         return windows

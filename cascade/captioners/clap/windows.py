@@ -13,6 +13,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby, islice
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +61,7 @@ def caption_windows(
     import numpy as np
 
     results = [_ClipResult() for _ in clips]
-    groups = _groups(clips, results, across=clap.fixed)
+    groups = _groups(_read(clips, results), across_clips=clap.fixed)
     if clap.fixed:
         groups = torch_device.prefetch(groups, 2)
     began = time.perf_counter()
@@ -82,27 +84,26 @@ def caption_windows(
     return captions
 
 
-def _groups(clips: Sequence[Path], results: list[_ClipResult], *, across: bool) -> Iterator[list[_Window]]:
-    """Yield the windows that are computed together, of one clip or `across` clips; write failures to `results`."""
-    size = {True: ROWS, False: TOGETHER}[across]
-    group: list[_Window] = []
+def _read(clips: Sequence[Path], results: list[_ClipResult]) -> Iterator[_Window]:
+    """Yield the windows of all clips; write the failures of bad clips to `results`."""
     for number, clip in enumerate(clips):
         try:
             blocks = audio.blocks(clip, RATE, WINDOW / RATE)
             for window in windows(blocks):
-                group.append((number, *window))
-                if len(group) == size:
-                    yield group
-                    group = []
+                yield number, *window
             results[number].decoding = blocks.meta
         except ClipError as error:
             results[number].failure = error.failure()
-            group = [window for window in group if window[0] != number]
-        if group and not across:
+
+
+def _groups(read: Iterator[_Window], *, across_clips: bool) -> Iterator[list[_Window]]:
+    """Yield the windows that are computed together."""
+    if across_clips:
+        while group := list(islice(read, ROWS)):
             yield group
-            group = []
-    if group:
-        yield group
+    for _, windows_of_clip in groupby(read, key=itemgetter(0)):
+        while group := list(islice(windows_of_clip, TOGETHER)):
+            yield group
 
 
 def windows(blocks: Iterator[audio.Samples]) -> Iterator[tuple[float, float, audio.Samples]]:
