@@ -128,10 +128,7 @@ def test_beams_are_searched_by_one_thread_at_a_time(host: Host) -> None:
 
 
 def test_half_precision_says_nearly_the_same(host: Host) -> None:
-    import whisper
-
-    with engine.quietly():
-        model = engine.convert("float16", whisper.load_model(str(host.files["b2:tiny"])))
+    model = engine.load_checkpoint("b2:tiny", host, "cpu", "float16")
     assert model.encoder.conv1.weight.dtype == model.decoder.positional_embedding.dtype == torch.float16
     window = engine.Window(0, 0, audio.read(DEMO / "14.flac", 16_000), None)
     (decoded,) = engine._decode(

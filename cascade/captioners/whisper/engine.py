@@ -141,10 +141,11 @@ def absent(params: Params, host: Host) -> tuple[str, str] | None:
 
 
 def load_checkpoint(name: str, host: Host, device: str, compute: str) -> Any:
-    """Return the model of that name, or of the checkpoint that the host has for it.
+    """Return the model of that name, or of the checkpoint that the host has for it, its weights in that arithmetic.
 
     Raises UnknownName for a size that does not exist, UserError for what cannot be fetched or is no checkpoint.
     """
+    import torch
     import whisper
 
     path = host.files.get(name)
@@ -164,19 +165,12 @@ def load_checkpoint(name: str, host: Host, device: str, compute: str) -> Any:
         raise UserError(f"speech.model={path}: no Whisper checkpoint {reason}") from None
     # A sparse buffer, which some devices cannot hold; only word times would need it.
     model.register_buffer("alignment_heads", model.alignment_heads.to_dense(), persistent=False)
-    return convert(compute, model).to(device).eval()
-
-
-def convert(compute: str, model: Any) -> Any:
-    """Return the model with its weights in that arithmetic; the norms stay in float32, as Whisper computes them."""
-    import torch
-
     if compute == "float16":
         model.half()
         for module in model.modules():
             if isinstance(module, torch.nn.LayerNorm):
-                module.float()
-    return model
+                module.float()  # Whisper computes the norms in float32.
+    return model.to(device).eval()
 
 
 @contextmanager
