@@ -166,7 +166,8 @@ def entries(path: Path) -> Iterator[CacheEntry]:
 
 def find_captions(path: Path, keys: Collection[str]) -> dict[str, Caption]:
     """Return the captions under these keys, after a check of the whole bundle. Raises as `entries` does."""
-    return {entry.key(): entry.caption for entry in entries(path) if entry.key() in keys}
+    captions = ((entry.key(), entry.caption) for entry in entries(path))
+    return {key: caption for key, caption in captions if key in keys}
 
 
 def _lines(path: Path) -> Iterator[bytes]:
