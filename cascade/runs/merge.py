@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain, islice
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +23,9 @@ from msgspec.structs import replace
 
 from cascade.errors import RunError
 from cascade.io import files, jsonl
-from cascade.io.jsonl import without_digest
+from cascade.io.jsonl import to_json, without_digest
 from cascade.runs import directory
+from cascade.runs.charges import Charge, caption_charges
 from cascade.runs.directory import Run
 from cascade.types import CaptionRecord, Completion, Item
 
@@ -137,6 +139,12 @@ def _write(out: Path, runs: Sequence[Run], items: Sequence[Item], owners: _Owner
         directory.write_captions(folder, chain.from_iterable(captions.values()))
         with open(folder / "log.jsonl", "w", encoding="utf-8", newline="\n") as file:
             file.writelines(jsonl.dumps(line) + "\n" for line in jsonl.hash_chain(_log_lines(runs, owners)))
+        charges = Counter[Charge]()
+        for run in runs:
+            charges |= Counter(caption_charges(run.path))  # A run and a copy of it have charges in common.
+        if charges:
+            lines = map(to_json, sorted(charges.elements(), key=attrgetter("at")))
+            jsonl.write(folder / "charges.jsonl", jsonl.hash_chain(lines))
         os.chmod(folder, 0o777 & ~files.umask())
         os.replace(folder, out)
     except BaseException:
