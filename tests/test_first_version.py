@@ -6,7 +6,7 @@ tests use commands, files and the Python interface only. These differences are a
 compared: the moment and the duration of a call, the sessions of a run, the folder of its clips, the digests that cover
 these, the version in a bundle's first line, spaces at the end of a line, and a float's digits after the twelfth. These
 files have what version 0.2.0 prints: `score` says how many replies are unread and, of several samples, how far they
-agree, and `--explain` says why in words.
+agree, and `--explain` says why in words; `compare` names the smallest difference that it would detect.
 """
 
 from __future__ import annotations

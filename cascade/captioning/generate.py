@@ -200,7 +200,8 @@ def _merged_sources(
         if text is None:
             failed = {caption.slot: caption.failure for caption in own[item.id].values() if caption.failure}
             kinds = {failure.kind for failure in failed.values()} & {NOT_APPLICABLE} or {"caption"}
-            audio = Failure(kind=kinds.pop(), message=f"without a caption of {', '.join(failed)} nothing is merged")
+            reasons = "; ".join(f"{slot}: {failure.message}" for slot, failure in failed.items())
+            audio = Failure(kind=kinds.pop(), message=f"no digest was made, because a caption is missing ({reasons})")
         source, given = _Source(audio), CaptionInput(evidence=text or "")
         if shows_question:
             question, choices = canonical_question(item.question, item.choices)

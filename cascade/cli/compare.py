@@ -103,8 +103,8 @@ def show(comparison: Comparison, form: str, *, flips: bool = False) -> None:
     typer.echo(format_columns([*_LABELS, *(column for column, _ in _FIELDS)], cells, form), nl=False)
     if form == "table":
         legend = (
-            f"\nWith {quantity(comparison.n, 'item')} that differ as often as these, a true difference under "
-            f"{100 * comparison.detectable:.1f} points is missed more often than one time in five.\n"
+            "\nThe smallest difference that this comparison would detect with 80 % power is "
+            f"{100 * comparison.detectable:.1f} points.\n"
             "95 %: Tango's paired score intervals; p: McNemar's, exact and two-sided"
         )
         legend += "; Holm's correction within each tag." if comparison.by else "."

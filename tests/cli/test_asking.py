@@ -333,6 +333,13 @@ def test_a_budget_needs_a_price(mini: Path) -> None:
     assert said.exit_code == 2 and "--price cheap: write INPUT,OUTPUT" in said.stderr
 
 
+def test_ask_says_in_words_why_a_reply_gives_no_answer(mini: Path) -> None:
+    with Stub(lambda request, number: Reply(text="It is rain or a bell.")) as stub:
+        words = ["0.wav", "What?", "--choice", "rain", "--choice", "a bell", "--captions", "none"]
+        asked = cascade("ask", *words, "--llm", "openai/m", "--api-base", stub.url)
+    assert asked.stdout.endswith("Answer: (none: it names several choices)\n") and asked.exit_code == 0
+
+
 def test_captions_by_providers_are_within_the_budget(mini: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("cascade.llms.litellm._cost", lambda reply: 0.4)
     monkeypatch.setattr("cascade.llms.credentials.is_loopback", lambda api_base: False)
