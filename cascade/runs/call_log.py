@@ -192,8 +192,7 @@ class CallLog:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise RunError(f"{self.folder}: cannot be made ({error.strerror}); give --out another folder") from error
-        with jsonl.Appender(self.file) as appender:
-            log = RecordLog(appender, self.file)
+        with RecordLog(self.file) as log:
             begun = self.file.stat().st_size
             if begun:
                 self.check_same(wanted, same_model=same_model)

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from cascade.io import jsonl
 from cascade.io.jsonl import RecordLog, records
 from cascade.runs.costs import spent
 from cascade.runs.provenance import now
@@ -48,8 +47,7 @@ def charge_log(path: Path) -> Iterator[Callable[[float], None]]:
 
         def record(charge: float) -> None:
             if not logs:
-                file = path / "charges.jsonl"
-                logs.append(RecordLog(stack.enter_context(jsonl.Appender(file)), file))
+                logs.append(stack.enter_context(RecordLog(path / "charges.jsonl")))
             logs[0].append(Charge(charged=charge, at=now()))
 
         yield record

@@ -147,8 +147,7 @@ def open_run(
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise RunError(f"{path}: cannot be made there ({error.strerror}); give --out another directory") from error
-    with jsonl.Appender(path / "log.jsonl") as lines:
-        log = RecordLog(lines, path / "log.jsonl", run=identity(wanted.spec))
+    with RecordLog(path / "log.jsonl", run=identity(wanted.spec)) as log:
         if begun:
             check_seals(path, ("captions.jsonl", "charges.jsonl"))
         if begun and (path / "items.jsonl").exists():
