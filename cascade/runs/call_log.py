@@ -187,11 +187,7 @@ class CallLog:
         """
         if (self.folder / "run.json").exists():
             check_seals(self.folder)  # Nothing is asked about answers that were changed after they were written.
-        new_folders = files.missing_folders(self.folder)
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise RunError(f"{self.folder}: cannot be made ({error.strerror}); give --out another folder") from error
+        new_folders = files.make_folder(self.folder)
         with RecordLog(self.file) as log:
             begun = self.file.stat().st_size
             if begun:

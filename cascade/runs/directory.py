@@ -142,11 +142,7 @@ def open_run(
     """
     _check_usable(path, wanted)
     begun = (path / "run.json").exists()
-    new_folders = files.missing_folders(path)
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise RunError(f"{path}: cannot be made there ({error.strerror}); give --out another directory") from error
+    new_folders = files.make_folder(path)
     with RecordLog(path / "log.jsonl", run=identity(wanted.spec)) as log:
         if begun:
             check_seals(path, ("captions.jsonl", "charges.jsonl"))
