@@ -115,19 +115,15 @@ def _lines(checks: Sequence[Check]) -> str:
     """Return one line per check, wrapped to the terminal; addresses and commands stay whole, to be copied."""
     columns = terminal()
     widest = max(len(check.what) for check in checks)
-    indent = 12 + widest if columns is None or columns > 60 else 4
+    indent = " " * (12 + widest if columns is None or columns > 60 else 4)
     lines = []
     for check in checks:
-        head = f"  {check.state:<8}{check.what:<{widest}}  "
-        details = [plain(check.detail)]
-        if columns:
-            details = textwrap.wrap(details[0], columns - indent, break_long_words=False, break_on_hyphens=False)
-        if details and (indent == len(head) or len(head + details[0]) <= (columns or 0)):
-            head += details.pop(0)
-        lines += [head.rstrip(), *(" " * indent + line for line in details)]
+        wrapper = textwrap.TextWrapper(columns or sys.maxsize, break_long_words=False, break_on_hyphens=False)
+        wrapper.initial_indent, wrapper.subsequent_indent = f"  {check.state:<8}{check.what:<{widest}}  ", indent
+        lines += wrapper.wrap(plain(check.detail)) or [wrapper.initial_indent.rstrip()]
         if check.command:
-            lines.append(f"{'':<{indent}}$ {check.command}")
-    return "".join(line + "\n" for line in lines)
+            lines.append(f"{indent}$ {check.command}")
+    return "\n".join(lines) + "\n"
 
 
 def _check_model(request: Request, *, audio: bool) -> Check:
