@@ -75,8 +75,6 @@ def same(name: str, text: str) -> None:
 def comparable(text: str) -> str:
     # The first version matched a judge's scores to criteria by name; the place gives the same scores for its logs.
     text = text.replace('"matched": {"name": ', '"matched": {"place": ').replace(" by name; ", " by place; ")
-    # Since 0.2.0 the verbs agree with one item.
-    text = text.replace("items have no readable answer and count ", "items has no readable answer and counts ")
     text = re.sub(r"-?\d+\.\d{13,}(e-\d+)?", lambda match: f"{float(match[0]):.12g}", text)
     return "".join(line.rstrip() + "\n" for line in text.splitlines())
 

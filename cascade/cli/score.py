@@ -162,13 +162,9 @@ def _legend(summary: Summary) -> str:
     if summary.readings:
         legend += f"\n{summary.readings.column}: by the rules' reading of a reply, or else by that model's."
     if summary.unparsed > _MANY * summary.n:
-        wrong = "have no answer that the rules read, and are wrong by `mmar`"
-        if not summary.readings:
-            wrong = "have no readable answer and count as wrong"
-        if summary.unparsed == 1:
-            wrong = wrong.replace("have", "has").replace("are wrong", "is wrong").replace("count as", "counts as")
-        legend += f"\n{summary.unparsed} of {quantity(summary.n, 'item')} {wrong}: "
-        legend += f"`cascade score {shlex.quote(summary.run)} --explain` says why. {_advice(summary)}"
+        legend += f"\n`cascade score {shlex.quote(summary.run)} --explain` says why the rules read no answer in "
+        legend += f"{summary.unparsed} of {quantity(summary.n, 'item')}, which counts as wrong"
+        legend += " by `mmar`" * bool(summary.readings) + f". {_advice(summary)}"
     official = summary.official_denominator
     if official is not None and summary.failed:
         legend += f"\nOver the rows that carry a prediction, as the official script counts: {percent(official)} %."

@@ -221,15 +221,18 @@ def broken_links(lines: Iterable[Any]) -> Iterator[int]:
     """Yield the numbers of the lines whose digest is not that of their record and of the line before."""
     before = ""
     for number, line in enumerate(lines, 1):
-        record = without_digest(line) if isinstance(line, dict) else {}
-        written = line.get("digest") if isinstance(line, dict) else None
-        try:
-            intact = written == digest([before, record], parsed=True)
-        except ValueError:  # A number too large for a float has no digest, and was written by nobody.
-            intact = False
-        if not intact:
+        if not _is_linked(line, before):
             yield number
+        written = line.get("digest") if isinstance(line, dict) else None
         before = written if isinstance(written, str) else ""
+
+
+def _is_linked(line: Any, before: str) -> bool:
+    """Return whether a line has the digest of its record and of the digest of the line before."""
+    try:
+        return isinstance(line, dict) and line.get("digest") == digest([before, without_digest(line)], parsed=True)
+    except ValueError:  # A number too large for a float has no digest, and was written by nobody.
+        return False
 
 
 def check_chain(path: Path, hint: str = "") -> str:
@@ -237,19 +240,14 @@ def check_chain(path: Path, hint: str = "") -> str:
 
     Raises RunError, with file, line and the hint, for a line that was changed after it was written.
     """
-    last: dict[str, Any] = {}
-
-    def values() -> Iterator[Any]:
-        nonlocal last
-        for value in read(path, growing=True):
-            last = value
-            yield value
-
-    for number in broken_links(values()):
-        raise RunError(
-            f"{path}: it was changed after it was written, at line {number} or the one before; restore it{hint}"
-        )
-    return str(last.get("digest", ""))
+    before = ""
+    for number, line in enumerate(read(path, growing=True), 1):
+        if not _is_linked(line, before):
+            raise RunError(
+                f"{path}: it was changed after it was written, at line {number} or the one before; restore it{hint}"
+            )
+        before = line["digest"]
+    return before
 
 
 class RecordLog:
