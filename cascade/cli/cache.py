@@ -64,41 +64,38 @@ def cache_verify(cache: o.Cache = None) -> None:
 
 
 @cache.command("export")
+@o.takes_request("data", "captions", "caption_param", "only", "limit", "cache")
 def cache_export(
+    request: Request,
     file: Annotated[Path, typer.Argument(metavar="FILE", help="The bundle to write; a name in .zst compresses it.")],
+    *,
     dataset: Annotated[
         str | None, typer.Option("--dataset", metavar="NAME|FILE", help="Only captions of these clips.")
     ] = None,
-    data: o.Data = None,
-    captions: o.Captions = None,
-    caption_param: o.CaptionParam = None,
-    only: o.Only = None,
-    limit: o.Limit = None,
-    cache: o.Cache = None,
 ) -> None:
     """Write captions as one file, to share or publish.
 
     All of them, or those of a dataset's clips by the captioners that --captions names. A clip without a caption is
     named, and the exit code is 3.
     """
-    if not dataset and (only or limit or data):
+    if not dataset and (request.only or request.limit or request.data):
         raise UserError("--only, --limit and --data are about a dataset's clips: give --dataset NAME|FILE")
     selection = CaptionerSelection()
-    if dataset or captions:
-        selection = select_captioners(caption_sources(captions, dataset or ""), caption_param)
+    if dataset or request.captions:
+        selection = select_captioners(caption_sources(request.captions, dataset or ""), request.caption_param)
     about: dict[str, str] = {}
     lacking: dict[str, str] = {}  # by key
-    with closing(CaptionCache.existing(cache_folder(cache))) as kept:
+    with closing(CaptionCache.existing(cache_folder(request.cache))) as kept:
         _check_place(file)
         entries: Iterable[CacheEntry] = kept.entries()
         if dataset:
-            loaded = registry.load(dataset, data)
+            loaded = registry.load(dataset, request.data)
             about = {name: getattr(loaded, name) for name in ("name", "digest", "version", "licence")}
-            items = registry.select(loaded, tag_filter(only), limit)
-            how = replace(build_execution(Request(cache=cache), selection), bundles={})
+            items = registry.select(loaded, tag_filter(request.only), request.limit)
+            how = replace(build_execution(request, selection), bundles={})
             keys, lacking = _keys_of_clips(selection.specs, loaded.root, items, how)
             entries = filter(None, map(kept.entry, sorted(keys)))
-        elif captions:
+        elif request.captions:
             entries = (entry for entry in entries if entry.spec in selection.specs)
         bundle = bundles.export_bundle(file, entries, about, selection.specs)
     typer.echo(

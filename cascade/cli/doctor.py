@@ -10,7 +10,6 @@ import sys
 import textwrap
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from functools import cache
 from importlib import metadata
 from importlib.util import find_spec
@@ -59,11 +58,10 @@ class Check(NamedTuple):
     command: str = ""
 
 
-@o.takes_request(without=("llm", "dry_run"))
+@o.takes_request(without=("dry_run",), llm="gpt-4o")
 def doctor(
     request: Request,
     *,
-    llm: o.LLM = "gpt-4o",
     probe: Annotated[
         bool, typer.Option("--probe", help="Send the model a packaged clip in one call, and say whether it hears.")
     ] = False,
@@ -74,7 +72,6 @@ def doctor(
     It takes the options of `cascade run`; without any that is `cascade run --llm gpt-4o`. The exit code is 2 where
     something is missing.
     """
-    request = replace(request, llm=llm)
     captioners = select_captioners(caption_sources(request.captions, request.dataset), request.caption_param)
     prompt = prompt_spec(choose_template(request.prompt, captioners.specs), captioners.specs)
     host = build_execution(request, captioners).host
@@ -95,10 +92,10 @@ def doctor(
     missing = sum(check.state == MISSING for check in needed)
     if form == "json":
         checks = [check._asdict() for check in [*needed, *machine]]
-        about = {"ready": not missing, "llm": llm, "dataset": request.dataset, "checks": checks}
+        about = {"ready": not missing, "llm": request.llm, "dataset": request.dataset, "checks": checks}
         typer.echo(json.dumps(about, ensure_ascii=False))
     else:
-        typer.echo(f"What `cascade run --dataset {request.dataset} --llm {llm}` needs here:")
+        typer.echo(f"What `cascade run --dataset {request.dataset} --llm {request.llm}` needs here:")
         typer.echo(_lines(needed), nl=False)
         typer.echo("\nThis machine:")
         typer.echo(_lines(machine), nl=False)
