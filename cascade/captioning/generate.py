@@ -191,7 +191,7 @@ def _merged_sources(
         if text is None:
             failed = {caption.slot: caption.failure for caption in own[item.id].values() if caption.failure}
             kinds = {failure.kind for failure in failed.values()} & {NOT_APPLICABLE} or {"caption"}
-            audio = Failure(kind=kinds.pop(), message=f"without a caption of {', '.join(failed)} nothing is merged")
+            audio = Failure(kind=kinds.pop(), message=f"no digest was made: no caption of {', '.join(failed)} to merge")
         source, given = _Source(audio), CaptionInput(evidence=text or "")
         if shows_question:
             question, choices = canonical_question(item.question, item.choices)

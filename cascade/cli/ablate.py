@@ -42,7 +42,7 @@ def ablate(
     ] = _KINDS,
     arms: Annotated[
         str | None,
-        typer.Option("--arms", metavar="ARM,…", help="question, digest, rounds: the full set without it."),
+        typer.Option("--arms", metavar="ARM,…", help="In place of --variants: without question, digest or rounds."),
     ] = None,
     scorer: o.ScorerName = "mmar",
     form: o.Form = "table",

@@ -11,7 +11,6 @@ import gc
 import os
 import sys
 import threading
-from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from importlib import import_module
 from typing import Annotated, Any
@@ -63,33 +62,6 @@ _NO_FILE = {errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP}
 _Misused: Any = typer.BadParameter.__mro__[1]  # click's UsageError, which typer carries a copy of
 
 
-class _LazyCommands(Mapping[str, Any]):
-    """The commands by name. Each is imported when it is looked up, so that `--help` costs no more than typer does."""
-
-    def __init__(self) -> None:
-        self._loaded: dict[str, Any] = {}
-
-    def __getitem__(self, name: str) -> Any:
-        """Return the command of that name, a group where its module has an app of its own."""
-        if name not in HELP:
-            raise KeyError(name)
-        if name not in self._loaded:
-            command = getattr(import_module(f"cascade.cli.{_MODULES.get(name, name)}"), name)
-            if not isinstance(command, typer.Typer):
-                alone = typer.Typer(rich_markup_mode=None, add_completion=False)
-                alone.command(name, cls=_Command)(command)
-                command = alone
-            self._loaded[name] = typer.main.get_command(command)
-            self._loaded[name].name = name
-        return self._loaded[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(HELP)
-
-    def __len__(self) -> int:
-        return len(HELP)
-
-
 class _Command(typer.core.TyperCommand):
     """A command whose help lists its options under headings."""
 
@@ -109,7 +81,19 @@ class _Commands(typer.core.TyperGroup):
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
-        self.commands: Any = _LazyCommands()
+        self.commands: dict[str, Any] = dict.fromkeys(HELP)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """Return a command, imported now, so that `--help` costs no more than typer does; None for an unknown name."""
+        if cmd_name in HELP and self.commands[cmd_name] is None:
+            command = getattr(import_module(f"cascade.cli.{_MODULES.get(cmd_name, cmd_name)}"), cmd_name)
+            if not isinstance(command, typer.Typer):
+                alone = typer.Typer(rich_markup_mode=None, add_completion=False)
+                alone.command(cmd_name, cls=_Command)(command)
+                command = alone
+            self.commands[cmd_name] = typer.main.get_command(command)
+            self.commands[cmd_name].name = cmd_name
+        return self.commands.get(cmd_name)
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         for heading, commands in GROUPS.items():

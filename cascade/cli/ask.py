@@ -15,6 +15,7 @@ from cascade.cli.caption import caption_table
 from cascade.errors import UserError
 from cascade.io.terminal import note, plain
 from cascade.pipeline.request import EMBEDDED_CAPTIONS, Request
+from cascade.scoring.outcomes import why_unread
 from cascade.types import Failure
 
 
@@ -46,7 +47,7 @@ def ask(
             typer.echo(caption_table(answer.captions))
         if answer.reply:
             typer.echo(f"Reply: {plain(answer.reply)}\n")
-        typer.echo(f"Answer: {plain(answer.choice.text) or '(none)'}   [{answer.choice.how}]")
+        typer.echo(f"Answer: {plain(answer.choice.text) or f'(none: {why_unread(answer.choice.how)})'}")
     if isinstance(answer.result, Failure):
         note(f"failed ({answer.result.kind}): {answer.result.message}")
         raise typer.Exit(3)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Annotated
@@ -12,17 +13,23 @@ from typing import Annotated
 import typer
 
 from cascade.captioners.registry import Engine
-from cascade.captioning import bundles
+from cascade.captioning import bundles, generate
 from cascade.captioning.bundles import ImportReport
 from cascade.captioning.cache import CacheEntry, CaptionCache
 from cascade.cli import options as o
 from cascade.datasets import registry
 from cascade.errors import CacheError, UserError
-from cascade.io.digests import caption_key, digest_file
 from cascade.io.terminal import note, plain, quantity
-from cascade.pipeline.specs import cache_folder, caption_sources, select_captioners, tag_filter
-from cascade.prompting.listening import question_digest
-from cascade.types import CaptionerSpec, Dataset, Item
+from cascade.pipeline.request import Request
+from cascade.pipeline.specs import (
+    CaptionerSelection,
+    build_execution,
+    cache_folder,
+    caption_sources,
+    select_captioners,
+    tag_filter,
+)
+from cascade.types import CaptionerSpec, Execution, Item
 
 _TEXT_WIDTH = 60  # characters of a caption that is in conflict
 # Suffixes of other compressions, which a bundle's name must not claim.
@@ -40,8 +47,7 @@ def cache_info(cache: o.Cache = None, form: o.TableOrJson = "table") -> None:
         typer.echo(json.dumps(info))
         return
     engines = ", ".join(f"{name} {count}" for name, count in sorted(info["engines"].items())) or "-"
-    rows = {"folder": info["folder"], "captions": info["captions"], "bytes": info["bytes"], "by engine": engines}
-    for key, value in rows.items():
+    for key, value in {**info, "engines": engines}.items():
         typer.echo(f"{key:<10} {value}")
 
 
@@ -58,45 +64,45 @@ def cache_verify(cache: o.Cache = None) -> None:
 
 
 @cache.command("export")
+@o.takes_request("data", "captions", "caption_param", "only", "limit", "cache")
 def cache_export(
+    request: Request,
     file: Annotated[Path, typer.Argument(metavar="FILE", help="The bundle to write; a name in .zst compresses it.")],
+    *,
     dataset: Annotated[
         str | None, typer.Option("--dataset", metavar="NAME|FILE", help="Only captions of these clips.")
     ] = None,
-    data: o.Data = None,
-    captions: o.Captions = None,
-    caption_param: o.CaptionParam = None,
-    only: o.Only = None,
-    limit: o.Limit = None,
-    cache: o.Cache = None,
 ) -> None:
     """Write captions as one file, to share or publish.
 
     All of them, or those of a dataset's clips by the captioners that --captions names. A clip without a caption is
     named, and the exit code is 3.
     """
-    if not dataset and (only or limit or data):
+    if not dataset and (request.only or request.limit or request.data):
         raise UserError("--only, --limit and --data are about a dataset's clips: give --dataset NAME|FILE")
-    specs: tuple[CaptionerSpec, ...] = ()
-    if dataset or captions:
-        specs = select_captioners(caption_sources(captions, dataset or ""), caption_param).specs
-    loaded = registry.load(dataset, data) if dataset else None
+    selection = CaptionerSelection()
+    if dataset or request.captions:
+        selection = select_captioners(caption_sources(request.captions, dataset or ""), request.caption_param)
     about: dict[str, str] = {}
-    lacking: list[str] = []
-    with closing(CaptionCache.existing(cache_folder(cache))) as kept:
+    lacking: dict[str, str] = {}  # by key
+    with closing(CaptionCache.existing(cache_folder(request.cache))) as kept:
         _check_place(file)
         entries: Iterable[CacheEntry] = kept.entries()
-        if loaded:
+        if dataset:
+            loaded = registry.load(dataset, request.data)
             about = {name: getattr(loaded, name) for name in ("name", "digest", "version", "licence")}
-            entries = _entries_of_clips(kept, specs, loaded, registry.select(loaded, tag_filter(only), limit), lacking)
-        elif captions:
-            entries = (entry for entry in entries if entry.spec in specs)
-        bundle = bundles.export_bundle(file, entries, about, specs)
+            items = registry.select(loaded, tag_filter(request.only), request.limit)
+            how = replace(build_execution(request, selection), bundles={})
+            keys, lacking = _keys_of_clips(selection.specs, loaded.root, items, how)
+            entries = filter(None, map(kept.entry, sorted(keys)))
+        elif request.captions:
+            entries = (entry for entry in entries if entry.spec in selection.specs)
+        bundle = bundles.export_bundle(file, entries, about, selection.specs)
     typer.echo(
         f"{quantity(bundle.captions, 'caption')} by {quantity(len(bundle.captioners), 'captioner')} in {file}; "
         f"checksum {bundle.checksum}"
     )
-    for line in lacking[:10]:
+    for line in list(lacking.values())[:10]:
         note(line)
     if lacking:
         note(f"not in the cache: {quantity(len(lacking), 'caption')}; `cascade caption` makes them")
@@ -104,7 +110,7 @@ def cache_export(
 
 
 def _check_place(file: Path) -> None:
-    """Make the folder of a bundle. A bundle replaces an earlier one, never a device or a file of another kind."""
+    """Make the folder of a bundle. A bundle replaces an earlier one, never a file of another kind."""
     if file.suffix in _OTHER_COMPRESSIONS:
         raise UserError(
             f"{file}: a bundle is plain or Zstandard's; name it {file.stem}, or {file.stem}.zst to compress it"
@@ -115,41 +121,29 @@ def _check_place(file: Path) -> None:
             pass
     except OSError as error:
         raise UserError(f"{file}: cannot be written there ({error.strerror}); name another file") from error
-    if file.exists() and not file.is_file():
-        raise UserError(f"{file} is no file; give the name of the bundle to write")
-    if file.exists() and file.stat().st_size:
+    if file.is_file() and file.stat().st_size:
         try:
             bundles.read_manifest(file)
         except CacheError as error:
             raise UserError(f"{file} is there already and no bundle; name another file, or remove it") from error
 
 
-def _entries_of_clips(
-    kept: CaptionCache, specs: Sequence[CaptionerSpec], dataset: Dataset, items: Sequence[Item], lacking: list[str]
-) -> Iterator[CacheEntry]:
-    """Yield the captions of the items' clips, sorted by key, and append what is not there to `lacking`."""
-    wanted: dict[str, str] = {}
-    engines = [(spec, Engine(spec.name)) for spec in specs]
-    questions: dict[str, set[str]] = {}
-    for item in items:
-        questions.setdefault(item.audio, set()).add(question_digest(item.question, item.choices))
-    for clip, own in questions.items():
-        try:
-            digest = digest_file(dataset.root / clip)
-        except OSError as error:
-            lacking.append(f"{clip}: {error.strerror}")
-            continue
-        for spec, engine in engines:
-            if not engine.makes_captions:
-                continue
-            for question in own if engine.needs_question(spec) else ("",):
-                key = caption_key(spec.slot, spec.name, spec.version, spec.params, digest, question)
-                wanted.setdefault(key, f"{clip}: no {spec.slot} caption by {spec.name}")
-    for key in sorted(wanted):
-        if entry := kept.entry(key):
-            yield entry
-        else:
-            lacking.append(wanted[key])
+def _keys_of_clips(
+    specs: Sequence[CaptionerSpec], root: Path, items: Sequence[Item], how: Execution
+) -> tuple[set[str], dict[str, str]]:
+    """Return the keys of the items' captions, and of each that the cache lacks what it would be."""
+    engines = {spec.slot: spec for spec in specs if Engine(spec.name).hears}
+    clips = {item.id: item.audio for item in items}
+    keys: set[str] = set()
+    lacking: dict[str, str] = {}
+    for record in generate.existing_captions(items, root, list(engines.values()), how):
+        if record.failure is None:
+            keys.add(record.key)
+        elif record.key:
+            lacking[record.key] = f"{clips[record.item]}: no {record.slot} caption by {engines[record.slot].name}"
+        else:  # The clip cannot be read, so it has no key.
+            lacking[record.failure.message] = record.failure.message
+    return keys, lacking
 
 
 Replace = Annotated[bool, typer.Option("--replace", help="Where the two say different things, take the new one.")]

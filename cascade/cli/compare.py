@@ -25,7 +25,6 @@ from cascade.io.tables import (
     Share,
     format_columns,
     format_table,
-    format_words,
     percent,
 )
 from cascade.io.terminal import heading, note, plain, prose, quantity
@@ -105,21 +104,19 @@ def show(comparison: Comparison, form: str, *, flips: bool = False) -> None:
     typer.echo(format_columns([*_LABELS, *(column for column, _ in _FIELDS)], cells, form), nl=False)
     if form == "table":
         legend = (
-            f"\nWith {quantity(comparison.n, 'item')} that differ as often as these, a true difference under "
-            f"{100 * comparison.detectable:.1f} points is missed more often than one time in five.\n"
+            "\nThe smallest difference that this comparison would detect with 80 % power is "
+            f"{100 * comparison.detectable:.1f} points.\n"
             "95 %: Tango's paired score intervals; p: McNemar's, exact and two-sided"
         )
         legend += "; Holm's correction within each tag." if comparison.by else "."
         typer.echo(prose(legend + _READ * (comparison.combined is not None)))
     if flips:
-        listed = "No item is right in only one of the two.\n"
         texts = [
             [flip.item, flip.right.upper(), flip.answer, flip.a or "(none)", flip.b or "(none)"]
             for flip in comparison.flipped
         ]
-        if texts:
-            listed = format_words(["item", "right", "answer", "A", "B"], texts, form)
-        typer.echo("\n" + listed, nl=False)
+        header = ["item", "right", "answer", "A", "B"]
+        output.echo_list(header, texts, "No item is right in only one of the two.", form)
 
 
 def _title(comparison: Comparison) -> str:

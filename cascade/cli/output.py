@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import typer
 
 from cascade.errors import UserError
 from cascade.io.jsonl import dumps, to_json
+from cascade.io.tables import Row, format_words
 from cascade.io.terminal import note, quantity
 
 DRY_RUN = "dry run: nothing was captioned, asked or written"
@@ -31,6 +32,11 @@ def note_unfinished(run: str, not_asked: int | None, questions: int, outcome: st
     """Say how many of a run's questions are still to be asked, where any are; `outcome` is what became of them here."""
     if not_asked:
         note(f"{run}: {not_asked} of {quantity(questions, 'question')} not asked yet, {outcome}")
+
+
+def echo_list(header: Row, rows: Sequence[Row], otherwise: str, form: str = "table") -> None:
+    """Print a table of words below what was printed before, or a sentence where it has no row."""
+    typer.echo("\n" + (format_words(header, rows, form) if rows else f"{otherwise}\n"), nl=False)
 
 
 def echo_json(value: Any) -> None:

@@ -14,7 +14,7 @@ from cascade.cli import options as o
 from cascade.cli import output
 from cascade.datasets import registry
 from cascade.io.jsonl import to_json
-from cascade.io.tables import Cell, Column, Dollars, Interval, Label, Row, Share, format_columns, format_words, percent
+from cascade.io.tables import Cell, Column, Dollars, Interval, Label, Row, Share, format_columns, percent
 from cascade.io.terminal import heading, note, plain, prose, quantity
 from cascade.runs.describe import slots_label
 from cascade.runs.served import served_text
@@ -76,11 +76,10 @@ def show(summary: Summary, form: str, *, first: bool = True, unread: Sequence[Un
         text = text.partition("\n")[2]
     typer.echo(text, nl=False)
     if unread is not None:
-        listing = "Every reply was read.\n"
-        if unread:
-            listing = format_words(["item", "why", "said"], [[item.item, item.why, item.said] for item in unread])
-            listing += f"\n{prose(_advice(summary))}".rstrip() + "\n"
-        typer.echo("\n" + listing, nl=False)
+        rows = [[item.item, item.why, item.said] for item in unread]
+        output.echo_list(["item", "why", "said"], rows, "Every reply was read.")
+        if unread and (advice := _advice(summary)):
+            typer.echo("\n" + prose(advice))
 
 
 def _rows(summary: Summary, form: str) -> Iterator[Row]:
@@ -162,13 +161,9 @@ def _legend(summary: Summary) -> str:
     if summary.readings:
         legend += f"\n{summary.readings.column}: by the rules' reading of a reply, or else by that model's."
     if summary.unparsed > _MANY * summary.n:
-        wrong = "have no answer that the rules read, and are wrong by `mmar`"
-        if not summary.readings:
-            wrong = "have no readable answer and count as wrong"
-        if summary.unparsed == 1:
-            wrong = wrong.replace("have", "has").replace("are wrong", "is wrong").replace("count as", "counts as")
-        legend += f"\n{summary.unparsed} of {quantity(summary.n, 'item')} {wrong}: "
-        legend += f"`cascade score {shlex.quote(summary.run)} --explain` says why. {_advice(summary)}"
+        legend += f"\n`cascade score {shlex.quote(summary.run)} --explain` says why the rules read no answer in "
+        legend += f"{summary.unparsed} of {quantity(summary.n, 'item')}, which counts as wrong"
+        legend += " by `mmar`" * bool(summary.readings) + f". {_advice(summary)}"
     official = summary.official_denominator
     if official is not None and summary.failed:
         legend += f"\nOver the rows that carry a prediction, as the official script counts: {percent(official)} %."

@@ -99,14 +99,13 @@ def read(
         raise typer.Exit(3)
 
 
-@o.takes_request(*_FLAGS)
+@o.takes_request(*_FLAGS, seed=rubric_score.SEED)
 def judge(
     request: Request,
     source: _Source,
     *,
     model: Annotated[str | None, _JUDGE] = None,
     judge_prompt: Annotated[str, _JUDGE_PROMPT] = "judge",
-    seed: o.Seed = rubric_score.SEED,
     dataset: o.Joined = None,
     out: Annotated[Path | None, _JUDGE_OUT] = None,
     form: o.Form = "table",
@@ -120,7 +119,7 @@ def judge(
     output.check_explain(explain, form)
     cases = rubric_score.judge_cases(source, registry.load_questions(dataset, request.data))
     log = rubric_score.judge_log(source, out)
-    if _is_planned(request, log, rubric_score.inquiry(cases, seed), model, judge_prompt):
+    if _is_planned(request, log, rubric_score.inquiry(cases, request.seed), model, judge_prompt):
         return
     rating = rubric_score.rate_run(cases, *log.read(), by or ())
     _show_rating(rating, form, explain=explain)
@@ -151,10 +150,7 @@ def _show_rating(rating: Rating, form: str, *, explain: bool) -> None:
         text = f"{heading(_title(rating))}\n\n{text}{prose(_LEGEND)}\n"
     typer.echo(text, nl=False)
     if explain:
-        listed = "No judgement failed.\n"
-        if rating.failures:
-            listed = format_words(["item", "why"], list(rating.failures.items()))
-        typer.echo("\n" + listed, nl=False)
+        output.echo_list(["item", "why"], list(rating.failures.items()), "No judgement failed.")
 
 
 def _title(rating: Rating) -> str:

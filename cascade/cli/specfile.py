@@ -10,10 +10,11 @@ only: {modality: [speech, music]}
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from cascade.errors import UserError
 from cascade.pipeline.parsing import typed_flags
@@ -40,24 +41,22 @@ def read_spec(path: Path, kinds: Mapping[str, type]) -> dict[str, Any]:
     except UnicodeDecodeError:
         raise UserError(f"{place}: cannot be read (it is no UTF-8 text)") from None
     suffix = path.suffix.lower()
-    if suffix not in (".yaml", ".yml", ".toml"):
+    if suffix == ".toml":
+        content = _parse_toml(text, place)
+    elif suffix in (".yaml", ".yml"):
+        content = _parse_yaml(text, place)
+    else:
         raise UserError(f"{place}: its name must end in .yaml, .yml or .toml")
-    content = _parse_toml(text, place) if suffix == ".toml" else _parse_yaml(text, place)
-    if content is None:
-        raise UserError(f"{place}: is empty; `flag: value` lines are needed")
     if not isinstance(content, dict):
-        raise UserError(f"{place}: `flag: value` lines are needed, not {type(content).__name__}")
+        kind = "an empty file" if content is None else type(content).__name__
+        raise UserError(f"{place}: `flag: value` lines are needed, not {kind}")
     return typed_flags(content, kinds, place)
 
 
 def _parse_toml(text: str, place: str) -> Any:
-    if sys.version_info >= (3, 11):
-        import tomllib
-    else:
-        import tomli as tomllib
     try:
-        return tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        return msgspec.toml.decode(text)
+    except (msgspec.DecodeError, RecursionError) as error:
         raise UserError(f"{place}: not TOML ({error})") from None
 
 

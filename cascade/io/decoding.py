@@ -59,12 +59,7 @@ def decode(path: Path, notes: Notes) -> Chunks:
     try:
         file = open_regular(path)
     except OSError as error:
-        reasons = {
-            FileNotFoundError: "no such file",
-            IsADirectoryError: "is a folder, not a clip",
-            OSError: error.strerror,
-        }
-        raise ClipError(f"{path.name}: {reasons.get(type(error), f'cannot be opened ({error.strerror})')}") from None
+        raise ClipError(f"{path.name}: {error.strerror}") from None
     with file:
         head = file.read(_FRAMES)
         if not head:

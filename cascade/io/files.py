@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import stat
-import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -26,19 +25,20 @@ def open_regular(path: Path) -> BinaryIO:
 def replacing(path: Path) -> Iterator[IO[bytes]]:
     """Yield a file that takes the place of `path` at the end: written beside it, flushed to disk, then renamed.
 
-    What raises leaves the old file as it is. Raises RunError as `check_replaceable` does.
+    What raises leaves the old file as it is. Raises RunError for what a renamed file would destroy: a device, a pipe, a
+    link, a folder.
     """
-    check_replaceable(path)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    if path.is_symlink() or (path.exists() and not path.is_file()):
+        raise RunError(f"{path} is a link or no plain file, and is not replaced; name another file")
+    temporary = path.with_name(f".{path.name}.{os.urandom(4).hex()}")
     try:
-        with open(handle, "wb") as file:
+        with open(temporary, "xb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(name, 0o666 & ~umask())
-        os.replace(name, path)
+        os.replace(temporary, path)
     except BaseException:
-        os.unlink(name)
+        temporary.unlink(missing_ok=True)
         raise
 
 
@@ -53,15 +53,14 @@ def write_bytes(path: Path, content: bytes) -> None:
         file.write(content)
 
 
-def check_replaceable(path: Path) -> None:
-    """Raise RunError for what a renamed file would destroy: a device, a pipe, a link, a folder."""
-    if path.is_symlink() or (path.exists() and not path.is_file()):
-        raise RunError(f"{path} is a link or no plain file, and is not replaced; name another file")
-
-
-def missing_folders(path: Path) -> list[Path]:
-    """Return the folders that are to be made for `path` to be one, the innermost first."""
-    return [folder for folder in (path, *path.parents) if not folder.exists()]
+def make_folder(path: Path) -> list[Path]:
+    """Make a folder; return it and its parents as far as they were missing, the innermost first. Raises RunError."""
+    missing = [folder for folder in (path, *path.parents) if not folder.exists()]
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(f"{path}: cannot be made there ({error.strerror}); give --out another directory") from error
+    return missing
 
 
 def remove(names: Iterable[Path], folders: Iterable[Path]) -> None:
@@ -71,10 +70,3 @@ def remove(names: Iterable[Path], folders: Iterable[Path]) -> None:
             file.unlink(missing_ok=True)
         for folder in folders:
             folder.rmdir()
-
-
-def umask() -> int:
-    """Return the permissions that new files of this process lack."""
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

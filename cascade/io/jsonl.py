@@ -221,15 +221,18 @@ def broken_links(lines: Iterable[Any]) -> Iterator[int]:
     """Yield the numbers of the lines whose digest is not that of their record and of the line before."""
     before = ""
     for number, line in enumerate(lines, 1):
-        record = without_digest(line) if isinstance(line, dict) else {}
-        written = line.get("digest") if isinstance(line, dict) else None
-        try:
-            intact = written == digest([before, record], parsed=True)
-        except ValueError:  # A number too large for a float has no digest, and was written by nobody.
-            intact = False
-        if not intact:
+        if not _is_linked(line, before):
             yield number
+        written = line.get("digest") if isinstance(line, dict) else None
         before = written if isinstance(written, str) else ""
+
+
+def _is_linked(line: Any, before: str) -> bool:
+    """Return whether a line has the digest of its record and of the digest of the line before."""
+    try:
+        return isinstance(line, dict) and line.get("digest") == digest([before, without_digest(line)], parsed=True)
+    except ValueError:  # A number too large for a float has no digest, and was written by nobody.
+        return False
 
 
 def check_chain(path: Path, hint: str = "") -> str:
@@ -237,63 +240,35 @@ def check_chain(path: Path, hint: str = "") -> str:
 
     Raises RunError, with file, line and the hint, for a line that was changed after it was written.
     """
-    last: dict[str, Any] = {}
-
-    def values() -> Iterator[Any]:
-        nonlocal last
-        for value in read(path, growing=True):
-            last = value
-            yield value
-
-    for number in broken_links(values()):
-        raise RunError(
-            f"{path}: it was changed after it was written, at line {number} or the one before; restore it{hint}"
-        )
-    return str(last.get("digest", ""))
+    before = ""
+    for number, line in enumerate(read(path, growing=True), 1):
+        if not _is_linked(line, before):
+            raise RunError(
+                f"{path}: it was changed after it was written, at line {number} or the one before; restore it{hint}"
+            )
+        before = line["digest"]
+    return before
 
 
-class Appender:
-    """A file that grows by whole lines. One process at a time: a second one is refused while the first has it open."""
+class RecordLog:
+    """A file of records that grows by whole lines, as a hash chain; `appended` counts the results that were added.
 
-    def __init__(self, path: Path) -> None:
+    One process at a time: a second one is refused while the first has it open. The first line has the fields of
+    `first`, too: they name what the log belongs to. Raises RunError, with file and line, for a log that was changed
+    after it was written.
+    """
+
+    def __init__(self, path: Path, **first: str) -> None:
+        self.appended = 0
+        self._first = first
         self._file = open(path, "a+b", buffering=0)  # noqa: SIM115 - closed by __exit__
         try:
             _lock(self._file.fileno(), path)
             _cut_to_last_newline(self._file.fileno())
+            self._before = check_chain(path)
         except BaseException:
             self._file.close()
             raise
-
-    def append(self, value: Any) -> None:
-        """Write one line, whole or, on a full disk, not at all: then raises OSError."""
-        rest = memoryview((dumps(value) + "\n").encode())
-        before = os.fstat(self._file.fileno()).st_size
-        try:
-            while rest:
-                rest = rest[self._file.write(rest) :]
-        except OSError:
-            os.ftruncate(self._file.fileno(), before)
-            raise
-
-    def __enter__(self) -> Appender:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._file.close()
-
-
-class RecordLog:
-    """A log of records while it grows, as a hash chain; `appended` counts the results that this process wrote.
-
-    The first line has the fields of `first`, too: they name what the log belongs to. Raises RunError, with file and
-    line, for a log that was changed after it was written.
-    """
-
-    def __init__(self, appender: Appender, path: Path, **first: str) -> None:
-        self.appended = 0
-        self._first = first
-        self._appender = appender
-        self._before = check_chain(path)
 
     def append(self, record: Any, *, is_result: bool = True) -> None:
         """Write one record, whole or, on a full disk, not at all: then raises OSError.
@@ -302,9 +277,22 @@ class RecordLog:
         """
         fields = {} if self._before else self._first
         line = with_digest({**to_json(record), **fields}, self._before)
-        self._appender.append(line)
+        rest = memoryview((dumps(line) + "\n").encode())
+        size = os.fstat(self._file.fileno()).st_size
+        try:
+            while rest:
+                rest = rest[self._file.write(rest) :]
+        except OSError:
+            os.ftruncate(self._file.fileno(), size)
+            raise
         self._before = line["digest"]
         self.appended += is_result
+
+    def __enter__(self) -> RecordLog:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
 
 
 def _lock(handle: int, path: Path) -> None:

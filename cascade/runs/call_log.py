@@ -192,23 +192,17 @@ class CallLog:
         for run in {self.folder, self.source or self.folder}:
             if (run / "run.json").exists():
                 check_seals(run)  # Nothing is asked about answers that were changed after they were written.
-        new_folders = files.missing_folders(self.folder)
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise RunError(f"{self.folder}: cannot be made ({error.strerror}); give --out another folder") from error
-        with jsonl.Appender(self.file) as appender:
-            log = RecordLog(appender, self.file)
-            begun = self.file.stat().st_size
-            if begun:
-                self.check_same(wanted, same_model=same_model)
+        new_folders = files.make_folder(self.folder)
+        with RecordLog(self.file) as log:
+            is_new = self.file.stat().st_size == 0
+            if is_new:
+                log.append(wanted, is_result=False)
             else:
-                log.append(wanted)
-            first = self.file.stat().st_size
+                self.check_same(wanted, same_model=same_model)
             try:
                 yield log
             except BaseException:
-                if not begun and self.file.stat().st_size == first:
+                if is_new and not log.appended:
                     files.remove([self.file], new_folders)
                 raise
 

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from cascade.io import jsonl
 from cascade.io.jsonl import RecordLog, records
 from cascade.runs.costs import spent
 from cascade.runs.provenance import now
@@ -23,6 +22,12 @@ class Charge(Record, frozen=True, kw_only=True):
     at: str
 
 
+def caption_charges(path: Path) -> list[Charge]:
+    """Return the charges for captions of a run, in their order; none where there was no budget."""
+    file = path / "charges.jsonl"
+    return list(records(Charge, file, growing=True)) if file.exists() else []
+
+
 def charges(path: Path, price: Callable[[int, int], float] | None = None) -> Iterator[float | None]:
     """Yield what each call of a run counts against a budget, in US dollars, as `spent` says: answers and captions.
 
@@ -30,9 +35,8 @@ def charges(path: Path, price: Callable[[int, int], float] | None = None) -> Ite
     """
     for answer in records(Answer, path / "log.jsonl", growing=True):
         yield spent(answer.result, price)
-    if (path / "charges.jsonl").exists():
-        for charge in records(Charge, path / "charges.jsonl", growing=True):
-            yield charge.charged or None
+    for charge in caption_charges(path):
+        yield charge.charged or None
 
 
 @contextmanager
@@ -43,8 +47,7 @@ def charge_log(path: Path) -> Iterator[Callable[[float], None]]:
 
         def record(charge: float) -> None:
             if not logs:
-                file = path / "charges.jsonl"
-                logs.append(RecordLog(stack.enter_context(jsonl.Appender(file)), file))
+                logs.append(stack.enter_context(RecordLog(path / "charges.jsonl")))
             logs[0].append(Charge(charged=charge, at=now()))
 
         yield record

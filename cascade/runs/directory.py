@@ -19,7 +19,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -142,19 +142,12 @@ def open_run(
     """
     _check_usable(path, wanted)
     begun = (path / "run.json").exists()
-    new_folders = files.missing_folders(path)
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise RunError(f"{path}: cannot be made there ({error.strerror}); give --out another directory") from error
-    with jsonl.Appender(path / "log.jsonl") as lines:
-        log = RecordLog(lines, path / "log.jsonl", run=identity(wanted.spec))
+    new_folders = files.make_folder(path)
+    with RecordLog(path / "log.jsonl", run=identity(wanted.spec)) as log:
         if begun:
             check_seals(path, ("captions.jsonl", "charges.jsonl"))
         if begun and (path / "items.jsonl").exists():
-            llm, (wanted, items) = wanted.spec.llm, _resume(path, wanted, items)
-            if not same_model:
-                _check_origin_of_rest(path, wanted.spec.llm, llm, items)
+            wanted, items = _resume(path, wanted, items, same_model=same_model)
         try:
             wanted = write_manifest(path, wanted, items)
             yield Run(path=path, manifest=wanted, items=items), log
@@ -193,10 +186,13 @@ def write_manifest(path: Path, manifest: Manifest, items: Iterable[Item]) -> Man
     return manifest
 
 
-def _resume(path: Path, wanted: Manifest, items: tuple[Item, ...]) -> tuple[Manifest, tuple[Item, ...]]:
+def _resume(
+    path: Path, wanted: Manifest, items: tuple[Item, ...], *, same_model: bool
+) -> tuple[Manifest, tuple[Item, ...]]:
     """Return the manifest and items of a run that is resumed; the larger set of items stays.
 
-    Raises RunError for altered items, unless the items that are wanted are those that `run.json` names.
+    Raises RunError for altered items, unless the items that are wanted are those that `run.json` names, and where
+    another origin than the run's would be asked, unless it is the `same_model`; a complete run asks nothing.
     """
     earlier, file = _read_manifest(path), path / "items.jsonl"
     chosen = wanted
@@ -211,6 +207,11 @@ def _resume(path: Path, wanted: Manifest, items: tuple[Item, ...]) -> tuple[Mani
         )
     if len(known) > len(items):
         chosen, items = earlier, known
+    existing, requested = earlier.spec.llm, wanted.spec.llm
+    if existing.origin != requested.origin and not same_model:
+        answered = answered_samples(path)
+        if any((item.id, sample) not in answered for item in items for sample in range(existing.samples)):
+            check_origin(path, existing, requested, same_model=False)
     sessions = earlier.sessions
     if replace(wanted.sessions[0], at=sessions[-1].at) != sessions[-1]:
         sessions = (*sessions, *wanted.sessions)
@@ -218,14 +219,6 @@ def _resume(path: Path, wanted: Manifest, items: tuple[Item, ...]) -> tuple[Mani
     spec = replace(chosen.spec, llm=earlier.spec.llm, prompt=earlier.spec.prompt)
     manifest = replace(earlier, spec=spec, part=chosen.part, sessions=sessions, audio_root=wanted.audio_root)
     return manifest, items
-
-
-def _check_origin_of_rest(path: Path, existing: LLMSpec, requested: LLMSpec, items: Sequence[Item]) -> None:
-    """Raise RunError where another origin than the run's would be asked; a complete run asks nothing."""
-    if existing.origin != requested.origin:
-        answered = answered_samples(path)
-        if any((item.id, sample) not in answered for item in items for sample in range(existing.samples)):
-            check_origin(path, existing, requested, same_model=False)
 
 
 def _check_usable(path: Path, wanted: Manifest) -> None:

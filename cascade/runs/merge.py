@@ -7,14 +7,13 @@ its items are in the dataset's order, its files are new hash chains, and it has 
 
 from __future__ import annotations
 
-import os
-import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from itertools import chain, islice
+from itertools import chain
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +21,9 @@ from msgspec.structs import replace
 
 from cascade.errors import RunError
 from cascade.io import files, jsonl
-from cascade.io.jsonl import without_digest
+from cascade.io.jsonl import to_json, without_digest
 from cascade.runs import directory
+from cascade.runs.charges import Charge, caption_charges
 from cascade.runs.directory import Run
 from cascade.types import CaptionRecord, Completion, Item
 
@@ -101,11 +101,9 @@ def _assign_items(runs: Sequence[Run]) -> tuple[list[Item], _Owners]:
     total = max([len(run.items) for run in runs if not run.manifest.part] + [part.total for part in parts])
     if len(items) != total:
         shards = [part.shard for part in parts]  # not empty: without shards, the longest run has every item
-        of = shards[0].partition("/")[2]
-        every = (f"{number}/{of}" for number in range(1, int(of) + 1))
-        absent = list(islice((shard for shard in every if shard not in shards), 9))
-        absent[8:] = ["…"] * (len(absent) > 8)
-        shown = f" (no run is of shard {', '.join(absent)})" * bool(absent)
+        of = int(shards[0].partition("/")[2])
+        absent = [f"{number}/{of}" for number in range(1, of + 1) if f"{number}/{of}" not in shards]
+        shown = f" (no run is of shard {', '.join(absent[:8])}{', …' * (len(absent) > 8)})" * bool(absent)
         lacking = f"{total - len(items)} of {total} items are in none of these runs{shown}"
         raise RunError(f"{lacking}; give the runs that have them")
     return [items[place] for place in sorted(items)], owners
@@ -122,26 +120,25 @@ def _write(out: Path, runs: Sequence[Run], items: Sequence[Item], owners: _Owner
         sessions=tuple(session for manifest in manifests for session in manifest.sessions),
         part=None,
     )
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}."))
-    except OSError as error:
-        raise RunError(f"{out}: cannot be made there ({error.strerror}); give --out another directory") from error
-    try:
+    files.make_folder(out.parent)
+    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as beside:
+        folder = Path(beside, out.name)
+        folder.mkdir()
         directory.write_manifest(folder, manifest, items)
         captions: dict[str, list[CaptionRecord]] = {item.id: [] for item in items}
+        charges = Counter[Charge]()
         for run in runs:
             for caption in directory.read_captions(run.path):
                 if owners.get(caption.item) is run:
                     captions[caption.item].append(caption)
+            charges |= Counter(caption_charges(run.path))  # A run and a copy of it have charges in common.
         directory.write_captions(folder, chain.from_iterable(captions.values()))
+        if charges:
+            lines = map(to_json, sorted(charges.elements(), key=attrgetter("at")))
+            jsonl.write(folder / "charges.jsonl", jsonl.hash_chain(lines))
         with open(folder / "log.jsonl", "w", encoding="utf-8", newline="\n") as file:
             file.writelines(jsonl.dumps(line) + "\n" for line in jsonl.hash_chain(_log_lines(runs, owners)))
-        os.chmod(folder, 0o777 & ~files.umask())
-        os.replace(folder, out)
-    except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
+        folder.replace(out)
 
 
 def _log_lines(runs: Sequence[Run], owners: _Owners) -> Iterator[dict[str, Any]]:

@@ -157,13 +157,18 @@ def unread_items(scored: ScoredRun) -> list[UnreadItem]:
         if item.id not in scored.failed:
             # The rule's reason, and that of a second reader after a semicolon.
             rule, semicolon, reader = joined_how(score.choice, second.choice).partition("; ")
-            reason = rule.rpartition(": ")[2]
-            why = _REASONS.get(reason, reason) + semicolon + reader
+            why = why_unread(rule) + semicolon + reader
         reply = " ".join(scored.replies.get(item.id, "").split())
         if len(reply) > _ENDING:
             reply = "…" + reply[1 - _ENDING :]
         unread.append(UnreadItem(item=item.id, why=why, said=reply))
     return unread
+
+
+def why_unread(how: str) -> str:
+    """Return in words why a rule reads no choice from a reply."""
+    reason = how.rpartition(": ")[2]
+    return _REASONS.get(reason, reason)
 
 
 def joined_how(choice: Choice, second: Choice) -> str:

@@ -197,7 +197,7 @@ def test_a_clip_is_alike_in_any_company(tmp_path: Path) -> None:
     caption: Any = engine.make(engine.Params(), Host())
     alone = [caption([path])[0].text for path in paths]
     assert [result.text for result in caption(paths[::-1])] == alone[::-1]
-    with pytest.raises(ClipError, match=r"gone\.wav: no such file"):
+    with pytest.raises(ClipError, match=r"gone\.wav: No such file"):
         caption([paths[0], tmp_path / "gone.wav"])
 
 

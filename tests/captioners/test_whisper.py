@@ -324,6 +324,6 @@ def test_a_size_that_cannot_be_fetched(monkeypatch: pytest.MonkeyPatch, tmp_path
 
 
 def test_errors_of_clips_are_their_own(caption: Any, tmp_path: Path) -> None:
-    assert caption([tmp_path / "gone.wav"]) == [Failure(kind="audio", message="gone.wav: no such file")]
+    assert caption([tmp_path / "gone.wav"]) == [Failure(kind="audio", message="gone.wav: No such file or directory")]
     with pytest.raises(UnknownName, match="captioner"):
         Engine("whipser").specify("speech", {})

@@ -121,7 +121,7 @@ def test_a_worker_asks_for_bytes_where_the_file_is_another(tmp_path: Path) -> No
 
 
 def test_a_worker_says_what_is_in_the_way(tmp_path: Path) -> None:
-    assert "install the same there" in Worker().build(FAKE, Host(), "0.0")
+    assert "this run is made with 0.0: install 0.0 there" in Worker().build(FAKE, Host(), "0.0")
     (tmp_path / "w").write_bytes(b"weights")
     spec, files = Engine("whisper").specify("speech", {"model": str(tmp_path / "w")})
     assert _locate_files(spec, Host(files=files)) == files

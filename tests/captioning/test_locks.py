@@ -95,7 +95,7 @@ def test_a_disk_without_locks_is_no_second_writer(tmp_path: Path, monkeypatch: p
 
     monkeypatch.setattr(fcntl, "flock", none)
     with pytest.raises(RunError, match=r"its disk keeps no locks \(No locks available\).*give --out"):
-        jsonl.Appender(tmp_path / "log.jsonl")
+        jsonl.RecordLog(tmp_path / "log.jsonl")
 
 
 def test_the_second_of_two_runs_in_one_directory_stops_at_once(tmp_path: Path) -> None:
@@ -105,7 +105,7 @@ def test_the_second_of_two_runs_in_one_directory_stops_at_once(tmp_path: Path) -
     first.communicate(timeout=60)
     assert first.returncode == 0
     before = {file.name: file.read_bytes() for file in (tmp_path / "run").iterdir()}
-    with jsonl.Appender(tmp_path / "run" / "log.jsonl"):
+    with jsonl.RecordLog(tmp_path / "run" / "log.jsonl"):
         second = start(tmp_path, *fixed, "--limit", "2")
         _, err = second.communicate(timeout=60)
     assert second.returncode == 2

@@ -27,7 +27,7 @@ LIGHT = {
 
 @pytest.mark.parametrize("name", app.HELP)
 def test_the_list_has_the_first_line_of_each_commands_help(name: str) -> None:
-    command = typer.main.get_group(app.app).commands[name]
+    command = typer.main.get_command(app.app).get_command(None, name)  # type: ignore[attr-defined]
     assert command.name == name and command.get_short_help_str(200) == app.HELP[name]
     assert f" {name} " in cascade(name, "--help").stdout.splitlines()[0]
 

@@ -158,7 +158,7 @@ def test_a_plan_counts_a_caption_of_several_questions_once() -> None:
 def test_one_unread_reply_is_told_of_in_the_singular(mini: Path) -> None:
     with Stub(lambda request, number: Reply(text="Hard to say.")) as stub:
         told = run(mini, stub, "--limit", "1").stdout
-    assert "1 of 1 item has no readable answer and counts as wrong" in told
+    assert "the rules read no answer in 1 of 1 item, which counts as wrong" in " ".join(told.split())
 
 
 def test_a_budget_is_never_passed_and_the_run_goes_on_with_a_higher_one(mini: Path) -> None:
@@ -331,6 +331,13 @@ def test_a_budget_needs_a_price(mini: Path) -> None:
         assert said.exit_code == 2 and "--price INPUT,OUTPUT" in said.stderr
         said = run(mini, stub, "--price", "cheap")
     assert said.exit_code == 2 and "--price cheap: write INPUT,OUTPUT" in said.stderr
+
+
+def test_ask_says_in_words_why_a_reply_gives_no_answer(mini: Path) -> None:
+    with Stub(lambda request, number: Reply(text="It is rain or a bell.")) as stub:
+        words = ["0.wav", "What?", "--choice", "rain", "--choice", "a bell", "--captions", "none"]
+        asked = cascade("ask", *words, "--llm", "openai/m", "--api-base", stub.url)
+    assert asked.stdout.endswith("Answer: (none: it names several choices)\n") and asked.exit_code == 0
 
 
 def test_captions_by_providers_are_within_the_budget(mini: Path, monkeypatch: pytest.MonkeyPatch) -> None:

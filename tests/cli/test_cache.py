@@ -133,7 +133,7 @@ def test_an_export_takes_the_place_of_a_bundle_and_of_nothing_else(mini: Path, b
     os.mkfifo("pipe")
     told = {name: cascade("cache", "export", name, "--cache", "there") for name in ("notes.txt", "pipe", ".")}
     assert {one.exit_code for one in told.values()} == {2}
-    assert "is there already and no bundle" in told["notes.txt"].stderr and "is no file" in told["pipe"].stderr
+    assert "is there already and no bundle" in told["notes.txt"].stderr and "is not replaced" in told["pipe"].stderr
     assert Path("notes.txt").read_text() == "mine" and Path("pipe").is_fifo()
     below = cascade("cache", "export", "notes.txt/b.jsonl", "--cache", "there")
     assert below.exit_code == 2 and "cannot be written there" in below.stderr

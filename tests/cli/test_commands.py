@@ -363,10 +363,10 @@ def test_control_c_ends_with_130_and_a_resume(mini: Path, tmp_path: Path) -> Non
 
 
 def test_two_runs_into_one_directory(mini: Path, tmp_path: Path) -> None:
-    from cascade.io.jsonl import Appender
+    from cascade.io.jsonl import RecordLog
 
     cascade("run", "--dataset", mini, *FAKE, "--out", "one")
-    with Appender(Path("one/log.jsonl")):
+    with RecordLog(Path("one/log.jsonl")):
         second = child("run", "--dataset", mini, *FAKE, "--out", "one", cwd=tmp_path)
         _, said = second.communicate(timeout=60)
     assert second.returncode == 2

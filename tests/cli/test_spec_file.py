@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -186,7 +188,9 @@ def states(page: dict[str, Any]) -> dict[str, str]:
 def test_the_doctor_on_a_bare_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in ("cascade.plugins", "cascade.llms.connect", "cascade.cli.doctor", "cascade.datasets.hub"):
         monkeypatch.setattr(f"{module}.find_spec", lambda name: None)
-    monkeypatch.setattr("cascade.cli.doctor._is_installed", lambda package: False)
+    requires, missing = metadata.requires, metadata.PackageNotFoundError
+    bare = SimpleNamespace(requires=requires, distributions=lambda name: [], PackageNotFoundError=missing)
+    monkeypatch.setattr("cascade.cli.doctor.metadata", bare)
     page = doctor()
     assert not page["ready"] and page["llm"] == "gpt-4o" and page["dataset"] == "mmar"
     found = states(page)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 
 from cascade.datasets import shards
 from cascade.errors import RunError, UserError
-from cascade.runs import directory, merge
+from cascade.runs import charges, directory, merge
 from cascade.types import Item
 from tests.support.commands import FAKE, ROOT, cascade, log_of, rows, write
 
@@ -85,6 +86,21 @@ def test_merged_shards_are_one_run(mini: Path, order: tuple[int, ...]) -> None:
     before = log_of(Path("merged"))
     run("--out", "merged", *more)  # nothing is left to ask
     assert log_of(Path("merged")) == before
+
+
+def test_charges_for_captions_are_merged_once(mini: Path) -> None:
+    for number, amounts in ((1, (0.25, 0.25)), (2, (0.5,))):
+        run("--shard", f"{number}/2", "--out", f"s{number}")
+        with charges.charge_log(Path(f"s{number}")) as charge:
+            for amount in amounts:
+                charge(amount)
+    shutil.copytree("s2", "copy")
+    assert cascade("merge", "s2", "s1", "copy", "--out", "merged").exit_code == 0
+    assert sorted(line.charged for line in charges.caption_charges(Path("merged"))) == [0.25, 0.25, 0.5]
+    assert cascade("verify", "merged").exit_code == 0
+    with charges.charge_log(Path("merged")) as charge:  # The chain can be continued.
+        charge(1.0)
+    assert cascade("verify", "merged").exit_code == 0
 
 
 def test_judgements_that_are_not_merged_are_said_to_be(mini: Path) -> None:

@@ -147,8 +147,8 @@ def _bad(folder: Path) -> dict[str, tuple[Path, str]]:
             clips.write(folder / "loud.wav", loud, subtype="DOUBLE"),
             r"loud\.wav: holds samples of 1e\+30 where full scale is 1$",
         ),
-        "missing": (folder / "missing.wav", r"missing\.wav: no such file"),
-        "folder": (folder / "folder.wav", r"folder\.wav: is a folder, not a clip"),
+        "missing": (folder / "missing.wav", r"missing\.wav: No such file or directory"),
+        "folder": (folder / "folder.wav", r"folder\.wav: Is a directory"),
         "device": (Path("/dev/null"), r"null: is not a regular file"),
         "nan": (
             clips.write(folder / "nan.wav", holed, subtype="FLOAT"),

@@ -39,23 +39,34 @@ def test_only_a_growing_file_may_end_in_an_unfinished_line(log: Path) -> None:
 
 
 def test_a_log_cut_at_any_byte_gives_its_whole_lines_and_goes_on(log: Path) -> None:
-    jsonl.write(log, VALUES)
+    chain = list(jsonl.hash_chain({"value": value} for value in VALUES))
+    jsonl.write(log, chain)
     whole = log.read_bytes()
     for cut in range(len(whole) + 1):
         log.write_bytes(whole[:cut])
-        kept = VALUES[: whole[:cut].count(b"\n")]
+        kept = chain[: whole[:cut].count(b"\n")]
         assert list(jsonl.read(log, growing=True)) == kept
-        with jsonl.Appender(log) as appender:
-            appender.append("next")
-        assert list(jsonl.read(log)) == [*kept, "next"]
+        append(log, "next")
+        assert records(log) == [*map(jsonl.without_digest, kept), {"value": "next"}]
+        assert list(jsonl.broken_links(jsonl.read(log))) == []
+
+
+def append(log: Path, value: Any) -> None:
+    with jsonl.RecordLog(log) as opened:
+        opened.append({"value": value})
+
+
+def records(log: Path) -> list[Any]:
+    return list(map(jsonl.without_digest, jsonl.read(log)))
 
 
 @pytest.mark.parametrize("size", [1, (1 << 16) - 1, 1 << 16, 3 << 16])
 def test_a_long_unfinished_line_is_cut_off(log: Path, size: int) -> None:
-    log.write_bytes(b'"kept"\n' + b"x" * size)
-    with jsonl.Appender(log) as appender:
-        appender.append("next")
-    assert list(jsonl.read(log)) == ["kept", "next"]
+    append(log, "kept")
+    with log.open("ab") as file:
+        file.write(b"x" * size)
+    append(log, "next")
+    assert records(log) == [{"value": "kept"}, {"value": "next"}]
 
 
 @pytest.mark.parametrize("text", ["[" * 201 + "]" * 201, '{"a":' * 400 + "1" + "}" * 400, "1e999", '{"a": [-1e999]}'])
@@ -84,22 +95,21 @@ def test_a_bad_line_is_an_error_with_its_place(log: Path, bad: bytes) -> None:
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), object()])
 def test_what_is_not_json_is_not_written(log: Path, value: Any) -> None:
-    with jsonl.Appender(log) as appender, pytest.raises((ValueError, TypeError), match="JSON"):
-        appender.append(value)
+    with pytest.raises((ValueError, TypeError), match="JSON"):
+        append(log, value)
     assert log.read_bytes() == b""
 
 
 def test_a_second_writer_is_refused_here_and_from_another_process(log: Path) -> None:
-    script = f"from pathlib import Path; from cascade.io import jsonl; jsonl.Appender(Path({str(log)!r}))"
-    with jsonl.Appender(log) as first:
+    script = f"from pathlib import Path; from cascade.io import jsonl; jsonl.RecordLog(Path({str(log)!r}))"
+    with jsonl.RecordLog(log) as first:
         with pytest.raises(RunError, match="another process is writing this run"):
-            jsonl.Appender(log)
+            jsonl.RecordLog(log)
         child = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, cwd=ROOT)
         assert child.returncode == 1 and "another process is writing this run" in child.stderr
-        first.append(1)
-    with jsonl.Appender(log) as second:
-        second.append(2)
-    assert list(jsonl.read(log)) == [1, 2]
+        first.append({"value": 1})
+    append(log, 2)
+    assert records(log) == [{"value": 1}, {"value": 2}]
 
 
 def test_a_write_that_fails_leaves_the_old_file_alone(log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -129,17 +139,17 @@ import resource, signal, sys
 from pathlib import Path
 from cascade.io import files, jsonl
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-log = jsonl.Appender(Path(sys.argv[1]))
-resource.setrlimit(resource.RLIMIT_FSIZE, (100, resource.RLIM_INFINITY))
+log = jsonl.RecordLog(Path(sys.argv[1]))
+resource.setrlimit(resource.RLIMIT_FSIZE, (450, resource.RLIM_INFINITY))
 refused = 0
 for number in range(20):
     try:
-        log.append({"number": number})
+        log.append({"value": number})
     except OSError:
         refused += 1
 resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
 if len(sys.argv) > 2:
-    log.append("room again")
+    log.append({"value": "room again"})
 print(refused)
 """
 
@@ -149,11 +159,9 @@ def test_a_full_disk_costs_the_lines_that_found_no_room_and_no_other(log: Path, 
     command = [sys.executable, "-c", FULL_DISK, str(log), *again]
     child = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
     assert int(child.stdout) == 13
-    written = [{"number": number} for number in range(7)]
-    assert list(jsonl.read(log)) == [*written, *again]
-    with jsonl.Appender(log) as appender:
-        appender.append("after")
-    assert list(jsonl.read(log)) == [*written, *again, "after"]
+    append(log, "after")
+    assert records(log) == [{"value": value} for value in (*range(7), *again, "after")]
+    assert list(jsonl.broken_links(jsonl.read(log))) == []
 
 
 def test_what_is_no_plain_file_is_not_replaced(tmp_path: Path) -> None:

@@ -249,7 +249,7 @@ def test_faults_by_turns_cost_the_item_and_no_other(tones: Path) -> None:
         first = ok(["run", *words], 3)
         assert ear.listened == [] and ear.answered == [] and ear.merged == []
         assert "6 items failed (caption)" in first.stderr
-        assert "without a caption of a nothing is merged" in (Path("r") / "captions.jsonl").read_text()
+        assert "no digest was made: no caption of a to merge" in (Path("r") / "captions.jsonl").read_text()
         ear.faults = [Reply(status=429, text="slow"), Reply(text="It is a tone of 400 Hz.")]
         ok(["run", *words], 3)
         assert len(ear.answered) == 5

@@ -324,11 +324,11 @@ def test_what_is_left_unread_is_said_with_the_reader_asked(run: Path) -> None:
     with Stub(lambda request, number: Reply(text="Answer: none")) as stub:
         read(run, stub, "--dry-run")
         before = " ".join(cascade("score", run).stdout.split())
-        assert "6 of 8 items have no readable answer and count as wrong" in before
+        assert "the rules read no answer in 6 of 8 items, which counts as wrong. " in " ".join(before.split())
         assert "`cascade read run --reader MODEL` asks" in before
         read(run, stub)
     after = " ".join(cascade("score", run).stdout.split())
-    assert "6 of 8 items have no answer that the rules read, and are wrong by `mmar`" in after
+    assert "the rules read no answer in 6 of 8 items, which counts as wrong by `mmar`. " in " ".join(after.split())
     assert "cascade read run" not in after  # Nothing is left to ask about.
     log = (run / "reader.jsonl").read_text().splitlines(keepends=True)
     (run / "reader.jsonl").write_text("".join(log[:3]))

@@ -76,7 +76,7 @@ def split_command(words: list[str]) -> Command:
     group, name = _root(), list[str]()
     while (inner := getattr(group, "commands", None)) and words and not words[0].startswith("-"):
         assert words[0] in inner, f"cascade {' '.join([*name, *words])}: there is no command {words[0]!r}"
-        group, name, words = inner[words[0]], [*name, words[0]], words[1:]
+        group, name, words = group.get_command(None, words[0]), [*name, words[0]], words[1:]
     return Command(tuple(name), tuple(words))
 
 
@@ -84,7 +84,7 @@ def flags(command: Command) -> set[str]:
     """Return the names of the flags that a command takes."""
     found = _root()
     for word in command.name:
-        found = found.commands[word]
+        found = found.get_command(None, word)
     return {name for parameter in found.params for name in parameter.opts} | {"--help", "-h"}
 
 

@@ -134,7 +134,7 @@ class Worker:
         # Ray sets it to 1 for a worker of one CPU: libraries then compute other sums than in the driver's process.
         os.environ.pop("OMP_NUM_THREADS", None)
         if __version__ != version:
-            return f"has cascade {__version__}, and {version} is asking: install the same there"
+            return f"cascade {__version__} is installed there; this run is made with {version}: install {version} there"
         try:
             host = replace(host, files=_locate_files(spec, host))
             engine = Engine(spec.name)
