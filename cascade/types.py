@@ -215,7 +215,8 @@ class Completion(Record, frozen=True, kw_only=True, tag="completion"):
     `model` and `fingerprint` are what the server says of itself. `cost` is in US dollars; `sent` are the parameters as
     they went out, without the messages. `charged` is what all tries of the call counted against a budget, where that is
     not `cost`: a reply of unknown cost counts as its bound, and as 0 where it had none. `audio_tokens` are those of the
-    input that the provider counts as audio, where it says so. `calls` are the tools that the model calls with its text.
+    input that the provider counts as audio, where it says so. `calls` are the tools that the model calls with its text,
+    `thinking_blocks` its signed thoughts, which some providers want back unchanged with the results of the calls.
     """
 
     text: str
@@ -231,6 +232,7 @@ class Completion(Record, frozen=True, kw_only=True, tag="completion"):
     charged: float | msgspec.UnsetType = msgspec.UNSET
     audio_tokens: int | msgspec.UnsetType = msgspec.UNSET
     calls: tuple[ToolCall, ...] | msgspec.UnsetType = msgspec.UNSET
+    thinking_blocks: tuple[Mapping[str, str], ...] | msgspec.UnsetType = msgspec.UNSET
 
     @property
     def is_cut(self) -> bool:

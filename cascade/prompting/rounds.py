@@ -187,7 +187,10 @@ def continued(prompt: Prompt, rounds: Sequence[Round], spec: RoundsSpec) -> Prom
             ids = {call["id"] for call in calls}
             if len(ids) < len(calls) or len(max(ids, key=len)) > _LONGEST_CALL:
                 calls = [{**call, "id": f"call_{number}_{place}"} for place, call in enumerate(calls)]
-            messages.append({"role": "assistant", "content": taken.reply.text or None, "tool_calls": calls})
+            asked: dict[str, Any] = {"role": "assistant", "content": taken.reply.text or None, "tool_calls": calls}
+            if taken.reply.thinking_blocks:
+                asked["thinking_blocks"] = taken.reply.thinking_blocks
+            messages.append(asked)
             for call, finding in zip(calls, taken.findings, strict=True):
                 messages.append({"role": "tool", "tool_call_id": call["id"], "content": finding.text})
             continue
