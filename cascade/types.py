@@ -146,12 +146,15 @@ class RoundsSpec(Record, frozen=True, kw_only=True):
 
     `engines` are those that it may ask; the slot of each is the name by which it asks. `form` is that of a request: the
     provider's tool `calls`, or lines of `text`. `version` counts the changes of what the model is told about it.
+    `when` is `split` where all samples are asked without rounds first, and only the items whose samples disagree are
+    asked again with them; rounds for every item leave it out of the JSON.
     """
 
     most: int
     engines: tuple[CaptionerSpec, ...]
     form: Literal["calls", "text"]
     version: str
+    when: Literal["split"] | msgspec.UnsetType = msgspec.UNSET
 
 
 class RunSpec(Record, frozen=True, kw_only=True):
@@ -290,7 +293,8 @@ class Answer(Record, frozen=True, kw_only=True):
     asked, where the model does not run here; the first line of a log names the `run` that it belongs to, by the digest
     of its identity. Logs of older versions have neither.
     `rounds` are those before the result, in a run that has rounds. A line after each round has the failure `unfinished`
-    in the result's place; the cost of a line is that of its own calls.
+    in the result's place; the cost of a line is that of its own calls. `first` is the reply without rounds of a sample
+    that is asked again with them; `seconds` has its time, too.
     """
 
     item: str
@@ -305,6 +309,7 @@ class Answer(Record, frozen=True, kw_only=True):
     origin: str | msgspec.UnsetType = msgspec.UNSET
     run: str | msgspec.UnsetType = msgspec.UNSET
     rounds: tuple[Round, ...] | msgspec.UnsetType = msgspec.UNSET
+    first: Completion | msgspec.UnsetType = msgspec.UNSET
 
 
 class Choice(Record, frozen=True, kw_only=True):

@@ -277,8 +277,8 @@ def _mismatches(
         yield "it was asked with other captions than captions.jsonl has"
     captions = {slot: shown[slot].caption or Caption(text="") for slot in prompt.slots}
     messages = evidence.build_prompt(prompt, template, item.id, item.question, item.choices, captions, answer.sample)
-    if run.spec.rounds:
-        messages = rounds.opening(messages, run.spec.rounds)
+    if offer := rounds.offered(run.spec.rounds, answer):
+        messages = rounds.opening(messages, offer)
     if answer.prompt != evidence.prompt_digest(messages):
         yield "its prompt is not the one that template, captions, question and choices make"
     names = (answer.params.keys() | llm.params.keys()) - {"seed"}

@@ -129,7 +129,7 @@ def _carry_out(jobs: Sequence[RowJob], rows: Mapping[str, PublishedRow]) -> tupl
     done: list[Reproduced] = []
     failed, runs = False, list[Run]()
     for job in jobs:
-        run = carry_out_row(job)
+        run = carry_out_row(job, outcomes.read_reply)
         if isinstance(run, UserError):
             note(f"{job.name}: passed over: {run}")
             failed = failed or not isinstance(run, ProviderStop | MissingExtra)

@@ -14,6 +14,7 @@ from cascade.llms import prices
 from cascade.pipeline import planning
 from cascade.pipeline.jobs import carry_out, prepare, report_failures
 from cascade.pipeline.request import Request
+from cascade.scoring.outcomes import read_reply
 from cascade.scoring.summary import score_run
 
 
@@ -38,7 +39,7 @@ def run(request: Request) -> None:
     if not job.items:
         note(f"--shard {request.shard}: none of these items is in it; nothing to do, and `merge` goes without it")
         return
-    done = carry_out(job)
+    done = carry_out(job, read_reply)
     if len(done.items) > len(job.items):
         note(
             f"the run already holds {quantity(len(done.items), 'item')}; all of them are scored "

@@ -336,7 +336,7 @@ def _completion(
         if isinstance(fingerprint, str)
         else UNSET,
         calls=calls or UNSET,
-        thinking_blocks=(calls and _thinking_blocks(choice.message, client.remove_secrets)) or UNSET,
+        thinking_blocks=tuple(_thinking_blocks(choice.message, client.remove_secrets) if calls else ()) or UNSET,
         audio_tokens=audio_tokens if hears and audio_tokens is not None else UNSET,
     )
 
@@ -353,14 +353,12 @@ def _tool_calls(message: Any, remove_secrets: Callable[[str], str]) -> tuple[Too
     return tuple(calls)
 
 
-def _thinking_blocks(message: Any, remove_secrets: Callable[[str], str]) -> tuple[dict[str, str], ...]:
-    """Return the thoughts of a message that calls functions; Anthropic's have a type, a text and a signature."""
+def _thinking_blocks(message: Any, remove_secrets: Callable[[str], str]) -> Iterator[dict[str, str]]:
+    """Yield the thoughts of a message that calls functions; Anthropic's have a type, a text and a signature."""
     blocks = getattr(message, "thinking_blocks", None)
-    kept: list[dict[str, str]] = []
     for block in blocks if isinstance(blocks, list) else ():
         if isinstance(block, Mapping):
-            kept.append({name: remove_secrets(value) for name, value in block.items() if isinstance(value, str)})
-    return tuple(kept)
+            yield {name: remove_secrets(value) for name, value in block.items() if isinstance(value, str)}
 
 
 def _tokens(usage: Any) -> tuple[int, int] | None:

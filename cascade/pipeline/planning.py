@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 
@@ -12,11 +12,12 @@ from cascade.io import audio
 from cascade.io.terminal import note, quantity
 from cascade.llms import connect
 from cascade.llms.prices import PUBLISHED_RATES, Price, reply_limit
-from cascade.pipeline import asking
+from cascade.pipeline import asking, questions
 from cascade.pipeline.jobs import Job
 from cascade.prompting import evidence
+from cascade.prompting.rounds import offered
 from cascade.runs import directory
-from cascade.types import SENT_AUDIO, CaptionRecord, Execution, LLMSpec
+from cascade.types import SENT_AUDIO, Answer, CaptionRecord, Completion, Execution, Item, LLMSpec, RunSpec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,7 +27,7 @@ class Plan:
     `unmade` captions are not in the cache: their words are not in the tokens. `audio` is the seconds of audio that are
     sent, whose tokens are not in them either, and `absent` counts the clips that are not here. `reply_tokens` is the
     mean of what the run has so far, None before; `most_tokens` bounds a reply where that is known. `price` None is
-    unknown. `rounds` are the rounds of a question at most, 0 without any.
+    unknown. `most_calls` counts those of all rounds, too; `split` says that only items whose samples disagree have any.
     """
 
     questions: int
@@ -39,7 +40,8 @@ class Plan:
     reply_tokens: float | None
     most_tokens: int | None
     price: Price | None
-    rounds: int = 0
+    most_calls: int = 0
+    split: bool = False
     audio: float = 0.0
     absent: int = 0
 
@@ -85,27 +87,45 @@ def plan(job: Job) -> Plan:
     failures = [failure for failure in distinct.values() if failure]
     sent = [sent_seconds(shown[item.id][SENT_AUDIO]) for item, _ in missing if spec.prompt.audio]
     count, tokenizer = connect.counter(spec.llm)
-    questions = (
-        asking.build_question(item, sample, spec.prompt, job.template, shown.get(item.id, {}), spec.rounds)
-        for item, sample in missing
-    )
+    answers = directory.last_answers(job.path) if (job.path / "log.jsonl").exists() else {}
+    tokens = 0
+    for item, sample in missing:
+        about, before = (spec.prompt, job.template, shown.get(item.id, {})), answers.get((item.id, sample))
+        tokens += count(questions.build_question(item, sample, *about, spec.rounds, before).prompt)
     price = connect.price(spec.llm, job.how)
-    answers = directory.last_answers(job.path).values() if (job.path / "log.jsonl").exists() else ()
     return Plan(
         questions=len(applicable),
         samples=spec.llm.samples,
         calls=len(missing),
         captions=len(distinct),
         unmade=sum(failure.kind != NOT_APPLICABLE for failure in failures),
-        input_tokens=sum(count(question.prompt) for question in questions),
+        input_tokens=tokens,
         tokenizer=tokenizer,
-        reply_tokens=directory.mean_reply_tokens(answer.result for answer in answers),
+        reply_tokens=directory.mean_reply_tokens(answer.result for answer in answers.values()),
         most_tokens=reply_limit(spec.llm.params) or (price.most if price else None),
-        rounds=spec.rounds.most if spec.rounds else 0,
+        most_calls=_most_calls(spec, missing, answers, len(applicable) * spec.llm.samples),
+        split=bool(spec.rounds and spec.rounds.when),
         price=price,
         audio=sum(filter(None, sent)),
         absent=sent.count(None),
     )
+
+
+def _most_calls(
+    spec: RunSpec,
+    missing: Sequence[tuple[Item, int]],
+    answers: Mapping[tuple[str, int], Answer],
+    samples: int,
+) -> int:
+    """Return how many calls the missing samples may take at most; the run has so many `samples` of all its items."""
+    if not spec.rounds or not missing:
+        return len(missing)
+    exchange = 1 + spec.rounds.most
+    if not spec.rounds.when:
+        return len(missing) * exchange
+    first = sum(not offered(spec.rounds, answers.get((item.id, sample))) for item, sample in missing)
+    done = sum(bool(answer.first) and isinstance(answer.result, Completion) for answer in answers.values())
+    return first + (samples - done) * exchange
 
 
 def combine(plans: Sequence[Plan]) -> Plan:
@@ -115,6 +135,8 @@ def combine(plans: Sequence[Plan]) -> Plan:
         plans[0],
         questions=sum(plan.questions for plan in plans),
         calls=sum(plan.calls for plan in plans),
+        most_calls=sum(plan.most_calls for plan in plans),
+        split=any(plan.split for plan in plans),
         captions=max(plan.captions for plan in plans),
         unmade=max(plan.unmade for plan in plans),
         input_tokens=sum(plan.input_tokens for plan in plans),
@@ -131,7 +153,10 @@ def plan_lines(plan: Plan) -> list[str]:
     if plan.unmade:
         captions += "; their words are not in the tokens below (cascade caption makes them)"
     questions, samples = quantity(plan.questions, "question"), quantity(plan.samples, "sample")
-    rounds = f"; with rounds up to {plan.calls * (1 + plan.rounds)}, whose tokens are not below" if plan.rounds else ""
+    rounds = ""
+    if plan.most_calls > plan.calls:
+        when = " if the samples of every item disagree" * plan.split
+        rounds = f"; with rounds up to {plan.most_calls}{when}, whose tokens are not below"
     answered = plan.questions * plan.samples - plan.calls
     replies = []
     if plan.reply_tokens is not None:

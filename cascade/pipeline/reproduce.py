@@ -10,6 +10,7 @@ from cascade.errors import BudgetSpent, UserError
 from cascade.pipeline.jobs import Job, carry_out, prepare
 from cascade.pipeline.parsing import parse_pairs, typed_flags
 from cascade.pipeline.request import Request
+from cascade.pipeline.rounds import ReadReply
 from cascade.runs.directory import Run
 
 # The flags that a row's file may have, and whether they are repeatable.
@@ -56,13 +57,13 @@ def _row_request(row: str, flags: Mapping[str, Any], model: str, request: Reques
     return replace(request, **{**given, "llm": model, "out": None})
 
 
-def carry_out_row(job: RowJob) -> Run | UserError:
+def carry_out_row(job: RowJob, read_reply: ReadReply) -> Run | UserError:
     """Return a row's run, or why it is passed over: a key or an endpoint that is missing, say.
 
     Raises BudgetSpent, which ends all rows.
     """
     try:
-        return carry_out(job.job)
+        return carry_out(job.job, read_reply)
     except BudgetSpent:
         raise
     except UserError as error:

@@ -27,7 +27,8 @@ def claude(content: list[dict[str, Any]], stop: str) -> Reply:
 
 def thinking(request: dict[str, Any], number: int) -> Reply:
     """Call a function, and refuse its result unless the thoughts before the call come back unchanged."""
-    *_, before, last = [{"role": "", "content": []}, *request["messages"]]
+    messages: list[dict[str, Any]] = [{"role": "", "content": []}, *request["messages"]]
+    before, last = messages[-2:]
     if not isinstance(last["content"], list) or last["content"][0]["type"] != "tool_result":
         call = {"type": "tool_use", "id": "toolu_1", "name": "transcribe", "input": {"start": 0, "end": 0.5}}
         return claude([THOUGHT, HIDDEN, call], "tool_use")
