@@ -24,7 +24,7 @@ from cascade.scoring import outcomes
 # The flags that a row sets itself.
 _ROWS_OWN = (
     *("llm", "spec", "prompt", "param", "reasoning_effort", "max_tokens", "thinking_budget", "samples"),
-    *("shard", "shuffle_choices"),
+    *("shard", "shuffle_choices", "rounds_when"),
 )
 _DIFFERS = """
 "differs": the score test of the published figure, of the very items that it is of, rejects it, with Holm's correction \
