@@ -17,6 +17,8 @@ from typing import Any
 import pytest
 
 import cascade as interface
+from cascade.report.items import details
+from cascade.report.load import load_report
 from tests.pipeline.test_rounds import LISTENERS, ask, by_calls, dataset, right
 from tests.support.commands import ROOT, cascade, log_of
 from tests.support.stub_server import Reply, Stub
@@ -68,7 +70,18 @@ def test_only_items_whose_samples_disagree_are_asked_again(dataset: Path) -> Non
     assert figures["tokens"] == {"input": 32 * 11, "output": 32 * 7, "reasoning": 0}
     verdict = cascade("verify", "run")
     assert verdict.exit_code == 0, verdict.output
+
+
+def test_the_report_shows_rounds_of_the_items_that_have_them(dataset: Path) -> None:
+    with Stub(doubter) as server:
+        assert ask(server, dataset, *SPLIT).exit_code == 0
     assert cascade("report", "run", "--out", "page.html").exit_code == 0
+    report = load_report([Path("run")])
+    clips = {item.audio: place for place, item in enumerate(report.main.run.items)}
+    replies = [item["replies"][0] for item in details(report, clips)]
+    assert ["rounds" in reply for reply in replies] == [False] * 4 + [True] * 4
+    assert [reply.get("first") for reply in replies[3:6]] == [None, "Answer: a bell", "Answer: a bell"]
+    assert all(reply["same"] for reply in replies)  # Each prompt has the digest that the log has.
 
 
 def test_a_run_is_told_from_one_with_rounds_for_every_item(dataset: Path) -> None:
