@@ -68,23 +68,22 @@ def ask(
     Raises ProviderStop where the provider refuses every call or drops the audio; the log then keeps all
     earlier answers.
     """
-    build = questions.builder(run, captions)
     missing = remaining(run.path, run.items, run.spec.llm.samples)
-    _ask_all(run, log, execution, build, missing, track)
+    if missing:
+        _ask_all(run, log, execution, questions.builder(run, captions), missing, track)
     if not (run.spec.rounds and run.spec.rounds.when):
         return
-    again = []
-    for item, answer in exchanges.split_answers(run, read_reply):
+    split = list(exchanges.split_answers(run, read_reply))
+    if not split:
+        return
+    items = quantity(len({item.id for item, _ in split}), "item")
+    note(f"asked again with rounds: {items}, whose samples disagree")
+    build = questions.builder(run, captions)
+    failure = Failure(kind=exchanges.UNFINISHED, message="the samples disagree: to be asked again with rounds")
+    for item, answer in split:
         question = build(item, answer.sample, replace(answer, first=answer.result))
-        message = "the samples disagree: it is still to be asked again with rounds"
-        failure = Failure(kind=exchanges.UNFINISHED, message=message)
         log.append(_answer(question, failure, 0.0, run.spec.llm.params), is_result=False)
-        again.append((item, answer.sample))
-    if again:
-        note(
-            f"asked again with rounds: {quantity(len({item.id for item, _ in again}), 'item')}, whose samples disagree"
-        )
-    _ask_all(run, log, execution, build, again, track)
+    _ask_all(run, log, execution, build, [(item, answer.sample) for item, answer in split], track)
 
 
 def _ask_all(
@@ -96,8 +95,6 @@ def _ask_all(
     track: Track,
 ) -> None:
     """Ask the missing samples of items, each of which `build` makes a question of, and append each answer."""
-    if not missing:
-        return
     params, rounds, form = run.spec.llm.params, run.spec.rounds, questions.sent_form(run.spec.captioners)
     earlier = directory.last_answers(run.path)
     with track("asking", len(missing)) as tick:
@@ -128,7 +125,7 @@ def _ask_all(
 
             taken = (question.before.rounds or ()) if question.before else ()
             forced = run.spec.llm.answer_as == "choice"
-            return partial(exchanges.exchange, question.subject or Path(), engines, taken, save, forced)
+            return partial(exchanges.exchange, question.subject, engines, taken, save, forced)
 
         async def ask_all() -> None:
             async with exchanges.opened(rounds, execution, form) if rounds else nullcontext() as engines:

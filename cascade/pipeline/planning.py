@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 
@@ -15,9 +15,8 @@ from cascade.llms.prices import PUBLISHED_RATES, Price, reply_limit
 from cascade.pipeline import asking, questions
 from cascade.pipeline.jobs import Job
 from cascade.prompting import evidence
-from cascade.prompting.rounds import offered
 from cascade.runs import directory
-from cascade.types import SENT_AUDIO, Answer, CaptionRecord, Completion, Execution, Item, LLMSpec, RunSpec
+from cascade.types import SENT_AUDIO, CaptionRecord, Execution, LLMSpec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,6 +92,12 @@ def plan(job: Job) -> Plan:
         about, before = (spec.prompt, job.template, shown.get(item.id, {})), answers.get((item.id, sample))
         tokens += count(questions.build_question(item, sample, *about, spec.rounds, before).prompt)
     price = connect.price(spec.llm, job.how)
+    most_calls = len(missing)
+    if spec.rounds and spec.rounds.when:
+        # The missing samples are asked without rounds, and any item may be asked again.
+        most_calls += bool(missing) * len(applicable) * spec.llm.samples * (1 + spec.rounds.most)
+    elif spec.rounds:
+        most_calls *= 1 + spec.rounds.most
     return Plan(
         questions=len(applicable),
         samples=spec.llm.samples,
@@ -103,29 +108,12 @@ def plan(job: Job) -> Plan:
         tokenizer=tokenizer,
         reply_tokens=directory.mean_reply_tokens(answer.result for answer in answers.values()),
         most_tokens=reply_limit(spec.llm.params) or (price.most if price else None),
-        most_calls=_most_calls(spec, missing, answers, len(applicable) * spec.llm.samples),
+        most_calls=most_calls,
         split=bool(spec.rounds and spec.rounds.when),
         price=price,
         audio=sum(filter(None, sent)),
         absent=sent.count(None),
     )
-
-
-def _most_calls(
-    spec: RunSpec,
-    missing: Sequence[tuple[Item, int]],
-    answers: Mapping[tuple[str, int], Answer],
-    samples: int,
-) -> int:
-    """Return how many calls the missing samples may take at most; the run has so many `samples` of all its items."""
-    if not spec.rounds or not missing:
-        return len(missing)
-    exchange = 1 + spec.rounds.most
-    if not spec.rounds.when:
-        return len(missing) * exchange
-    first = sum(not offered(spec.rounds, answers.get((item.id, sample))) for item, sample in missing)
-    done = sum(bool(answer.first) and isinstance(answer.result, Completion) for answer in answers.values())
-    return first + (samples - done) * exchange
 
 
 def combine(plans: Sequence[Plan]) -> Plan:

@@ -45,7 +45,7 @@ class Question:
     clip: Path | None = None
     form: AudioForm | None = None
     rounds: RoundsSpec | UnsetType = UNSET
-    subject: Path | None = None
+    subject: Path = Path()
     before: Answer | None = None
 
 

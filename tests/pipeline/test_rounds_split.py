@@ -20,7 +20,7 @@ import cascade as interface
 from cascade.report.items import details
 from cascade.report.load import load_report
 from tests.pipeline.test_rounds import LISTENERS, ask, by_calls, dataset, right
-from tests.support.commands import ROOT, cascade, log_of
+from tests.support.commands import ROOT, cascade, forge, log_of
 from tests.support.stub_server import Reply, Stub
 
 __all__ = ["dataset"]
@@ -70,6 +70,18 @@ def test_only_items_whose_samples_disagree_are_asked_again(dataset: Path) -> Non
     assert figures["tokens"] == {"input": 32 * 11, "output": 32 * 7, "reasoning": 0}
     verdict = cascade("verify", "run")
     assert verdict.exit_code == 0, verdict.output
+
+
+def test_a_forged_reply_without_rounds_is_found(dataset: Path) -> None:
+    def change(lines: list[dict[str, Any]]) -> None:
+        lines[-1]["first"]["text"] = "Answer: rain"
+
+    with Stub(doubter) as server:
+        assert ask(server, dataset, *SPLIT).exit_code == 0
+    forge(Path("run/log.jsonl"), change)
+    verdict = cascade("verify", "run")
+    assert verdict.exit_code == 2
+    assert "its first reply is not the one that was logged without rounds" in " ".join(verdict.output.split())
 
 
 def test_the_report_shows_rounds_of_the_items_that_have_them(dataset: Path) -> None:
