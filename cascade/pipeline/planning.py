@@ -103,18 +103,15 @@ def plan(job: Job) -> Plan:
         about, before = (spec.prompt, job.template, shown.get(item.id, {})), answers.get((item.id, sample))
         tokens += count(questions.build_question(item, sample, *about, spec.rounds, before).prompt)
     price = connect.price(spec.llm, job.how)
-    split = bool(spec.rounds and spec.rounds.when)
+    rounds, split = (spec.rounds.most, bool(spec.rounds.when)) if spec.rounds else (0, False)
     exchanges = len(missing)  # samples that may have rounds
     if split and missing:
         exchanges = len(applicable) * spec.llm.samples  # Any item may be asked again, after its first answers.
-    most_calls = exchanges + split * len(missing)
-    if spec.rounds:
-        most_calls += exchanges * spec.rounds.most
     return Plan(
         questions=len(applicable),
         samples=spec.llm.samples,
         calls=len(missing),
-        most_calls=most_calls,
+        most_calls=exchanges * (1 + rounds) + split * len(missing),
         captions=len(distinct),
         unmade=len(unmade),
         input_tokens=tokens,
