@@ -14,8 +14,8 @@ from cascade.llms import prices
 from cascade.pipeline import planning
 from cascade.pipeline.jobs import carry_out, prepare, report_failures
 from cascade.pipeline.request import Request
-from cascade.scoring.outcomes import read_reply
-from cascade.scoring.summary import score_run
+from cascade.scoring import outcomes
+from cascade.scoring.summary import summarize
 
 
 @takes_request()
@@ -39,13 +39,13 @@ def run(request: Request) -> None:
     if not job.items:
         note(f"--shard {request.shard}: none of these items is in it; nothing to do, and `merge` goes without it")
         return
-    done = carry_out(job, read_reply)
+    done = carry_out(job, outcomes.read_reply)
     if len(done.items) > len(job.items):
         note(
             f"the run already holds {quantity(len(done.items), 'item')}; all of them are scored "
             f"(for {len(job.items)} alone give --out)"
         )
-    summary = score_run(done.path)
+    summary = summarize(outcomes.score_source(done.path))
     if summary.cost is None and (price := prices.find("", request.price)):
         # What is in the log of a run that was begun without a price has tokens, and no cost.
         summary = replace(summary, cost=price.of(summary.tokens["input"], summary.tokens["output"]))
