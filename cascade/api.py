@@ -93,6 +93,7 @@ def run(
     prompt: str | Path | None = None,
     answer_as: str | None = None,
     rounds: int = 0,
+    rounds_when: str | None = None,
     rounds_with: str | None = None,
     tools: str | None = None,
     param: str | Sequence[str] | None = None,
@@ -127,7 +128,7 @@ def run(
 
     What failed is in the run's log; `score` counts it.
     """
-    return jobs.carry_out(jobs.prepare(check_request(locals())))
+    return jobs.carry_out(jobs.prepare(check_request(locals())), outcomes.read_reply)
 
 
 def _or_run(ask: Callable[P, ClipAnswer]) -> Callable[P, ClipAnswer]:
@@ -189,6 +190,7 @@ def ablate(
     prompt: str | Path | None = None,
     answer_as: str | None = None,
     rounds: int = 0,
+    rounds_when: str | None = None,
     rounds_with: str | None = None,
     tools: str | None = None,
     param: str | Sequence[str] | None = None,
@@ -228,7 +230,8 @@ def ablate(
         raise UnknownName("scorer", scorer, SCORERS)
     whole = jobs.prepare(request)
     kinds = variants if arms is None else ablation_plan.arm_kinds(whole.spec, arms)
-    runs = ablation_plan.carry_out_family(ablation_plan.variant_jobs(whole, kinds, seed, request.out))
+    family = ablation_plan.variant_jobs(whole, kinds, seed, request.out)
+    runs = ablation_plan.carry_out_family(family, outcomes.read_reply)
     sources = [outcomes.score_source(run.path) for run in runs]
     return ablation.read_family(sources, scorer=scorer, effort=arms is not None)
 

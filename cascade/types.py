@@ -146,12 +146,15 @@ class RoundsSpec(Record, frozen=True, kw_only=True):
 
     `engines` are those that it may ask; the slot of each is the name by which it asks. `form` is that of a request: the
     provider's tool `calls`, or lines of `text`. `version` counts the changes of what the model is told about it.
+    `when` is `split` where all samples are asked without rounds first, and only the items whose samples disagree are
+    asked again with them; rounds for every item leave it out of the JSON.
     """
 
     most: int
     engines: tuple[CaptionerSpec, ...]
     form: Literal["calls", "text"]
     version: str
+    when: Literal["split"] | msgspec.UnsetType = msgspec.UNSET
 
 
 class RunSpec(Record, frozen=True, kw_only=True):
@@ -215,7 +218,8 @@ class Completion(Record, frozen=True, kw_only=True, tag="completion"):
     `model` and `fingerprint` are what the server says of itself. `cost` is in US dollars; `sent` are the parameters as
     they went out, without the messages. `charged` is what all tries of the call counted against a budget, where that is
     not `cost`: a reply of unknown cost counts as its bound, and as 0 where it had none. `audio_tokens` are those of the
-    input that the provider counts as audio, where it says so. `calls` are the tools that the model calls with its text.
+    input that the provider counts as audio, where it says so. `calls` are the tools that the model calls with its text,
+    `thinking_blocks` its signed thoughts, which some providers want back unchanged with the results of the calls.
     """
 
     text: str
@@ -231,6 +235,7 @@ class Completion(Record, frozen=True, kw_only=True, tag="completion"):
     charged: float | msgspec.UnsetType = msgspec.UNSET
     audio_tokens: int | msgspec.UnsetType = msgspec.UNSET
     calls: tuple[ToolCall, ...] | msgspec.UnsetType = msgspec.UNSET
+    thinking_blocks: tuple[Mapping[str, str], ...] | msgspec.UnsetType = msgspec.UNSET
 
     @property
     def is_cut(self) -> bool:
@@ -288,7 +293,8 @@ class Answer(Record, frozen=True, kw_only=True):
     asked, where the model does not run here; the first line of a log names the `run` that it belongs to, by the digest
     of its identity. Logs of older versions have neither.
     `rounds` are those before the result, in a run that has rounds. A line after each round has the failure `unfinished`
-    in the result's place; the cost of a line is that of its own calls.
+    in the result's place; the cost of a line is that of its own calls. `first` is the reply without rounds of a sample
+    that is asked again with them; `seconds` has its time, too.
     """
 
     item: str
@@ -303,6 +309,7 @@ class Answer(Record, frozen=True, kw_only=True):
     origin: str | msgspec.UnsetType = msgspec.UNSET
     run: str | msgspec.UnsetType = msgspec.UNSET
     rounds: tuple[Round, ...] | msgspec.UnsetType = msgspec.UNSET
+    first: Completion | msgspec.UnsetType = msgspec.UNSET
 
 
 class Choice(Record, frozen=True, kw_only=True):

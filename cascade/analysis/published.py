@@ -118,7 +118,7 @@ def _evidence(spec: RunSpec) -> tuple[dict[str, Any], dict[str, Any]]:
     for captioner in spec.captioners:
         params.update((f"{captioner.slot}.{name}", value) for name, value in captioner.params.items())
     if spec.rounds:
-        engines["rounds"] = spec.rounds.most
+        engines |= {"rounds": spec.rounds.most, "rounds.when": spec.rounds.when or "always"}
         for engine in spec.rounds.engines:
             engines[f"rounds.{engine.slot}"] = engine.name
             params.update((f"rounds.{engine.slot}.{name}", str(value)) for name, value in engine.params.items())
@@ -132,7 +132,7 @@ def _row_evidence(run: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any
         engines[DIGEST] = DIGEST
         params |= {"digest.model": run["digest"], "digest.question": run.get("digest-question", False)}
     if "rounds" in run:
-        engines["rounds"] = run["rounds"]
+        engines |= {"rounds": run["rounds"], "rounds.when": run.get("rounds-when", "always")}
         for slot, engine in run["rounds-with"].items():
             engines[f"rounds.{slot}"], _, given = engine.rstrip(")").partition("(")
             pairs = [pair.split("=") for pair in given.split(",") if pair]

@@ -198,10 +198,20 @@ def _check_log(run: Run, shown: _Shown, answers: _Answers, verdict: Verdict) -> 
         verdict.problems.append("log.jsonl: its first line names another run")
     items = {item.id: item for item in run.items}
     template = Template(name=run.spec.prompt.template, text=run.manifest.template)
+    plain: dict[tuple[str, int], Answer] = {}  # the answers without rounds, where some are asked again
+    if run.spec.rounds and run.spec.rounds.when:
+        for answer in jsonl.records(Answer, run.path / "log.jsonl", growing=True):
+            if not answer.first:
+                plain[answer.item, answer.sample] = answer
     for (name, sample), answer in answers.items():
         mismatches = ["there is no such item"]
         if name in items:
             mismatches = list(_mismatches(run, items[name], answer, shown.get(name, {}), template))
+            before = plain.get((name, sample), answer)
+            if answer.first and answer.first != before.result:
+                mismatches.append("its first reply is not the one that was logged without rounds")
+            elif answer.first:
+                mismatches += _mismatches(run, items[name], before, shown.get(name, {}), template)
         verdict.problems.extend(f"log.jsonl: {name!r}, sample {sample}: {mismatch}" for mismatch in mismatches)
     checked = f"{quantity(len(answers), 'answer')}, their prompts rendered again"
     missing = len(run.items) * run.spec.llm.samples - len(answers)
@@ -267,8 +277,8 @@ def _mismatches(
         yield "it was asked with other captions than captions.jsonl has"
     captions = {slot: shown[slot].caption or Caption(text="") for slot in prompt.slots}
     messages = evidence.build_prompt(prompt, template, item.id, item.question, item.choices, captions, answer.sample)
-    if run.spec.rounds:
-        messages = rounds.opening(messages, run.spec.rounds)
+    if offer := rounds.offered(run.spec.rounds, answer):
+        messages = rounds.opening(messages, offer)
     if answer.prompt != evidence.prompt_digest(messages):
         yield "its prompt is not the one that template, captions, question and choices make"
     names = (answer.params.keys() | llm.params.keys()) - {"seed"}

@@ -64,7 +64,7 @@ def ablate(
         typer.echo("\n".join(planning.plan_lines(planning.combine(list(plans.values())))))
         note(output.DRY_RUN)
         return
-    runs = ablation_plan.carry_out_family(jobs)
+    runs = ablation_plan.carry_out_family(jobs, outcomes.read_reply)
     failed = report_failures(*runs)
     sources = [outcomes.score_source(run.path) for run in runs]
     show(ablation.read_family(sources, scorer=scorer, effort=arms is not None), form)

@@ -20,7 +20,7 @@ from cascade.datasets import registry
 from cascade.errors import UnknownName, UserError
 from cascade.io.tables import format_words
 from cascade.io.terminal import note, plain, prose
-from cascade.pipeline import asking
+from cascade.pipeline import questions
 from cascade.pipeline.request import Request
 from cascade.pipeline.specs import build_execution, caption_sources, choose_template, prompt_spec, select_captioners
 from cascade.prompting import templates
@@ -131,7 +131,7 @@ def prompts_show(
     unmade = [record.slot for record in records if record.failure and record.failure.kind == "unmade"]
     records = [replace(record, text=_UNMADE, failure=None) if record.slot in unmade else record for record in records]
     spec = prompt_spec(template, selection.specs)
-    question = asking.build_question(by_id[item], 0, spec, template, captions_by_item(records).get(item, {}))
+    question = questions.build_question(by_id[item], 0, spec, template, captions_by_item(records).get(item, {}))
     sent = next((record.text for record in records if record.slot == spec.audio), "")
     texts = question.prompt.texts(f"<{question.prompt.clip}, {sent}>")
     for message, content in zip(question.prompt.messages, texts, strict=True):

@@ -24,7 +24,7 @@ from cascade.scoring import outcomes
 # The flags that a row sets itself.
 _ROWS_OWN = (
     *("llm", "spec", "prompt", "param", "reasoning_effort", "max_tokens", "thinking_budget", "samples"),
-    *("shard", "shuffle_choices"),
+    *("shard", "shuffle_choices", "rounds_when"),
 )
 _DIFFERS = """
 "differs": the score test of the published figure, of the very items that it is of, rejects it, with Holm's correction \
@@ -131,7 +131,7 @@ def _carry_out(jobs: Sequence[RowJob], rows: Mapping[str, PublishedRow]) -> tupl
     done: list[Reproduced] = []
     failed, runs = False, list[Run]()
     for job in jobs:
-        run = carry_out_row(job)
+        run = carry_out_row(job, outcomes.read_reply)
         if isinstance(run, UserError):
             note(f"{job.name}: passed over: {run}")
             failed = failed or not isinstance(run, ProviderStop | MissingExtra)

@@ -39,7 +39,7 @@ def run(request: Request) -> None:
     if not job.items:
         note(f"--shard {request.shard}: none of these items is in it; nothing to do, and `merge` goes without it")
         return
-    done = carry_out(job)
+    done = carry_out(job, outcomes.read_reply)
     if len(done.items) > len(job.items):
         note(
             f"the run already holds {quantity(len(done.items), 'item')}; all of them are scored "

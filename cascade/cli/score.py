@@ -144,6 +144,8 @@ def _title(summary: Summary) -> str:
     lines = [" · ".join(what), counts]
     if summary.unfinished:
         lines.append(summary.unfinished)
+    if summary.asked_again is not None:
+        lines.append(f"asked again with rounds: {quantity(summary.asked_again, 'item')}, whose samples disagreed")
     if summary.served:
         lines.append(f"answers: {served_text(summary.served)}")
     if summary.captions_from:

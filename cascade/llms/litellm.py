@@ -336,6 +336,7 @@ def _completion(
         if isinstance(fingerprint, str)
         else UNSET,
         calls=calls or UNSET,
+        thinking_blocks=tuple(_thinking_blocks(choice.message, client.remove_secrets) if calls else ()) or UNSET,
         audio_tokens=audio_tokens if hears and audio_tokens is not None else UNSET,
     )
 
@@ -350,6 +351,14 @@ def _tool_calls(message: Any, remove_secrets: Callable[[str], str]) -> tuple[Too
             identifier = remove_secrets(str(getattr(call, "id", "") or f"call-{len(calls)}"))
             calls.append(ToolCall(id=identifier, name=remove_secrets(name), arguments=remove_secrets(arguments or "")))
     return tuple(calls)
+
+
+def _thinking_blocks(message: Any, remove_secrets: Callable[[str], str]) -> Iterator[dict[str, str]]:
+    """Yield the thoughts of a message that calls functions; Anthropic's have a type, a text and a signature."""
+    blocks = getattr(message, "thinking_blocks", None)
+    for block in blocks if isinstance(blocks, list) else ():
+        if isinstance(block, Mapping):
+            yield {name: remove_secrets(value) for name, value in block.items() if isinstance(value, str)}
 
 
 def _tokens(usage: Any) -> tuple[int, int] | None:

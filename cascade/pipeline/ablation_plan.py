@@ -19,7 +19,7 @@ Arms change how the evidence is made. They are asked for by themselves:
 |---|---|
 | `question` | `question-blind`: listening without the question; for a run without it `question-aware` |
 | `digest` | `undigested`: the captions in the place of their digest |
-| `rounds` | `without-rounds`: no asking back; where there are several rounds also `1-round` |
+| `rounds` | `without-rounds`: no asking back; of several rounds also `1-round`, with several samples also `split` |
 | `listeners` | `without-SLOT` for each of several listeners; it goes with any other arm |
 """
 
@@ -35,6 +35,7 @@ from cascade.captioners.registry import Engine
 from cascade.errors import UnknownName, UserError
 from cascade.io.terminal import note
 from cascade.pipeline.jobs import Job, carry_out, count_spent
+from cascade.pipeline.rounds import ReadReply
 from cascade.plugins import DIGEST
 from cascade.runs import describe, directory
 from cascade.runs.directory import Run
@@ -97,7 +98,10 @@ def _of_kind(kind: str, spec: RunSpec, seed: int, oracle: CaptionerSpec | None) 
         return {"undigested": _with_slots(spec, slots, digest=False)}
     if kind == "rounds" and spec.rounds:
         once = structs.replace(spec.rounds, most=1)  # The run itself where it has one round: it is taken once.
-        return {"without-rounds": structs.replace(spec, rounds=UNSET), "1-round": structs.replace(spec, rounds=once)}
+        arms = {"without-rounds": structs.replace(spec, rounds=UNSET), "1-round": structs.replace(spec, rounds=once)}
+        if spec.llm.samples > 1 and not spec.rounds.when:
+            arms["split"] = structs.replace(spec, rounds=structs.replace(spec.rounds, when="split"))
+        return arms
     if kind == "listeners":
         listeners = [captioner.slot for captioner in spec.captioners if Engine(captioner.name).is_listener]
         return {f"without-{slot}": _with_slots(spec, {*slots} - {slot}) for slot in listeners if len(listeners) > 1}
@@ -199,11 +203,11 @@ def existing_directory(job: Job) -> Path:
     return job.path
 
 
-def carry_out_family(jobs: Sequence[Job]) -> list[Run]:
+def carry_out_family(jobs: Sequence[Job], read_reply: ReadReply) -> list[Run]:
     """Caption and ask whatever the runs of a family lack, within one budget, and return the runs."""
     for job in jobs:
         existing = existing_directory(job)
         if existing != job.path:
             directory.copy_run(existing, job.path)
     count_spent(jobs)
-    return [carry_out(job) for job in jobs]
+    return [carry_out(job, read_reply) for job in jobs]

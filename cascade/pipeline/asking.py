@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
-from dataclasses import dataclass
-from dataclasses import replace as changed
 from functools import partial
 from pathlib import Path
 from time import perf_counter
@@ -16,28 +14,25 @@ from typing import Any, TypeVar
 from msgspec import UNSET, UnsetType
 from msgspec.structs import replace
 
-from cascade.captioning.generate import clip_digest
-from cascade.errors import NOT_APPLICABLE, BudgetSpent, ClipError, ProviderStop, ReplyError, RunError
+from cascade.errors import BudgetSpent, ClipError, ProviderStop, ReplyError, RunError
 from cascade.io.digests import digest_bytes, digest_file
-from cascade.io.encoding import AudioForm, encode
+from cascade.io.encoding import encode
 from cascade.io.jsonl import RecordLog
 from cascade.io.progress import Track, silent
+from cascade.io.terminal import note, quantity
 from cascade.llms import connect
+from cascade.pipeline import questions
 from cascade.pipeline import rounds as exchanges
 from cascade.pipeline.hearing import HearingWatch
+from cascade.pipeline.questions import Question
 from cascade.pipeline.watching import Result, SilenceLimit, watch_model_name
 from cascade.prompting import evidence
-from cascade.prompting.rounds import opening
-from cascade.prompting.templates import Template
 from cascade.runs import charges, directory
 from cascade.runs.directory import Run
 from cascade.runs.provenance import now
 from cascade.types import (
     LLM,
-    SENT_AUDIO,
     Answer,
-    Caption,
-    CaptionerSpec,
     CaptionRecord,
     Completion,
     Execution,
@@ -46,9 +41,7 @@ from cascade.types import (
     LLMSpec,
     Params,
     Prompt,
-    PromptSpec,
     Round,
-    RoundsSpec,
     RunSpec,
 )
 
@@ -61,40 +54,49 @@ Asked = TypeVar("Asked")
 Reply = TypeVar("Reply", bound=Result)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Question:
-    """One sample of one item, ready to be asked; `failure` gives the reason if a caption failed.
-
-    `clip` is sent with the prompt in this `form`; both are None if only captions are sent.
-    """
-
-    item: str
-    sample: int
-    prompt: Prompt
-    captions: Mapping[str, str]
-    failure: Failure | None = None
-    clip: Path | None = None
-    form: AudioForm | None = None
-
-
 def ask(
-    run: Run, captions: Sequence[CaptionRecord], log: RecordLog, execution: Execution, track: Track = silent
+    run: Run,
+    captions: Sequence[CaptionRecord],
+    log: RecordLog,
+    execution: Execution,
+    read_reply: exchanges.ReadReply,
+    track: Track = silent,
 ) -> None:
     """Ask every question that has no completion in the run's log, and append each answer when it arrives.
 
+    Where rounds are for items whose samples disagree, `read_reply` tells which these are when all are answered without.
     Raises ProviderStop where the provider refuses every call or drops the audio; the log then keeps all
     earlier answers.
     """
     missing = remaining(run.path, run.items, run.spec.llm.samples)
-    if not missing:
+    if missing:
+        _ask_all(run, log, execution, questions.builder(run, captions), missing, track)
+    if not (run.spec.rounds and run.spec.rounds.when):
         return
-    spec, params = run.spec.prompt, run.spec.llm.params
-    template = Template(name=spec.template, text=run.manifest.template)
-    clips = {item.id: item.audio for item in run.items}
-    shown = evidence.captions_shown(clips, captions, spec)
-    root, form = Path(run.manifest.audio_root), sent_form(run.spec.captioners)
+    split = list(exchanges.split_answers(run, read_reply))
+    if not split:
+        return
+    items = quantity(len({item.id for item, _ in split}), "item")
+    note(f"asked again with rounds: {items}, whose samples disagree")
+    build = questions.builder(run, captions)
+    failure = Failure(kind=exchanges.UNFINISHED, message="the samples disagree: to be asked again with rounds")
+    for item, answer in split:
+        question = build(item, answer.sample, replace(answer, first=answer.result))
+        log.append(_answer(question, failure, 0.0, run.spec.llm.params), is_result=False)
+    _ask_all(run, log, execution, build, [(item, answer.sample) for item, answer in split], track)
+
+
+def _ask_all(
+    run: Run,
+    log: RecordLog,
+    execution: Execution,
+    build: questions.Build,
+    missing: Sequence[tuple[Item, int]],
+    track: Track,
+) -> None:
+    """Ask the missing samples of items, each of which `build` makes a question of, and append each answer."""
+    params, rounds, form = run.spec.llm.params, run.spec.rounds, questions.sent_form(run.spec.captioners)
     earlier = directory.last_answers(run.path)
-    donors = _donors(run, captions)
     with track("asking", len(missing)) as tick:
 
         def write(answer: Answer) -> None:
@@ -103,63 +105,41 @@ def ask(
 
         # A model with completions in the log is not checked again.
         trusted = form is None or execution.accept_silent_audio
-        trusted = trusted or any(isinstance(answer.result, Completion) for answer in earlier.values())
+        trusted = trusted or any(answer.first or isinstance(answer.result, Completion) for answer in earlier.values())
         watch = HearingWatch(f"--llm {run.spec.llm.model}", len(missing), write, trusted=trusted)
 
-        def questions() -> Iterator[Question]:
+        def sendable() -> Iterator[Question]:
             for item, sample in missing:
-                question = build_question(item, sample, spec, template, shown.get(item.id, {}), run.spec.rounds)
+                question = build(item, sample, earlier.get((item.id, sample)))
                 if question.failure:
                     write(_answer(question, question.failure, 0.0))
-                elif form:
-                    yield changed(question, clip=root / clips[shown[item.id][SENT_AUDIO].item], form=form)
                 else:
                     yield question
 
         def converse_about(question: Question, engines: exchanges.Engines) -> exchanges.Converse:
+            started = perf_counter()
+
             def save(rounds: Sequence[Round], unfinished: Failure) -> None:
-                answer = _answer(question, unfinished, 0.0, params)
+                answer = _answer(question, unfinished, perf_counter() - started, params)
                 log.append(replace(answer, origin=execution.origin or UNSET, rounds=tuple(rounds)), is_result=False)
 
-            before = earlier.get((question.item, question.sample))
-            return partial(
-                exchanges.exchange,
-                root / donors[clips[question.item]],
-                engines,
-                before.rounds or () if before else (),
-                save,
-                run.spec.llm.answer_as == "choice",
-            )
+            taken = (question.before.rounds or ()) if question.before else ()
+            forced = run.spec.llm.answer_as == "choice"
+            return partial(exchanges.exchange, question.subject, engines, taken, save, forced)
 
         async def ask_all() -> None:
-            rounds = run.spec.rounds
             async with exchanges.opened(rounds, execution, form) if rounds else nullcontext() as engines:
 
                 async def call(question: Question, llm: LLM) -> Answer:
-                    converse = converse_about(question, engines) if engines else None
+                    converse = converse_about(question, engines) if engines and question.rounds else None
                     return watch.measured(question.prompt, await ask_question(question, llm, params, converse))
 
-                await fan_out(questions(), run.spec.llm, execution, call, watch.add, earlier=earlier.values())
+                await fan_out(sendable(), run.spec.llm, execution, call, watch.add, earlier=earlier.values())
 
         try:
             run_coroutine(ask_all())
         finally:
             watch.close()
-
-
-def _donors(run: Run, captions: Sequence[CaptionRecord]) -> Mapping[str, str]:
-    """Return the clip that the rounds use for each clip: in a mismatched run, the clip that its captions describe."""
-    clips, seed = {item.id: item.audio for item in run.items}, run.spec.prompt.mismatch_seed
-    own = {clip: clip for clip in clips.values()}
-    if seed is None or not run.spec.rounds:
-        return own
-    digests = {clip: clip_digest(Path(run.manifest.audio_root) / clip) for clip in own}
-    return own | evidence.draw_donors(clips, evidence.captions_by_item(captions), seed, digests)
-
-
-def sent_form(captioners: Sequence[CaptionerSpec]) -> AudioForm | None:
-    """Return the form in which the clip itself is sent, or None if only captions are sent."""
-    return next((AudioForm(**spec.params) for spec in captioners if spec.name == SENT_AUDIO), None)
 
 
 def count_earlier(path: Path, spec: RunSpec, execution: Execution) -> None:
@@ -190,37 +170,6 @@ def remaining(path: Path, items: Sequence[Item], samples: int) -> list[tuple[Ite
     """Return each item and sample that a run directory, which need not be there yet, has no completion for."""
     done = directory.answered_samples(path) if (path / "log.jsonl").exists() else set()
     return [(item, sample) for item in items for sample in range(samples) if (item.id, sample) not in done]
-
-
-def build_question(
-    item: Item,
-    sample: int,
-    spec: PromptSpec,
-    template: Template,
-    captions: Mapping[str, CaptionRecord],
-    rounds: RoundsSpec | UnsetType = UNSET,
-) -> Question:
-    """Return one sample of an item, its prompt made from its question, choices and captions (by slot) only.
-
-    With `rounds` the prompt also says what the model may ask for before it answers.
-    """
-    texts = {slot: captions[slot].caption or Caption(text="") for slot in spec.slots}
-    failures = {caption.slot: caption.failure for caption in captions.values() if caption.failure}
-    kind = "caption"
-    if NOT_APPLICABLE in {failure.kind for failure in failures.values()}:
-        kind = NOT_APPLICABLE
-    slots: dict[str, list[str]] = {}  # by message: a clip that cannot be decoded fails in each of its slots
-    for slot, failure in failures.items():
-        slots.setdefault(failure.message, []).append(slot)
-    problem = "; ".join(f"{', '.join(names)}: {message}" for message, names in slots.items())
-    prompt = evidence.build_prompt(spec, template, item.id, item.question, item.choices, texts, sample)
-    return Question(
-        item=item.id,
-        sample=sample,
-        prompt=opening(prompt, rounds) if rounds else prompt,
-        captions={slot: captions[slot].key for slot in spec.slots},
-        failure=Failure(kind=kind, message=problem) if failures else None,
-    )
 
 
 async def fan_out(
@@ -341,7 +290,7 @@ async def ask_question(
         return replace(_answer(question, *await timed_call(llm, prompt, params), params), audio=sent)
     started = perf_counter()
     result, rounds = await converse(prompt, params, llm)
-    answer = _answer(question, result, round(perf_counter() - started, 3), params)
+    answer = _answer(question, result, perf_counter() - started, params)
     return replace(answer, audio=sent, rounds=rounds or UNSET)
 
 
@@ -356,13 +305,17 @@ async def timed_call(llm: LLM, prompt: Prompt, params: Params) -> tuple[Completi
 
 
 def _answer(question: Question, result: Completion | Failure, seconds: float, params: Params | None = None) -> Answer:
-    return Answer(
+    answer = Answer(
         item=question.item,
         sample=question.sample,
         prompt=evidence.prompt_digest(question.prompt),
         captions=question.captions,
         result=result,
-        seconds=seconds,
+        seconds=round(seconds, 3),
         at=now(),
         params=params or {},
     )
+    if before := question.before:
+        seconds = round(before.seconds + seconds, 3)
+        answer = replace(answer, seconds=seconds, rounds=before.rounds, first=before.first)
+    return answer

@@ -20,8 +20,9 @@ from cascade.io.terminal import note, quantity
 from cascade.llms import connect
 from cascade.llms.budget import recording
 from cascade.llms.redaction import redact
-from cascade.pipeline import asking
+from cascade.pipeline import asking, questions
 from cascade.pipeline.request import Request
+from cascade.pipeline.rounds import ReadReply
 from cascade.pipeline.specs import (
     caption_sources,
     choose_template,
@@ -102,10 +103,10 @@ def count_spent(jobs: Iterable[Job]) -> None:
             asking.count_earlier(job.path, job.spec, job.how)
 
 
-def carry_out(job: Job) -> Run:
+def carry_out(job: Job, read_reply: ReadReply) -> Run:
     """Make the captions and answers that a run lacks, and return the run.
 
-    A complete run needs neither key nor clips nor packages.
+    A complete run needs neither key nor clips nor packages. `read_reply` tells whether the samples of an item disagree.
     """
     # A missing key is reported before gigabytes are fetched and hours of captioning pass.
     if asking.remaining(job.path, job.items, job.spec.llm.samples):
@@ -145,7 +146,7 @@ def carry_out(job: Job) -> Run:
             directory.write_captions(job.path, captions)
             for line in [*speech.english_only(captions, doubtful=True), *truncated_captions(captions)]:
                 note(line)
-            asking.ask(run, captions, log, job.how, bars)
+            asking.ask(run, captions, log, job.how, read_reply, bars)
         finally:
             outcome = f"answers: {kept} kept, {log.appended} asked; captions: {counts[False, True]} made"
             if failed := counts[False, False]:
@@ -227,7 +228,7 @@ def ask_clip(
     for line in [*speech.english_only(captions, doubtful=True), *truncated_captions(captions)]:
         note(line)
     by_slot = captions_by_item(captions).get(item.id, {})
-    built = asking.build_question(item, 0, prompt, template, by_slot)
-    if form := asking.sent_form(captioners.specs):
+    built = questions.build_question(item, 0, prompt, template, by_slot)
+    if form := questions.sent_form(captioners.specs):
         built = replace(built, clip=clip, form=form)
     return item, captions, asking.ask_single(built, llm, how)

@@ -16,7 +16,7 @@ from cascade.io import audio
 from cascade.io.terminal import note, quantity
 from cascade.llms import connect
 from cascade.llms.prices import PUBLISHED_RATES, Price, reply_limit
-from cascade.pipeline import asking
+from cascade.pipeline import asking, questions
 from cascade.pipeline.jobs import Job
 from cascade.prompting import evidence
 from cascade.prompting.rounds import MOST_REQUESTS
@@ -31,13 +31,14 @@ class Plan:
     `unmade` captions are not in the cache: their words are not in the tokens. `audio` is the seconds of audio that are
     sent, whose tokens are not in them either, and `absent` counts the clips that are not here. `reply_tokens` is the
     mean of what the run has so far, None before; `most_tokens` bounds a reply where that is known. `price` None is
-    unknown. `rounds` are the rounds of a question at most, 0 without any. `remote` has a line of text for each remote
-    model that captions, merges captions, or may be asked in rounds.
+    unknown. `most_calls` counts those of all rounds, too; `split` says that only items whose samples disagree have any.
+    `remote` has a line of text for each remote model that captions, merges captions, or may be asked in rounds.
     """
 
     questions: int
     samples: int
     calls: int
+    most_calls: int
     captions: int
     unmade: int
     input_tokens: int
@@ -45,7 +46,7 @@ class Plan:
     reply_tokens: float | None
     most_tokens: int | None
     price: Price | None
-    rounds: int = 0
+    split: bool = False
     audio: float = 0.0
     absent: int = 0
     remote: tuple[str, ...] = ()
@@ -97,27 +98,32 @@ def plan(job: Job) -> Plan:
         replies[record.slot] += _most_replies(params[record.slot], seconds(clips[record.item]))
     sent = [sent_seconds(shown[item.id][SENT_AUDIO]) for item, _ in missing if spec.prompt.audio]
     count, tokenizer = connect.counter(spec.llm)
-    questions = (
-        asking.build_question(item, sample, spec.prompt, job.template, shown.get(item.id, {}), spec.rounds)
-        for item, sample in missing
-    )
+    answers = directory.last_answers(job.path) if (job.path / "log.jsonl").exists() else {}
+    tokens = 0
+    for item, sample in missing:
+        about, before = (spec.prompt, job.template, shown.get(item.id, {})), answers.get((item.id, sample))
+        tokens += count(questions.build_question(item, sample, *about, spec.rounds, before).prompt)
     price = connect.price(spec.llm, job.how)
-    answers = directory.last_answers(job.path).values() if (job.path / "log.jsonl").exists() else ()
+    rounds, split = (spec.rounds.most, bool(spec.rounds.when)) if spec.rounds else (0, False)
+    exchanges = len(missing)  # samples that may have rounds
+    if split and missing:
+        exchanges = len(applicable) * spec.llm.samples  # Any item may be asked again, after its first answers.
     return Plan(
         questions=len(applicable),
         samples=spec.llm.samples,
         calls=len(missing),
+        most_calls=exchanges * (1 + rounds) + split * len(missing),
         captions=len(distinct),
         unmade=len(unmade),
-        input_tokens=sum(count(question.prompt) for question in questions),
+        input_tokens=tokens,
         tokenizer=tokenizer,
-        reply_tokens=directory.mean_reply_tokens(answer.result for answer in answers),
+        reply_tokens=directory.mean_reply_tokens(answer.result for answer in answers.values()),
         most_tokens=reply_limit(spec.llm.params) or (price.most if price else None),
-        rounds=spec.rounds.most if spec.rounds else 0,
+        split=split,
         price=price,
         audio=sum(filter(None, sent)),
         absent=sent.count(None),
-        remote=tuple(_remote_lines(job, replies, len(missing))),
+        remote=tuple(_remote_lines(job, replies, exchanges)),
     )
 
 
@@ -129,12 +135,12 @@ def _most_replies(params: Params, seconds: float | None) -> int:
     return segments + 1 if segments > 1 else 1
 
 
-def _remote_lines(job: Job, replies: Counter[str], calls: int) -> Iterator[str]:
+def _remote_lines(job: Job, replies: Counter[str], exchanges: int) -> Iterator[str]:
     """Yield what the replies of each remote model besides the answers can cost; what is sent to it is not counted."""
     asked = [(spec, spec.slot, replies[spec.slot]) for spec in job.spec.captioners]
     if rounds := job.spec.rounds:
         for spec in rounds.engines:
-            requests = calls * rounds.most * MOST_REQUESTS
+            requests = exchanges * rounds.most * MOST_REQUESTS
             asked.append((spec, f"{spec.slot}, in rounds", requests * _most_replies(spec.params, None)))
     for spec, name, count in asked:
         if not count or not Engine(spec.name).asks_remotely:
@@ -157,6 +163,8 @@ def combine(plans: Sequence[Plan]) -> Plan:
         plans[0],
         questions=sum(plan.questions for plan in plans),
         calls=sum(plan.calls for plan in plans),
+        most_calls=sum(plan.most_calls for plan in plans),
+        split=any(plan.split for plan in plans),
         captions=max(plan.captions for plan in plans),
         unmade=max(plan.unmade for plan in plans),
         input_tokens=sum(plan.input_tokens for plan in plans),
@@ -174,8 +182,10 @@ def plan_lines(plan: Plan) -> list[str]:
     if plan.unmade:
         captions += "; their words are not in the tokens below (cascade caption makes them)"
     questions, samples = quantity(plan.questions, "question"), quantity(plan.samples, "sample")
-    most_calls = plan.calls * (1 + plan.rounds)
-    rounds = f"; with rounds up to {most_calls}, of which the later ones send more than is below" if plan.rounds else ""
+    rounds = ""
+    if plan.most_calls > plan.calls:
+        when = " if the samples of every item disagree" * plan.split
+        rounds = f"; with rounds up to {plan.most_calls}{when}, of which the later ones send more than is below"
     answered = plan.questions * plan.samples - plan.calls
     replies = []
     if plan.reply_tokens is not None:
@@ -216,7 +226,6 @@ def _cost_lines(plan: Plan) -> list[str]:
         parts.append(f"${sent + price.of(0, round(plan.calls * plan.reply_tokens)):.4f} if replies stay as they are")
     parts.append(f"${price.of(0, 100 * plan.calls):.4f} for each 100 tokens of a reply")
     if plan.most_tokens:
-        replies = plan.calls * (1 + plan.rounds)
-        parts.append(f"at most ${sent + price.of(0, replies * plan.most_tokens):.4f}")
+        parts.append(f"at most ${sent + price.of(0, plan.most_calls * plan.most_tokens):.4f}")
     rates = f"${1e6 * price.input:g} in, ${1e6 * price.output:g} out a million tokens"
     return [f"cost      {'; '.join(parts)}", f"price     {rates} ({price.source})"]

@@ -10,6 +10,7 @@ from cascade.errors import BudgetSpent, UserError
 from cascade.pipeline.jobs import Job, carry_out, prepare
 from cascade.pipeline.parsing import parse_pairs, typed_flags
 from cascade.pipeline.request import Request, flag_kinds
+from cascade.pipeline.rounds import ReadReply
 from cascade.pipeline.specs import caption_entries
 from cascade.plugins import DIGEST
 from cascade.runs.directory import Run
@@ -64,13 +65,13 @@ def _row_request(row: str, flags: Mapping[str, Any], model: str, request: Reques
     return replace(request, **{**kept, "caption_param": caption_param, "llm": model, "out": None})
 
 
-def carry_out_row(job: RowJob) -> Run | UserError:
+def carry_out_row(job: RowJob, read_reply: ReadReply) -> Run | UserError:
     """Return a row's run, or why it is passed over: a key or an endpoint that is missing, say.
 
     Raises BudgetSpent, which ends all rows.
     """
     try:
-        return carry_out(job.job)
+        return carry_out(job.job, read_reply)
     except BudgetSpent:
         raise
     except UserError as error:

@@ -89,6 +89,9 @@ class Request:
         "Reply in free text, or only with one of the choices.  [default: text; with --llm local: choice]",
     )
     rounds: int = flag(QUESTION, 0, "N", "Let the model ask for more, in up to N rounds.", 0)
+    rounds_when: str | None = flag(
+        QUESTION, None, "always|split", "Rounds for every item, or only where samples disagree.  [default: always]"
+    )
     rounds_with: str | None = flag(
         QUESTION,
         None,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace as changed
@@ -29,19 +29,25 @@ from cascade.errors import ClipError, ItemError, Refused, ReplyError
 from cascade.io.digests import caption_key, digest_file
 from cascade.io.encoding import AudioForm
 from cascade.llms import connect
+from cascade.prompting import evidence
 from cascade.prompting import rounds as messages
 from cascade.prompting.listening import question_digest
 from cascade.prompting.rounds import ToolRequest
+from cascade.runs import directory
 from cascade.runs.costs import spent
+from cascade.runs.directory import Run
 from cascade.types import (
     LLM,
+    Answer,
     Caption,
     CaptionerSpec,
     CaptionInput,
+    Choice,
     Completion,
     Execution,
     Failure,
     Finding,
+    Item,
     LLMSpec,
     Params,
     Prompt,
@@ -52,7 +58,28 @@ from cascade.types import (
 # A function that asks in rounds: it takes the prompt, parameters and model, and returns the result and its rounds.
 Converse = Callable[[Prompt, Params, LLM], Coroutine[Any, Any, tuple[Completion | Failure, tuple[Round, ...]]]]
 
+# A function that returns the choice that a reply settles on, of the choices as they were shown.
+ReadReply = Callable[[Completion, Sequence[str]], Choice]
+
 UNFINISHED = "unfinished"  # the kind of the failure that the log holds for an exchange without an answer yet
+
+
+def split_answers(run: Run, read_reply: ReadReply) -> Iterator[tuple[Item, Answer]]:
+    """Yield the answers without rounds of the items whose samples do not all settle on one choice.
+
+    A reply without a choice agrees with no other. An item is passed over while a sample of it has no reply.
+    """
+    answers, samples = directory.last_answers(run.path), run.spec.llm.samples
+    for item in run.items:
+        own = [answers[item.id, sample] for sample in range(samples) if (item.id, sample) in answers]
+        choices: list[str] = []
+        for answer in own:
+            reply = answer.first or answer.result
+            order = evidence.order_choices(item.choices, item.id, run.spec.prompt.order_seed, answer.sample)
+            if isinstance(reply, Completion):
+                choices.append(read_reply(reply, order).text)
+        if len(choices) == samples and ("" in choices or len(set(choices)) > 1):
+            yield from ((item, answer) for answer in own if not answer.first)
 
 
 class Engines:

@@ -58,6 +58,7 @@ def _plan(log: CallLog, inquiry: Inquiry[Any], model: SecondModel, how: Executio
         questions=len(inquiry.questions(model.prompt)) // model.calls,
         samples=model.calls,
         calls=len(left),
+        most_calls=len(left),
         captions=0,
         unmade=0,
         input_tokens=sum(count(question.prompt) for question in left),

@@ -220,12 +220,18 @@ def llm_spec(request: Request) -> tuple[LLMSpec, dict[str, Path]]:
 def rounds_spec(request: Request) -> tuple[RoundsSpec | UnsetType, CaptionerSelection]:
     """Return how a request's model may ask for more, unset for no rounds, and the engines that it may ask."""
     if not request.rounds:
-        for flag in ("rounds_with", "tools"):
+        for flag in ("rounds_when", "rounds_with", "tools"):
             if getattr(request, flag):
                 raise UserError(f"--{flag.replace('_', '-')} {getattr(request, flag)}: say in how many --rounds")
         return UNSET, CaptionerSelection()
     if request.tools not in (None, "calls", "text"):
         raise UnknownName("form of a request", request.tools, ("calls", "text"), "give --tools calls or text")
+    if request.rounds_when not in (None, "always", "split"):
+        raise UnknownName(
+            "time for rounds", request.rounds_when, ("always", "split"), "give --rounds-when always or split"
+        )
+    if request.rounds_when == "split" and request.samples < 2:
+        raise UserError("--rounds-when split: one sample cannot disagree; give --samples 2 or more")
     is_text = request.tools == "text" or (not request.tools and connect.is_local(request.llm))
     usual = EMBEDDED_ROUNDS if request.dataset == "demo" else DEFAULT_ROUNDS
     engines = select_captioners(request.rounds_with or usual, option="--rounds-with")
@@ -240,7 +246,11 @@ def rounds_spec(request: Request) -> tuple[RoundsSpec | UnsetType, CaptionerSele
     if not engines.specs:
         raise UserError("--rounds-with none: name an engine, or leave --rounds out")
     rounds = RoundsSpec(
-        most=request.rounds, engines=tuple(specs), form="text" if is_text else "calls", version=ROUNDS_VERSION
+        most=request.rounds,
+        engines=tuple(specs),
+        form="text" if is_text else "calls",
+        version=ROUNDS_VERSION,
+        when="split" if request.rounds_when == "split" else UNSET,
     )
     return rounds, engines
 

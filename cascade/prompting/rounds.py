@@ -15,11 +15,12 @@ from dataclasses import replace as changed
 from math import isfinite
 from typing import Any
 
+from msgspec import UNSET, UnsetType
 from msgspec.structs import replace
 
 from cascade.io.jsonl import loads
 from cascade.io.terminal import quantity
-from cascade.types import CaptionerSpec, Completion, Finding, Params, Prompt, Round, RoundsSpec, ToolCall
+from cascade.types import Answer, CaptionerSpec, Completion, Finding, Params, Prompt, Round, RoundsSpec, ToolCall
 
 VERSION = "1"
 MOST_REQUESTS = 4  # per round
@@ -52,6 +53,13 @@ class ToolRequest:
     tool: str
     arguments: Params
     problem: str = ""
+
+
+def offered(spec: RoundsSpec | UnsetType, answer: Answer | None) -> RoundsSpec | UnsetType:
+    """Return the rounds in which a sample may ask, unset for none; `answer` is the sample's last line in the log."""
+    if spec and spec.when and not (answer and answer.first):
+        return UNSET
+    return spec
 
 
 def opening(prompt: Prompt, spec: RoundsSpec) -> Prompt:
@@ -187,7 +195,10 @@ def continued(prompt: Prompt, rounds: Sequence[Round], spec: RoundsSpec) -> Prom
             ids = {call["id"] for call in calls}
             if len(ids) < len(calls) or len(max(ids, key=len)) > _LONGEST_CALL:
                 calls = [{**call, "id": f"call_{number}_{place}"} for place, call in enumerate(calls)]
-            messages.append({"role": "assistant", "content": taken.reply.text or None, "tool_calls": calls})
+            asked: dict[str, Any] = {"role": "assistant", "content": taken.reply.text or None, "tool_calls": calls}
+            if taken.reply.thinking_blocks:
+                asked["thinking_blocks"] = taken.reply.thinking_blocks
+            messages.append(asked)
             for call, finding in zip(calls, taken.findings, strict=True):
                 messages.append({"role": "tool", "tool_call_id": call["id"], "content": finding.text})
             continue

@@ -8,13 +8,13 @@ from typing import Any
 
 from cascade.analysis.ablation import UNKNOWN
 from cascade.prompting.evidence import build_prompt, prompt_digest
-from cascade.prompting.rounds import opening, request_text
+from cascade.prompting.rounds import offered, opening, request_text
 from cascade.prompting.templates import Template
 from cascade.report.load import CAUSES, TAGS, ReportData, ReportRun
 from cascade.report.timeline import timeline_spans
 from cascade.runs.costs import total
 from cascade.scoring.outcomes import joined_how
-from cascade.types import SENT_AUDIO, CaptionRecord, Completion, Item, Prompt, Round
+from cascade.types import SENT_AUDIO, Answer, CaptionRecord, Completion, Item, Prompt, Round
 
 _REPLY_END = 400  # characters of another run's reply: the end is where it answers
 
@@ -118,6 +118,8 @@ def _replies(run: ReportRun, item: Item, template: Template) -> Iterator[dict[st
         record: dict[str, Any] = {"sample": sample, "seconds": _finite(answer.seconds)}
         if answer.audio:
             record["audio"] = answer.audio
+        if answer.first:
+            record["first"] = answer.first.text
         if answer.rounds:
             record["rounds"] = [_round(taken) for taken in answer.rounds]
         result = total(answer)
@@ -128,7 +130,7 @@ def _replies(run: ReportRun, item: Item, template: Template) -> Iterator[dict[st
                 record |= {"choice": choice.text, "how": joined_how(choice, second)}
         else:
             record["failure"] = f"{result.kind}: {result.message}"
-        prompt = _prompt(run, item, template, sample)
+        prompt = _prompt(run, item, template, answer)
         if prompt and (first is None or prompt.messages != first.messages):
             texts = zip(prompt.messages, prompt.texts(f"<the clip {prompt.clip}>"), strict=True)
             record["prompt"] = [{**message, "content": text} for message, text in texts]
@@ -163,15 +165,16 @@ def _completion(completion: Completion) -> dict[str, Any]:
     return record | {name: value for name, value in known.items() if value is not None}
 
 
-def _prompt(run: ReportRun, item: Item, template: Template, sample: int) -> Prompt | None:
-    """Return the prompt of a sample, rendered again; None where a caption is missing and nothing was asked."""
+def _prompt(run: ReportRun, item: Item, template: Template, answer: Answer) -> Prompt | None:
+    """Return the prompt of an answer, rendered again; None where a caption is missing and nothing was asked."""
     spec = run.spec.prompt
     records = run.captions.get(item.id, {})
     captions = {slot: record.caption for slot, record in records.items() if record.caption is not None}
     if not captions.keys() >= set(spec.slots):
         return None
-    prompt = build_prompt(spec, template, item.id, item.question, item.choices, captions, sample)
-    return opening(prompt, run.spec.rounds) if run.spec.rounds else prompt
+    prompt = build_prompt(spec, template, item.id, item.question, item.choices, captions, answer.sample)
+    offer = offered(run.spec.rounds, answer)
+    return opening(prompt, offer) if offer else prompt
 
 
 def _other(run: ReportRun, item: Item) -> dict[str, Any]:

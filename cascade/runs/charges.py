@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from msgspec import UNSET
+
 from cascade.io.jsonl import RecordLog, records
 from cascade.runs.costs import spent
 from cascade.runs.provenance import now
@@ -33,8 +35,14 @@ def charges(path: Path, price: Callable[[int, int], float] | None = None) -> Ite
 
     Repeated calls count each time. `price` maps tokens in and out to dollars, for answers of unknown cost.
     """
+    counted: dict[tuple[str, int], int] = {}  # by item and sample, the rounds of the lines so far
     for answer in records(Answer, path / "log.jsonl", growing=True):
         yield spent(answer.result, price)
+        key, rounds = (answer.item, answer.sample), answer.rounds or ()
+        for taken in rounds[counted.get(key, 0) :]:
+            if taken.reply.cost is None and taken.reply.charged is UNSET:  # The cost of its line does not have it.
+                yield spent(taken.reply, price)
+        counted[key] = len(rounds)
     for charge in caption_charges(path):
         yield charge.charged or None
 

@@ -24,13 +24,15 @@ def spent(result: Completion | Failure, price: Callable[[int, int], float] | Non
 
 
 def total(answer: Answer) -> Completion | Failure:
-    """Return the result of an answer, with the tokens and the cost of all its rounds where it is a completion."""
-    result = answer.result
-    if not answer.rounds or isinstance(result, Failure):
+    """Return the result of an answer; a completion has the tokens and the cost of its first reply and rounds."""
+    result, rounds = answer.result, answer.rounds or ()
+    if isinstance(result, Failure) or not (rounds or answer.first):
         return result
-    replies = [*(taken.reply for taken in answer.rounds), result]
+    replies = [*(taken.reply for taken in rounds), result]
+    if answer.first:
+        replies.append(answer.first)
     costs = [reply.cost for reply in replies]
-    for taken in answer.rounds:
+    for taken in rounds:
         costs += [finding.cost for finding in taken.findings]
     return replace(
         result,

@@ -59,7 +59,7 @@ def with_answer_form(name: str, spec: RunSpec) -> str:
     """Return the name of a run's model or prompt, with a remark where it has rounds or a choice was forced."""
     parts = [name]
     if spec.rounds:
-        parts.append(quantity(spec.rounds.most, "round"))
+        parts.append(_rounds_label(spec))
     if spec.llm.answer_as == "choice":
         parts.append("forced choice")
     return ", ".join(parts)
@@ -93,7 +93,9 @@ def evidence_label(spec: RunSpec) -> str:
 
 
 def _rounds_label(spec: RunSpec) -> str:
-    return quantity(spec.rounds.most, "round") if spec.rounds else "without rounds"
+    if not spec.rounds:
+        return "without rounds"
+    return quantity(spec.rounds.most, "round") + " if split" * bool(spec.rounds.when)
 
 
 def control_role(spec: RunSpec) -> str:
@@ -162,6 +164,7 @@ def _parts(spec: RunSpec) -> dict[str, str]:
     }
     if spec.rounds:
         parts |= {"rounds": spec.rounds.most, "rounds form": spec.rounds.form, "rounds version": spec.rounds.version}
+        parts["rounds when"] = spec.rounds.when or "always"
         parts["rounds with"] = " ".join(f"{engine.slot}={engine.name}" for engine in spec.rounds.engines)
         for engine in spec.rounds.engines:
             for name, value in {"version": engine.version, **engine.params}.items():

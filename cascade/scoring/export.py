@@ -5,7 +5,7 @@
 | `answer_prediction` | the choice verbatim, or `""` where there is none: failed, unread, two choices named |
 | `model_prediction` | the same, as MMAR's script read it until February 2026 and MMAU's page says |
 | `model_output` | the same, as MMAU's script reads it |
-| `thinking_prediction` | the model's reasoning and reply, under 10 000 characters; its last words are the choice |
+| `thinking_prediction` | reasoning and reply, after those of rounds, under 10 000 characters; the choice is last |
 
 MMAR's script reads `.jsonl`, MMAU's a `.json` array. A row without a prediction would leave the official denominator,
 and a null or a blank line would end the script: there are none here.
@@ -89,11 +89,15 @@ def prediction_rows(run: Run, shape: str) -> list[dict[str, Any]]:
 
 
 def thinking(answer: Answer | None, choice: str) -> str:
-    """Return the reasoning and the reply, cut in the middle where they are too long, with the choice at the end."""
+    """Return the reasoning and the text of the reply and of the rounds before it, with the choice at the end.
+
+    They are cut in the middle where they are too long.
+    """
     if answer is None or not isinstance(answer.result, Completion):
         return ""
-    reply = answer.result
-    text = "\n\n".join(part.strip() for part in (reply.reasoning, reply.text) if part.strip())
+    replies = [*(taken.reply for taken in answer.rounds or ()), answer.result]
+    parts = [part.strip() for reply in replies for part in (reply.reasoning, reply.text)]
+    text = "\n\n".join(filter(None, parts))
     end = "" if text.endswith(choice) else f"\n\nAnswer: {choice}"
     room = LONGEST - len(end)
     if len(text) > room:

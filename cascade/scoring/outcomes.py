@@ -200,17 +200,19 @@ def _score_directory(path: Path) -> ScoredRun:
         raise RunError(f"{path}/items.jsonl: there are no items; run it again with the command that made it")
     known, samples = {item.id for item in run.items}, run.spec.llm.samples
     last: dict[tuple[str, int], Answer] = {}
-    reasoned = False
+    reasoned, again = False, set[str]()
     for answer in jsonl.records(Answer, path / "log.jsonl", growing=True):
         if answer.item in known and answer.sample < samples:
             reply = answer.result
             reasoned |= isinstance(reply, Completion) and bool(reply.reasoning or reply.reasoning_tokens)
             result = costs.total(answer)
+            if answer.first:
+                again.add(answer.item)
             # A score needs no other field, and without them a long log fits in little memory.
             if isinstance(result, Completion):
                 result = replace(result, reasoning="", sent=_NOTHING)
-            answer = replace(answer, result=result, prompt="", at="", captions=_NOTHING, params=_NOTHING, rounds=UNSET)
-            last[answer.item, answer.sample] = answer
+            short = {"prompt": "", "at": "", "captions": _NOTHING, "params": _NOTHING, "rounds": UNSET, "first": UNSET}
+            last[answer.item, answer.sample] = replace(answer, result=result, **short)
     answers = sorted(last.values(), key=lambda answer: answer.sample)
     del last  # The keys of a long log take a tenth of the memory.
     failures = {answer.item: answer.result for answer in answers if isinstance(answer.result, Failure)}
@@ -243,6 +245,7 @@ def _score_directory(path: Path) -> ScoredRun:
             "served": count_served(answers) or None,
             "not_asked": len(run.items) * samples - len(answers) or None,
             "inapplicable": len(inapplicable) or None,
+            "asked_again": len(again) if run.spec.rounds and run.spec.rounds.when else None,
         },
         unread_replies=[reply for reply in second_reader.show_replies(run.spec, items, unread) if reply.text],
     )

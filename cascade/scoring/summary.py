@@ -58,6 +58,7 @@ class Summary:
     Where a second reader was asked, `readings` counts the replies, and `scores` has `mmar` by the combined readings
     too. Where it is known, `served` says which servers answered, `captions_from` counts captions by the origin that
     made them. `not_asked` counts the questions that a run has still to ask; their items are among the failed.
+    `asked_again` counts the items whose samples disagreed, where only these are asked with rounds.
     `as_it_stands` marks a file with a second reader's log whose own predictions are scored unread, so that none is
     unparsed.
     """
@@ -89,6 +90,7 @@ class Summary:
     not_asked: int | None = field(default=None, metadata=OMITTED)
     as_it_stands: bool | None = field(default=None, metadata=OMITTED)
     cut: int | None = field(default=None, metadata=OMITTED)
+    asked_again: int | None = field(default=None, metadata=OMITTED)
 
     @property
     def cuts(self) -> str:

@@ -214,6 +214,24 @@ def test_a_dropped_clip_is_noticed_in_the_first_message_of_rounds(tones: Path) -
     assert {line["result"]["kind"] for line in last.values()} == {"audio_dropped"}
 
 
+def test_a_clip_that_is_dropped_for_functions_is_shown_by_the_control(tones: Path) -> None:
+    """The declared functions count as prompt tokens and hide the drop; lines of text declare none."""
+    hearing = hears(by_pitch)
+
+    def dropping(request: dict[str, Any], number: int) -> Reply:
+        if "tools" not in request:
+            return hearing(request, number)
+        return completion("Answer: 220 Hz", text_of(request) + json.dumps(request["tools"]), 0.0)
+
+    flags = ["--rounds", "1", "--rounds-with", "measure=signal"]
+    with Stub(dropping) as stub:
+        command = ["ablate", "--dataset", tones, "--captions", "audio", *MODEL, "--api-base", stub.url, *flags]
+        assert cascade(*command, "--variants", "silence", "--out", "calls").exit_code == 0
+        assert run(tones, stub, *flags, "--tools", "text", "--out", "text").exit_code == 0
+    assert accuracy(Path("calls/all")) == accuracy(Path("calls/silence")) == 0.25
+    assert accuracy(Path("text")) == 1.0
+
+
 def test_the_user_may_accept_a_deaf_server_and_the_run_records_it(tones: Path) -> None:
     with Stub(hears(by_pitch, mode="deaf")) as stub:
         assert run(tones, stub, "--accept-silent-audio").exit_code == 0

@@ -216,6 +216,7 @@ def test_the_run_of_every_row_matches_that_row(mini: Path) -> None:
         ("omni-detective-gpt-4o", {"digest_question": True}),
         ("omni-detective-gpt-4o", {"caption_param": ["caption.question=true"]}),
         ("taltech-rounds", {"rounds": 2}),
+        ("taltech-rounds", {"rounds_when": "split", "samples": 2}),
         ("taltech-rounds", {"rounds_with": "measure=signal"}),
         ("echo-rounds", {"rounds_with": "transcribe=whisper(model=tiny),listen=audio-llm(model=x),measure=signal"}),
     ],

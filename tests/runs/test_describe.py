@@ -58,6 +58,7 @@ CHANGED: dict[type, dict[str, tuple[Any, ...]]] = {
         "rounds": (
             ROUNDS,
             replace(ROUNDS, most=2),
+            replace(ROUNDS, when="split"),
             replace(ROUNDS, form="text"),
             replace(ROUNDS, version="2"),
             replace(ROUNDS, engines=(SPEECH, SOUND)),

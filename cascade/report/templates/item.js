@@ -129,6 +129,7 @@ function reply(one, several, seek) {
     "div",
     {},
     make("h4", {}, name),
+    one.first === undefined ? null : fold("The reply without rounds: the samples disagreed, and were asked again", block(one.first)),
     one.rounds ? exchange(one.rounds, seek) : null,
     one.failure ? make("p", { class: "note" }, "Failed. ", theirs(one.failure)) : one.text ? block(one.text) : make("p", { class: "note" }, "An empty reply."),
     make("p", { class: "facts" }, ...facts.map(([what, value]) => make("span", {}, `${what} `, theirs(value, "b")))),

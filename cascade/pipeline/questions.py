@@ -1,0 +1,119 @@
+"""The questions of a run as they are asked: prompts, with the clips that are sent, and the rounds that are offered."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from msgspec import UNSET, UnsetType
+
+from cascade.captioning.generate import clip_digest
+from cascade.errors import NOT_APPLICABLE
+from cascade.io.encoding import AudioForm
+from cascade.prompting import evidence
+from cascade.prompting.rounds import offered, opening
+from cascade.prompting.templates import Template
+from cascade.runs.directory import Run
+from cascade.types import (
+    SENT_AUDIO,
+    Answer,
+    Caption,
+    CaptionerSpec,
+    CaptionRecord,
+    Failure,
+    Item,
+    Prompt,
+    PromptSpec,
+    RoundsSpec,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """One sample of one item, ready to be asked; `failure` gives the reason if a caption failed.
+
+    `clip` is sent with the prompt in this `form`; both are None if only captions are sent. `rounds` are those that the
+    model is offered, about the clip `subject`; `before` is the sample's last line in the log, whose exchange goes on.
+    """
+
+    item: str
+    sample: int
+    prompt: Prompt
+    captions: Mapping[str, str]
+    failure: Failure | None = None
+    clip: Path | None = None
+    form: AudioForm | None = None
+    rounds: RoundsSpec | UnsetType = UNSET
+    subject: Path = Path()
+    before: Answer | None = None
+
+
+# A function that returns the question of an item's sample, whose last line in the log is given.
+Build = Callable[[Item, int, Answer | None], Question]
+
+
+def builder(run: Run, captions: Sequence[CaptionRecord]) -> Build:
+    """Return a function that builds the questions of a run.
+
+    In a mismatched run, rounds are about the clip that the captions of another item describe.
+    """
+    spec, form, root = run.spec.prompt, sent_form(run.spec.captioners), Path(run.manifest.audio_root)
+    template = Template(name=spec.template, text=run.manifest.template)
+    clips = {item.id: item.audio for item in run.items}
+    shown = evidence.captions_shown(clips, captions, spec)
+    donors: Mapping[str, str] = {}
+    if spec.mismatch_seed is not None and run.spec.rounds:
+        digests = {clip: clip_digest(root / clip) for clip in clips.values()}
+        donors = evidence.draw_donors(clips, evidence.captions_by_item(captions), spec.mismatch_seed, digests)
+
+    def build(item: Item, sample: int, before: Answer | None) -> Question:
+        own = shown.get(item.id, {})
+        question = build_question(item, sample, spec, template, own, run.spec.rounds, before)
+        question = replace(question, subject=root / donors.get(item.audio, item.audio))
+        if question.failure or form is None:
+            return question
+        return replace(question, clip=root / clips[own[SENT_AUDIO].item], form=form)
+
+    return build
+
+
+def sent_form(captioners: Sequence[CaptionerSpec]) -> AudioForm | None:
+    """Return the form in which the clip itself is sent, or None if only captions are sent."""
+    return next((AudioForm(**spec.params) for spec in captioners if spec.name == SENT_AUDIO), None)
+
+
+def build_question(
+    item: Item,
+    sample: int,
+    spec: PromptSpec,
+    template: Template,
+    captions: Mapping[str, CaptionRecord],
+    rounds: RoundsSpec | UnsetType = UNSET,
+    before: Answer | None = None,
+) -> Question:
+    """Return one sample of an item, its prompt made from its question, choices and captions (by slot) only.
+
+    Where the run's `rounds` are offered to the sample, the prompt also says what the model may ask for. `before` is the
+    sample's last line in the log.
+    """
+    offer = offered(rounds, before)
+    texts = {slot: captions[slot].caption or Caption(text="") for slot in spec.slots}
+    failures = {caption.slot: caption.failure for caption in captions.values() if caption.failure}
+    kind = "caption"
+    if NOT_APPLICABLE in {failure.kind for failure in failures.values()}:
+        kind = NOT_APPLICABLE
+    slots: dict[str, list[str]] = {}  # by message: a clip that cannot be decoded fails in each of its slots
+    for slot, failure in failures.items():
+        slots.setdefault(failure.message, []).append(slot)
+    problem = "; ".join(f"{', '.join(names)}: {message}" for message, names in slots.items())
+    prompt = evidence.build_prompt(spec, template, item.id, item.question, item.choices, texts, sample)
+    return Question(
+        item=item.id,
+        sample=sample,
+        prompt=opening(prompt, offer) if offer else prompt,
+        captions={slot: captions[slot].key for slot in spec.slots},
+        failure=Failure(kind=kind, message=problem) if failures else None,
+        rounds=offer,
+        before=before if before and (before.first or before.rounds) else None,
+    )
