@@ -113,9 +113,9 @@ class Choices:
         return other_number or (len(words) < 3 and 2 * len(set(words) & set(own)) <= len(words))
 
     def has_other_number(self, choice: str, text: str) -> bool:
-        """Return whether the choice has a number, and the text another one."""
+        """Return whether the choice has a number, and the text another one; "one" may be a word like "a"."""
         own = _numbers(self._loose[choice])
-        return bool(own) and not _numbers(self._loosened(text)) <= own
+        return bool(own) and not _numbers(self._loosened(text)) - {"1"} <= own
 
     def leading(self, text: str) -> tuple[str, int]:
         """Return the longest choice that begins the text, and where it ends; `("", 0)` for none, or several alike."""

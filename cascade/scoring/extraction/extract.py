@@ -20,11 +20,13 @@ from cascade.scoring.extraction.pieces import SHORT, Reading
 from cascade.types import Choice
 
 _LONGEST = 60_000  # characters that are read of a reply: the first and the last half of them
-_TOKEN = re.compile(r"<(?:eo[a-z]|/?s|\|[a-z_]{2,20}\||end_of_turn)>|\[ANS\]")  # a token that opens or closes a reply
+_TOKEN = re.compile(r"<(?:eo[a-z]|/?s|\|[a-z_]{2,20}\||end_of_turn)>|\[(?i:ANS)\]")  # a token that opens or closes a reply
 _LISTED = r"[ \t]{0,8}(?:[-*•] )?[*_]{0,3}\(?%s[).:][*_]{0,3}[ \t]{0,4}"
 _LIST_LINE = re.compile(rf"(?m)^{_LISTED % '([A-Z])'}\S")
 _LIST = re.compile(rf"(?m)^{_LISTED % 'A'}(\S.{{0,60}})\n\s{{0,3}}{_LISTED % 'B'}")
 _TURN = re.compile(r"(?im)^(?:#{1,4} )?(?:(?:question|q)(?: ?\d{1,4})?\s?[:.]|(?:human|user|assistant)\s?(?::|$))")
+# What stands before a choice that ends a line: "is:", or bold type that closes there.
+_BEFORE_END = re.compile(r"\b(?:is|as|be)\s?:\s{0,3}|\*\*(?=[^*]{1,600}\*\*\W{0,3}$)")
 _prepare = lru_cache(maxsize=64)(Choices)
 
 
@@ -38,12 +40,10 @@ def extract(reply: str, choices: Sequence[str]) -> Choice:
     text = _TOKEN.sub("", without_thoughts(_shorten(normalize(_shorten(reply))))).strip()
     if not text:
         return Choice(text="", how="empty")
-    # What follows the heading of another question or turn is no part of the answer.
-    parts = (text[: turn.start()].strip() for turn in _TURN.finditer(text))
-    text = next(filter(None, parts), text)
-    reading = _read(_before_other_choices(text, known), known)
-    if not reading.choice:
-        reading = _read(text, known)
+    for part in _own_parts(text, known):
+        reading = _read(part, known)
+        if reading.choice:
+            break
     return Choice(text=reading.choice, how=reading.how)
 
 
@@ -51,12 +51,12 @@ def _shorten(text: str) -> str:
     return text if len(text) <= _LONGEST else text[: _LONGEST // 2] + "\n\n" + text[-_LONGEST // 2 :]
 
 
-def _before_other_choices(text: str, choices: Choices) -> str:
-    """Return the text before a list of choices that are not this question's: an exercise without a heading."""
-    for first in _LIST.finditer(text):
-        if not choices.leading(unwrap(first[1]))[0]:
-            return text[: first.start()].strip() or text
-    return text
+def _own_parts(text: str, choices: Choices) -> list[str]:
+    """Return the text before another question or turn, after what stands in it before a list of other choices."""
+    parts = (text[: turn.start()].strip() for turn in _TURN.finditer(text))
+    text = next(filter(None, parts), text)
+    others = (first.start() for first in _LIST.finditer(text) if not choices.leading(unwrap(first[1]))[0])
+    return [part for part in (text[: next(others, 0)].strip(), text) if part]
 
 
 def _read(text: str, choices: Choices) -> Reading:
@@ -89,44 +89,48 @@ def _first_line(text: str, choices: Choices) -> Reading | None:
 
 
 def _last_line(text: str, choices: Choices) -> Reading | None:
-    """Read a last line that is a label or a choice alone, unless it ends a list or an exclusion of choices."""
+    """Read a label or a choice that ends the reply: alone in the last line, after "is:", or in bold type."""
     *before, last = ["", *filter(str.strip, text.splitlines())]
-    above = before[-1]
-    if not above or last[0] in "-•" or _LIST_LINE.match(above) or pieces.read_alone(above, choices):
-        return None
-    is_denied = above.endswith(":") and pieces.DENIAL.search(pieces.SENTENCE_END.split(above)[-1])
-    return None if is_denied else pieces.read_alone(last, choices)
+    above, end = before[-1], _ending(last)
+    reading = pieces.read_alone(last, choices) or pieces.read_alone(end, choices)
+    earlier = pieces.read_alone(above, choices) or pieces.read_alone(_ending(above), choices)
+    if reading is None or last[0] in "-•" or _LIST_LINE.match(above) or (earlier and earlier != reading):
+        return None  # There is none, or it ends a list, or it is one of several answers.
+    start = unwrap(last[: len(last) - len(end)])
+    others = {choice for choice, _, _ in choices.mentions(start)} - {reading.choice}
+    claim = start or (above if above.endswith(":") else "")
+    return None if others or pieces.DENIAL.search(pieces.SENTENCE_END.split(claim)[-1]) else reading
+
+
+def _ending(line: str) -> str:
+    """Return what follows "is:" in a line or stands in bold type at its end, or else the line."""
+    return _BEFORE_END.split(line)[-1]
 
 
 def _inner_label(text: str, choices: Choices) -> Reading | None:
-    """Read the only label in the last paragraph that stands with its own choice, or in a sentence that concludes."""
+    """Read the only label in a last sentence that concludes, or the only one of the last paragraph with its choice."""
     if pieces.THOUGHT.match(text) and not text.endswith((".", "!", "*", ")", "。")):
         return None  # An unfinished thought without tags.
     paragraph = unwrap(text.rsplit("\n\n", 1)[-1])[-2000:]
-    pairs, lone, labels = [], [], set()
-    for match in pieces.INNER_LABEL.finditer(paragraph):
-        reading = pieces.read_label(paragraph[match.end() - 1 :][:400], choices)
-        if reading is None or reading.how == "denied" or pieces.DENIAL.search(paragraph[: match.start()][-15:]):
-            continue
-        labels.add(reading.choice)
-        if reading.how.startswith("label and text"):
-            pairs.append(reading.choice)
-        elif match[1]:
-            lone.append(reading.choice)
-    if pairs:
-        return Reading(pairs[0], "label and text") if len(labels) == 1 else None
-    sentence = pieces.SENTENCE_END.split(paragraph)[-1]
-    if len({*lone}) != 1 or not lone[0] or not pieces.CONCLUSION.search(sentence) or pieces.DENIAL.search(sentence):
-        return None
-    other_value = choices.is_other_value(lone[0], " ".join(re.findall(r"\d+(?:\.\d+)?", sentence)))
-    return None if other_value else Reading(lone[0], "label")
+    sentence = pieces.conclusion(paragraph)
+    for part, kinds in ((sentence, ("label", "label and text")), (paragraph, ("label and text",))):
+        readings = pieces.read_inner_labels(part, choices)
+        reading = next((reading for reading in readings if reading.how in kinds), None)
+        if reading and reading.choice and {reading.choice} == {other.choice for other in readings}:
+            other_value = part is sentence and choices.has_other_number(reading.choice, sentence)
+            return None if other_value else reading
+    return None
 
 
 def _sentence(text: str, choices: Choices) -> Reading | None:
-    """Read a short reply that restates the question and holds exactly one choice."""
+    """Read a short reply, or a last sentence that concludes, which holds exactly one choice."""
     plain = unwrap(text)
-    reading = pieces.read_mention(plain, choices) if plain.endswith((".", "!", "'")) else None
-    return reading if reading and reading.how != "no choice named" else None
+    if not plain.endswith((".", "!", "?", "'", ")", "]", ">", "}")):
+        return None
+    reading = pieces.read_mention(plain, choices)
+    final = pieces.read_mention(pieces.conclusion(plain), choices)
+    reading = final if final.choice else reading
+    return reading if reading.how != "no choice named" else None
 
 
 _RULES = {

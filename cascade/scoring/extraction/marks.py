@@ -28,12 +28,14 @@ _VALUE = r"(?=\s{0,8}(?:\"((?:[^\"\\\n]|\\.){0,600})\"|'([^'\n]{0,600})'|(\w{1,4
 _FORMS = (
     (3, rf"\\(?:boxed|fbox)\s{{0,3}}\{{{_BRACED}"),
     (3, r"<(?:final_)?(?:answer|choice)>(?=((?:[^<]|<(?!/)){0,600}))"),
+    # "<Conclusion>B</Conclusion>", and any other element in a line of its own that ends the reply
+    (0, r"^\s{0,8}<\w{1,20}>(?=([^<]{1,600})</\w{1,20}>\s{0,20}\Z)"),
     (3, rf"[\"'](?:(?:final|best|correct|selected|chosen|predicted|my)_)?{_NOUN}[\"']\s{{0,3}}:{_VALUE}"),
     (3, rf"【答案】{_LINE}"),
     # "Answer: B", "Final answer (letter): B", "答案：A"
     (
         2,
-        rf"(?:(?<![^\W_])(?<!a )(?:{_KIND} )?{_NOUN}{_ECHO}{_GAP}(?:\([^()\n]{{0,60}}\)|is)?{_GAP}[:=]"
+        rf"(?:(?<![^\W_])(?<!a )(?<!this )(?:{_KIND} )?{_NOUN}{_ECHO}{_GAP}(?:\([^()\n]{{0,60}}\)|is)?{_GAP}[:=]"
         rf"|答案\s?:){_LINE}",
     ),
     # "The answer is B", "the best match for the description would be B", "I would choose B"

@@ -24,7 +24,10 @@ TAKEN_BACK = re.compile(
     r"|let me (?:double|re)\W?(?:check|think))\b"
 )
 THOUGHT = re.compile(r"(?i)(?:okay|ok|alright|hmm+|let me|let's|so,? i)\b")
-CONCLUSION = any_of("correct answer best most right likely fits matches conclude choose therefore thus so hence")
+CONCLUSION = any_of(
+    "correct answer best most right likely fits matches aligns conclude choose therefore thus so hence consequently"
+)
+_THEREFORE = any_of("therefore thus hence consequently conclude")
 DENIAL = any_of(
     r"not \w+n't no never neither nor none nobody nothing cannot unable without except unlike instead rather incorrect"
     r" wrong unlikely hardly either absent lack\w* fails? less (?<!at\s)least opposite false eliminat\w+ exclud\w+"
@@ -74,6 +77,25 @@ def read_label(text: str, choices: Choices) -> Reading | None:
         reason = "label with another value"
     how = "label and text" if named else "label"
     return Reading("", reason) if reason else Reading(own, how if bare else f"{how}, explained")
+
+
+def read_inner_labels(text: str, choices: Choices) -> list[Reading]:
+    """Read the labels inside a text that nothing denies; a letter that may be a word is a `letter` only."""
+    readings = []
+    for match in INNER_LABEL.finditer(text):
+        reading = read_label(text[match.end() - 1 :][:400], choices)
+        if reading is None or reading.how == "denied" or DENIAL.search(text[: match.start()][-15:]):
+            continue
+        how = "label" if match[1] else "letter"
+        readings.append(Reading(reading.choice, "label and text" if reading.how.startswith("label and") else how))
+    return readings
+
+
+def conclusion(text: str) -> str:
+    """Return the sentence of a text that concludes and denies nothing, its last such as "Therefore", or `""`."""
+    sentences = SENTENCE_END.split(text[-2000:])
+    final = [sentence for sentence in sentences if _THEREFORE.search(sentence)] or sentences
+    return final[-1] if CONCLUSION.search(final[-1]) and not DENIAL.search(final[-1]) else ""
 
 
 def read_alone(text: str, choices: Choices) -> Reading | None:
