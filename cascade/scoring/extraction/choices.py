@@ -67,7 +67,7 @@ def _loosen(token: str) -> list[str]:
 
 
 def _numbers(words: Sequence[str]) -> set[str]:
-    return {word for word in words if word[0].isdigit()}
+    return {word for word in words if word[:1].isdigit()}
 
 
 class Choices:

@@ -83,23 +83,21 @@ def extract(reply: str, choices: Sequence[str]) -> Choice:
     text = _TOKEN.sub("", without_thoughts(_shorten(normalize(_shorten(reply))))).strip()
     if not text:
         return Choice(text="", how="empty")
-    for part in _own_parts(text, known):
-        choice = _read(part, known)
-        if choice.text:
-            break
-    return choice
+    # What follows the heading of another question or turn is no part of the answer.
+    parts = (text[: turn.start()].strip() for turn in _TURN.finditer(text))
+    text = next(filter(None, parts), text)
+    choice = _read(_before_other_choices(text, known), known)
+    return choice if choice.text else _read(text, known)
 
 
 def _shorten(text: str) -> str:
     return text if len(text) <= _LONGEST else text[: _LONGEST // 2] + "\n\n" + text[-_LONGEST // 2 :]
 
 
-def _own_parts(text: str, choices: Choices) -> list[str]:
-    """Return the text before another question or turn, after what stands in it before a list of other choices."""
-    parts = (text[: turn.start()].strip() for turn in _TURN.finditer(text))
-    text = next(filter(None, parts), text)
+def _before_other_choices(text: str, choices: Choices) -> str:
+    """Return the text before a list of choices that are not this question's: an exercise without a heading."""
     others = (first.start() for first in _LIST.finditer(text) if not choices.leading(unwrap(first[1]))[0])
-    return [part for part in (text[: next(others, 0)].strip(), text) if part]
+    return text[: next(others, None)].strip() or text
 
 
 def _read(text: str, choices: Choices) -> Choice:
@@ -188,7 +186,8 @@ def _inner_label(text: str, choices: Choices) -> Choice | None:
         named = {reading.text for reading in readings if reading and reading.how != "denied"}
         paired = any(reading and reading.how.startswith("label and text") for reading in readings)
         if len(named) == 1 and all(named) and (paired or concludes):
-            other_value = not paired and choices.has_other_number(*named, part)
+            numbers = " ".join(re.findall(r"\d+(?:\.\d+)?", part))
+            other_value = not paired and choices.is_other_value(*named, numbers)
             return None if other_value else Choice(text=named.pop(), how="label and text" if paired else "label")
     return None
 

@@ -70,10 +70,11 @@ def read_label(text: str, choices: Choices) -> Choice | None:
 
 
 def conclusion(text: str) -> str:
-    """Return the sentence of a text that concludes and denies nothing, its last such as "Therefore", or `""`."""
+    """Return the sentence of a text that concludes and denies nothing, its last or one with "Therefore", or `""`."""
     sentences = SENTENCE_END.split(text[-2000:])
-    final = [sentence for sentence in sentences if _THEREFORE.search(sentence)] or sentences
-    return final[-1] if CONCLUSION.search(final[-1]) and not DENIAL.search(final[-1]) else ""
+    final = [sentence for sentence in sentences if _THEREFORE.search(sentence)][-1:] + sentences[-1:]
+    concluding = [sentence for sentence in final if CONCLUSION.search(sentence) and not DENIAL.search(sentence)]
+    return concluding[-1] if concluding else ""
 
 
 def read_alone(text: str, choices: Choices) -> Choice | None:
