@@ -21,9 +21,8 @@ from cascade.scoring.extraction.pieces import SHORT
 from cascade.types import Choice
 
 _LONGEST = 60_000  # characters that are read of a reply: the first and the last half of them
-_TOKEN = re.compile(
-    r"<(?:eo[a-z]|/?s|\|[a-z_]{2,20}\||end_of_turn)>|\[(?i:ANS)\]"
-)  # a token that opens or closes a reply
+# Tokens that open or close a reply.
+_TOKEN = re.compile(r"<(?:eo[a-z]|/?s|\|[a-z_]{2,20}\||end_of_turn)>|\[(?i:ANS)\]|</answer>\s{0,20}\Z")
 _LISTED = r"[ \t]{0,8}(?:[-*•] )?[*_]{0,3}\(?%s[).:][*_]{0,3}[ \t]{0,4}"
 _LIST_LINE = re.compile(rf"(?m)^{_LISTED % '([A-Z])'}\S")
 _LIST = re.compile(rf"(?m)^{_LISTED % 'A'}(\S.{{0,60}})\n\s{{0,3}}{_LISTED % 'B'}")
@@ -39,6 +38,7 @@ _KIND = (
 _IS = r"(?:is|would be|should be|must be|will be|seems to be|appears to be)(?: most likely| likely| probably| that)?\b"
 _GAP = r"[\s*_`\"“”')\]】>$]{0,8}"
 _OF = r"(?: (?:to|for|of|from|among|that|which|provided|given|here|in)\b[^.\n]{0,200}?| [a-z]{2,12})?"
+_AS = r"(?:categori[sz]e|classify|describe|identify) [^.\n]{1,80}? as"
 _ECHO = r"(?: text| copied word for word)?"  # the default prompt's own words, which small models repeat
 # What a mark marks: the rest of the line or else the next line with a word, a tag's or braces' content, a JSON value.
 _LINE = r"(?=(\W{0,600}[^\n]{0,600}))"
@@ -59,7 +59,7 @@ _FORMS = (
     ),
     # "The answer is B", "the best match for the description would be B", "I would choose B"
     (1, rf"\b(?:{_KIND} (?:{_NOUN}|match|one)|answer)\b{_GAP}{_OF}{_GAP}\s{_IS}:?{_LINE}"),
-    (1, rf"\bI(?:'d| would| will|'ll)? (?:choose|pick|select|say|go with|answer with)\b{_LINE}"),
+    (1, rf"\bI(?:'d| would| will|'ll)? (?:choose|pick|select|say|(?:go|answer) with|{_AS})\b{_LINE}"),
     # {"instrument": "Cello"}
     (0, rf"^\s{{0,20}}\{{?\s{{0,20}}[\"'][^\"'\n]{{1,60}}[\"']\s{{0,3}}:{_VALUE}"),
 )

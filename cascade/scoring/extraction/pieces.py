@@ -40,7 +40,7 @@ _DENIED_AFTER = re.compile(
 )
 # Words beside a mention that make it one of several, or a part of another value or phrase ("K-pop", "happy to help").
 _BEFORE = re.compile(r"(?i)(?:\b(?:or|and|than|between|over|under|at least|at most)\s(?:an?\s|the\s)?|\w-)$")
-_AFTER = re.compile(r"\s+(?:or|to (?:help|assist))\b|-|\s?[-+/*=^]\s?\w|[^.,]{0,20}\bwould\b")
+_AFTER = re.compile(r"\s+(?:or|to (?:help|assist))\b|-|\s?[-+/*=^∧∨]\s?\w|[^.,]{0,20}\bwould\b")
 
 
 def read_label(text: str, choices: Choices) -> Choice | None:
