@@ -132,7 +132,8 @@ def _answer_line(text: str, choices: Choices) -> Choice | None:
         tainted = pieces.DENIAL.search(clause) or _DOUBT.search(clause) or pieces.HYPOTHESIS.search(sentence)
         after = end + len(marked)
         guess = strength == 1 and pieces.THOUGHT.match(text) and "\n\n" in text[after:].strip()
-        if strength < best or guess or not marked.strip(" *_`\n") or (tainted and strength in (1, 2)):
+        example = "e.g." in before[-16:]  # An echo of the prompt: "(e.g., The answer is B)".
+        if strength < best or guess or example or not marked.strip(" *_`\n") or (tainted and strength in (1, 2)):
             continue
         reading = pieces.read_value(marked, choices, whole=strength in (0, 3))
         vague = reading.how in ("no choice named", "denied or weighed") and (strength < 2 or len(marked) > 100)
@@ -166,7 +167,8 @@ def _last_line(text: str, choices: Choices) -> Choice | None:
     ends = [_BEFORE_END.split(line)[-1] for line in (above, last)]
     earlier = pieces.read_alone(above, choices) or pieces.read_alone(ends[0], choices)
     reading = pieces.read_alone(last, choices) or pieces.read_alone(ends[1], choices)
-    if reading is None or last[0] in "-•" or _LIST_LINE.match(above) or (earlier and earlier != reading):
+    listed = re.match(r"[-•]|\d+[.)]", last) or _LIST_LINE.match(above)
+    if reading is None or listed or (earlier and earlier != reading):
         return None  # There is none, or it ends a list, or it is one of several answers.
     start = unwrap(last.removesuffix(ends[1]))
     others = {choice for choice, _, _ in choices.mentions(start)} - {reading.text}
