@@ -36,7 +36,7 @@ _REFUSAL = any_of("unable unclear cannot can't impossible would_need")
 _DENIED_AFTER = re.compile(
     r"[')\]:]{0,3}\s{0,2}(?:(?:is|are|was|would be)\s(?:\w+\s){0,5}(?:not|incorrect|wrong|unlikely"
     r"|implausible|ruled out|eliminated|excluded|less|least)|isn't)\b"
-    r"|[\s(]{0,2}(?:rejected|[❌✗?])|[.,]?\s?(?:I|we) (?:can|am|do)|\w{0,4}[不错非]"
+    r"|[^.,;]{0,8}\swould (?!be|fit)|[\s(]{0,2}(?:rejected|[❌✗?])|[.,]?\s?(?:I|we) (?:can|am|do)|\w{0,4}[不错非]"
 )
 # Words beside a mention that make it one of several, or a part of another value or phrase ("K-pop", "happy to help").
 _BEFORE = re.compile(r"(?i)(?:\b(?:or|and|than|between|over|under|at least|at most)\s(?:an?\s|the\s)?|\w-)$")
