@@ -189,7 +189,7 @@ def _inner_label(text: str, choices: Choices) -> Choice | None:
         paired = any(reading and reading.how.startswith("label and text") for reading in readings)
         if len(named) == 1 and all(named) and (paired or concludes):
             numbers = " ".join(re.findall(r"\d+(?:\.\d+)?", part))
-            other_value = not paired and choices.is_other_value(*named, numbers)
+            other_value = not paired and choices.is_other_value(next(iter(named)), numbers)
             return None if other_value else Choice(text=named.pop(), how="label and text" if paired else "label")
     return None
 
