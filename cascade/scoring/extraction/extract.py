@@ -170,7 +170,7 @@ def _last_line(text: str, choices: Choices) -> Choice | None:
     listed = re.match(r"[-•]|\d+[.)]", last) or _LIST_LINE.match(above)
     if reading is None or listed or (earlier and earlier != reading):
         return None  # There is none, or it ends a list, or it is one of several answers.
-    start = unwrap(last.removesuffix(ends[1]))
+    start = unwrap(last.removesuffix(ends[1]))[-2000:]
     others = {choice for choice, _, _ in choices.mentions(start)} - {reading.text}
     claim = start or (above if above.endswith(":") else "")
     return None if others or pieces.DENIAL.search(pieces.SENTENCE_END.split(claim)[-1]) else reading
