@@ -34,6 +34,7 @@ from cascade.pipeline.specs import (
 from cascade.prompting.evidence import captions_by_item
 from cascade.prompting.templates import Template
 from cascade.runs import charges, directory, provenance
+from cascade.runs.describe import truncated_captions
 from cascade.runs.directory import Run
 from cascade.types import Answer, CaptionRecord, Dataset, Execution, Failure, Item, RunSpec, Shard
 
@@ -121,15 +122,15 @@ def carry_out(job: Job) -> Run:
         licence=job.loaded.licence,
         audio_root=str(root),
     )
-    counts = Counter[bool]()  # captions that were made, and those that failed
+    counts = Counter[tuple[bool, bool]]()  # by whether they are clips to send, and whether they succeeded
 
     @contextmanager
     def track(what: str, total: int) -> Iterator[Tick]:
         with bars(what, total) as tick:
 
-            def count(made: bool) -> None:
-                counts[made] += 1
-                tick(made)
+            def count(succeeded: bool) -> None:
+                counts[what == generate.CLIPS_TO_SEND, succeeded] += 1
+                tick(succeeded)
 
             yield count
 
@@ -142,12 +143,18 @@ def carry_out(job: Job) -> Run:
                 captions = generate.caption(run.items, root, run.spec.captioners, job.how, track, run.spec.prompt)
             asking.check_clips(run, captions)
             directory.write_captions(job.path, captions)
-            for line in speech.english_only(captions, doubtful=True):
+            for line in [*speech.english_only(captions, doubtful=True), *truncated_captions(captions)]:
                 note(line)
             asking.ask(run, captions, log, job.how, bars)
         finally:
-            captioned = f"{counts[True]} made" + f", {counts[False]} failed" * bool(counts[False])
-            note(f"answers: {kept} kept, {log.appended} asked; captions: {captioned}")
+            outcome = f"answers: {kept} kept, {log.appended} asked; captions: {counts[False, True]} made"
+            if failed := counts[False, False]:
+                outcome += f", {failed} failed"
+            if job.spec.prompt.audio:
+                outcome += "; clips: " + ("sent with each question" if log.appended else "none sent")
+            if failed := counts[True, False]:
+                outcome += f", {failed} failed"
+            note(outcome)
     return run
 
 
@@ -217,7 +224,7 @@ def ask_clip(
     connect.check(llm, how, audio=bool(prompt.audio))
     item = Item(id=clip.name, audio=str(clip.absolute()), question=question, choices=tuple(choices), answer=choices[0])
     captions = generate.caption([item], Path(), captioners.specs, how)
-    for line in speech.english_only(captions, doubtful=True):
+    for line in [*speech.english_only(captions, doubtful=True), *truncated_captions(captions)]:
         note(line)
     by_slot = captions_by_item(captions).get(item.id, {})
     built = asking.build_question(item, 0, prompt, template, by_slot)
