@@ -35,10 +35,10 @@ from cascade.pipeline.request import check_request
 from cascade.report.page import write_report
 from cascade.runs.call_log import READER, CallLog
 from cascade.runs.directory import Run
-from cascade.scoring import outcomes, rubric_score, second_reader, summary
+from cascade.scoring import outcomes, rubric_score, second_reader
 from cascade.scoring.matchers.registry import SCORERS
 from cascade.scoring.rubric_score import Rating
-from cascade.scoring.summary import Summary
+from cascade.scoring.summary import Summary, summarize
 from cascade.types import Dataset
 
 P = ParamSpec("P")
@@ -245,7 +245,8 @@ def score(
 
     `extract` reads a file's replies first, `by` names further tags. Shares are in [0, 1].
     """
-    return summary.score_run(Path(source), registry.load_questions(dataset, data), read_replies=extract, by=_tags(by))
+    questions = registry.load_questions(dataset, data)
+    return summarize(outcomes.score_source(Path(source), questions, read_replies=extract), _tags(by))
 
 
 def compare(
@@ -356,12 +357,12 @@ def read(
     flags = {**locals(), "llm": reader, "prompt": reader_prompt}
     del flags["dataset"]  # It joins a file of ids, and may be a Dataset.
     path, folder, questions = Path(source), _path(out), registry.load_questions(dataset, data)
-    log = CallLog(outcomes.reader_folder(path, folder), READER)
+    log = CallLog(outcomes.reader_folder(path, folder), READER, path)
     if reader is not None:
         unread = outcomes.score_source(path, questions, read_replies=True, reader=folder).unread_replies
         second_model.ask_or_plan(check_request(flags), log, second_reader.inquiry(unread))
     log.read()
-    return summary.summarize(outcomes.score_source(path, questions, read_replies=True, reader=folder), _tags(by))
+    return summarize(outcomes.score_source(path, questions, read_replies=True, reader=folder), _tags(by))
 
 
 def verify(run: str | PathLike[str]) -> Verdict:

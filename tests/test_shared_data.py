@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from cascade.api import score
 from cascade.datasets import jsonl, mmau
 from cascade.prompting import templates
 from cascade.runs import call_log, provenance
@@ -59,7 +60,7 @@ def mmau_choices() -> list[list[str]]:
 
 
 def test_the_published_score_is_found_again() -> None:
-    summary = scoring_summary.score_run(DATA / "mmar-predictions.jsonl", mmar())
+    summary = score(DATA / "mmar-predictions.jsonl", mmar())
     result = summary.scores["mmar"]
     assert (summary.n, summary.failed, result.accuracy) == (1000, 0, 0.769)
     assert summary.official_denominator == 0.769
@@ -176,7 +177,7 @@ def test_the_matcher_is_the_official_rule_on_real_questions(items: Callable[[], 
 def test_mmau_is_broken_down_by_its_own_groups() -> None:
     rows = json.loads((DATA / "mmau-test-mini.json").read_bytes())
     Path("mmau.json").write_text(json.dumps([{**row, "model_output": row["answer"]} for row in rows]))
-    result = scoring_summary.score_run(Path("mmau.json")).scores["mmar"]
+    result = score(Path("mmau.json")).scores["mmar"]
     for tag, count in {"task": 3, "difficulty": 3, "sub-category": 27}.items():
         assert sum(rate.n for rate in result.by[tag].values()) == 1000 and len(result.by[tag]) == count, tag
     assert sum(len(row["choices"]) > 4 for row in rows) == 25

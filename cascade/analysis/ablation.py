@@ -8,19 +8,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from cascade.analysis import compare
 from cascade.analysis.compare import PairedDifference
-from cascade.errors import UserError
 from cascade.io.jsonl import OMITTED
 from cascade.runs import describe, directory
-from cascade.scoring import voting
-from cascade.scoring.matchers.registry import SCORERS
 from cascade.scoring.outcomes import ScoredRun
-from cascade.scoring.statistics import rate
 from cascade.scoring.summary import chance
 from cascade.scoring.voting import Agreement
 from cascade.types import RunSpec
@@ -105,34 +101,21 @@ class Family:
 
 
 def read_family(sources: Sequence[ScoredRun], *, scorer: str = "mmar", effort: bool = False) -> Family:
-    """Read runs of one dataset and model that differ in evidence or choice order. Raises UserError for others.
+    """Read runs of one dataset and model, which differ in evidence or choice order.
 
     With `effort` members have the cost and time of an item.
     """
-    specs = []
-    for source in sources:
-        if source.spec is None:
-            raise UserError(f"{source.about['run']}: a prediction file does not say what it was made with; give runs")
-        specs.append(source.spec)
-    first = specs[0]
-    if any(
-        spec.dataset_digest != first.dataset_digest or not describe.same_model(spec.llm, first.llm) for spec in specs
-    ):
-        raise UserError("these are no variants of one run: they are of different datasets or models")
+    specs = [source.spec for source in sources if source.spec]
     full, pairs = describe.full_set(specs), list(zip(sources, specs, strict=True))
     whole = sources[full]
     differences = {}
     for place, source in enumerate(sources):
         if place != full:
-            differences[place] = compare.overall(compare.compare(source, whole, scorer=scorer))
+            differences[place] = compare.compare(source, whole, scorer=scorer).whole
     differences = compare.adjust_family(differences)
     members = []
     for place, name in enumerate(describe.variant_names(specs)):
-        member = _member(sources[place], name, scorer, differences.get(place))
-        if effort:
-            cost, seconds = _item_effort(sources[place])
-            member = replace(member, item_cost=cost, item_seconds=seconds)
-        members.append(member)
+        members.append(_member(sources[place], name, scorer, differences.get(place), effort=effort))
     adds: dict[str, tuple[ScoredRun, ScoredRun]] = {}
     slots, digested = describe.sources(specs[full]), describe.is_digested(specs[full])
     plain = {}
@@ -192,7 +175,7 @@ def _differences(
     differences = {}
     for name, (run, other) in pairs.items():
         comparison = compare.compare(run, other, scorer=scorer)
-        differences[name] = {"": compare.overall(comparison), **comparison.by.get("modality", {})}
+        differences[name] = {"": comparison.whole, **comparison.by.get("modality", {})}
     corrected = compare.adjust_family({name: groups[""] for name, groups in differences.items()})
     return {name: {**groups, "": corrected[name]} for name, groups in differences.items()}
 
@@ -210,24 +193,24 @@ def _item_effort(source: ScoredRun) -> tuple[float | None, float]:
     return None if None in costs else sum(costs) / n, seconds / n
 
 
-def _member(source: ScoredRun, name: str, scorer: str, to_full: PairedDifference | None) -> Member:
-    correct, samples, agreement = source.correct(scorer), source.about["samples"], None
-    if samples > 1:
-        agreement = voting.agreement(source.items, source.choices, SCORERS[scorer], samples, correct)
-    whole = rate(list(correct.values()))
+def _member(source: ScoredRun, name: str, scorer: str, to_full: PairedDifference | None, *, effort: bool) -> Member:
+    whole = source.rate(scorer)
+    item_cost, item_seconds = _item_effort(source) if effort else (None, None)
     return Member(
         name=name,
         run=str(source.about["run"]),
-        n=len(source.scores),
+        n=whole.n,
         accuracy=whole.accuracy,
         ci95=whole.ci95,
-        strict=rate(list(source.correct("strict").values())).accuracy,
+        strict=source.rate("strict").accuracy,
         failed=len(source.failed),
         unread=source.unread,
         cost=source.about["cost"],
         to_full=to_full,
         inapplicable=source.about["inapplicable"],
-        agreement=agreement,
+        item_cost=item_cost,
+        item_seconds=item_seconds,
+        agreement=source.agreement(scorer, source.items),
     )
 
 
@@ -236,7 +219,7 @@ def diagnose(whole: ScoredRun, oracle: ScoredRun, scorer: str = "mmar") -> Diagn
     right = oracle.correct(scorer)
     causes: dict[str, str] = {}
     by: dict[str, Counter[str]] = {}
-    for score in whole.scores:
+    for score in whole.scores.values():
         if score.correct[scorer]:
             continue
         if score.item not in right or score.item in oracle.failed:

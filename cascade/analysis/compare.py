@@ -7,7 +7,7 @@ two gets right.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import combinations
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -16,7 +16,6 @@ from cascade.errors import UnknownName, UserError
 from cascade.io.jsonl import OMITTED
 from cascade.runs import describe
 from cascade.runs.served import Served
-from cascade.scoring import voting
 from cascade.scoring.matchers.registry import SCORERS
 from cascade.scoring.outcomes import ScoredRun
 from cascade.scoring.statistics import detectable, holm, mcnemar, paired_interval, rate
@@ -35,10 +34,8 @@ SIGNIFICANT = 0.05  # a corrected p under it supports a difference
 class Side:
     """One of the compared runs: its accuracy on the items of all, and how many of its items are left out.
 
-    `inapplicable` items of the run are left out of all, None is none. `readings` counts its replies where a second
-    reader was asked, `agreement` says how far its samples agree, where it has several. `differs` says what the run has
-    that not all of these runs have, besides its model. `served` says which servers answered, and `not_asked` counts the
-    questions that are still to be asked.
+    `differs` says what the run has that not all of these runs have, besides its model. The other fields are those of
+    its summary.
     """
 
     run: str
@@ -139,9 +136,15 @@ class Comparison:
             f"difference {self.difference:+.4f} [{low:+.4f}, {high:+.4f}])"
         )
 
+    @property
+    def whole(self) -> PairedDifference:
+        """The difference over all items, in the form of those by tag."""
+        shares = {"a": self.a.accuracy, "b": self.b.accuracy, "difference": self.difference}
+        return PairedDifference(n=self.n, ci95=self.ci95, mcnemar=self.mcnemar, **shares)
+
     def to_rows(self) -> list[dict[str, Any]]:
         """Return one row per value of a tag; tag and value are `""` for all items."""
-        groups = [("", "", overall(self))]
+        groups = [("", "", self.whole)]
         for tag, values in self.by.items():
             groups += [(tag, value, pair) for value, pair in values.items()]
         return [{"tag": tag, "value": value, **pair.to_row()} for tag, value, pair in groups]
@@ -173,13 +176,11 @@ def compare(a: ScoredRun, b: ScoredRun, *, scorer: str = "mmar", by: Sequence[st
     for tag, values in groups(items, by).items():
         differences = {value: _difference(right_a, right_b, ids) for value, ids in values.items()}
         by_tag[tag] = adjust_family(differences)
-    choices_a = {score.item: score.choice.text for score in a.scores}
-    choices_b = {score.item: score.choice.text for score in b.scores}
     flipped = []
     for item in items:
         if right_a[item.id] != right_b[item.id]:
             right = "a" if right_a[item.id] else "b"
-            texts = {"a": choices_a[item.id], "b": choices_b[item.id]}
+            texts = {"a": a.scores[item.id].choice.text, "b": b.scores[item.id].choice.text}
             flipped.append(Flip(item=item.id, right=right, answer=item.answer, **texts))
     combined = _combined([a, b])
     return Comparison(
@@ -204,25 +205,13 @@ def _combined(sources: Sequence[ScoredRun]) -> list[ScoredRun]:
     return combined if len(models) == 1 and len(combined) == len(sources) else []
 
 
-def overall(comparison: Comparison) -> PairedDifference:
-    """Return the difference over all items, in the form of those by tag."""
-    return PairedDifference(
-        n=comparison.n,
-        a=comparison.a.accuracy,
-        b=comparison.b.accuracy,
-        difference=comparison.difference,
-        ci95=comparison.ci95,
-        mcnemar=comparison.mcnemar,
-    )
-
-
 def matrix(sources: Sequence[ScoredRun], *, scorer: str = "mmar") -> Matrix:
     """Return the differences of several runs or files to each other. Raises as `compare` does."""
     items, right, sides = _pair(sources, scorer)
     ids = [item.id for item in items]
     p_values = {}
     for row, column in combinations(range(len(sources)), 2):
-        p_values[row, column] = mcnemar(*_discordant(right[row], right[column], ids))
+        p_values[row, column] = _difference(right[row], right[column], ids).mcnemar.p
     adjusted = dict(zip(p_values, holm(list(p_values.values())), strict=True))
     difference, p_holm = [], []
     for row, side in enumerate(sides):
@@ -254,14 +243,16 @@ def _pair(sources: Sequence[ScoredRun], scorer: str) -> tuple[list[Item], list[d
     if scorer not in SCORERS:
         raise UnknownName("scorer", scorer, SCORERS)
     names = [str(source.about["run"]) for source in sources]
-    known = [{item.id: item for item in source.items} for source in sources]
-    shared = set(known[0]).intersection(*known)
-    items = [item for item in known[0].values() if item.id in shared]
+    asked = [
+        {item.id: (item.question, sorted(item.choices), item.answer) for item in source.items} for source in sources
+    ]
+    shared = set(asked[0]).intersection(*asked)
+    items = [item for item in sources[0].items if item.id in shared]
     if not items:
         raise UserError(f"{names[0]} and {names[-1]} have no item in common: nothing can be paired")
     for item in items:
-        for name, other in zip(names, known, strict=True):
-            if _question(other[item.id]) != _question(item):
+        for name, other in zip(names, asked, strict=True):
+            if other[item.id] != asked[0][item.id]:
                 raise UserError(
                     f"{names[0]} and {name} have different questions as {item.id!r}: "
                     "they are of different versions of the dataset"
@@ -271,9 +262,6 @@ def _pair(sources: Sequence[ScoredRun], scorer: str) -> tuple[list[Item], list[d
     differences = describe.differences([source.spec for source in sources], ["model"])
     for name, source, correct, differs in zip(names, sources, right, differences, strict=True):
         share = rate([correct[item.id] for item in items])
-        agreement = None
-        if source.spec and source.spec.llm.samples > 1:
-            agreement = voting.agreement(items, source.choices, SCORERS[scorer], source.spec.llm.samples, correct)
         sides.append(
             Side(
                 run=name,
@@ -286,25 +274,16 @@ def _pair(sources: Sequence[ScoredRun], scorer: str) -> tuple[list[Item], list[d
                 not_asked=source.about.get("not_asked"),
                 inapplicable=source.about.get("inapplicable"),
                 differs=differs or None,
-                agreement=agreement,
+                agreement=source.agreement(scorer, items),
             )
         )
     return items, right, sides
 
 
-def _question(item: Item) -> tuple[object, ...]:
-    return item.question, sorted(item.choices), item.answer
-
-
-def _discordant(a: Mapping[str, bool], b: Mapping[str, bool], ids: Iterable[str]) -> tuple[int, int]:
-    """Return the number of items that only A and that only B gets right."""
-    counts = Counter((a[item], b[item]) for item in ids)
-    return counts[True, False], counts[False, True]
-
-
 def _difference(a: Mapping[str, bool], b: Mapping[str, bool], ids: Sequence[str]) -> PairedDifference:
     n = len(ids)
-    only_a, only_b = _discordant(a, b, ids)
+    counts = Counter((a[item], b[item]) for item in ids)
+    only_a, only_b = counts[True, False], counts[False, True]
     return PairedDifference(
         n=n,
         a=sum(a[item] for item in ids) / n,

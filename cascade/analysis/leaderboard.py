@@ -30,11 +30,9 @@ _DEEPEST = 4  # folders below one that is given
 class BoardRow:
     """One run. `items` describes its items in words, `items_digest` identifies them by question, choices and answer.
 
-    `mmar` and `strict` have Wilson intervals; `by` has each tag's values by the official matcher. Costs are in US
-    dollars; None is unknown, or that there was nothing to pay for. Where a second reader was asked, `readings` counts
-    the replies and `mmar_read` is `mmar` by the combined readings. `differs` says what the run has that not all runs of
-    the board have, besides the other fields. `served` and `not_asked` are a summary's. `kind` is that of MMAR's table,
-    where it was asked for.
+    `by` has each tag's values by the official matcher. Where a second reader was asked, `mmar_read` is `mmar` by the
+    combined readings. `differs` says what the run has that not all runs of the board have, besides the other fields.
+    `kind` is that of MMAR's table, where it was asked for. The other fields are those of the run's summary.
     """
 
     run: str
@@ -76,14 +74,18 @@ SORTS = (*_HIGHEST_FIRST, "cost", "failed", "unread", "model", "captions", "prom
 def board_rows(folders: Iterable[Path], by: Sequence[str], skip: Callable[[str], None]) -> list[BoardRow]:
     """Return a row for each run of these folders, without repeats; `skip` is called with what cannot be read, and why.
 
-    A folder beside runs that holds none is skipped too.
+    A folder that holds no run, as one beside runs, is skipped too.
     """
     paths: dict[Path, Path] = {}
     for folder in folders:
-        try:
-            paths.update((path.resolve(), path) for path in _find_runs(folder, skip))
-        except (UserError, OSError) as error:
-            skip(str(error))
+        runs = directory.find_runs(folder, _DEEPEST)
+        paths.update((path.resolve(), path) for path in runs)
+        beside = [folder]
+        if runs:
+            beside = [path for path in sorted(folder.iterdir()) if path.is_dir() and not path.name.startswith(".")]
+        for path in beside:
+            if runs != [folder] and not any(run.is_relative_to(path) for run in runs):
+                skip(f"{path}: this is no run, and there is none in it")
     rows, specs = [], []
     for path in paths.values():
         try:
@@ -95,22 +97,6 @@ def board_rows(folders: Iterable[Path], by: Sequence[str], skip: Callable[[str],
             skip(reason if str(path) in reason else f"{path}: {reason}")
     differences = describe.differences(specs, _SHOWN)
     return [replace(row, differs=text or None) for row, text in zip(rows, differences, strict=True)]
-
-
-def _find_runs(folder: Path, skip: Callable[[str], None]) -> list[Path]:
-    """Return the runs at or below a folder; report the folders beside them that hold none to `skip`.
-
-    Raises RunError where there is no run.
-    """
-    runs = directory.find_runs(folder, _DEEPEST)
-    if not runs:
-        raise RunError(f"{folder}: this is no run, and there is none in it")
-    if runs != [folder]:
-        for path in sorted(folder.iterdir()):
-            hidden = not path.is_dir() or path.name.startswith(".")
-            if not hidden and not any(run.is_relative_to(path) for run in runs):
-                skip(f"{path}: this is no run, and there is none in it")
-    return runs
 
 
 def board_row(path: Path, by: Sequence[str], scored: ScoredRun) -> BoardRow:
@@ -125,9 +111,6 @@ def board_row(path: Path, by: Sequence[str], scored: ScoredRun) -> BoardRow:
     for item in items:
         known.update(item.tags, item.reference)
     summary = summarize(scored, [tag for tag in by if tag in known])
-    rates = {}
-    for name, result in summary.scores.items():
-        rates[name] = Rate(n=summary.n, accuracy=result.accuracy, ci95=result.ci95)
     selection = [f"{tag}={'|'.join(values)}" for tag, values in sorted(spec.only.items())]
     left_out = f" ({summary.inapplicable} not applicable)" if summary.inapplicable else ""
     # The digest is of what is asked and what is right, in any order; the rest of an item may change.
@@ -141,8 +124,8 @@ def board_row(path: Path, by: Sequence[str], scored: ScoredRun) -> BoardRow:
         items=f"{' '.join([spec.dataset, *selection])}, {len(items)}{left_out}",
         items_digest=digest(questions),
         n=summary.n,
-        mmar=rates["mmar"],
-        strict=rates["strict"],
+        mmar=scored.rate("mmar"),
+        strict=scored.rate("strict"),
         by={tag: breakdown[tag] for tag in by if tag in breakdown},
         coverage=summary.coverage,
         failed=summary.failed,
@@ -150,7 +133,7 @@ def board_row(path: Path, by: Sequence[str], scored: ScoredRun) -> BoardRow:
         samples=summary.samples,
         cost=summary.cost,
         captions_cost=summary.captions_cost,
-        mmar_read=rates[summary.readings.column] if summary.readings else None,
+        mmar_read=scored.combined.rate("mmar") if scored.combined else None,
         readings=summary.readings,
         served=summary.served,
         not_asked=summary.not_asked,

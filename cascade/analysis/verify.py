@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
@@ -29,7 +29,12 @@ from cascade.runs.call_log import JUDGE, READER, CallLog, Inquiry
 from cascade.runs.directory import Run
 from cascade.runs.served import count_served, served_text
 from cascade.scoring import export, outcomes, rubric_score, second_reader
-from cascade.types import SENT_AUDIO, Answer, Caption, CaptionerSpec, CaptionRecord, Item
+from cascade.types import SENT_AUDIO, Answer, Caption, CaptionRecord, Item
+
+_Shown = Mapping[str, Mapping[str, CaptionRecord]]  # the captions of each prompt, by item and slot
+_Answers = Mapping[tuple[str, int], Answer]  # by item and sample
+# Of each second model: what was done to the run, what the lines of its log are, and what they are about.
+_WORDS = {JUDGE: ("judged", "judgements", "answer or rubric"), READER: ("read", "readings", "reply")}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,28 +69,30 @@ def verify(path: Path) -> Verdict:
     Raises RunError where it is none of these.
     """
     verdict = Verdict()
-    logs = [log for log in (CallLog(path, role) for role in _OF_THE_RUN) if log.file.exists()]
+    logs = [log for log in (CallLog(path, role) for role in _WORDS) if log.file.exists()]
     if not (path / "run.json").exists():
         if not logs:
             raise RunError(f"{path} is no run directory: it has no run.json")
         for log in logs:
             with verdict.recording():
                 _check_call_log(log, verdict, has_run=False)
-            verdict.unchecked.append(f"{log.file.name}: the run that was {_OF_THE_RUN[log.role][0]} is not here")
+            verdict.unchecked.append(f"{log.file.name}: the run that was {_WORDS[log.role][0]} is not here")
         return verdict
-    run: Run | None = None
-    with verdict.recording():
+    try:
         run = directory.read_run(path, any_log=True)
-    if run is None:
+    except UserError as error:
+        verdict.problems.append(str(error))
         return verdict
     with verdict.recording():
         _check_manifest(run, verdict)
     with verdict.recording():
-        captions = _check_captions(run, verdict)
+        captions = directory.read_captions(path)
+        shown = evidence.captions_shown({item.id: item.audio for item in run.items}, captions, run.spec.prompt)
+        _check_captions(run, captions, shown, verdict)
         with verdict.recording():
-            _check_log(run, captions, verdict)
-        with verdict.recording():
-            _check_audio(run, captions, verdict)
+            answers = directory.last_answers(path)
+            _check_log(run, shown, answers, verdict)
+            _check_audio(run, shown, answers, verdict)
         with verdict.recording():
             _check_predictions(run, verdict)
     if (path / "charges.jsonl").exists():
@@ -121,32 +128,21 @@ def _check_chain(path: Path, file: str, verdict: Verdict) -> None:
         )
 
 
-def _check_captions(run: Run, verdict: Verdict) -> list[CaptionRecord]:
-    """Check the captions' digests and keys, and that each item has one caption in each slot; return the captions."""
-    file, root = "captions.jsonl", run.manifest.audio_root
-    captions = directory.read_captions(run.path)
+def _check_captions(run: Run, captions: Sequence[CaptionRecord], shown: _Shown, verdict: Verdict) -> None:
+    """Check the captions' digests and keys, and that each item has one caption in each slot."""
+    file, specs = "captions.jsonl", {spec.slot: spec for spec in run.spec.captioners}
     _check_chain(run.path, file, verdict)
-    specs = {spec.slot: spec for spec in run.spec.captioners}
     wanted = Counter((item.id, slot) for item in run.items for slot in specs)
     present = Counter((caption.item, caption.slot) for caption in captions)
     for name, slot in wanted - present:
         verdict.problems.append(f"{file}: {name!r} has no caption in the slot {slot!r}")
     for name, slot in present - wanted:
         verdict.problems.append(f"{file}: {name!r} has an extra caption in the slot {slot!r}")
-    clips: dict[str, str] = {}
-    for item in run.items:
-        try:
-            clips[item.audio] = digest_file(Path(root) / item.audio)
-        except (OSError, ValueError):  # A ValueError is a name that no file can have.
-            clips[item.audio] = ""
-    made_from = _Origins(run, captions, clips)
     derived = lost = 0
-    for caption in captions:
-        if (caption.item, caption.slot) not in wanted or not caption.key:
-            continue
+    keyed = [caption for caption in captions if (caption.item, caption.slot) in wanted and caption.key]
+    for caption, (source, question) in zip(keyed, _origins(run, keyed, captions, shown), strict=True):
         # The key is of the clip or, for a caption that was looked up, of its text.
         spec = specs[caption.slot]
-        source, question = made_from.source(caption, spec), made_from.question(caption, spec)
         sources = [source] * bool(source)
         if caption.text is not None and not question:
             sources.append(digest(caption.text))
@@ -159,52 +155,47 @@ def _check_captions(run: Run, verdict: Verdict) -> list[CaptionRecord]:
         else:
             lost += 1
     if lost:
-        verdict.unchecked.append(f"{lost} captions' keys: their clips are not under {root}")
+        verdict.unchecked.append(f"{lost} captions' keys: their clips are not under {run.manifest.audio_root}")
     verdict.checked[file] = f"{quantity(len(captions), 'caption')}, {quantity(derived, 'key')} derived again"
-    return captions
 
 
-class _Origins:
-    """What the captions of a run were made from.
+def _origins(
+    run: Run, keyed: Sequence[CaptionRecord], captions: Sequence[CaptionRecord], shown: _Shown
+) -> Iterator[tuple[str, str]]:
+    """Yield two digests for each keyed caption: of the clip or the captions that it was made from, and of the question.
 
-    `clips` maps a clip to the digest of its bytes, `""` where it is not here.
+    The first is `""` where the clip is not here, the second where the engine was not shown the question.
     """
-
-    def __init__(self, run: Run, captions: Sequence[CaptionRecord], clips: Mapping[str, str]) -> None:
-        self._items = {item.id: item for item in run.items}
-        self._clips, self._headings = clips, run.spec.prompt.headings
+    clips: dict[str, str] = {}
+    for item in run.items:
+        try:
+            clips[item.audio] = digest_file(Path(run.manifest.audio_root) / item.audio)
+        except (OSError, ValueError):  # A ValueError is a name that no file can have.
+            clips[item.audio] = ""
+    items, own = {item.id: item for item in run.items}, evidence.captions_by_item(captions)
+    donors: Mapping[str, str] = {clip: clip for clip in clips}
+    if (seed := run.spec.prompt.mismatch_seed) is not None and any(caption.question for caption in captions):
         audio = {item.id: item.audio for item in run.items}
-        self._own = evidence.captions_by_item(captions)
-        self._shown = evidence.captions_shown(audio, captions, run.spec.prompt)
-        self._donors: Mapping[str, str] = {clip: clip for clip in clips}
-        if (seed := run.spec.prompt.mismatch_seed) is not None and any(caption.question for caption in captions):
-            self._donors = evidence.draw_donors(audio, self._own, seed, clips if all(clips.values()) else None)
-
-    def question(self, caption: CaptionRecord, spec: CaptionerSpec) -> str:
-        """Return the digest of the question that a caption's key has, `""` where its engine was not shown it."""
-        item = self._items[caption.item]
-        if not caption.question or (spec.name == DIGEST and not spec.params.get("question")):
-            return ""
-        return question_digest(item.question, item.choices)
-
-    def source(self, caption: CaptionRecord, spec: CaptionerSpec) -> str:
-        """Return the digest of the clip or the captions that a caption was made from, `""` where they are not here."""
-        clip = self._items[caption.item].audio
+        donors = evidence.draw_donors(audio, own, seed, clips if all(clips.values()) else None)
+    specs = {spec.slot: spec for spec in run.spec.captioners}
+    for caption in keyed:
+        item, spec, question = items[caption.item], specs[caption.slot], ""
+        if caption.question and (spec.name != DIGEST or spec.params.get("question")):
+            question = question_digest(item.question, item.choices)
         if spec.name != DIGEST:
-            return self._clips.get(self._donors.get(clip, "") if caption.question else clip, "")
-        captions = self._shown if caption.question else self._own
-        merged = {slot: record for slot, record in captions[caption.item].items() if slot != caption.slot}
-        text = evidence.text_to_merge(merged, self._headings)
-        return digest(text) if text else ""
+            yield clips.get(donors.get(item.audio, "") if caption.question else item.audio, ""), question
+            continue
+        beside = (shown if caption.question else own)[caption.item]
+        merged = {slot: record for slot, record in beside.items() if slot != caption.slot}
+        text = evidence.text_to_merge(merged, run.spec.prompt.headings)
+        yield digest(text) if text else "", question
 
 
-def _check_log(run: Run, captions: Sequence[CaptionRecord], verdict: Verdict) -> None:
+def _check_log(run: Run, shown: _Shown, answers: _Answers, verdict: Verdict) -> None:
     """Check the log's digests and, of each answer that counts, the prompt, the captions and the parameters."""
-    answers = directory.last_answers(run.path)
     _check_chain(run.path, "log.jsonl", verdict)
     if directory.log_owner(run.path) not in (None, "", directory.identity(run.spec)):  # "" is of the first version
         verdict.problems.append("log.jsonl: its first line names another run")
-    shown = evidence.captions_shown({item.id: item.audio for item in run.items}, captions, run.spec.prompt)
     items = {item.id: item for item in run.items}
     template = Template(name=run.spec.prompt.template, text=run.manifest.template)
     for (name, sample), answer in answers.items():
@@ -221,16 +212,15 @@ def _check_log(run: Run, captions: Sequence[CaptionRecord], verdict: Verdict) ->
     verdict.checked["log.jsonl"] = checked
 
 
-def _check_audio(run: Run, captions: Sequence[CaptionRecord], verdict: Verdict) -> None:
+def _check_audio(run: Run, shown: _Shown, answers: _Answers, verdict: Verdict) -> None:
     """Encode the clips again as they were sent, and compare the digests with those in the log.
 
     Another machine, or other decoders than the run's, may give other bytes: then they are not checked.
     """
     params = [spec.params for spec in run.spec.captioners if spec.name == SENT_AUDIO]
-    if not params or "log.jsonl" not in verdict.checked:
+    if not params:
         return
     root, clips = Path(run.manifest.audio_root), {item.id: item.audio for item in run.items}
-    shown = evidence.captions_shown(clips, captions, run.spec.prompt)
     try:
         form = AudioForm(**params[0])
     except TypeError as error:
@@ -249,7 +239,7 @@ def _check_audio(run: Run, captions: Sequence[CaptionRecord], verdict: Verdict) 
             return ""
 
     same = lost = 0
-    for (item, sample), answer in directory.last_answers(run.path).items():
+    for (item, sample), answer in answers.items():
         if not answer.audio or SENT_AUDIO not in shown.get(item, {}):
             continue
         sent = sent_digest(clips[shown[item][SENT_AUDIO].item])
@@ -288,10 +278,10 @@ def _mismatches(
 
 def _check_predictions(run: Run, verdict: Verdict) -> None:
     """Compare files that `export` wrote into the run with what it would write now."""
-    for name, shape in (("predictions.jsonl", "mmar"), ("predictions.json", "mmau")):
+    for shape, name in export.FILES.items():
         file = run.path / name
         if file.exists():
-            if file.read_bytes() != export.prediction_text(run, shape).encode():
+            if file.read_bytes() != export.prediction_file(run, shape)[1].encode():
                 verdict.problems.append(f"{name}: not what `cascade export` makes of this run; export it again")
             verdict.checked[name] = "compared with what the run exports"
 
@@ -299,7 +289,7 @@ def _check_predictions(run: Run, verdict: Verdict) -> None:
 def _check_call_log(log: CallLog, verdict: Verdict, *, has_run: bool) -> None:
     """Check a second model's log and its prompt, and that its replies are about what is in the run now."""
     file = log.file.name
-    _, noun, subject, inquiries = _OF_THE_RUN[log.role]
+    _, noun, subject = _WORDS[log.role]
     _check_chain(log.folder, file, verdict)
     if not log.exists():
         return
@@ -315,7 +305,7 @@ def _check_call_log(log: CallLog, verdict: Verdict, *, has_run: bool) -> None:
     if not has_run:
         return
     try:
-        possible, wanted = inquiries(log.folder)
+        possible, wanted = _inquiries(log)
     except UserError as error:  # The rubrics are of a dataset that is not in the run.
         verdict.unchecked.append(f"{file}: {len(last)} {noun} could not be compared with their {subject}: {error}")
         return
@@ -328,21 +318,12 @@ def _check_call_log(log: CallLog, verdict: Verdict, *, has_run: bool) -> None:
             verdict.problems.append(f"{file}: {item!r}, call {call}: it was made for another {subject}")
 
 
-def _judge_inquiries(run: Path) -> tuple[Inquiry[float], Inquiry[float]]:
-    inquiry = rubric_score.inquiry(rubric_score.judge_cases(run))
-    return inquiry, inquiry
-
-
-def _reader_inquiries(path: Path) -> tuple[Inquiry[str], Inquiry[str]]:
-    run = directory.read_run(path)
-    answers = directory.last_answers(path).values()
-    possible = list(second_reader.show_replies(run.spec, run.items, answers))
+def _inquiries(log: CallLog) -> tuple[Inquiry[Any], Inquiry[Any]]:
+    """Return what a second model may be asked about the run that its log is in, and what it is to be asked."""
+    if log.role == JUDGE:
+        inquiry = rubric_score.inquiry(rubric_score.judge_cases(log.folder))
+        return inquiry, inquiry
+    run, answers = directory.read_run(log.folder), directory.last_answers(log.folder)
+    possible = list(second_reader.show_replies(run.spec, run.items, answers.values()))
     # Rules that read more than those of the day of the reading leave fewer replies to ask about.
-    return second_reader.inquiry(possible), second_reader.inquiry(outcomes.score_source(path).unread_replies)
-
-
-# What was done to the run, what the lines of the log are and are about, and what may be and what is to be asked.
-_OF_THE_RUN: Mapping[str, tuple[str, str, str, Callable[[Path], tuple[Inquiry[Any], Inquiry[Any]]]]] = {
-    JUDGE: ("judged", "judgements", "answer or rubric", _judge_inquiries),
-    READER: ("read", "readings", "reply", _reader_inquiries),
-}
+    return second_reader.inquiry(possible), second_reader.inquiry(outcomes.score_source(log.folder).unread_replies)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from cascade.types import Caption, Captioner, Host
 
@@ -22,8 +20,4 @@ class Params:
 
 def make(params: Params, host: Host) -> Captioner:
     """Return the captioner; `host` changes nothing."""
-
-    def caption(clips: Sequence[Path]) -> list[Caption]:
-        return [Caption(text=params.text) for _ in clips]
-
-    return caption
+    return lambda clips: [Caption(text=params.text) for _ in clips]

@@ -163,12 +163,8 @@ def _transcribe(params: Params, model: Any, about: Mapping[str, str], clip: Path
     windows: list[dict[str, Any]] = []
     segments: list[dict[str, Any]] = []
     blocks = audio.blocks(clip, speech.RATE, 30.0)
-    for first, samples in speech.split_windows(blocks):
+    for first, samples, voices in speech.voiced_windows(blocks, windows, vad=params.vad):
         start, end = first / speech.RATE, (first + len(samples)) / speech.RATE
-        voices = speech.find_voices(samples, vad=params.vad)
-        if voices == []:
-            windows.append(speech.describe_window(start, end))
-            continue
         transcript, info = model.transcribe(
             samples,
             language=params.language or None,

@@ -82,13 +82,17 @@ class Engine:
                 defaults[field.name] = None if field.default is MISSING else field.default
         return defaults
 
+    def _hook(self, name: str, default: Any = None) -> Any:
+        """Return an optional part of the module; the default without it, and for an engine that is not installed."""
+        try:
+            return getattr(self.module, name, default)
+        except UnknownName:
+            return default
+
     @property
     def makes_captions(self) -> bool:
         """Whether the engine makes captions from clips; true where it is not installed, for those of a bundle."""
-        try:
-            return not hasattr(self.module, "lookup")
-        except UnknownName:
-            return True
+        return self._hook("lookup") is None
 
     @property
     def hears(self) -> bool:
@@ -98,18 +102,12 @@ class Engine:
     @property
     def asks_remotely(self) -> bool:
         """Whether the engine asks a remote model, which may have an address; false where it is not installed."""
-        try:
-            return hasattr(self.module, "lacks")
-        except UnknownName:
-            return False
+        return self._hook("lacks") is not None
 
     def needs_question(self, spec: CaptionerSpec) -> bool:
         """Return whether the captions depend on the question; false for an engine that is not installed."""
-        try:
-            hook = getattr(self.module, "needs_question", None)
-        except UnknownName:
-            return False
-        return hook is not None and bool(hook(spec.params))
+        needs_question = self._hook("needs_question")
+        return needs_question is not None and bool(needs_question(spec.params))
 
     @property
     def is_listener(self) -> bool:
@@ -125,10 +123,7 @@ class Engine:
     @property
     def modules(self) -> set[str]:
         """The modules whose versions may change a caption; none for an engine that is not installed."""
-        try:
-            needed = set(self.module.NEEDS)
-        except UnknownName:
-            return set()
+        needed = set(self._hook("NEEDS", ()))
         return needed | {"torch", "numpy", "ctranslate2"} if needed else set()
 
     @property
@@ -189,10 +184,7 @@ class Engine:
     @property
     def heading(self) -> str:
         """The heading of its captions in a prompt; `""` for the slot's, and for an engine that is not installed."""
-        try:
-            return str(getattr(self.module, "HEADING", ""))
-        except UnknownName:
-            return ""
+        return str(self._hook("HEADING", ""))
 
     def remark(self, spec: CaptionerSpec) -> str:
         """Return what a user should know of the engine with these parameters, or ""."""
@@ -203,16 +195,15 @@ class Engine:
 
         An engine that is not installed rejects none. The caption may be anybody's, and its `meta` of any shape.
         """
-        try:
-            rejects: Callable[[str], bool] | None = getattr(self.module, "rejects", None)
-        except UnknownName:
+        rejects: Callable[[str], bool] | None = self._hook("rejects")
+        if rejects is None:
             return False
         texts = [caption.text]
         for name in ("segments", "windows"):
             parts = caption.meta.get(name)
             if isinstance(parts, list | tuple):
                 texts += [str(part.get("text", "")) for part in parts if isinstance(part, Mapping)]
-        return rejects is not None and any(map(rejects, texts))
+        return any(map(rejects, texts))
 
     def pending_download(self, spec: CaptionerSpec, host: Host) -> tuple[str, str] | None:
         """Return what would be fetched before the first clip and from where. The engine's `NEEDS` must be installed."""

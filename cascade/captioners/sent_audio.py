@@ -6,13 +6,11 @@ The audio is encoded again for each request (`io/encoding.py`), so that a run ke
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from cascade.io import encoding
 from cascade.io.digests import digest_file
-from cascade.types import SENT_AUDIO, Caption, Captioner, Failure, Host
+from cascade.types import SENT_AUDIO, Caption, Captioner, Host
 
 VERSION = "1"
 SLOT = SENT_AUDIO
@@ -25,16 +23,9 @@ def make(params: encoding.AudioForm, host: Host) -> Captioner:
 
     def describe(clip: Path) -> Caption:
         about, notes = encoding.describe(clip, params)
-        return Caption(text=in_words(about), meta={"audio": {"clip": digest_file(clip), **about}, **notes})
+        channels = {1: "mono", 2: "stereo"}.get(about["channels"], f"{about['channels']} channels")
+        content = {"silence": "silence in its place, ", "reversed": "reversed, "}.get(about.get("content", ""), "")
+        sent = f"sent as {about['format']}, {about['rate'] / 1000:g} kHz, {channels}, {about['seconds']:.1f} s"
+        return Caption(text=content + sent, meta={"audio": {"clip": digest_file(clip), **about}, **notes})
 
-    def caption(clips: Sequence[Path]) -> list[Caption | Failure]:
-        return [describe(clip) for clip in clips]
-
-    return caption
-
-
-def in_words(about: Mapping[str, Any]) -> str:
-    """Return a description of the audio that is sent."""
-    channels = {1: "mono", 2: "stereo"}.get(about["channels"], f"{about['channels']} channels")
-    content = {"silence": "silence in its place, ", "reversed": "reversed, "}.get(about.get("content", ""), "")
-    return f"{content}sent as {about['format']}, {about['rate'] / 1000:g} kHz, {channels}, {about['seconds']:.1f} s"
+    return lambda clips: list(map(describe, clips))

@@ -65,13 +65,24 @@ def split_windows(
         yield start, pending
 
 
-def find_voices(samples: audio.Samples, *, vad: bool) -> list[tuple[float, float]] | None:
-    """Return the spans that Silero's detector takes for a voice, in seconds of the window, or None without `vad`."""
-    if not vad:
-        return None
-    from faster_whisper.vad import get_speech_timestamps
+def voiced_windows(
+    blocks: Iterator[audio.Samples], voiceless: list[dict[str, Any]], *, vad: bool
+) -> Iterator[tuple[int, audio.Samples, list[tuple[float, float]] | None]]:
+    """Yield the first sample, the samples and the voices of each window that is to be transcribed.
 
-    return [(span["start"] / RATE, span["end"] / RATE) for span in get_speech_timestamps(samples)]
+    Voices are the spans that Silero's detector takes for a voice, in seconds of the window; None without `vad`. The
+    record of a window without a voice is appended to `voiceless`.
+    """
+    for first, samples in split_windows(blocks):
+        voices = None
+        if vad:
+            from faster_whisper.vad import get_speech_timestamps
+
+            voices = [(span["start"] / RATE, span["end"] / RATE) for span in get_speech_timestamps(samples)]
+        if voices == []:
+            voiceless.append(describe_window(first / RATE, (first + len(samples)) / RATE))
+        else:
+            yield first, samples, voices
 
 
 def describe_window(start: float, end: float, language: str = "", probability: float | None = None) -> dict[str, Any]:
@@ -94,7 +105,7 @@ def describe_segment(
 ) -> dict[str, Any]:
     """Return the record in `meta` of a segment, in Whisper's fields, of the window from `begin` to `end` seconds.
 
-    `voices` is what `find_voices` returned for the window, None where it was not called. `tokens` are those over which
+    `voices` are those of `voiced_windows`. `tokens` are those over which
     the average log-probability was taken, the end token not counted; None where an endpoint does not say.
     """
     # Whisper pads a window to 30 s, and its times may lie in the padding.

@@ -38,30 +38,24 @@ def prepare(host: Host) -> str:
     """
     import torch
 
-    name = _device(host)
+    name = host.device
+    if name == "auto":
+        name = "mps" if torch.backends.mps.is_available() else "cpu"
+        if torch.cuda.is_available():
+            name = "cuda"
+    try:
+        torch.empty(1, device=name)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = " ".join(str(error).split())[:120]
+        raise UserError(f"--device {name}: torch cannot use it here ({reason}); try --device cpu") from None
     if name == "cpu":
         torch.set_num_threads(1)
     return name
 
 
-def _device(host: Host) -> str:
-    import torch
-
-    if host.device == "auto":
-        if torch.cuda.is_available():
-            return "cuda"
-        return "mps" if torch.backends.mps.is_available() else "cpu"
-    try:
-        torch.empty(1, device=host.device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = " ".join(str(error).split())[:120]
-        raise UserError(f"--device {host.device}: torch cannot use it here ({reason}); try --device cpu") from None
-    return host.device
-
-
 def workers(params: object, host: Host) -> int:
     """Return how many threads caption clips at the same time; 0 on a GPU, where one batch follows another."""
-    if _device(host) != "cpu":
+    if prepare(host) != "cpu":
         return 0
     return min(host.threads or cores(), host.batch)
 

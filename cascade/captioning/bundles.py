@@ -102,23 +102,18 @@ def export_bundle(
             dataset=dataset or {},
         )
         body.seek(0)
-        _write(path, (jsonl.dumps(jsonl.with_digest(to_json(manifest))) + "\n").encode(), body)
+        with ExitStack() as stack:
+            out: IO[bytes] = stack.enter_context(files.replacing(path))
+            if path.suffix == ".zst":
+                compressor = _zstandard(path).ZstdCompressor(level=10)
+                out = stack.enter_context(compressor.stream_writer(out, closefd=False))
+            out.write((jsonl.dumps(jsonl.with_digest(to_json(manifest))) + "\n").encode())
+            shutil.copyfileobj(body, out, 1 << 20)
     return manifest
 
 
 def _identity(spec: CaptionerSpec) -> str:
     return canonical(to_json(spec))
-
-
-def _write(path: Path, first: bytes, body: IO[bytes]) -> None:
-    """Replace a file by a first line and a body, compressed where the name says so, whole or not at all."""
-    with ExitStack() as stack:
-        out: IO[bytes] = stack.enter_context(files.replacing(path))
-        if path.suffix == ".zst":
-            compressor = _zstandard(path).ZstdCompressor(level=10)
-            out = stack.enter_context(compressor.stream_writer(out, closefd=False))
-        out.write(first)
-        shutil.copyfileobj(body, out, 1 << 20)
 
 
 def _zstandard(path: Path) -> Any:
@@ -147,10 +142,19 @@ def entries(path: Path) -> Iterator[CacheEntry]:
     count, checksum, previous = 0, blake2b(digest_size=16), ""
     for count, line in enumerate(lines, 1):
         checksum.update(line)
-        entry = _entry(path, count + 1, line, specs)
-        key = entry.key()
-        if key <= previous:  # a key that stands twice could have two different texts
-            raise CacheError(f"{path}:{count + 1}: {key} stands twice or out of order; fetch it again")
+        try:
+            value = jsonl.parse_object(line)
+            key = str(value.pop("key", None))
+            entry = from_json(CacheEntry, value)
+            if damage := entry.damage(key):
+                raise ValueError(damage)
+            if _identity(entry.spec) not in specs:
+                raise ValueError("it is by a captioner that the manifest does not name")
+            if key <= previous:  # a key that stands twice could have two different texts
+                raise ValueError(f"{key} stands twice or out of order")
+        except (TypeError, ValueError) as error:
+            problem = f"{path}:{count + 1}: {error}; nothing of this file is taken: fetch it again"
+            raise CacheError(problem) from error
         previous = key
         yield entry
     if (count, f"b2:{checksum.hexdigest()}") != (manifest.captions, manifest.checksum):
@@ -162,7 +166,8 @@ def entries(path: Path) -> Iterator[CacheEntry]:
 
 def find_captions(path: Path, keys: Collection[str]) -> dict[str, Caption]:
     """Return the captions under these keys, after a check of the whole bundle. Raises as `entries` does."""
-    return {entry.key(): entry.caption for entry in entries(path) if entry.key() in keys}
+    captions = ((entry.key(), entry.caption) for entry in entries(path))
+    return {key: caption for key, caption in captions if key in keys}
 
 
 def _lines(path: Path) -> Iterator[bytes]:
@@ -207,23 +212,6 @@ def _manifest(path: Path, line: bytes) -> Manifest:
         return manifest
     except (TypeError, ValueError) as error:
         raise CacheError(f"{path} is no bundle ({error}); `cascade cache export FILE` writes one") from error
-
-
-def _entry(path: Path, number: int, line: bytes, specs: Collection[str]) -> CacheEntry:
-    """Return the caption that a line holds, by one of these captioners. Raises CacheError for any mismatch."""
-    try:
-        value = loads(line)
-        if not isinstance(value, dict):
-            raise ValueError(f"an object is needed, not {type(value).__name__}")
-        key = value.pop("key", None)
-        entry = from_json(CacheEntry, value)
-        if damage := entry.damage(str(key)):
-            raise ValueError(damage)
-        if _identity(entry.spec) not in specs:
-            raise ValueError("it is by a captioner that the manifest does not name")
-        return entry
-    except (TypeError, ValueError) as error:
-        raise CacheError(f"{path}:{number}: {error}; nothing of this file is taken: fetch it again") from error
 
 
 def import_file(cache: CaptionCache, path: Path, *, replace: bool = False) -> ImportReport:

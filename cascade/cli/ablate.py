@@ -14,7 +14,7 @@ from cascade.analysis.compare import PairedDifference
 from cascade.cli import options as o
 from cascade.cli import output
 from cascade.io.tables import Cell, Interval, Points, PointsInterval, PValue, Row, Share, format_table, percent
-from cascade.io.terminal import note, plain, prose, quantity
+from cascade.io.terminal import heading, note, prose, quantity
 from cascade.pipeline import ablation_plan, planning
 from cascade.pipeline.jobs import prepare, report_failures
 from cascade.pipeline.request import Request
@@ -82,7 +82,7 @@ def show(family: Family, form: str) -> None:
         for member in family.members:
             if member.inapplicable:
                 what += f"; {member.inapplicable} not applicable to {member.name}, left out there on both sides"
-        typer.echo(plain(f"{what}; chance {percent(family.chance)}\n"))
+        typer.echo(heading(f"{what}; chance {percent(family.chance)}") + "\n")
     tables = [_members(family)]
     hearing = dict(family.hearing or {})
     # Of two sources, what each adds is in the table of hearing, too.

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from cascade.analysis import compare as paired
-from cascade.analysis.compare import Comparison, Matrix, PairedDifference, overall
+from cascade.analysis.compare import Comparison, Matrix, PairedDifference
 from cascade.cli import options as o
 from cascade.cli import output
 from cascade.datasets import registry
@@ -28,7 +28,7 @@ from cascade.io.tables import (
     format_words,
     percent,
 )
-from cascade.io.terminal import note, plain, prose, quantity
+from cascade.io.terminal import heading, note, plain, prose, quantity
 from cascade.runs.served import served_text
 from cascade.scoring import outcomes
 
@@ -89,14 +89,16 @@ def show(comparison: Comparison, form: str, *, flips: bool = False) -> None:
         output.echo_json(comparison)
         return
     title = plain(_title(comparison))
+    if form == "table":
+        title = heading(title) + "\n"
     if form == "latex":
         title = "".join(f"% {line}\n" for line in title.splitlines())
     if form != "csv":
         typer.echo(title + "\n" * (form != "latex"), nl=False)
     runs = comparison.a.run, comparison.b.run
-    rows = [(Label("" if form == "csv" else "all"), overall(comparison))]
+    rows = [(Label("" if form == "csv" else "all"), comparison.whole)]
     if comparison.combined and (readings := comparison.a.readings):
-        rows.append((Label(f"all, read by {readings.name}"), overall(comparison.combined)))
+        rows.append((Label(f"all, read by {readings.name}"), comparison.combined.whole))
     for tag, values in comparison.by.items():
         rows += [(Label(tag, value), difference) for value, difference in values.items()]
     cells = [[runs, label, *(cell(difference) for _, cell in _FIELDS)] for label, difference in rows]
@@ -145,7 +147,7 @@ def show_matrix(matrix: Matrix, form: str) -> None:
     if form == "table":
         for side in matrix.runs:
             if side.served:
-                typer.echo(plain(f"{side.run}: answers: {served_text(side.served)}"))
+                typer.echo(heading(f"{side.run}: answers: {served_text(side.served)}"))
         typer.echo(f"{quantity(matrix.n, 'item')} of all, by {matrix.scorer}; row - column in points\n")
     rows = list(_matrix_rows(matrix))
     if matrix.combined:

@@ -8,8 +8,10 @@ from typing import Annotated
 import typer
 
 from cascade.cli.output import note_unfinished
+from cascade.runs.directory import read_run
 from cascade.scoring import export as predictions
-from cascade.scoring.summary import score_run
+from cascade.scoring import outcomes
+from cascade.scoring.summary import summarize
 
 
 def export(
@@ -27,8 +29,8 @@ def export(
     Every item is in it, with its choice verbatim or nothing.
     """
     if str(out) == "-":
-        typer.echo(predictions.exported(run, benchmark)[1], nl=False)
+        typer.echo(predictions.prediction_file(read_run(run), benchmark)[1], nl=False)
     else:
         typer.echo(predictions.export(run, benchmark, out))
-    summary = score_run(run)
+    summary = summarize(outcomes.score_source(run))
     note_unfinished(summary.run, summary.not_asked, summary.n * summary.samples, "without a prediction in the file")

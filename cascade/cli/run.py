@@ -14,7 +14,8 @@ from cascade.llms import prices
 from cascade.pipeline import planning
 from cascade.pipeline.jobs import carry_out, prepare, report_failures
 from cascade.pipeline.request import Request
-from cascade.scoring.summary import score_run
+from cascade.scoring import outcomes
+from cascade.scoring.summary import summarize
 
 
 @takes_request()
@@ -44,7 +45,7 @@ def run(request: Request) -> None:
             f"the run already holds {quantity(len(done.items), 'item')}; all of them are scored "
             f"(for {len(job.items)} alone give --out)"
         )
-    summary = score_run(done.path)
+    summary = summarize(outcomes.score_source(done.path))
     if summary.cost is None and (price := prices.find("", request.price)):
         # What is in the log of a run that was begun without a price has tokens, and no cost.
         summary = replace(summary, cost=price.of(summary.tokens["input"], summary.tokens["output"]))

@@ -15,7 +15,7 @@ from cascade.cli import output
 from cascade.datasets import registry
 from cascade.io.jsonl import to_json
 from cascade.io.tables import Cell, Column, Dollars, Interval, Label, Row, Share, format_columns, format_words, percent
-from cascade.io.terminal import note, plain, prose, quantity
+from cascade.io.terminal import heading, note, plain, prose, quantity
 from cascade.runs.describe import slots_label
 from cascade.runs.served import served_text
 from cascade.scoring import outcomes
@@ -71,7 +71,7 @@ def show(summary: Summary, form: str, *, first: bool = True, unread: Sequence[Un
         columns += [Column(name, (name,)), Column("95 %", (f"{name}_low", f"{name}_high"))]
     text = format_columns(columns, [(summary.run, *row) for row in _rows(summary, form)], form)
     if form == "table":
-        text = plain(_title(summary)) + text + plain(prose(_legend(summary))) + "\n"
+        text = heading(_title(summary)) + "\n" + text + plain(prose(_legend(summary))) + "\n"
     elif form == "csv" and not first:
         text = text.partition("\n")[2]
     typer.echo(text, nl=False)

@@ -15,7 +15,7 @@ from cascade.datasets import registry
 from cascade.errors import UserError
 from cascade.io.jsonl import to_json
 from cascade.io.tables import Cell, Column, Dollars, Interval, Label, Row, Share, format_columns, format_words
-from cascade.io.terminal import note, plain, prose, quantity
+from cascade.io.terminal import heading, note, prose, quantity
 from cascade.pipeline import planning
 from cascade.pipeline import second_model as calls
 from cascade.pipeline.request import Request
@@ -86,7 +86,7 @@ def read(
     output.check_explain(explain, form)
     questions = registry.load_questions(dataset, request.data)
     scored = outcomes.score_source(source, questions, read_replies=True, reader=out)
-    log = CallLog(outcomes.reader_folder(source, out), READER)
+    log = CallLog(outcomes.reader_folder(source, out), READER, source)
     if _is_planned(request, log, second_reader.inquiry(scored.unread_replies), model, reader_prompt):
         return
     log.read()
@@ -148,7 +148,7 @@ def _show_rating(rating: Rating, form: str, *, explain: bool) -> None:
         header = ["n", "mmar", "95 %", "rubrics", "95 %", "n official", "official", "95 %"]
         text = format_columns([Column(name, words=True), *map(Column, header)], _rating_rows(rating), form)
     if form == "table":
-        text = f"{plain(_title(rating))}\n{text}{prose(_LEGEND)}\n"
+        text = f"{heading(_title(rating))}\n\n{text}{prose(_LEGEND)}\n"
     typer.echo(text, nl=False)
     if explain:
         listed = "No judgement failed.\n"

@@ -7,7 +7,6 @@ digits for a file.
 from __future__ import annotations
 
 import json
-from hashlib import blake2b, sha256
 from pathlib import Path
 from typing import Any
 
@@ -45,16 +44,22 @@ def digest(value: Any, *, parsed: bool = False) -> str:
 
 def digest_bytes(data: bytes) -> str:
     """Return the digest of bytes."""
+    from hashlib import blake2b  # A score needs no digest, and hashlib loads OpenSSL.
+
     return _TAG + blake2b(data, digest_size=16).hexdigest()
 
 
 def digest_file(path: Path) -> str:
     """Return the digest of a file's bytes, read in blocks; raises OSError where it cannot be read."""
+    from hashlib import blake2b
+
     return _TAG + _hash_file(path, blake2b(digest_size=16))
 
 
 def sha256_file(path: Path) -> str:
     """Return the SHA-256 of a file's bytes in hexadecimal; raises OSError where it cannot be read."""
+    from hashlib import sha256
+
     return _hash_file(path, sha256())
 
 

@@ -41,7 +41,7 @@ def percent(share: float) -> str:
     return f"{100 * share:.2f}"
 
 
-def _signed(share: float, digits: int) -> str:
+def signed(share: float, digits: int) -> str:
     """Return a difference of shares in points, with its sign; a zero has none."""
     text = f"{100 * share:+.{digits}f}"
     return text if float(text) else text.lstrip("+-")
@@ -72,7 +72,7 @@ class Points(NamedTuple):
     difference: float
 
     def __str__(self) -> str:
-        return _signed(self.difference, 2)
+        return signed(self.difference, 2)
 
 
 class PointsInterval(NamedTuple):
@@ -82,7 +82,7 @@ class PointsInterval(NamedTuple):
     high: float
 
     def __str__(self) -> str:
-        return f"{_signed(self.low, 1)} to {_signed(self.high, 1)}"
+        return f"{signed(self.low, 1)} to {signed(self.high, 1)}"
 
 
 class PValue(NamedTuple):

@@ -10,11 +10,19 @@ from contextlib import suppress
 _NARROWEST = 40  # no table is made narrower
 
 
-def prose(text: str) -> str:
-    """Return sentences wrapped to the terminal; each line of the text begins anew, and no word is cut."""
+def heading(text: str) -> str:
+    """Return the lines above a table wrapped to the terminal, as the table is; control characters are replaced."""
+    return prose(plain(text), most=sys.maxsize)
+
+
+def prose(text: str, most: int = 120) -> str:
+    """Return sentences wrapped to the terminal, and to `most` columns.
+
+    Each line of the text begins anew, and no word is cut.
+    """
     import textwrap
 
-    wide = min(terminal() or 120, 120)
+    wide = min(terminal() or most, most)
     lines = (textwrap.wrap(line, wide, break_long_words=False, break_on_hyphens=False) for line in text.splitlines())
     return "\n".join("\n".join(line) for line in lines)
 

@@ -6,11 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from cascade.analysis.compare import PairedDifference
+from cascade.io import tables
 from cascade.report.load import CAUSES, ReportData
 from cascade.scoring import summary
-from cascade.scoring.statistics import Rate
-from cascade.scoring.summary import ScorerResult
-from cascade.types import Item
 
 CROWD = 3  # runs with an interval each in a row; of more, the others are dots alone
 _HALF_AXES = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.75)
@@ -60,15 +58,14 @@ class Bar:
 _SHARES = tuple((float(at), str(at)) for at in range(0, 101, 25))
 
 
-def percent(share: float, digits: int = 1) -> str:
+def percent(share: float) -> str:
     """Return a share in per cent."""
-    return f"{100 * share:.{digits}f}"
+    return f"{100 * share:.1f}"
 
 
 def signed(share: float, digits: int = 1) -> str:
     """Return a difference in points with its sign, as a typographic minus; a zero has none."""
-    text = f"{100 * share:+.{digits}f}"
-    return text.lstrip("+-") if float(text) == 0 else text.replace("-", "−")
+    return tables.signed(share, digits).replace("-", "−")
 
 
 def interval(ends: tuple[float, float]) -> str:
@@ -86,54 +83,34 @@ def p_value(p: float) -> str:
     return "< 0.0001" if p < 0.0001 else f"{p:.4f}"
 
 
-def share(result: Rate | ScorerResult, kind: str, name: str) -> Mark:
-    """Return the mark of a share with its interval."""
-    title = f"{name}: {percent(result.accuracy)} % ({interval(result.ci95)})"
-    low, high = result.ci95
-    return Mark(at=100 * result.accuracy, low=100 * low, high=100 * high, kind=kind, title=title)
-
-
-def _dot(result: Rate | ScorerResult, kind: str, name: str) -> Mark:
-    return Mark(at=100 * result.accuracy, kind=kind, title=f"{name}: {percent(result.accuracy)} %")
+def _point(kind: str, name: str, share: float, ci95: tuple[float, float] | None = None) -> Mark:
+    """Return the mark of a share, with its interval where that is given."""
+    title = f"{name}: {percent(share)} %"
+    if ci95 is None:
+        return Mark(at=100 * share, kind=kind, title=title)
+    low, high = ci95
+    return Mark(at=100 * share, low=100 * low, high=100 * high, kind=kind, title=f"{title} ({interval(ci95)})")
 
 
 def by_tag(report: ReportData, tag: str, key: str, title: str) -> Picture | None:
     """Return accuracy by a tag's values: main and the other runs, the strict score beside, chance of these items."""
-    scores = report.main.summary.scores
-    values = scores["mmar"].by.get(tag)
-    if not values:
-        return None
-    items: dict[str, list[Item]] = {}
-    for item in report.main.run.items:
-        items.setdefault(str(item.tags.get(tag)), []).append(item)
-    main = "mmar"
-    if report.others:
-        main = report.main.name
+    main, scores = report.main, report.main.summary.scores
     rows = []
-    for value, result in values.items():
-        chance = summary.chance(items[value])["mmar"]
-        marks = [
-            Mark(at=100 * chance, kind="chance", title=f"chance: {percent(chance)} %"),
-            *_other_marks(report, tag, value),
-            _dot(scores["strict"].by[tag][value], "strict", "strict"),
-            share(result, "run0", main),
-        ]
-        if tag == "modality" and value in report.main.published:
-            figure = report.main.published[value]
-            marks.insert(0, Mark(at=100 * figure, kind="published", title=f"published: {percent(figure)} %"))
-        shown, beside = percent(result.accuracy), interval(result.ci95)
-        rows.append(Row(label=value, n=result.n, marks=marks, figure=shown, beside=beside, find={key: value}))
-    return Picture(title=title, rows=rows, ticks=_SHARES)
-
-
-def _other_marks(report: ReportData, tag: str, value: str) -> list[Mark]:
-    draw = share if len(report.others) < CROWD else _dot
-    marks = []
-    for number, other in enumerate(report.others, 1):
-        result = other.summary.scores["mmar"].by.get(tag, {}).get(value)
-        if result:
-            marks.append(draw(result, f"run{number % 12} other", other.name))
-    return marks
+    for value, rate in scores["mmar"].by.get(tag, {}).items():
+        marks = []
+        if tag == "modality" and value in main.published:
+            marks.append(_point("published", "published", main.published[value]))
+        items = [item for item in main.run.items if str(item.tags.get(tag)) == value]
+        marks.append(_point("chance", "chance", summary.chance(items)["mmar"]))
+        for number, other in enumerate(report.others, 1):
+            if other_rate := other.summary.scores["mmar"].by.get(tag, {}).get(value):
+                ci95 = other_rate.ci95 if len(report.others) < CROWD else None
+                marks.append(_point(f"run{number % 12} other", other.name, other_rate.accuracy, ci95))
+        marks.append(_point("strict", "strict", scores["strict"].by[tag][value].accuracy))
+        marks.append(_point("run0", main.name if report.others else "mmar", rate.accuracy, rate.ci95))
+        shown, beside = percent(rate.accuracy), interval(rate.ci95)
+        rows.append(Row(label=value, n=rate.n, marks=marks, figure=shown, beside=beside, find={key: value}))
+    return Picture(title=title, rows=rows, ticks=_SHARES) if rows else None
 
 
 def differences(title: str, rows: Iterable[tuple[str, PairedDifference]], key: str = "", span: float = 0.0) -> Picture:
@@ -175,22 +152,11 @@ def _half_axis(pairs: Iterable[PairedDifference]) -> float:
     return next((length for length in _HALF_AXES if length >= farthest), 1.0)
 
 
-def adds(report: ReportData) -> list[Picture]:
-    """Return, for each source, main less the run without it, in all and by modality, on one axis for all sources."""
-    sources = report.family.adds if report.family else {}
-    return _by_modality({f"{slot}: all − without {slot}": groups for slot, groups in sources.items()})
-
-
-def hearing(report: ReportData) -> list[Picture]:
-    """Return what hearing and captions are worth, a picture a difference, on one axis for all of them."""
-    differences = (report.family and report.family.hearing) or {}
-    return _by_modality({name.replace("-", "−"): groups for name, groups in differences.items()})
-
-
-def _by_modality(sources: Mapping[str, Mapping[str, PairedDifference]]) -> list[Picture]:
-    span = _half_axis(paired for groups in sources.values() for paired in groups.values())
+def by_modality(named: Mapping[str, Mapping[str, PairedDifference]]) -> list[Picture]:
+    """Return a picture of each of these differences, in all (`""`) and by modality, on one axis for all of them."""
+    span = _half_axis(paired for groups in named.values() for paired in groups.values())
     pictures = []
-    for title, groups in sources.items():
+    for title, groups in named.items():
         rows = [(group or "all", paired) for group, paired in groups.items()]
         pictures.append(differences(title, rows, "modality", span))
     return pictures
@@ -198,20 +164,18 @@ def _by_modality(sources: Mapping[str, Mapping[str, PairedDifference]]) -> list[
 
 def diagnosis(report: ReportData) -> list[Bar]:
     """Return all items, and those of each modality: how many are right, and the cause of each wrong one."""
-    found = report.diagnosis
-    if found is None:
+    if report.diagnosis is None:
         return []
-    by_modality = report.main.summary.scores["mmar"].by.get("modality", {})
-    bars = [_bar("all", len(report.main.run.items), found.counts)]
-    return bars + [_bar(value, rate.n, found.by.get(value, {})) for value, rate in by_modality.items()]
-
-
-def _bar(label: str, n: int, counts: Mapping[str, int]) -> Bar:
-    filled = {"right": n - sum(counts.values()), **counts}
-    parts, start = [], 0.0
-    for kind in ("right", *CAUSES):
-        count = filled.get(kind, 0)
-        if count:
-            parts.append((kind, count, start, 100 * count / n))
-        start += 100 * count / n
-    return Bar(label=label, n=n, parts=parts)
+    groups = [("all", len(report.main.run.items), report.diagnosis.counts)]
+    for value, rate in report.main.summary.scores["mmar"].by.get("modality", {}).items():
+        groups.append((value, rate.n, report.diagnosis.by.get(value, {})))
+    bars = []
+    for label, n, causes in groups:
+        counts = {"right": n - sum(causes.values()), **causes}
+        parts, start = [], 0.0
+        for kind in ("right", *CAUSES):
+            if count := counts.get(kind, 0):
+                parts.append((kind, count, start, 100 * count / n))
+                start += 100 * count / n
+        bars.append(Bar(label=label, n=n, parts=parts))
+    return bars

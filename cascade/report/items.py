@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from math import isfinite
 from typing import Any
 
@@ -10,50 +10,47 @@ from cascade.analysis.ablation import UNKNOWN
 from cascade.prompting.evidence import build_prompt, prompt_digest
 from cascade.prompting.rounds import opening, request_text
 from cascade.prompting.templates import Template
-from cascade.report.load import CAUSES, ReportData, ReportRun
+from cascade.report.load import CAUSES, TAGS, ReportData, ReportRun
 from cascade.report.timeline import timeline_spans
 from cascade.runs.costs import total
 from cascade.scoring.outcomes import joined_how
 from cascade.types import SENT_AUDIO, CaptionRecord, Completion, Item, Prompt, Round
 
-TAGS = {"modality": "modality", "layer": "category", "sub": "sub-category"}
-_TAG_LABELS = {"sub": "sub-category"}
 _REPLY_END = 400  # characters of another run's reply: the end is where it answers
 
 
 def index(report: ReportData, clips: Mapping[str, int]) -> list[dict[str, Any]]:
     """Return one record per item, in the order of the run; `clips` gives each clip's place in the page's list."""
-    return [_index_record(report, item, clips[item.audio]) for item in report.main.run.items]
-
-
-def _index_record(report: ReportData, item: Item, clip: int) -> dict[str, Any]:
     main = report.main
-    score = main.scores[item.id]
     samples = range(main.spec.llm.samples)
-    answers = [main.answers[item.id, sample] for sample in samples if (item.id, sample) in main.answers]
-    replies = [reply for answer in answers if isinstance(reply := total(answer), Completion)]
-    captions = _captions(main, item)
-    record = {
-        "id": item.id,
-        "q": item.question,
-        **{key: str(item.tags[tag]) for key, tag in TAGS.items() if tag in item.tags},
-        "gold": item.answer,
-        "choice": score.choice.text,
-        "st": main.status(item.id),
-        "o": [other.status(item.id) for other in report.others],
-        "empty": [caption.slot for caption in captions if caption.text is not None and not caption.text.strip()],
-        "lost": [caption.slot for caption in captions if caption.text is None],
-        "clip": clip,
-        "tok": sum(reply.output_tokens or 0 for reply in replies),
-        "s": _finite(sum(answer.seconds for answer in answers)) or 0,
-    }
-    if main.spec.llm.samples > 1:
-        record["vote"] = score.choice.how
-    if score.correct["mmar"] != score.correct["strict"]:
-        record["loose"] = 1
-    if item.id in report.causes:
-        record["why"] = report.causes[item.id]
-    return record
+    records = []
+    for item in main.run.items:
+        score = main.scored.scores[item.id]
+        answers = [main.answers[item.id, sample] for sample in samples if (item.id, sample) in main.answers]
+        replies = [reply for answer in answers if isinstance(reply := total(answer), Completion)]
+        captions = _captions(main, item)
+        record = {
+            "id": item.id,
+            "q": item.question,
+            **{key: str(item.tags[tag]) for key, (tag, _) in TAGS.items() if tag in item.tags},
+            "gold": item.answer,
+            "choice": score.choice.text,
+            "st": main.status(item.id),
+            "o": [other.status(item.id) for other in report.others],
+            "empty": [caption.slot for caption in captions if caption.text is not None and not caption.text.strip()],
+            "lost": [caption.slot for caption in captions if caption.text is None],
+            "clip": clips[item.audio],
+            "tok": sum(reply.output_tokens or 0 for reply in replies),
+            "s": _finite(sum(answer.seconds for answer in answers)) or 0,
+        }
+        if main.spec.llm.samples > 1:
+            record["vote"] = score.choice.how
+        if score.correct["mmar"] != score.correct["strict"]:
+            record["loose"] = 1
+        if item.id in report.causes:
+            record["why"] = report.causes[item.id]
+        records.append(record)
+    return records
 
 
 def _captions(run: ReportRun, item: Item) -> list[CaptionRecord]:
@@ -178,9 +175,9 @@ def _prompt(run: ReportRun, item: Item, template: Template, sample: int) -> Prom
 
 
 def _other(run: ReportRun, item: Item) -> dict[str, Any]:
-    if item.id not in run.scores:
+    if item.id not in run.scored.scores:
         return {}
-    choice = run.scores[item.id].choice
+    choice = run.scored.scores[item.id].choice
     reply = run.scored.replies.get(item.id, "")
     if len(reply) > _REPLY_END:
         reply = "…" + reply[1 - _REPLY_END :]
@@ -189,10 +186,10 @@ def _other(run: ReportRun, item: Item) -> dict[str, Any]:
 
 def facets(report: ReportData) -> list[dict[str, Any]]:
     """Return the filters that these runs have, each with its options as [value, label]; the script counts."""
-    facets = [_facet("st", "result", _alike(["right", "wrong", "unread", "failed"]), "chips")]
+    facets = [_facet("st", "result", ["right", "wrong", "unread", "failed"], "chips")]
     if report.causes:
         causes = [cause for cause in CAUSES if cause != UNKNOWN or UNKNOWN in report.causes.values()]
-        facets.append(_facet("why", "perception or reasoning", _alike(causes), "chips"))
+        facets.append(_facet("why", "perception or reasoning", causes, "chips"))
     if report.others:
         flags = [("only", "only this run right"), ("none", "no run right")]
         if report.control("blind"):
@@ -201,9 +198,9 @@ def facets(report: ReportData) -> list[dict[str, Any]]:
             flags.append(("audio", "heard, but wrong with captions"))
         facets.append(_facet("flag", "across runs", flags, "chips"))
     by_tag = report.main.summary.scores["mmar"].by
-    for key, tag in TAGS.items():
+    for key, (tag, label) in TAGS.items():
         if by_tag.get(tag):
-            facets.append(_facet(key, _TAG_LABELS.get(key, key), _alike(by_tag[tag])))
+            facets.append(_facet(key, label, by_tag[tag]))
     if captioners := report.main.spec.captioners:
         empty = [(f"empty:{captioner.slot}", f"{captioner.slot} empty") for captioner in captioners]
         facets.append(_facet("captions", "captions", [("empty", "any empty"), *empty, ("lost", "one failed")]))
@@ -216,10 +213,7 @@ def facets(report: ReportData) -> list[dict[str, Any]]:
     return facets
 
 
-def _alike(values: Sequence[str] | Mapping[str, object]) -> list[tuple[str, str]]:
-    """Return options whose label is their value."""
-    return [(value, value) for value in values]
-
-
-def _facet(key: str, label: str, options: Sequence[tuple[str, str]], kind: str = "select") -> dict[str, Any]:
-    return {"key": key, "label": label, "kind": kind, "options": [list(option) for option in options]}
+def _facet(key: str, label: str, options: Iterable[str | tuple[str, str]], kind: str = "select") -> dict[str, Any]:
+    """Return a filter; an option that is one text is its own label."""
+    pairs = [[option, option] if isinstance(option, str) else list(option) for option in options]
+    return {"key": key, "label": label, "kind": kind, "options": pairs}

@@ -7,19 +7,20 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cascade.analysis import ablation, compare, published
-from cascade.analysis.ablation import PERCEPTION, REASONING, UNKNOWN, Diagnosis, Family
+from cascade.analysis.ablation import PERCEPTION, REASONING, UNKNOWN, Diagnosis
 from cascade.analysis.compare import Comparison, PairedDifference
 from cascade.errors import RunError, UserError
 from cascade.prompting.evidence import captions_shown
 from cascade.runs import describe, directory
-from cascade.runs.describe import same_model
 from cascade.runs.directory import Run
 from cascade.scoring import outcomes
 from cascade.scoring.outcomes import ScoredRun
 from cascade.scoring.summary import ScorerResult, Summary, summarize
-from cascade.types import Answer, CaptionRecord, RunSpec, Score
+from cascade.types import Answer, CaptionRecord, RunSpec
 
 CAUSES = (PERCEPTION, REASONING, UNKNOWN)
+# The keys of the page's filters, each with its tag and the tag's name for people.
+TAGS = {"modality": ("modality", "modality"), "layer": ("category", "layer"), "sub": ("sub-category", "sub-category")}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +37,6 @@ class ReportRun:
     run: Run
     scored: ScoredRun
     summary: Summary
-    scores: Mapping[str, Score]
     answers: Mapping[tuple[str, int], Answer]
     captions: Mapping[str, Mapping[str, CaptionRecord]]
     kind: str
@@ -55,7 +55,7 @@ class ReportRun:
 
     def status(self, item: str) -> str:
         """Return `right`, `wrong`, `unread` or `failed` by the official matcher; `""` for an item of another run."""
-        score = self.scores.get(item)
+        score = self.scored.scores.get(item)
         if score is None:
             return ""
         if item in self.scored.failed:
@@ -70,16 +70,17 @@ class ReportData:
     """Everything that a report is made from.
 
     `main` is the full set, else the first run given; its items are the report's. `comparisons` are other − main for
-    each of `others`, `differences` the same over all items, with Holm's correction over them. `family` are the runs of
-    main's dataset and model together; None where main is the only one. `diagnosis` is of main's wrong items, where a
-    run has the benchmark's cues.
+    each of `others`, with Holm's correction over them; `alike` are the others of main's model. `adds` and `hearing` are
+    those of the family that `alike` and main are. `diagnosis` is of main's wrong items, where one of `alike` has the
+    benchmark's cues.
     """
 
     main: ReportRun
     others: tuple[ReportRun, ...]
+    alike: tuple[ReportRun, ...]
     comparisons: tuple[Comparison, ...]
-    differences: tuple[PairedDifference, ...]
-    family: Family | None
+    adds: Mapping[str, Mapping[str, PairedDifference]]
+    hearing: Mapping[str, Mapping[str, PairedDifference]]
     diagnosis: Diagnosis | None
 
     @property
@@ -107,19 +108,15 @@ class ReportData:
         """The first other run of main's model that was sent the clip alone; None where main has no captions."""
         if not set(self.main.spec.prompt.slots) - {self.main.spec.prompt.audio}:
             return None
-        for run in self.others:
+        for run in self.alike:
             alone = run.spec.prompt.audio and run.spec.prompt.slots == (run.spec.prompt.audio,)
-            if alone and describe.is_plain(run.spec) and same_model(run.spec.llm, self.main.spec.llm):
+            if alone and describe.is_plain(run.spec):
                 return run
         return None
 
     def control(self, role: str) -> ReportRun | None:
         """Return the first other run that is this control, of main's model."""
-        return _control(self.main, self.others, role)
-
-
-def _control(main: ReportRun, others: Sequence[ReportRun], role: str) -> ReportRun | None:
-    return next((run for run in others if run.role == role and same_model(run.spec.llm, main.spec.llm)), None)
+        return next((run for run in self.alike if run.role == role), None)
 
 
 def load_report(sources: Sequence[Path]) -> ReportData:
@@ -132,19 +129,18 @@ def load_report(sources: Sequence[Path]) -> ReportData:
     main = runs[describe.full_set([run.spec for run in runs])]
     others = sorted((run for run in runs if run is not main), key=lambda run: (run.kind != main.kind, *_rank(run)))
     comparisons = [compare.compare(other.scored, main.scored) for other in others]
-    oracle = _control(main, others, "oracle")
-    alike = [
-        run.scored
-        for run in others
-        if same_model(run.spec.llm, main.spec.llm)
-        and (run.spec.dataset, run.spec.dataset_digest) == (main.spec.dataset, main.spec.dataset_digest)
-    ]
+    corrected = compare.adjust_family({place: comparison.whole for place, comparison in enumerate(comparisons)})
+    alike = [run for run in others if describe.same_model(run.spec.llm, main.spec.llm)]
+    oracle = next((run for run in alike if run.role == "oracle"), None)
+    variants = [run.scored for run in alike if run.spec.dataset_digest == main.spec.dataset_digest]
+    family = ablation.read_family([main.scored, *variants]) if variants else None
     return ReportData(
         main=main,
         others=tuple(others),
-        comparisons=tuple(comparisons),
-        differences=tuple(compare.adjust_family(dict(enumerate(map(compare.overall, comparisons)))).values()),
-        family=ablation.read_family([main.scored, *alike]) if alike else None,
+        alike=tuple(alike),
+        comparisons=tuple(replace(comparisons[place], mcnemar=each.mcnemar) for place, each in corrected.items()),
+        adds=family.adds if family else {},
+        hearing=(family.hearing or {}) if family else {},
         diagnosis=ablation.diagnose(main.scored, oracle.scored) if oracle else None,
     )
 
@@ -182,7 +178,6 @@ def _load_runs(paths: Sequence[Path]) -> list[ReportRun]:
                 run=replace(run, items=tuple(scores.items)),
                 scored=scores,
                 summary=summarize(scores),
-                scores={score.item: score for score in scores.scores},
                 answers=directory.last_answers(path),
                 captions=captions_shown(clips, captions, run.spec.prompt) if captions else {},
                 kind=published.run_kind(scores),

@@ -10,14 +10,13 @@ from pathlib import Path
 from cascade.analysis.compare import PairedDifference
 from cascade.io.tables import render_table
 from cascade.io.terminal import plain
-from cascade.report.charts import Bar, diagnosis, interval, p_value, percent, signed, signed_interval
+from cascade.report.charts import diagnosis, interval, p_value, percent, signed, signed_interval
 from cascade.report.facts import facts
-from cascade.report.load import CAUSES, ReportData, load_report
+from cascade.report.load import CAUSES, TAGS, ReportData, load_report
 from cascade.scoring.statistics import Rate
 from cascade.scoring.summary import ScorerResult
 
 _MOST_INTERVALS = 3  # runs whose intervals fit beside one another
-_TAGS = {"modality": "modality", "category": "layer"}
 _MARKS = re.compile(r"([\\`*_{}\[\]#~|@])")  # characters with a meaning in Markdown, or in the mentions of a forge
 
 
@@ -45,29 +44,30 @@ def escaped(text: str) -> str:
     return _MARKS.sub(r"\\\1", html.escape(" ".join(plain(text).split()), quote=False))
 
 
-def _cell(text: str) -> str:
-    # The table escapes the bars itself.
-    return escaped(text).replace(r"\|", "|")
-
-
-def _table(header: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
-    cells = [list(map(_cell, row)) for row in rows]
-    return render_table([*header], cells, "md").rstrip()
+def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    # The table escapes the bars of its cells itself.
+    cells = [[escaped(cell).replace(r"\|", "|") for cell in row] for row in rows]
+    return render_table(header, cells, "md").rstrip()
 
 
 def _tables(report: ReportData) -> Iterator[str]:
     yield _scores(report)
-    for tag, name in _TAGS.items():
+    for tag, name in (TAGS["modality"], TAGS["layer"]):
         if tag in report.main.summary.scores["mmar"].by:
             yield _breakdown(report, tag, name)
     if report.others:
         yield _differences(report)
-    if report.family and report.family.adds:
-        yield _adds("adds: all − without it", report.family.adds)
-    if report.family and report.family.hearing:
-        yield _adds("hearing", report.family.hearing)
+    if report.adds:
+        yield _adds("adds: all − without it", report.adds)
+    if report.hearing:
+        yield _adds("hearing", report.hearing)
     if bars := diagnosis(report):
-        yield _diagnosis(bars)
+        kinds = ("right", *CAUSES)
+        rows = []
+        for bar in bars:
+            counts = {kind: count for kind, count, _, _ in bar.parts}
+            rows.append([bar.label, str(bar.n), *(str(counts.get(kind, 0)) for kind in kinds)])
+        yield _table(["", "n", *kinds], rows)
 
 
 def _scores(report: ReportData) -> str:
@@ -120,10 +120,10 @@ def _breakdown(report: ReportData, tag: str, name: str) -> str:
 def _differences(report: ReportData) -> str:
     header = ["run", "n", f"run − {escaped(report.main.name)}", "95 %", "only run", "only the other", "p (Holm)"]
     rows = []
-    for other, paired in zip(report.others, report.differences, strict=True):
-        test = paired.mcnemar
+    for other, comparison in zip(report.others, report.comparisons, strict=True):
+        test = comparison.mcnemar
         counts = [str(test.only_a), str(test.only_b), p_value(test.p_holm or 0.0)]
-        rows.append([other.name, str(paired.n), *_points(paired), *counts])
+        rows.append([other.name, str(comparison.n), *_points(comparison.whole), *counts])
     return _table(header, rows)
 
 
@@ -146,12 +146,3 @@ def _adds(title: str, adds: Mapping[str, Mapping[str, PairedDifference]]) -> str
             row += _points(by_group[group])
         rows.append(row)
     return _table(header, rows)
-
-
-def _diagnosis(bars: Iterable[Bar]) -> str:
-    kinds = ("right", *CAUSES)
-    rows = []
-    for bar in bars:
-        counts = {kind: count for kind, count, _, _ in bar.parts}
-        rows.append([bar.label, str(bar.n), *(str(counts.get(kind, 0)) for kind in kinds)])
-    return _table(["", "n", *kinds], rows)

@@ -21,14 +21,13 @@ from cascade.io.files import write_text
 from cascade.report import charts, items
 from cascade.report.clips import clip_records
 from cascade.report.facts import facts
-from cascade.report.load import ReportData, load_report
+from cascade.report.load import TAGS, ReportData, load_report
 from cascade.report.markdown import markdown_report
 
 FORMATS = ("html", "md")
 _TEMPLATES = Path(__file__).parent / "templates"
 _SCRIPTS = ("dom.js", "find.js", "clip.js", "item.js", "main.js")
 _CHUNK = 32  # items unpacked together
-_BREAKDOWNS = (("modality", "modality", "By modality"), ("layer", "category", "By layer"))
 # A `<`, `>` or `&` could end or open something in HTML; the two separators are line ends in old script engines.
 _ESCAPES = {ord(char): f"\\u{ord(char):04x}" for char in "<>&\u2028\u2029"}
 
@@ -71,6 +70,10 @@ def html_report(sources: Sequence[Path], page: Path, *, embed_audio: bool = Fals
         "clips": [{key: value for key, value in clip.items() if key != "data"} for clip in clips],
         "chunk": _CHUNK,
     }
+    pictures = {}
+    for key, (tag, name) in TAGS.items():
+        if picture := charts.by_tag(report, tag, key, f"By {name}"):
+            pictures[key] = picture
     style = (_TEMPLATES / "report.css").read_text(encoding="utf-8")
     script = "\n".join((_TEMPLATES / name).read_text(encoding="utf-8") for name in _SCRIPTS)
     html = _template().render(
@@ -82,9 +85,9 @@ def html_report(sources: Sequence[Path], page: Path, *, embed_audio: bool = Fals
         index=embedded(index),
         chunks=list(_chunks(items.details(report, places))),
         copies=[(place, clip["data"]) for place, clip in enumerate(clips) if "data" in clip],
-        pictures=_pictures(report),
-        adds=charts.adds(report),
-        hearing=charts.hearing(report),
+        pictures=pictures,
+        adds=charts.by_modality({f"{slot}: all − without {slot}": groups for slot, groups in report.adds.items()}),
+        hearing=charts.by_modality({name.replace("-", "−"): groups for name, groups in report.hearing.items()}),
         diagnosis=charts.diagnosis(report),
         comparisons=_comparisons(report),
     )
@@ -149,35 +152,17 @@ def _chunks(details: Iterable[Mapping[str, Any]]) -> Iterable[str]:
         yield base64.b64encode(deflate.compress(packed) + deflate.flush()).decode()
 
 
-def _pictures(report: ReportData) -> dict[str, charts.Picture]:
-    pictures = {
-        key: charts.by_tag(report, tag, key, title)
-        for key, tag, title in (*_BREAKDOWNS, ("sub", "sub-category", "By sub-category"))
-    }
-    return {key: picture for key, picture in pictures.items() if picture}
-
-
 def _comparisons(report: ReportData) -> list[dict[str, Any]]:
     """Return each other run − main: over all items as the rows of one picture, and by modality and layer."""
     names = [other.name for other in report.others]
-    picture = charts.differences("", zip(names, report.differences, strict=True))
+    picture = charts.differences("", zip(names, (each.whole for each in report.comparisons), strict=True))
     rows = []
-    for place, other in enumerate(report.others):
-        comparison = report.comparisons[place]
-        pictures = [
-            charts.differences(f"{title}: {other.name} − {report.main.name}", comparison.by[tag].items(), key)
-            for key, tag, title in _BREAKDOWNS
-            if tag in comparison.by
-        ]
-        rows.append(
-            {
-                "at": place,
-                "other": other,
-                "comparison": comparison,
-                "test": report.differences[place].mcnemar,
-                "row": picture.rows[place],
-                "ticks": picture.ticks,
-                "by": pictures,
-            }
-        )
+    for name, comparison, row in zip(names, report.comparisons, picture.rows, strict=True):
+        pictures = []
+        for key in ("modality", "layer"):
+            tag, label = TAGS[key]
+            if tag in comparison.by:
+                title = f"By {label}: {name} − {report.main.name}"
+                pictures.append(charts.differences(title, comparison.by[tag].items(), key))
+        rows.append({"name": name, "comparison": comparison, "row": row, "ticks": picture.ticks, "by": pictures})
     return rows

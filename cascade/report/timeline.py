@@ -27,9 +27,11 @@ def _span(name: str, part: Any) -> dict[str, Any] | None:
         part = {"start": part[0], "end": part[1], "text": "silence"}
     if not isinstance(part, dict):
         return None
-    text = part.get({"spans": "label"}.get(name, "text"))
+    text = part.get("label" if name == "spans" else "text")
     if name == "windows" and not text:
-        text = ", ".join(_first_tags(part.get("tags")))
+        # The likeliest tag of each group.
+        groups = [_list(group) for group in part["tags"].values()] if isinstance(part.get("tags"), dict) else []
+        text = ", ".join(str(group[0][0]) for group in groups if group and _list(group[0]))
     start, end = part.get("start"), part.get("end")
     if not _is_time(start) or not _is_time(end) or not isinstance(text, str) or not text:
         return None
@@ -37,12 +39,6 @@ def _span(name: str, part: Any) -> dict[str, Any] | None:
     if name == "segments" and part.get("dropped"):
         span["dropped"] = str(part["dropped"])
     return span
-
-
-def _first_tags(tags: Any) -> list[str]:
-    """Return the likeliest tag of each group."""
-    groups = map(_list, tags.values()) if isinstance(tags, dict) else ()
-    return [str(group[0][0]) for group in groups if group and _list(group[0])]
 
 
 def _is_time(value: Any) -> bool:

@@ -140,10 +140,14 @@ def new_model(llm: LLMSpec, template: Template, session: Session, calls: int) ->
 
 @dataclass(frozen=True, slots=True)
 class CallLog:
-    """The log of a `JUDGE` or `READER` in a folder; neither need be there."""
+    """The log of a `JUDGE` or `READER` in a folder; neither need be there.
+
+    `source` is the run or file that it is about, where that is not the folder.
+    """
 
     folder: Path
     role: str
+    source: Path | None = None
 
     @property
     def file(self) -> Path:
@@ -185,8 +189,9 @@ class CallLog:
         A new log is removed where an error comes before the first reply. Raises RunError where the log was altered or
         is another model's or, without `same_model`, of another origin, or where another process is writing it.
         """
-        if (self.folder / "run.json").exists():
-            check_seals(self.folder)  # Nothing is asked about answers that were changed after they were written.
+        for run in {self.folder, self.source or self.folder}:
+            if (run / "run.json").exists():
+                check_seals(run)  # Nothing is asked about answers that were changed after they were written.
         new_folders = files.missing_folders(self.folder)
         try:
             self.folder.mkdir(parents=True, exist_ok=True)

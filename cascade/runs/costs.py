@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from msgspec import UNSET
@@ -34,12 +34,29 @@ def total(answer: Answer) -> Completion | Failure:
         costs += [finding.cost for finding in taken.findings]
     return replace(
         result,
-        input_tokens=_sum_known([reply.input_tokens for reply in replies]),
-        output_tokens=_sum_known([reply.output_tokens for reply in replies]),
-        cost=_sum_known(costs),
+        input_tokens=sum_known([reply.input_tokens for reply in replies]),
+        output_tokens=sum_known([reply.output_tokens for reply in replies]),
+        cost=sum_known(costs),
     )
 
 
-def _sum_known(values: Sequence[Any]) -> Any:
+def total_tokens(results: Iterable[Completion | Failure], kinds: Sequence[str]) -> dict[str, int]:
+    """Return the sums of the replies' tokens of these kinds (`input`, `output`, `reasoning`); unknown counts as 0."""
+    totals = dict.fromkeys(kinds, 0)
+    for result in results:
+        if isinstance(result, Completion):
+            for kind in kinds:
+                totals[kind] += getattr(result, f"{kind}_tokens") or 0
+    return totals
+
+
+def total_cost(results: Sequence[Completion | Failure]) -> float | None:
+    """Return the cost of all replies in US dollars, with charges for failures; None where a price is unknown."""
+    prices = [result.cost for result in results if isinstance(result, Completion)]
+    charges = [result.cost for result in results if isinstance(result, Failure) and result.cost]
+    return sum_known([*prices, *charges]) if prices else None
+
+
+def sum_known(values: Sequence[Any]) -> Any:
     """Return the sum, or None if a value is unknown."""
     return None if None in values else sum(values)

@@ -8,9 +8,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from cascade.runs.call_log import LoggedCall
 from cascade.types import Answer, Completion
+
+if TYPE_CHECKING:  # A score needs no log of calls, whose module takes a tenth of its time to import.
+    from cascade.runs.call_log import LoggedCall
 
 
 @dataclass(frozen=True, slots=True)

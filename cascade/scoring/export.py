@@ -34,10 +34,10 @@ _CUT = "\n[…]\n"
 def export(path: Path, shape: str | None = None, out: Path | None = None) -> Path:
     """Write a run's predictions, in the run directory unless `out` names a file, and return the file's path.
 
-    `shape` is `mmar` or `mmau`, by the run's dataset unless given. Raises RunError for a run that cannot be read.
+    `shape` is that of `prediction_file`. Raises RunError for a run that cannot be read.
     """
-    shape, content = exported(path, shape)
-    target = out or path / FILES[shape]
+    name, content = prediction_file(directory.read_run(path), shape)
+    target = out or path / name
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         files.write_text(target, content)
@@ -48,21 +48,18 @@ def export(path: Path, shape: str | None = None, out: Path | None = None) -> Pat
     return target
 
 
-def exported(path: Path, shape: str | None = None) -> tuple[str, str]:
-    """Return the shape and the content of a run's prediction file; arguments and errors are those of `export`."""
-    run = directory.read_run(path)
+def prediction_file(run: Run, shape: str | None = None) -> tuple[str, str]:
+    """Return the name and the content of a run's prediction file.
+
+    `shape` is `mmar` or `mmau`, by the run's dataset unless given. Raises UnknownName for another.
+    """
     shape = shape or ("mmau" if run.spec.dataset == "mmau" else "mmar")
     if shape not in FILES:
         raise UnknownName("benchmark", shape, FILES)
-    return shape, prediction_text(run, shape)
-
-
-def prediction_text(run: Run, shape: str) -> str:
-    """Return the content of a run's prediction file."""
     rows = prediction_rows(run, shape)
     if shape == "mmau":
-        return "[\n" + ",\n".join(map(jsonl.dumps, rows)) + "\n]\n"
-    return jsonl.text(rows)
+        return FILES[shape], "[\n" + ",\n".join(map(jsonl.dumps, rows)) + "\n]\n"
+    return FILES[shape], jsonl.text(rows)
 
 
 def prediction_rows(run: Run, shape: str) -> list[dict[str, Any]]:
@@ -78,7 +75,7 @@ def prediction_rows(run: Run, shape: str) -> list[dict[str, Any]]:
         rows.append(
             {
                 "id": item.id,
-                {"mmau": "audio_id"}.get(shape, "audio_path"): item.audio,
+                "audio_id" if shape == "mmau" else "audio_path": item.audio,
                 "question": item.question,
                 "choices": list(item.choices),
                 "answer": item.answer,

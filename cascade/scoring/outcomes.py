@@ -8,7 +8,7 @@ than importing all of them.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from dataclasses import replace as changed
 from pathlib import Path
@@ -24,6 +24,7 @@ from cascade.runs.describe import caption_costs, with_answer_form
 from cascade.runs.served import count_served
 from cascade.scoring import voting
 from cascade.scoring.matchers.registry import SCORERS
+from cascade.scoring.statistics import Rate, rate
 from cascade.types import Answer, CaptionRecord, Choice, Completion, Dataset, Failure, Item, RunSpec, Score
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ _ENDING = 160  # characters shown of a reply: models state their answer at the e
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScoredRun:
-    """Every item of a run or file with its score, in their order.
+    """Every item of a run or file, and its score by its id, both in their order.
 
     `failed` items have no reply. `replies` are each item's first reply or failure, as text; `choices` the choice of
     each sample's reply; `about` the fields of a summary that describe the source. A file has no `spec`.
@@ -63,7 +64,7 @@ class ScoredRun:
     """
 
     items: Sequence[Item]
-    scores: Sequence[Score]
+    scores: Mapping[str, Score]
     failed: frozenset[str]
     about: Mapping[str, Any]
     replies: Mapping[str, str]
@@ -77,11 +78,22 @@ class ScoredRun:
     @property
     def unread(self) -> int:
         """The number of items that have a reply, but no choice."""
-        return sum(not score.choice.text.strip() for score in self.scores) - len(self.failed)
+        return sum(not score.choice.text.strip() for score in self.scores.values()) - len(self.failed)
 
     def correct(self, scorer: str) -> dict[str, bool]:
         """Return whether each item is right by this scorer, by item id."""
-        return {score.item: score.correct[scorer] for score in self.scores}
+        return {item: score.correct[scorer] for item, score in self.scores.items()}
+
+    def rate(self, scorer: str) -> Rate:
+        """Return the share of items that are right by this scorer, with its interval."""
+        return rate(list(self.correct(scorer).values()))
+
+    def agreement(self, scorer: str, items: Sequence[Item]) -> voting.Agreement | None:
+        """Return how far the samples of these items agree; None where an item has one sample."""
+        samples = self.spec.llm.samples if self.spec else 1
+        if samples == 1:
+            return None
+        return voting.agreement(items, self.choices, SCORERS[scorer], samples, self.correct(scorer))
 
 
 def score_source(
@@ -109,11 +121,7 @@ def score_source(
         return scored
     model, logged = log.read()
     readings, choices = second_reader.combine(scored.choices, scored.unread_replies, model, logged)
-    sent = [call.result for call in logged.values()]
-    tokens, served = total_tokens(sent, ("input", "output")), count_served(logged.values()) or None
-    readings = changed(readings, tokens=tokens, cost=total_cost(sent), served=served)
-    votes = {item: voting.vote(read) for item, read in choices.items()}
-    combined = changed(scored, readings=readings, scores=score_items(scored.items, votes), choices=choices)
+    combined = changed(scored, readings=readings, scores=score_items(scored.items, choices), choices=choices)
     return changed(scored, readings=readings, combined=combined)
 
 
@@ -141,7 +149,8 @@ def unread_items(scored: ScoredRun) -> list[UnreadItem]:
     """Return the items that failed, whose reply names none or several choices, or whose prediction is no choice."""
     unread = []
     combined = (scored.combined or scored).scores
-    for item, score, second in zip(scored.items, scored.scores, combined, strict=True):
+    for item in scored.items:
+        score, second = scored.scores[item.id], combined[item.id]
         if score.choice.text.strip() in {choice.strip() for choice in item.choices} - {""}:
             continue
         why = "failed"
@@ -162,15 +171,15 @@ def joined_how(choice: Choice, second: Choice) -> str:
     return choice.how if choice.how == second.how else f"{choice.how}; {second.how}"
 
 
-def score_items(items: Iterable[Item], choices: Mapping[str, Choice]) -> list[Score]:
-    """Score each item's choice; an item without one is scored as no answer."""
-    scores, none = [], Choice(text="", how="no reply")
+def score_items(items: Iterable[Item], choices: voting.ReadChoices) -> dict[str, Score]:
+    """Score the vote of each item's samples, by the item's id; an item without one is scored as no answer."""
+    scores, none = {}, {0: Choice(text="", how="no reply")}
     verdicts: dict[tuple[bool, ...], dict[str, bool]] = {}  # Items with the same verdict share its mapping.
     for item in items:
-        choice = choices.get(item.id, none)
+        choice = voting.vote(choices.get(item.id, none))
         verdict = tuple(scorer(item, choice.text) for scorer in SCORERS.values())
         correct = verdicts.setdefault(verdict, dict(zip(SCORERS, verdict, strict=True)))
-        scores.append(Score(item=item.id, sample=0, choice=choice, correct=correct, tags=item.tags))
+        scores[item.id] = Score(item=item.id, sample=0, choice=choice, correct=correct, tags=item.tags)
     return scores
 
 
@@ -206,7 +215,6 @@ def _score_directory(path: Path) -> ScoredRun:
         first = next(iter(inapplicable.values())).message
         raise RunError(f"{path}: not applicable to any of its {len(known)} items, nothing to score; the first: {first}")
     choices = read_choices(run.spec, items, answers)
-    votes = {item: voting.vote(read) for item, read in choices.items()}
     replies: dict[str, str] = {}
     unread = []
     for answer in answers:
@@ -219,8 +227,8 @@ def _score_directory(path: Path) -> ScoredRun:
             unread.append(answer)
     return ScoredRun(
         items=items,
-        scores=score_items(items, votes),
-        failed=frozenset(known) - inapplicable.keys() - votes.keys(),
+        scores=score_items(items, choices),
+        failed=frozenset(known) - inapplicable.keys() - choices.keys(),
         replies=replies,
         choices=choices,
         spec=run.spec,
@@ -237,11 +245,11 @@ def _score_directory(path: Path) -> ScoredRun:
 
 def _describe_run(path: Path, spec: RunSpec, results: Sequence[Completion | Failure]) -> dict[str, Any]:
     """Return the fields of a summary that describe a run: its spec, its tokens and its costs."""
-    costs: dict[str, float | None] = {}
+    prices: dict[str, float | None] = {}
     origins = Counter[str]()
     if (path / "captions.jsonl").exists():
         for caption in jsonl.records(CaptionRecord, path / "captions.jsonl"):
-            costs |= caption_costs([caption])
+            prices |= caption_costs([caption])
             if "origin" in caption.meta:
                 origins[f"{caption.slot} from {caption.meta['origin']}"] += 1
     return {
@@ -250,9 +258,9 @@ def _describe_run(path: Path, spec: RunSpec, results: Sequence[Completion | Fail
         "llm": spec.llm.model,
         "captions": {captioner.slot: captioner.name for captioner in spec.captioners},
         "prompt": with_answer_form(spec.prompt.template, spec),
-        "tokens": total_tokens(results, ("input", "output", "reasoning")),
-        "cost": total_cost(results),
-        "captions_cost": _sum_known(costs.values()),
+        "tokens": costs.total_tokens(results, ("input", "output", "reasoning")),
+        "cost": costs.total_cost(results),
+        "captions_cost": costs.sum_known(list(prices.values())) if prices else None,
         "captions_from": dict(origins) or None,
         "samples": spec.llm.samples,
         "shuffled": spec.prompt.order_seed is not None,
@@ -284,29 +292,6 @@ def read_reply(reply: Completion, choices: Sequence[str]) -> Choice:
     return extract(reply.text, choices)
 
 
-def total_tokens(results: Iterable[Completion | Failure], kinds: Sequence[str]) -> dict[str, int]:
-    """Return the sums of the replies' tokens of these kinds (`input`, `output`, `reasoning`); unknown counts as 0."""
-    totals = dict.fromkeys(kinds, 0)
-    for result in results:
-        if isinstance(result, Completion):
-            for kind in kinds:
-                totals[kind] += getattr(result, f"{kind}_tokens") or 0
-    return totals
-
-
-def total_cost(results: Sequence[Completion | Failure]) -> float | None:
-    """Return the cost of all replies in US dollars, with charges for failures; None where a price is unknown."""
-    prices = [result.cost for result in results if isinstance(result, Completion)]
-    charges = [result.cost for result in results if isinstance(result, Failure) and result.cost]
-    return _sum_known([*prices, *charges]) if prices else None
-
-
-def _sum_known(costs: Collection[float | None]) -> float | None:
-    """Return the sum; None where a cost is unknown or there is none."""
-    known = [cost for cost in costs if cost is not None]
-    return sum(known) if known and len(known) == len(costs) else None
-
-
 # Prediction files
 
 
@@ -316,26 +301,27 @@ def _score_file(path: Path, dataset: Dataset | None, *, as_choices: bool, extrac
 
     file = predictions.read_predictions(path, dataset)
     known = {item.id: item for item in file.items}
-    replies = {name: text for name, text in file.texts.items() if text is not None}
-    choices = {name: Choice(text=text, how="as it stands") for name, text in replies.items()}
     rules: dict[str, dict[int, Choice]] = {}
     unread: list[ShownReply] = []
     if extracted:
         from cascade.scoring import second_reader
         from cascade.scoring.extraction.extract import extract
 
-        rules = {name: {0: extract(text, known[name].choices)} for name, text in replies.items()}
-        shown = {name: (replies[name], known[name].choices) for name, read in rules.items() if not read[0].text}
-        unread = [second_reader.show_reply(name, 0, *reply) for name, reply in shown.items()]
-    if as_choices:
-        choices = {name: read[0] for name, read in rules.items()}
+        for name, text in file.texts.items():
+            choice = extract(text, known[name].choices)
+            rules[name] = {0: choice}
+            if not choice.text:
+                unread.append(second_reader.show_reply(name, 0, text, known[name].choices))
+    choices = rules
+    if not as_choices:
+        choices = {name: {0: Choice(text=text, how="as it stands")} for name, text in file.texts.items()}
     scores = score_items(file.items, choices)
-    carried = [score.correct["mmar"] for score in scores if score.item in file.carried]
+    carried = [scores[name].correct["mmar"] for name in file.carried]
     return ScoredRun(
         items=file.items,
         scores=scores,
-        failed=frozenset(known) - choices.keys(),
-        replies=replies,
+        failed=frozenset(known) - file.texts.keys(),
+        replies=file.texts,
         about={
             "run": str(path),
             "dataset": dataset.name if dataset else "",

@@ -22,13 +22,13 @@ _NO_QUESTION = frozenset((*KEYS, _THINKING))
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Predictions:
-    """The items of a file, the prediction for each (None where it has none), and the ids of rows with a prediction key.
+    """The items of a file, and by their ids the predictions; `carried` are the ids of rows with a prediction key.
 
     `thinking` has the rows' `thinking_prediction`, where that is text.
     """
 
     items: tuple[Item, ...]
-    texts: Mapping[str, str | None]
+    texts: Mapping[str, str]
     carried: frozenset[str]
     thinking: Mapping[str, str]
 
@@ -43,7 +43,7 @@ def read_predictions(path: Path, dataset: Dataset | None = None) -> Predictions:
     items = list(dataset.items) if dataset else []
     if dataset and (unknown := sorted(rows.keys() - {item.id for item in items})):
         raise DatasetError(f"{path}: the id {unknown[0]!r} is not in the dataset (nor are {len(unknown) - 1} others)")
-    texts: dict[str, str | None] = {}
+    texts: dict[str, str] = {}
     carried, thinking = set(), {}
     for name, row in rows.items():
         if dataset is None:
@@ -56,9 +56,11 @@ def read_predictions(path: Path, dataset: Dataset | None = None) -> Predictions:
                 if "choices" not in row:
                     hint = "; join it with its questions: --dataset mmar --data DIR, or --dataset FILE.jsonl"
                 raise DatasetError(f"{path}: {name!r}: {error}{hint}") from error
-        texts[name] = next((row[key] for key in KEYS if isinstance(row.get(key), str)), None)
-        if any(key in row for key in KEYS):
-            carried.add(name)
+        for key in KEYS:
+            if key in row:
+                carried.add(name)
+            if isinstance(row.get(key), str):
+                texts.setdefault(name, row[key])
         if isinstance(row.get(_THINKING), str):
             thinking[name] = row[_THINKING]
     return Predictions(items=tuple(items), texts=texts, carried=frozenset(carried), thinking=thinking)

@@ -15,14 +15,14 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from cascade.errors import UserError
 from cascade.io import jsonl
 from cascade.io.jsonl import OMITTED
 from cascade.prompting import evidence, templates
 from cascade.prompting.templates import Template
-from cascade.runs import call_log, directory
+from cascade.runs import call_log, costs, directory
 from cascade.runs.call_log import CallLog, Inquiry, Question, Replies, SecondModel
 from cascade.runs.served import Served, count_served
 from cascade.scoring import export, outcomes, predictions, rubric_reply
@@ -35,14 +35,11 @@ from cascade.types import Completion, Dataset, Item, Prompt
 CALLS = 5  # an item; arXiv 2602.14224
 SEED = 42  # of each call; arXiv 2602.14224
 
-Share = TypeVar("Share", bound=float)
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
     """What a judge sees of one item: the gold `answer` and `thinking`, and the `response` that it judges."""
 
-    item: str
     question: str
     answer: str
     thinking: str
@@ -143,7 +140,7 @@ def judge_cases(source: Path, dataset: Dataset | None = None) -> Cases:
         raise UserError(f"{source}: no item has a rubric; give the questions that have: --dataset mmar, or FILE.jsonl")
     cases: dict[str, Case] = {}
     unable: dict[str, str] = {}
-    right = [score for score in scored.scores if score.correct["mmar"]]
+    right = [score for score in scored.scores.values() if score.correct["mmar"]]
     for score in right:
         try:
             cases[score.item] = _case(items[score.item], thinking.get(score.item), score.choice.text)
@@ -166,7 +163,6 @@ def _case(item: Item, reasoning: str | None, answer: str) -> Case:
     if len(reasoning) > export.LONGEST:
         raise ValueError("the reasoning has 10000 characters or more")
     return Case(
-        item=item.id,
         question=item.question,
         answer=item.answer,
         thinking=str(item.reference.get("thinking") or "(none is given)"),
@@ -178,7 +174,7 @@ def _case(item: Item, reasoning: str | None, answer: str) -> Case:
 def judge_log(source: Path, out: Path | None = None) -> CallLog:
     """Return the judge's log in `out`, else in the run, else in a folder below runs/ that is named after the file."""
     folder = source if source.is_dir() else Path("runs") / f"{source.stem}-judged"
-    return CallLog(out or folder, call_log.JUDGE)
+    return CallLog(out or folder, call_log.JUDGE, source)
 
 
 def judge_prompt(template: Template, case: Case) -> Prompt:
@@ -234,10 +230,8 @@ def rate_run(cases: Cases, judge: SecondModel, replies: Replies, by: Sequence[st
     scores = {item: rubric_reply.trimmed(of_item) for item, of_item in shares.items() if item not in failures}
     items, about = cases.scored.items, cases.scored.about
     ours = {item.id: scores.get(item.id, 0.0) for item in items}
-    official = {}
-    for item in items:
-        if item.id not in failures and item.id not in cases.uncarried:
-            official[item.id] = ours[item.id]
+    left_out = failures.keys() | cases.uncarried
+    official = {item: score for item, score in ours.items() if item not in left_out}
     tags = groups(items, by)
     sent = [judgement.result for judgement in replies.values()]
     return Rating(
@@ -256,17 +250,17 @@ def rate_run(cases: Cases, judge: SecondModel, replies: Replies, by: Sequence[st
         accuracy=_scale({item.id: item.id in cases.right for item in items}, tags, rate),
         ours=_scale(ours, tags, clustered),
         official=_scale(official, tags, clustered) if official else None,
-        tokens=outcomes.total_tokens(sent, ("input", "output")),
-        cost=outcomes.total_cost(sent),
+        tokens=costs.total_tokens(sent, ("input", "output")),
+        cost=costs.total_cost(sent),
         failures=failures,
         served=count_served(replies.values()) or None,
     )
 
 
 def _scale(
-    scores: Mapping[str, Share],
+    scores: Mapping[str, float],
     tags: Mapping[str, Mapping[str, Sequence[str]]],
-    mean: Callable[[Sequence[Share]], Rate],
+    mean: Callable[[Sequence[Any]], Rate],
 ) -> Scale:
     """Return the mean of the items' scores, in all and by tag; groups without a scored item are left out."""
     by: dict[str, dict[str, Rate]] = {}

@@ -19,8 +19,9 @@ from cascade.io.terminal import quantity
 from cascade.prompting import evidence, templates
 from cascade.prompting.templates import Template
 from cascade.prompting.thinking import without_thoughts
+from cascade.runs import costs
 from cascade.runs.call_log import Inquiry, Question, Replies, SecondModel
-from cascade.runs.served import Served
+from cascade.runs.served import Served, count_served
 from cascade.types import Answer, Choice, Completion, Item, Prompt, RunSpec
 
 LONGEST = 8000  # characters of a reply, from its end: models state their answer there
@@ -59,8 +60,8 @@ class Readings:
     failed: int
     not_asked: int
     cut: int
-    tokens: Mapping[str, int] = field(default_factory=dict)
-    cost: float | None = None
+    tokens: Mapping[str, int]
+    cost: float | None
     served: tuple[Served, ...] | None = field(default=None, metadata=OMITTED)
 
     @property
@@ -193,6 +194,7 @@ def combine(
     total = sum(map(len, rules.values()))
     read = sum(bool(choice.text) for choices in rules.values() for choice in choices.values())
     cut = total - read - sum(counts.values())
+    sent = [call.result for call in logged.values()]
     readings = Readings(
         model=model.llm.model,
         replies=total,
@@ -203,5 +205,8 @@ def combine(
         failed=counts["failed"],
         not_asked=cut + counts["missing"],
         cut=cut,
+        tokens=costs.total_tokens(sent, ("input", "output")),
+        cost=costs.total_cost(sent),
+        served=count_served(logged.values()) or None,
     )
     return readings, combined

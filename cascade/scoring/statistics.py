@@ -39,18 +39,11 @@ def clustered(shares: Sequence[float]) -> Rate:
     return Rate(n=n, accuracy=mean, ci95=wilson(mean * trials, trials))
 
 
-def wilson(right: float, n: float, z: float = _Z95) -> tuple[float, float]:
-    """Return Wilson's score interval of a proportion within [0, 1], at 95 % unless `z` is given.
-
-    Without trials it is (0, 1). Raises ValueError unless 0 ≤ right ≤ n. Source: Wilson (1927), eq. 4.
-    """
-    if not 0 <= right <= n:
-        raise ValueError(f"{right} of {n} is no proportion")
-    if n == 0:
-        return (0.0, 1.0)
-    share, spread = right / n, z * z / n
+def wilson(right: float, n: float) -> tuple[float, float]:
+    """Return Wilson's 95 % score interval, within [0, 1], of a proportion of n > 0. Source: Wilson (1927), eq. 4."""
+    share, spread = right / n, _Z95 * _Z95 / n
     centre = (share + spread / 2) / (1 + spread)
-    half = z * sqrt(max(0.0, share * (1 - share)) / n + spread / (4 * n)) / (1 + spread)
+    half = _Z95 * sqrt(max(0.0, share * (1 - share)) / n + spread / (4 * n)) / (1 + spread)
     low, high = centre - half, centre + half
     # At the ends the formula gives 0 and 1 except for rounding.
     if right == 0:

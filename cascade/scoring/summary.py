@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cascade.errors import UserError
@@ -21,7 +20,7 @@ from cascade.scoring.matchers.registry import SCORERS
 from cascade.scoring.outcomes import ScoredRun
 from cascade.scoring.statistics import Rate, rate
 from cascade.scoring.voting import Agreement
-from cascade.types import Dataset, Item, tag_names
+from cascade.types import Item, tag_names
 
 if TYPE_CHECKING:
     from cascade.scoring.second_reader import Readings
@@ -123,21 +122,12 @@ class Summary:
         return rows
 
 
-def score_run(
-    source: Path, dataset: Dataset | None = None, *, read_replies: bool = False, by: Sequence[str] = ()
-) -> Summary:
-    """Score a run directory or an official prediction file, joined with `dataset` where it has ids alone.
-
-    A file's predictions are scored unchanged; `read_replies` extracts a choice from each first. `by` names tags to
-    break down by, or `language`, besides those of the benchmarks. Raises RunError or DatasetError for what cannot be
-    read.
-    """
-    return summarize(outcomes.score_source(source, dataset, read_replies=read_replies), by)
-
-
 def summarize(scored: ScoredRun, by: Sequence[str] = ()) -> Summary:
-    """Return the figures of a scored run or file, broken down by the benchmarks' tags and those in `by`."""
-    n, failed, unread = len(scored.scores), len(scored.failed), scored.unread
+    """Return the figures of a scored run or file, broken down by the benchmarks' tags and those in `by`.
+
+    `by` may name `language`, too. Raises UserError for a tag that no item has.
+    """
+    n, failed, unread = len(scored.items), len(scored.failed), scored.unread
     ways = Counter(choice.how for read in scored.choices.values() for choice in read.values())
     tags = groups(scored.items, by)
     scores, expected = {}, chance(scored.items)
@@ -154,7 +144,7 @@ def summarize(scored: ScoredRun, by: Sequence[str] = ()) -> Summary:
         unparsed=unread,
         truncated=ways[outcomes.TRUNCATED],
         cut=ways[outcomes.CUT] or None,
-        ties=sum(score.choice.how == voting.TIE for score in scored.scores),
+        ties=sum(score.choice.how == voting.TIE for score in scored.scores.values()),
         coverage=(n - failed - unread) / n,
         chance=expected,
         scores=scores,
@@ -168,22 +158,21 @@ def _scorer_result(scored: ScoredRun, name: str, tags: Mapping[str, Mapping[str,
     by: dict[str, dict[str, Rate]] = {}
     for tag, values in tags.items():
         by[tag] = {value: rate([correct[item] for item in ids]) for value, ids in values.items()}
-    pass_at, by_position, agreement = {}, {}, None
+    pass_at, by_position = {}, {}
     if scored.spec:
         samples, seed = scored.spec.llm.samples, scored.spec.prompt.order_seed
         if samples > 1:
-            pass_at = voting.pass_at(voting.count_right(items, choices, scorer, samples), samples)
-            agreement = voting.agreement(items, choices, scorer, samples, correct)
+            pass_at = voting.pass_at(voting.count_right(items, choices, scorer), samples)
         if choices:
             by_position = voting.by_position(items, choices, scorer, samples, seed)
-    whole = rate([score.correct[name] for score in scored.scores])
+    whole = scored.rate(name)
     return ScorerResult(
         accuracy=whole.accuracy,
         ci95=whole.ci95,
         by=by,
         pass_at=pass_at,
         by_gold_position=by_position,
-        agreement=agreement,
+        agreement=scored.agreement(name, items),
     )
 
 

@@ -44,13 +44,9 @@ def vote(choices: Mapping[int, Choice]) -> Choice:
     return Choice(text=votes[0][0], how=f"{votes[0][1]} of {len(choices)} samples")
 
 
-def count_right(items: Iterable[Item], choices: ReadChoices, scorer: Scorer, samples: int) -> list[int]:
+def count_right(items: Iterable[Item], choices: ReadChoices, scorer: Scorer) -> list[int]:
     """Return how many of each item's samples are right; a sample without a reply is wrong."""
-    counts = []
-    for item in items:
-        read = choices.get(item.id, {})
-        counts.append(sum(scorer(item, choice.text) for sample, choice in read.items() if sample < samples))
-    return counts
+    return [sum(scorer(item, choice.text) for choice in choices.get(item.id, {}).values()) for item in items]
 
 
 def agreement(
@@ -59,15 +55,14 @@ def agreement(
     """Return how far the samples of the items agree; `correct` says of each item's vote whether it is right."""
     groups: dict[str, list[bool]] = {UNANIMOUS: [], MAJORITY: [], SPLIT: []}
     for item in items:
-        read = choices.get(item.id, {})
-        votes = Counter(choice.text for sample, choice in read.items() if sample < samples and choice.text)
+        votes = Counter(choice.text for choice in choices.get(item.id, {}).values() if choice.text)
         most = max(votes.values(), default=0)
         group = MAJORITY if 2 * most > samples else SPLIT
         groups[UNANIMOUS if most == samples else group].append(correct[item.id])
     same = len(groups[UNANIMOUS])
     return Agreement(
         consistency=rate([True] * same + [False] * (len(items) - same)),
-        all_right=rate([count == samples for count in count_right(items, choices, scorer, samples)]),
+        all_right=rate([count == samples for count in count_right(items, choices, scorer)]),
         by={group: rate(values) for group, values in groups.items() if values},
     )
 

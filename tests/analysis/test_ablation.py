@@ -261,13 +261,6 @@ def test_the_cues_are_no_start() -> None:
         ablation_plan.variants(replace(SPEC, captioners=(*ENGINES, ORACLE)))
 
 
-def test_what_cannot_be_read_together_is_refused(dataset: Path, tmp_path: Path) -> None:
-    for model in ("fake", "fake --param x=1"):
-        assert cascade("run", "--dataset", dataset, "--captions", "none", "--llm", *model.split()).exit_code == 0
-    with pytest.raises(UserError, match="no variants of one run"):
-        ablation.read_family([outcomes.score_source(run) for run in Path("runs").iterdir()])
-    Path("p.jsonl").write_text(json.dumps({"id": "q", "question": "?", "choices": ["a", "b"], "answer": "a"}) + "\n")
-    with pytest.raises(UserError, match=r"p\.jsonl: a prediction file does not say"):
-        ablation.read_family([outcomes.score_source(Path("p.jsonl"))])
+def test_one_clip_has_no_other_clips_captions(dataset: Path) -> None:
     refused = cascade("ablate", "--dataset", dataset, "--llm", "fake", "--captions", "speech=fake", "--limit", "1")
     assert refused.exit_code == 2 and "mismatched captions need two different clips" in refused.stderr

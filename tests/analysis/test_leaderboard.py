@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from cascade.analysis import leaderboard
-from cascade.scoring import outcomes, summary
+from cascade.api import score
+from cascade.scoring import outcomes
 from tests.support.commands import cascade, rows, write
 
 
@@ -45,7 +46,7 @@ def test_each_run_is_a_row_with_the_figures_that_score_gives(board: Path) -> Non
     rows = shown(board, board / "blind")  # a run that is named twice is shown once
     assert sorted(names(rows)) == ["blind", "heard", "other", "spoken", "three", "votes"]
     for row in rows:
-        alone = summary.score_run(Path(row["run"]))
+        alone = score(Path(row["run"]))
         for name in ("mmar", "strict"):
             wanted = alone.scores[name]
             assert row[name] == {"n": alone.n, "accuracy": wanted.accuracy, "ci95": list(wanted.ci95)}
@@ -96,7 +97,7 @@ def test_a_column_for_each_modality(board: Path) -> None:
     result = cascade("leaderboard", board, "--by", "modality", "--format", "csv").stdout
     rows = list(csv.DictReader(io.StringIO(result)))
     for row in rows:
-        parts = summary.score_run(Path(row["run"])).scores["mmar"].by["modality"]
+        parts = score(Path(row["run"])).scores["mmar"].by["modality"]
         for value in ("sound", "speech"):
             cell = row[f"modality: {value}"]
             assert cell == (repr(parts[value].accuracy) if value in parts else "")

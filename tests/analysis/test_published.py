@@ -295,7 +295,7 @@ def scored(
     for at in range(count):
         tagged = tags if at < 11 else {}
         items.append(Item(id=str(at), audio="a", question="?", choices=("a", "b"), answer="a", tags=tagged))
-    choices = {item.id: Choice(text="a", how="") for item in items[-right:]}
+    choices = {item.id: {0: Choice(text="a", how="")} for item in items[-right:]}
     about = {"dataset": dataset, "llm": "m", "run": "r"}
     scores = score_items(items, choices)
     return ScoredRun(items=items, scores=scores, failed=frozenset(), about=about, replies={}, spec=spec)

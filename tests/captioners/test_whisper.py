@@ -100,7 +100,7 @@ def test_the_tokens_are_those_of_whispers_own_decoding(host: Host) -> None:
             decode(model, window, DecodingOptions(language="en", temperature=0.0, fp16=False))[0] for window in features
         ]
     ours = sorted(
-        decoder.Decoder(model, 2, "", lambda ratio: False).decode(iter(enumerate(features))),
+        decoder.Decoder(model, 2, "", 99.0).decode(iter(enumerate(features))),
         key=lambda decoded: decoded.window,
     )
     assert [decoded.tokens for decoded in ours] == [decoded.tokens for decoded in wanted]
@@ -108,7 +108,7 @@ def test_the_tokens_are_those_of_whispers_own_decoding(host: Host) -> None:
     for name in ("avg_logprob", "no_speech_prob", "compression_ratio"):
         expected = [getattr(decoded, name) for decoded in wanted]
         assert [getattr(decoded, name) for decoded in ours] == pytest.approx(expected, abs=1e-4)
-    stopped = next(decoder.Decoder(model, 1, "", lambda ratio: True).decode(iter(enumerate(features))))
+    stopped = next(decoder.Decoder(model, 1, "", 0.0).decode(iter(enumerate(features))))
     assert stopped.tokens == wanted[0].tokens[: decoder.CHECK_EVERY]
 
 
@@ -128,10 +128,7 @@ def test_beams_are_searched_by_one_thread_at_a_time(host: Host) -> None:
 
 
 def test_half_precision_says_nearly_the_same(host: Host) -> None:
-    import whisper
-
-    with engine.quietly():
-        model = engine.convert("float16", whisper.load_model(str(host.files["b2:tiny"])))
+    model = engine.load_checkpoint("b2:tiny", host, "cpu", "float16")
     assert model.encoder.conv1.weight.dtype == model.decoder.positional_embedding.dtype == torch.float16
     window = engine.Window(0, 0, audio.read(DEMO / "14.flac", 16_000), None)
     (decoded,) = engine._decode(

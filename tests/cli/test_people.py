@@ -33,6 +33,22 @@ def test_only_knows_the_tags_that_scores_are_broken_down_by(mini: Path) -> None:
     assert "there is: category, language, modality" in unknown.stderr
 
 
+def test_the_lines_above_a_table_fit_the_terminal(mini: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run(mini, "--out", "a-run-with-a-long-name")
+    run(mini, "--out", "another-run-with-a-long-name", "--seed", "1")
+    monkeypatch.setenv("COLUMNS", "60")
+    scored = cascade("score", "a-run-with-a-long-name").stdout
+    assert scored.startswith(
+        "mini · fake · captions speech=fake · prompt default\n8 items: 8 answered, 0 failed, 0 unread;"
+    )
+    compared = cascade("compare", "a-run-with-a-long-name", "another-run-with-a-long-name").stdout
+    assert compared.startswith(
+        "A: a-run-with-a-long-name (fake; seed=0)\nB: another-run-with-a-long-name (fake; seed=1)\n"
+    )
+    for line in (scored + compared.split("\n\n")[0]).splitlines():
+        assert len(line) <= 60
+
+
 @pytest.mark.skipif(find_spec("soundfile") is None, reason="audio packages are not installed")
 def test_a_clip_that_cannot_be_decoded_is_named_once(mini: Path) -> None:
     captions = ["--dataset", str(mini), "--captions", "sound=events,music=signal,other=signal", "--limit", "2"]

@@ -22,7 +22,7 @@ from cascade.io.tables import (
     format_words,
     render_table,
 )
-from cascade.io.terminal import plain, prose, terminal, width
+from cascade.io.terminal import heading, plain, prose, terminal, width
 
 HEADER = ("what", "n", "accuracy")
 ROWS = [("speech", "294", "60.9 %"), ("a|b_c & $d", "7", "100 %")]
@@ -267,3 +267,9 @@ def test_sentences_are_wrapped_line_by_line_and_no_address_is_cut(monkeypatch: p
     assert prose(f"\nmmar: the official matcher; strict: equality.\np: a test. {address}") == (
         f"\nmmar: the official matcher; strict:\nequality.\np: a test.\n{address}"
     )
+    assert (
+        heading("a run whose name is so long that it ends\x1b here\nb\n")
+        == "a run whose name is so long that it\nends\ufffd here\nb"
+    )
+    monkeypatch.delenv("COLUMNS")
+    assert heading("word " * 50 + "end") == "word " * 50 + "end"  # A file is as wide as the table in it.

@@ -220,9 +220,9 @@ def test_a_run_and_what_it_exports_are_judged_alike_and_verified(published: Path
     assert resumed.exit_code == 2 and "log.jsonl: it was changed after it was written" in resumed.stderr
     before = (run / "judge.jsonl").read_bytes()
     with Stub(perfect) as stub:
-        refused = judge(run, stub, "--same-model")
-        assert refused.exit_code == 2 and "log.jsonl: it was changed after it was written" in refused.stderr
-        assert not stub.asked and (run / "judge.jsonl").read_bytes() == before
+        for refused in (judge(run, stub, "--same-model"), judge(run, stub, "--out", "elsewhere")):
+            assert refused.exit_code == 2 and "log.jsonl: it was changed after it was written" in refused.stderr
+        assert not stub.asked and (run / "judge.jsonl").read_bytes() == before and not Path("elsewhere").exists()
 
 
 def test_the_folder_of_a_judged_file_is_verified_by_its_seals(published: Path) -> None:

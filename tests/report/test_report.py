@@ -14,6 +14,7 @@ import pytest
 from msgspec.structs import replace
 
 from cascade.analysis.compare import McNemar, PairedDifference
+from cascade.api import score
 from cascade.errors import MissingExtra, RunError, UserError
 from cascade.io import audio
 from cascade.report import charts, clips, items, load, timeline
@@ -22,7 +23,6 @@ from cascade.report.page import html_report
 from cascade.runs import directory
 from cascade.scoring import outcomes
 from cascade.scoring.statistics import mcnemar, paired_interval
-from cascade.scoring.summary import score_run
 from cascade.types import CaptionRecord, Completion, Failure
 from tests.support.commands import cascade, only_run, rows, write
 from tests.support.pages import Page
@@ -59,7 +59,7 @@ def change(run: Path, item: str, result: Any) -> None:
 def test_the_index_says_of_each_item_what_scoring_says(run: Path) -> None:
     change(run, "q0", Failure(kind="empty", message="nothing was said"))
     change(run, "q1", Completion(text="I would rather not say.", finish="stop"))
-    summary, shown = score_run(run), page(run)
+    summary, shown = score(run), page(run)
     found = [item["st"] for item in shown.index["items"]]
     assert found[:2] == ["failed", "unread"] and found.count("failed") == 1 and found.count("unread") == 1
     assert found.count("right") == round(summary.scores["mmar"].accuracy * 8)
@@ -128,8 +128,8 @@ def test_the_full_set_comes_first_and_controls_are_known_by_their_specs(family: 
 
 def test_wrong_items_are_perception_or_reasoning(family: Path) -> None:
     main, oracle = outcomes.score_source(family / "all"), outcomes.score_source(family / "oracle")
-    right = {one.item: one.correct["mmar"] for one in oracle.scores}
-    wrong = [score.item for score in main.scores if not score.correct["mmar"]]
+    right = {one.item: one.correct["mmar"] for one in oracle.scores.values()}
+    wrong = [one.item for one in main.scores.values() if not one.correct["mmar"]]
     wanted = {item: "perception" if right[item] else "reasoning" for item in wrong}
     shown = page(family)
     assert {item["id"]: item["why"] for item in shown.index["items"] if "why" in item} == wanted and wanted
@@ -146,9 +146,9 @@ def test_mismatched_captions_are_shown_as_they_were_asked_with(family: Path) -> 
 def test_other_runs_answers_stand_beside_each_item(family: Path) -> None:
     shown = page(family / "all", family / "blind")
     blind = outcomes.score_source(family / "blind")
-    assert [one["others"][0]["choice"] for one in shown.details] == [one.choice.text for one in blind.scores]
+    assert [one["others"][0]["choice"] for one in shown.details] == [one.choice.text for one in blind.scores.values()]
     assert [item["o"][0] for item in shown.index["items"]] == [
-        "right" if one.correct["mmar"] else "wrong" for one in blind.scores
+        "right" if one.correct["mmar"] else "wrong" for one in blind.scores.values()
     ]
 
 
@@ -270,7 +270,7 @@ def test_when_something_was_heard(meta: dict[str, Any], told: list[tuple[float, 
 
 def test_markdown_of_one_run(run: Path) -> None:
     text = markdown_report([run])
-    summary = score_run(run)
+    summary = score(run)
     share = f"{100 * summary.scores['mmar'].accuracy:.1f}"
     assert text.startswith("## fake on mini\n\nspeech: fake · sound: fake\n\nitems 8 · prompt default · when ")
     assert f"\n| speech + sound | 8 | {share} | " in text
@@ -298,7 +298,7 @@ def test_report_and_ablate_give_a_difference_the_same_sign(family: Path) -> None
             wanted[Path(member["run"]).name] = member["to_full"]["difference"]
     told = load.load_report([family])
     assert {
-        one.run.path.name: pair.difference for one, pair in zip(told.others, told.differences, strict=True)
+        one.run.path.name: pair.difference for one, pair in zip(told.others, told.comparisons, strict=True)
     } == wanted
     assert any(wanted.values())
     table = next(part for part in markdown_report([family]).split("\n\n") if part.startswith("| run | n | run −"))

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
+from cascade.api import score
 from cascade.io.jsonl import dumps, to_json
 from cascade.runs import directory
 from cascade.runs.directory import read_run
 from cascade.scoring import export
-from cascade.scoring.summary import score_run
 from cascade.types import Answer, Completion, Failure
 from tests.support.commands import cascade, only_run, rows, write
 
@@ -64,10 +64,10 @@ def test_the_file_scores_as_the_run_does(run: Path) -> None:
         assert row["thinking_prediction"].endswith(row["answer_prediction"])
         assert {"audio_path", "question", "answer", "modality", "category", "cue"} <= row.keys()
     right = sum(officially_right(row, "answer_prediction") for row in lines)
-    summary = score_run(run)
+    summary = score(run)
     assert 0 < right < 12 and summary.scores["mmar"].accuracy == right / 12
-    assert score_run(file).scores["mmar"].accuracy == right / 12
-    assert score_run(file).official_denominator == right / 12
+    assert score(file).scores["mmar"].accuracy == right / 12
+    assert score(file).official_denominator == right / 12
 
 
 def test_mmau_reads_an_array_with_its_own_names(run: Path) -> None:
@@ -75,7 +75,7 @@ def test_mmau_reads_an_array_with_its_own_names(run: Path) -> None:
     assert result.stdout.strip() == "new/file.json"
     exported = json.loads(Path("new/file.json").read_text())
     assert len(exported) == 12 and all("audio_id" in row and row["model_output"] in row["choices"] for row in exported)
-    assert score_run(Path("new/file.json")).n == 12
+    assert score(Path("new/file.json")).n == 12
 
 
 @pytest.mark.parametrize("length", [10, 9_970, 9_990, 10_000, 50_000])

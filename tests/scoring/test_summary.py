@@ -11,11 +11,12 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+from cascade.api import score
 from cascade.errors import UserError
 from cascade.io.jsonl import to_json
 from cascade.runs import directory
 from cascade.runs.provenance import session
-from cascade.scoring.summary import chance, score_run
+from cascade.scoring.summary import chance
 from cascade.types import Answer, CaptionerSpec, Completion, Dataset, Failure, Item, LLMSpec, PromptSpec, RunSpec
 
 CHOICES = ("near to far", "far to near", "steady", "silent")
@@ -69,7 +70,7 @@ def run(tmp_path: Path) -> Path:
 
 
 def test_a_run_in_figures(run: Path) -> None:
-    summary = score_run(run)
+    summary = score(run)
     assert (summary.n, summary.answered, summary.failed, summary.unparsed, summary.truncated) == (8, 6, 2, 3, 1)
     assert summary.coverage == 3 / 8
     assert {name: result.accuracy for name, result in summary.scores.items()} == {"mmar": 3 / 8, "strict": 2 / 8}
@@ -81,31 +82,31 @@ def test_a_run_in_figures(run: Path) -> None:
 
 
 def test_only_tags_that_are_present_are_broken_down(run: Path) -> None:
-    by = score_run(run).scores["mmar"].by
+    by = score(run).scores["mmar"].by
     assert set(by) == {"modality", "task"}
     rates = {value: (rate.n, rate.accuracy) for value, rate in by["modality"].items()}
     assert rates == {"music": (3, 1 / 3), "speech": (3, 2 / 3), "sound": (2, 0.0)}
     assert list(rates) == ["music", "speech", "sound"]
     assert {value: rate.n for value, rate in by["task"].items()} == {"x": 2}
-    assert score_run(run, by=["split"]).scores["strict"].by["split"]["dev"].n == 8
+    assert score(run, by=["split"]).scores["strict"].by["split"]["dev"].n == 8
     with pytest.raises(UserError, match=r"--by colour: no item has that tag \(there is: modality, split, task\)"):
-        score_run(run, by=["colour"])
+        score(run, by=["colour"])
 
 
 def test_scoring_twice_and_in_any_order_is_the_same(run: Path) -> None:
-    once = score_run(run)
-    assert score_run(run) == once
+    once = score(run)
+    assert score(run) == once
     for name in ("items.jsonl", "log.jsonl"):
         lines = (run / name).read_text().splitlines(keepends=True)
         random.Random(1).shuffle(lines)
         (run / name).write_text("".join(lines))
-    assert score_run(run) == once
+    assert score(run) == once
 
 
 def test_the_last_reply_counts_and_other_samples_do_not(run: Path) -> None:
     log(run, {"q7": Completion(text="Answer: steady")}, sample=1)
     log(run, {"q5": Completion(text="Answer: far to near"), "q0": Failure(kind="x", message="y")})
-    summary = score_run(run)
+    summary = score(run)
     assert (summary.failed, summary.scores["strict"].accuracy, summary.cost) == (2, 2 / 8, None)
 
 
@@ -119,26 +120,26 @@ def test_letters_are_read_in_the_order_that_was_shown(run: Path) -> None:
     shown = {item.id: order_choices(item.choices, item.id, 5) for item in ITEMS}
     assert any(shown[item.id] != CHOICES for item in ITEMS)
     log(run, {item.id: Completion(text="Answer: " + "ABCD"[shown[item.id].index(item.answer)]) for item in ITEMS})
-    assert score_run(run).scores["strict"].accuracy == 1.0
+    assert score(run).scores["strict"].accuracy == 1.0
 
 
 def test_a_run_without_items_is_the_users_to_mend(run: Path) -> None:
     (run / "items.jsonl").write_text("")
     with pytest.raises(UserError, match=r"no items|no rows"):
-        score_run(run)
+        score(run)
 
 
 def test_an_answer_to_no_item_counts_for_nothing(run: Path) -> None:
-    before = score_run(run)
+    before = score(run)
     log(run, {"stranger": Completion(text="Answer: steady", cost=9.0)})
-    after = score_run(run)
+    after = score(run)
     assert (after.n, after.answered, after.scores) == (before.n, before.answered, before.scores)
     assert after.cost == before.cost
 
 
 def test_a_folder_that_is_no_run(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"is no run directory: it has no run\.json"):
-        score_run(tmp_path)
+        score(tmp_path)
 
 
 # Files of predictions
@@ -167,7 +168,7 @@ ROWS = [
 
 
 def test_a_file_is_scored_as_it_stands() -> None:
-    summary = score_run(write(ROWS))
+    summary = score(write(ROWS))
     assert (summary.n, summary.answered, summary.failed, summary.unparsed) == (8, 5, 3, 1)
     assert summary.coverage == 4 / 8
     assert {name: result.accuracy for name, result in summary.scores.items()} == {"mmar": 4 / 8, "strict": 2 / 8}
@@ -176,27 +177,27 @@ def test_a_file_is_scored_as_it_stands() -> None:
 
 
 def test_extraction_reads_a_files_replies_first() -> None:
-    summary = score_run(write(ROWS), read_replies=True)
+    summary = score(write(ROWS), extract=True)
     assert summary.scores["strict"].accuracy == 3 / 8
 
 
 def test_a_file_of_ids_is_scored_over_the_whole_dataset() -> None:
     dataset = Dataset(name="mini", digest="b2:d", root=Path(), items=ITEMS)
     rows = [{"id": "q3", "model_output": "silent"}, {"id": "q2", "model_output": "silent"}]
-    summary = score_run(write(rows), dataset)
+    summary = score(write(rows), dataset)
     assert (summary.n, summary.failed, summary.scores["mmar"].accuracy) == (8, 6, 1 / 8)
     assert (summary.official_denominator, summary.dataset) == (0.5, "mini")
-    assert score_run(write(rows[::-1]), dataset) == summary
+    assert score(write(rows[::-1]), dataset) == summary
 
 
 def test_permuting_a_files_rows_changes_nothing() -> None:
-    once = score_run(write(ROWS))
+    once = score(write(ROWS))
     shuffled = ROWS[::-1]
-    assert score_run(write(shuffled)) == once
+    assert score(write(shuffled)) == once
 
 
 def test_a_file_without_predictions_has_no_official_denominator() -> None:
-    summary = score_run(write([row(ITEMS[0])]))
+    summary = score(write([row(ITEMS[0])]))
     assert (summary.failed, summary.official_denominator, summary.coverage) == (1, None, 0.0)
 
 

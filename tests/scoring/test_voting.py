@@ -90,7 +90,7 @@ def test_a_model_that_always_takes_the_first_is_seen_through() -> None:
         "3": (30, 0.0),
         "4": (30, 0.0),
     }
-    assert voting.count_right(items, first, SCORERS["strict"], samples) == [1] * 30
+    assert voting.count_right(items, first, SCORERS["strict"]) == [1] * 30
     assert {voting.vote(first[item.id]).how for item in items} == {"tie"}
 
 

@@ -11,16 +11,15 @@ stop token, and the stop token is the first of those that " <|endoftext|>" is sp
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from cascade.captioners import speech, torch_device
 from cascade.captioners.clap import model
+from cascade.captioners.clap.windows import Results, caption_windows
 from cascade.errors import UserError
-from cascade.types import Caption, Captioner, Failure, Host
+from cascade.types import Captioner, Host
 
 VERSION = "1"
 SLOT = "sound"
@@ -52,35 +51,19 @@ def make(params: Params, host: Host) -> Captioner:
 
     Raises UserError where the weights cannot be had or are another model's.
     """
-    from cascade.captioners.clap.windows import run_windows
-
     if params.compute != "float32" or params.beam_size < 2 or params.entry_length < 1:
         raise UserError("clapcap computes in float32, with two beams or more and one token or more")
     clap = model.Clap("clapcap", params.weights, params.revision, host, SLOT)
+    return lambda clips: caption_windows(clips, clap, partial(sentences, params, clap), describe)
 
-    def caption(clips: Sequence[Path]) -> list[Caption | Failure]:
-        captions: list[Caption | Failure] = []
-        for result in run_windows(clips, partial(sentences, params, clap), fixed=clap.fixed):
-            if result.failure:
-                captions.append(result.failure)
-                continue
-            windows = [
-                {"start": round(start, 3), "end": round(end, 3), "text": text, "score": round(score, 4)}
-                for start, end, (text, score) in result.windows
-            ]
-            meta = {
-                "duration_s": windows[-1]["end"],
-                "windows": windows,
-                "seconds": round(result.seconds, 3),
-                "compute": params.compute,
-                **clap.about,
-                **result.decoding,
-            }
-            text = speech.join_windows([(start, end, text) for start, end, (text, _) in result.windows])
-            captions.append(Caption(text=text, meta=meta))
-        return captions
 
-    return caption
+def describe(results: Results) -> tuple[str, dict[str, Any]]:
+    """Return the text of a clip from its windows' sentences and scores, and their records for `meta`."""
+    windows = [
+        {"start": round(start, 3), "end": round(end, 3), "text": text, "score": round(score, 4)}
+        for start, end, (text, score) in results
+    ]
+    return speech.join_windows([(start, end, text) for start, end, (text, _) in results]), {"windows": windows}
 
 
 def sentences(params: Params, clap: model.Clap, samples: Any) -> list[tuple[str, float]]:

@@ -77,6 +77,7 @@ class Clap:
         self.model.to(self.device)
         self.identity = [weights or REPOSITORY, "" if weights else revision, FILES[kind]]
         self.about = {
+            "compute": "float32",
             "device": self.device,
             "weights": folder.name if folder else REPOSITORY,
             **{name: version(name) for name in ("msclap", "torch", "transformers")},
@@ -94,16 +95,6 @@ class Clap:
         encoder = self.model.clap if hasattr(self.model, "clap") else self.model.audio_encoder
         with torch.no_grad():
             return encoder(torch.from_numpy(samples).to(self.device))[0]
-
-    def likeness(self, samples: audio.Samples, texts: Any) -> audio.Samples:
-        """Return the scaled cosine similarity of each window to each text embedding, shape (windows, texts)."""
-        import numpy as np
-        import torch
-
-        with torch.no_grad():
-            audio = torch.nn.functional.normalize(self.embed_audio(samples), dim=-1)
-            scaled = self.model.logit_scale.exp() * audio @ torch.from_numpy(texts).to(self.device).T
-        return np.asarray(scaled.float().cpu().numpy())
 
     def embed_texts(self, texts: Sequence[str], folder: Path | None) -> audio.Samples:
         """Return the normalised embedding of each text, shape (texts, width).

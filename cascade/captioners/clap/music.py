@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from cascade.captioners import torch_device
-from cascade.captioners.clap import model
+from cascade.captioners.clap import model, tags
 from cascade.types import Captioner, Host
 
 VERSION = "1"
@@ -36,13 +36,9 @@ class Params(model.TaggingParams):
 
 def make(params: Params, host: Host) -> Captioner:
     """Return the tagger, with its model loaded and its vocabulary embedded; raises as `make_tagger` does."""
-    from cascade.captioners.clap import tags
-
     return tags.make_tagger(params, host, SLOT, VOCABULARY, describe)
 
 
 def describe(params: Params, groups: Mapping[str, Any], windows: Sequence[Mapping[str, Any]]) -> str:
     """Return the likeliest tags of each group in words."""
-    from cascade.captioners.clap import tags
-
     return " ".join(f"{name.capitalize()}: {tags.list_tags(group, params.floor)}." for name, group in groups.items())

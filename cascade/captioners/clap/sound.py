@@ -6,6 +6,7 @@ The shares are relative to one another, not probabilities that a sound is there:
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -13,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from cascade.captioners import torch_device
-from cascade.captioners.clap import model
+from cascade.captioners.clap import model, tags
 from cascade.captioners.registry import LATER
 from cascade.errors import UserError
-from cascade.types import Captioner, Host
+from cascade.types import Captioner, CaptionInput, Host
 
 VERSION = "1"
 SLOT = "sound"
@@ -24,6 +25,21 @@ NEEDS = model.NEEDS
 VOCABULARY = Path(__file__).parent / "vocabulary" / "audioset.txt"
 FILES = {"weights": None, "vocabulary": VOCABULARY}
 lanes, absent = torch_device.workers, partial(model.absent, "2023")
+
+_WORD = re.compile(r"[^\W\d_]{2,}")
+# English function words, and the words in which audio questions are put: they name nothing that sounds.
+_STOP = """
+about according after again all also am among an and another any appear appears are as asked at audio audios away based
+be because been before being best between both but by can choose clip clips come correct could describe described
+determine did different do does doing done down during each end events every feel first following for from get given
+had happen happened happening has have he hear heard her here him his how identify if in included infer into is it its
+itself kind last least less like likely listen long main make many me mentioned might more most much must name next no
+not number occur occurred of off often on one only option or order other our out over part people person piece place
+please possible present question recording same scenario scene second seconds seem segment segments several she should
+situation so some sound sounded sounds such take than that the their them then there these they thing things think this
+those three time times to total two type types under up used using video was we were what when where which while who
+whom whose why will with would you your
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,21 +67,30 @@ def turned(params: Mapping[str, Any], *, asks: bool) -> dict[str, Any]:
 
 def make(params: Params, host: Host) -> Captioner:
     """Return the tagger, with its model loaded and its vocabulary embedded; raises as `make_tagger` does."""
-    from cascade.captioners.clap import labels, tags
-
     if params.labels not in ("", "choices"):
         raise UserError(f"{SLOT}.labels={params.labels}: choices, or nothing for the vocabulary")
-    group_labels = labels.question_groups if params.labels else None
+    group_labels = _question_groups if params.labels else None
     return tags.make_tagger(params, host, SLOT, VOCABULARY, describe, group_labels)
+
+
+def _question_groups(given: CaptionInput) -> list[tags.Group]:
+    """Return the groups of phrases that a clip is scored against: the choices, then the question's content words.
+
+    A single word is left out, because its share would be 1 whatever is heard.
+    """
+    words = dict.fromkeys(word for word in _WORD.findall(given.question.casefold()) if word not in _STOP.split())
+    groups = [tags.Group("the choices", "the sound of {}", given.choices)]
+    if len(words) > 1:
+        groups.append(tags.Group("the question's words", "the sound of {}", tuple(words)))
+    return groups
 
 
 def describe(params: Params, groups: Mapping[str, Any], windows: Sequence[Mapping[str, Any]]) -> str:
     """Return the clip's tags in words, then each window's likeliest where they change."""
-    from cascade.captioners.clap import tags
-
-    listed = "; ".join(tags.list_tags(group, params.floor) for group in groups.values())
-    text = f"Likeliest sounds: {listed}."
-    if params.labels:
+    if not params.labels:
+        listed = "; ".join(tags.list_tags(group, params.floor) for group in groups.values())
+        text = f"Likeliest sounds: {listed}."
+    else:
         parts = [f"Likeliest of {name}: {tags.list_tags(group, params.floor)}." for name, group in groups.items()]
         text = f"{' '.join(parts)} These are shares among the words alone: something is always likeliest."
     likeliest, times = set(), []

@@ -10,14 +10,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from cascade.captioners.clap import model
-from cascade.captioners.clap.windows import ClipResult, run_windows
+from cascade.captioners.clap.windows import Results, caption_windows
 from cascade.errors import UserError
 from cascade.io import audio
 from cascade.types import Caption, Captioner, CaptionInput, Failure, Host
@@ -77,25 +74,27 @@ class Tagger:
 
     def shares(self, samples: audio.Samples) -> list[list[audio.Samples]]:
         """Return each window's shares, one array a group in the vocabulary's order; a group's sum to one."""
+        import numpy as np
+        import torch
+
+        clap = self.clap
+        with torch.no_grad():
+            embeddings = torch.nn.functional.normalize(clap.embed_audio(samples), dim=-1)
+            scaled = clap.model.logit_scale.exp() * embeddings @ torch.from_numpy(self._texts).to(clap.device).T
         ends = np.cumsum([len(group.phrases) for group in self.groups])[:-1]
-        return [_shares(np.split(row, ends)) for row in self.clap.likeness(samples, self._texts)]
+        windows = []
+        for row in scaled.float().cpu().numpy():
+            powers = [np.exp((likeness - likeness.max()).astype(np.float64)) for likeness in np.split(row, ends)]
+            windows.append([power / power.sum() for power in powers])
+        return windows
 
     def top(self, shares: Sequence[audio.Samples], count: int) -> dict[str, list[list[Any]]]:
         """Return the `count` likeliest phrases of each group with their shares, the likeliest first."""
         tags: dict[str, list[list[Any]]] = {}
         for group, values in zip(self.groups, shares, strict=True):
-            order = np.argsort(-values, kind="stable")[:count]
+            order = (-values).argsort(kind="stable")[:count]
             tags[group.name] = [[group.phrases[at], round(float(values[at]), 4)] for at in order]
         return tags
-
-
-def _shares(groups: Sequence[audio.Samples]) -> list[audio.Samples]:
-    """Return the softmax of each group's likenesses."""
-    shares = []
-    for likeness in groups:
-        raised = np.exp((likeness - likeness.max()).astype(np.float64))
-        shares.append(np.asarray(raised / raised.sum()))
-    return shares
 
 
 def make_tagger(
@@ -108,54 +107,39 @@ def make_tagger(
 ) -> Captioner:
     """Return the captioner of a tagging engine; `group_labels` gives the phrases of an item in the vocabulary's place.
 
-    Raises UserError where the weights or the vocabulary cannot be had, or a parameter cannot be.
+    The `top` tags a group stand in `meta`, of the clip and of each window. Raises UserError where the weights or the
+    vocabulary cannot be had, or a parameter cannot be.
     """
-    for value, is_wrong in (
-        (f"compute={params.compute}", params.compute != "float32"),
-        (f"top={params.top}", params.top < 1),
-        (f"floor={params.floor}", not 0 <= params.floor <= 1),
-    ):
-        if is_wrong:
-            raise UserError(f"{slot}.{value}: compute is float32, top is 1 or more, floor is 0 to 1")
+    if params.compute != "float32" or params.top < 1 or not 0 <= params.floor <= 1:
+        given = f"compute={params.compute}, top={params.top} and floor={params.floor:g}"
+        raise UserError(f"{slot} has {given}: compute is float32, top is 1 or more, floor is 0 to 1")
     groups = read_vocabulary(host.files.get(params.vocabulary, shipped))
     clap = model.Clap("2023", params.weights, params.revision, host, slot)
 
-    def caption_with(tagger: Tagger, clips: Sequence[Path]) -> list[Caption | Failure]:
-        results = run_windows(clips, tagger.shares, fixed=clap.fixed)
-        return [result.failure or _caption(tagger, result, params, describe) for result in results]
+    def tag(tagger: Tagger, clips: Sequence[Path]) -> list[Caption | Failure]:
+        def summarise(results: Results) -> tuple[str, dict[str, Any]]:
+            windows = [
+                {"start": round(start, 3), "end": round(end, 3), "tags": tagger.top(shares, params.top)}
+                for start, end, shares in results
+            ]
+            by_group = zip(*[shares for _, _, shares in results], strict=True)
+            tags = tagger.top([sum(shares) / len(windows) for shares in by_group], params.top)
+            return describe(params, tags, windows), {"tags": tags, "windows": windows}
+
+        return caption_windows(clips, clap, tagger.shares, summarise)
 
     if group_labels is None:
-        return partial(caption_with, Tagger(clap, groups, host.scratch))
+        tagger = Tagger(clap, groups, host.scratch)
+        return lambda clips: tag(tagger, clips)
 
-    def caption(inputs: Sequence[CaptionInput]) -> list[Caption | Failure]:
+    def tag_inputs(inputs: Sequence[CaptionInput]) -> list[Caption | Failure]:
         captions: list[Caption | Failure] = []
         for given in inputs:
             # The few labels of an item are embedded with its clip, and not kept: they would be a file an item.
-            captions += caption_with(Tagger(clap, group_labels(given), None), [given.clip or Path()])
+            captions += tag(Tagger(clap, group_labels(given), None), [given.clip or Path()])
         return captions
 
-    return caption
-
-
-def _caption(tagger: Tagger, result: ClipResult, params: Any, describe: Describe) -> Caption:
-    """Return a clip's caption; the `top` tags a group stand in `meta`, of the clip and of each window."""
-    windows = [
-        {"start": round(start, 3), "end": round(end, 3), "tags": tagger.top(shares, params.top)}
-        for start, end, shares in result.windows
-    ]
-    by_group = zip(*[shares for _, _, shares in result.windows], strict=True)
-    means = [sum(shares) / len(windows) for shares in by_group]
-    tags = tagger.top(means, params.top)
-    meta = {
-        "duration_s": windows[-1]["end"],
-        "tags": tags,
-        "windows": windows,
-        "seconds": round(result.seconds, 3),
-        "compute": params.compute,
-        **tagger.clap.about,
-        **result.decoding,
-    }
-    return Caption(text=describe(params, tags, windows), meta=meta)
+    return tag_inputs
 
 
 def list_tags(tags: Sequence[Sequence[Any]], floor: float) -> str:

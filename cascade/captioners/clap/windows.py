@@ -13,15 +13,16 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby, islice
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from cascade.captioners import torch_device
+from cascade.captioners.clap.model import Clap
 from cascade.errors import ClipError
 from cascade.io import audio
-from cascade.types import Failure
+from cascade.types import Caption, Failure
 
 RATE = 44_100  # Hz
 WINDOW = 7 * RATE  # samples
@@ -30,11 +31,12 @@ TOGETHER = 8  # windows of a clip on a processor, at most
 ROWS = 16  # windows on a GPU, always
 
 _Window = tuple[int, float, float, "audio.Samples"]  # the clip's number, start and end in seconds, samples
+Results = Sequence[tuple[float, float, Any]]  # start and end in seconds of each window, and what the model returned
 
 
 @dataclass(slots=True)
-class ClipResult:
-    """(start, end, result) of each window of a clip, times in seconds; `seconds` is the time they took.
+class _ClipResult:
+    """The results of a clip's windows; `seconds` is the time they took.
 
     `decoding` is the part of `meta` that says what is not as in the file.
     """
@@ -45,54 +47,69 @@ class ClipResult:
     failure: Failure | None = None
 
 
-def run_windows(
-    clips: Sequence[Path], model: Callable[[audio.Samples], Sequence[Any]], *, fixed: bool
-) -> list[ClipResult]:
-    """Return what the model returns for every window of every clip. It gets samples of shape (windows, `WINDOW`).
+def caption_windows(
+    clips: Sequence[Path],
+    clap: Clap,
+    model: Callable[[audio.Samples], Sequence[Any]],
+    describe: Callable[[Results], tuple[str, dict[str, Any]]],
+) -> list[Caption | Failure]:
+    """Return a caption of each clip from what `model` returns for samples of shape (windows, `WINDOW`).
 
-    With `fixed` these are always `ROWS` windows, of all clips; otherwise they are of one clip.
+    `describe` returns the text of a clip and what `meta` says of it. Where the shape must stay `clap.fixed`, the model
+    gets `ROWS` windows of all clips; otherwise it gets those of one clip.
     """
-    results = [ClipResult() for _ in clips]
-    groups = _groups(clips, results, across=fixed)
-    if fixed:
+    import numpy as np
+
+    results = [_ClipResult() for _ in clips]
+    groups = _groups(_read(clips, results), across_clips=clap.fixed)
+    if clap.fixed:
         groups = torch_device.prefetch(groups, 2)
     began = time.perf_counter()
     for group in groups:
         samples = [samples for _, _, _, samples in group]
-        if fixed:
+        if clap.fixed:
             samples += samples[-1:] * (ROWS - len(samples))
-        for (number, start, end, _), result in zip(group, model(np.stack(samples)), strict=False):
-            results[number].windows.append((start, end, result))
+        for (number, start, end, _), value in zip(group, model(np.stack(samples)), strict=False):
+            results[number].windows.append((start, end, value))
             results[number].seconds += (time.perf_counter() - began) / len(group)
         began = time.perf_counter()
-    return results
+    captions: list[Caption | Failure] = []
+    for result in results:
+        if result.failure:
+            captions.append(result.failure)
+            continue
+        text, facts = describe(result.windows)
+        meta = {"duration_s": round(result.windows[-1][1], 3), **facts, "seconds": round(result.seconds, 3)}
+        captions.append(Caption(text=text, meta={**meta, **clap.about, **result.decoding}))
+    return captions
 
 
-def _groups(clips: Sequence[Path], results: list[ClipResult], *, across: bool) -> Iterator[list[_Window]]:
-    """Yield the windows that are computed together, of one clip or `across` clips; write failures to `results`."""
-    size = {True: ROWS, False: TOGETHER}[across]
-    group: list[_Window] = []
+def _read(clips: Sequence[Path], results: list[_ClipResult]) -> Iterator[_Window]:
+    """Yield the windows of all clips; write the failures of bad clips to `results`."""
     for number, clip in enumerate(clips):
         try:
             blocks = audio.blocks(clip, RATE, WINDOW / RATE)
             for window in windows(blocks):
-                group.append((number, *window))
-                if len(group) == size:
-                    yield group
-                    group = []
+                yield number, *window
             results[number].decoding = blocks.meta
         except ClipError as error:
             results[number].failure = error.failure()
-            group = [window for window in group if window[0] != number]
-        if group and not across:
+
+
+def _groups(read: Iterator[_Window], *, across_clips: bool) -> Iterator[list[_Window]]:
+    """Yield the windows that are computed together."""
+    if across_clips:
+        while group := list(islice(read, ROWS)):
             yield group
-            group = []
-    if group:
-        yield group
+    for _, windows_of_clip in groupby(read, key=itemgetter(0)):
+        while group := list(islice(windows_of_clip, TOGETHER)):
+            yield group
 
 
 def windows(blocks: Iterator[audio.Samples]) -> Iterator[tuple[float, float, audio.Samples]]:
     """Yield (start, end, samples) of each window, times in seconds, always `WINDOW` samples. Raises ClipError."""
+    import numpy as np
+
     at = 0
     for block in blocks:
         if at and len(block) < SHORTEST:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import threading
-from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
@@ -60,11 +60,8 @@ class RemoteCaptioner(Generic[Asked, Reply]):
         limit = ConcurrencyLimit(host.concurrency)
         bound = 0.0 if credentials.listed(model) is None else None
 
-        async def connect() -> Callable[Asked, Awaitable[Reply]]:
-            return await connection.__aenter__()
-
         try:
-            call = self._wait(connect())
+            call = self._wait(connection.__aenter__)
 
             async def limited(*asked: Asked.args, **named: Asked.kwargs) -> Reply:
                 # Nothing bounds what a clip costs, so the budget has no estimate.
@@ -84,18 +81,18 @@ class RemoteCaptioner(Generic[Asked, Reply]):
         return [self._caption(self._ask, clip) for clip in clips]
 
     def _ask(self, *asked: Asked.args, **named: Asked.kwargs) -> Reply:
-        async def ask() -> Reply:
-            return await self._call(*asked, **named)
+        return self._wait(lambda: self._call(*asked, **named))
 
-        return self._wait(ask())
+    def _wait(self, call: Callable[[], Awaitable[Result]]) -> Result:
+        """Make a call on the loop's thread and return its result."""
 
-    def _wait(self, coroutine: Coroutine[Any, Any, Result]) -> Result:
-        """Run a coroutine on the loop's thread and return its result."""
+        async def run() -> Result:
+            return await call()
+
         with self._closing:
             if self._closed:  # another thread may still call when the run is given up
-                coroutine.close()
                 raise RuntimeError("the run has ended")
-            future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+            future = asyncio.run_coroutine_threadsafe(run(), self._loop)
         return future.result()
 
     def close(self) -> None:

@@ -5,12 +5,12 @@ timestamps. What differs is the work:
 
 * A row that ends takes the next window at once, so a long transcript delays no other.
 * Keys and values lie in arrays of one size, so every step has one shape whatever the batch neighbours are.
-* A window that only repeats itself is stopped, as `stop` says.
+* A window that only repeats itself is stopped.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from threading import Lock
@@ -53,11 +53,14 @@ class DecodedWindow:
 class Decoder:
     """The text decoder of a Whisper model over `rows` windows at a time."""
 
-    def __init__(self, model: Any, rows: int, language: str, stop: Callable[[float], bool]) -> None:
-        """Allocate the rows. `language` is a code, or "" to detect it; `stop` gets a window's compression ratio."""
+    def __init__(self, model: Any, rows: int, language: str, hopeless: float) -> None:
+        """Allocate the rows. `language` is a code, or "" to detect it.
+
+        A window is stopped where its compression ratio is above `hopeless`.
+        """
         import torch
 
-        self.model, self.rows, self.language, self.stop = model, rows, language, stop
+        self.model, self.rows, self.language, self.hopeless = model, rows, language, hopeless
         self.tokenizer = tokenizer = load_tokenizer(model)
         device, dtype = model.decoder.positional_embedding.device, model.decoder.positional_embedding.dtype
         dims = model.dims
@@ -195,7 +198,7 @@ class Decoder:
         if done or check:
             words = [token for token in decoded.tokens if token < self.tokenizer.eot]
             decoded.text = self.tokenizer.decode(words).strip()
-        return done or (check and self.stop(decoded.compression_ratio))
+        return done or (check and decoded.compression_ratio > self.hopeless)
 
 
 def beam_search(model: Any, windows: Iterator[tuple[Any, Any]], language: str, beams: int) -> Iterator[DecodedWindow]:

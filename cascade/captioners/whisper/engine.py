@@ -141,10 +141,11 @@ def absent(params: Params, host: Host) -> tuple[str, str] | None:
 
 
 def load_checkpoint(name: str, host: Host, device: str, compute: str) -> Any:
-    """Return the model of that name, or of the checkpoint that the host has for it.
+    """Return the model of that name, or of the checkpoint that the host has for it, its weights in that arithmetic.
 
     Raises UnknownName for a size that does not exist, UserError for what cannot be fetched or is no checkpoint.
     """
+    import torch
     import whisper
 
     path = host.files.get(name)
@@ -164,19 +165,12 @@ def load_checkpoint(name: str, host: Host, device: str, compute: str) -> Any:
         raise UserError(f"speech.model={path}: no Whisper checkpoint {reason}") from None
     # A sparse buffer, which some devices cannot hold; only word times would need it.
     model.register_buffer("alignment_heads", model.alignment_heads.to_dense(), persistent=False)
-    return convert(compute, model).to(device).eval()
-
-
-def convert(compute: str, model: Any) -> Any:
-    """Return the model with its weights in that arithmetic; the norms stay in float32, as Whisper computes them."""
-    import torch
-
     if compute == "float16":
         model.half()
         for module in model.modules():
             if isinstance(module, torch.nn.LayerNorm):
-                module.float()
-    return model
+                module.float()  # Whisper computes the norms in float32.
+    return model.to(device).eval()
 
 
 @contextmanager
@@ -217,13 +211,8 @@ def _windows(params: Params, clips: Sequence[Path], results: list[ClipResult]) -
     for number, clip in enumerate(clips):
         try:
             blocks = audio.blocks(clip, speech.RATE, 30.0)
-            for start, samples in speech.split_windows(blocks):
-                voices = speech.find_voices(samples, vad=params.vad)
-                if voices == []:
-                    end = start + len(samples)
-                    results[number].windows.append(speech.describe_window(start / speech.RATE, end / speech.RATE))
-                else:
-                    yield Window(number, start, samples, voices)
+            for window in speech.voiced_windows(blocks, results[number].windows, vad=params.vad):
+                yield Window(number, *window)
             results[number].decoding = blocks.meta
         except ClipError as error:
             results[number].failure = error.failure()
@@ -262,11 +251,9 @@ def _decode(params: Params, model: Any, windows: Iterator[tuple[Window, Any]]) -
     language = params.language or ("" if model.is_multilingual else "en")
     if params.beam_size > 1:
         return decoder.beam_search(model, windows, language, params.beam_size)
-
-    def is_hopeless(ratio: float) -> bool:  # the window will be dropped, whatever follows
-        return ratio > 2 * params.max_compression + 1
-
-    return decoder.Decoder(model, _rows(model), language, is_hopeless).decode(windows)
+    # A window that repeats itself so much will be dropped, whatever follows.
+    hopeless = 2 * params.max_compression + 1
+    return decoder.Decoder(model, _rows(model), language, hopeless).decode(windows)
 
 
 def _add(params: Params, result: ClipResult, decoded: decoder.DecodedWindow) -> list[Window]:
@@ -274,17 +261,10 @@ def _add(params: Params, result: ClipResult, decoded: decoder.DecodedWindow) -> 
     window: Window = decoded.window
     begin, length = window.start / speech.RATE, len(window.samples) / speech.RATE
     spans, done = decoder.split_segments(decoded.tokens, decoded.tokenizer)
-    segments = []
+    scores = {name: getattr(decoded, name) for name in ("avg_logprob", "no_speech_prob", "compression_ratio")}
+    segments, tokens = [], len(decoded.tokens)
     for start, stop, text in spans:
-        segment = SimpleNamespace(
-            start=start,
-            end=stop,
-            text=text,
-            avg_logprob=decoded.avg_logprob,
-            no_speech_prob=decoded.no_speech_prob,
-            compression_ratio=decoded.compression_ratio,
-        )
-        tokens = len(decoded.tokens)
+        segment = SimpleNamespace(start=start, end=stop, text=text, **scores)
         segments.append(speech.describe_segment(params, begin, begin + length, segment, window.voices, tokens))
     end = length
     # The rest of a window without speech is not transcribed: Whisper would go on inventing.

@@ -146,8 +146,6 @@ class Worker:
 
     def caption(self, clips: Sequence[Clip]) -> Sequence[Caption | Failure] | str | None:
         """Return a result for each clip, the user's mistake as text, or None where the clips' bytes are needed."""
-        if not all(clip.content is not None or clip.is_here() for clip in clips):
-            return None
         with tempfile.TemporaryDirectory(prefix="cascade-") as folder:
             paths: list[Path] = []
             for number, clip in enumerate(clips):
@@ -156,6 +154,8 @@ class Worker:
                     path = Path(folder, str(number), clip.path.name)
                     path.parent.mkdir()
                     path.write_bytes(clip.content)
+                elif not clip.is_here():
+                    return None
                 paths.append(path)
             try:
                 results = dict(caption_clips(self._captioner, paths, self._batch, self._threads))

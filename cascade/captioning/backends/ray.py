@@ -50,11 +50,7 @@ def run(spec: CaptionerSpec, host: Host, clips: Sequence[Path]) -> Iterator[_Res
         yield from local.run(spec, host, clips)
         return
     with ray_cluster.connected():
-        pool = _Pool(spec, host, clips)
-        try:
-            yield from pool.results()
-        finally:
-            pool.close()
+        yield from _Pool(spec, host, clips).results()
 
 
 @dataclass(slots=True, kw_only=True)
@@ -103,19 +99,18 @@ class _Pool:
         self._note_once = cache(note)
 
     def results(self) -> Iterator[_Result]:
-        """Yield each clip's result as it comes."""
-        while self._waiting or any(worker.batches for worker in self._workers):
-            self._start_workers()
-            yield from self._send_batches()
-            if self._pending:
-                done, _ = self._ray.wait(list(self._pending), num_returns=1, timeout=1.0)
-                for reference in done:
-                    yield from self._receive(reference, self._pending.pop(reference))
-
-    def close(self) -> None:
-        """End the workers."""
-        for worker in self._workers:
-            self._ray.kill(worker.actor)
+        """Yield each clip's result as it comes; end the workers at the end."""
+        try:
+            while self._waiting or any(worker.batches for worker in self._workers):
+                self._start_workers()
+                yield from self._send_batches()
+                if self._pending:
+                    done, _ = self._ray.wait(list(self._pending), num_returns=1, timeout=1.0)
+                    for reference in done:
+                        yield from self._receive(reference, self._pending.pop(reference))
+        finally:
+            for worker in self._workers:
+                self._ray.kill(worker.actor)
 
     def _start_workers(self) -> None:
         """Start as many workers as the nodes of this moment have room for and the batches need."""
@@ -190,7 +185,10 @@ class _Pool:
             yield from zip(batch.clips, value, strict=True)
 
     def _replace_worker(self, worker: _WorkerHandle, error: Exception) -> Iterator[_Result]:
-        """Give the batches of a lost worker to others; only the batch that it worked on may be the reason."""
+        """Give the batches of a lost worker to others; yield a failure for a clip that has brought down too many.
+
+        Only the batch that it worked on may be the reason. From its second loss on it is halved.
+        """
         # The last line says what happened to which process, after " detail: " where it has a general part as well.
         last_line = str(error).strip().rpartition("\n")[2]
         reason = shorten(last_line.rpartition(" detail: ")[2], 160, placeholder=" …")
@@ -212,22 +210,18 @@ class _Pool:
         note(f"{self._name}: a worker was lost ({reason}); what it had goes to another")
         batches = list(worker.batches.values())
         self._waiting.extendleft(reversed(batches[1:]))
-        if batches:
-            yield from self._retry(batches[0])
-
-    def _retry(self, batch: _Batch) -> Iterator[_Result]:
-        """Queue a batch that lost a worker again, in halves from the second loss; yield a failure at the last one."""
-        batch.losses += 1
-        if len(batch.clips) > 1 and batch.losses > 1:
+        for batch in batches[:1]:
+            batch.losses += 1
             half = len(batch.clips) // 2
-            self._waiting.appendleft(_Batch(clips=batch.clips[half:], losses=1))
-            self._waiting.appendleft(_Batch(clips=batch.clips[:half], losses=1))
-        elif batch.losses < _MOST_LOSSES:
-            self._waiting.appendleft(batch)
-        else:
-            clip = batch.clips[0]
-            message = f"{clip.name}: {batch.losses} workers were lost while they captioned it"
-            yield clip, Failure(kind="engine", message=message)
+            if half and batch.losses > 1:
+                parts = (batch.clips[half:], batch.clips[:half])
+                self._waiting.extendleft(_Batch(clips=clips, losses=1) for clips in parts)
+            elif batch.losses < _MOST_LOSSES:
+                self._waiting.appendleft(batch)
+            else:
+                clip = batch.clips[0]
+                message = f"{clip.name}: {batch.losses} workers were lost while they captioned it"
+                yield clip, Failure(kind="engine", message=message)
 
 
 def _setting(workers: Mapping[str, float], slot: str, key: str, default: float) -> float:

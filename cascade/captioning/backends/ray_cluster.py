@@ -52,7 +52,8 @@ def connected() -> Iterator[None]:
     with redirect_stdout(_StdoutWithoutRay()):
         _connect(ray)
         try:
-            _set_handler(signal.SIGTERM, _exit)
+            # Exit in order, so that the workers end; Ray's own handler prints a stack of addresses and exits with 15.
+            _set_handler(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
             yield
         finally:
             _set_handler(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C during the shutdown would crash Ray
@@ -108,11 +109,6 @@ class _StdoutWithoutRay(io.TextIOBase):
 
     def flush(self) -> None:
         self._stdout.flush()
-
-
-def _exit(number: int, _: Any) -> None:
-    """Exit in order, so that the workers end; Ray's own handler prints a stack of addresses and exits with 15."""
-    raise SystemExit(128 + number)
 
 
 def _set_handler(number: int, handler: Any) -> None:
