@@ -99,6 +99,23 @@ READ: list[Case] = [
     ("It could not be told at first. The animal is:\n\n**a cat**", PETS, "a cat"),
     ("\\boxed{35}", ("$30 \\mathrm{~cm}^{2}$", "$35 \\mathrm{~cm}^{2}$"), "$35 \\mathrm{~cm}^{2}$"),
     ("Answer: 24", ("19 sq. cm", "24 sq. cm"), "24 sq. cm"),
+    # an element that ends the reply
+    ("<Conclusion>\nB\n</Conclusion>", PETS, "a cat"),
+    ("<Reasoning>It purrs.</Reasoning>\n<C> B </C>", PETS, "a cat"),
+    ("<Sound> a cat </Sound>", PETS, "a cat"),
+    ("Purring is near. Thus it is a cat.\n</answer>", PETS, "a cat"),
+    # a sentence that concludes
+    ("No bark is heard, only purring. Therefore, the animal is most likely a cat.", PETS, "a cat"),
+    ("It purrs. Therefore, it is a cat. The other options (a dog, a bird) make other sounds.", PETS, "a cat"),
+    ("Options (A) and (C) are louder. The purring aligns with option (B).", PETS, "a cat"),
+    ("The horn sounds twice in the clip.", ("1", "2", "3", "4"), "2"),
+    # a choice that ends a line
+    ("The result is: a cat", PETS, "a cat"),
+    ("The purring is near and soft. So the animal that fits it best is: **(B) a cat**", PETS, "a cat"),
+    ("Purring of this kind belongs to **a cat**.", PETS, "a cat"),
+    ("I would categorize the animal as:\n\n* A cat\n\nIt purrs softly, and it is near.", PETS, "a cat"),
+    ("So I would classify it as **a cat**. Is there anything else?", PETS, "a cat"),
+    ("The animal is a cat. Is there anything else I can help with?", PETS, "a cat"),
     # an echo of the question comes first
     ("Question: What purrs?\n\nOptions:\n(A) a dog\n(B) a cat\n\nPurring is heard.\n\nAnswer: B", PETS, "a cat"),
     ("Question: What purrs?\nAnswer: B\n\nQuestion: What barks?\nAnswer: A", PETS, "a cat"),
@@ -148,8 +165,15 @@ UNREAD: list[Case] = [
     ("<think>The purring means a cat. Answer: a cat", PETS, ""),
     ("<think>a cat</think>", PETS, ""),
     ("<reasoning>B", PETS, ""),
+    (" (e.g., The answer is a cat)\nOkay, so I need to find out which animal", PETS, ""),
+    ("First, a cat is near. Then, a", PETS, ""),
+    ("<C> </C>", PETS, ""),
+    ("Words:\n1. near\n2. soft\n3.####", COUNT, ""),
     # two choices
     ("Answer: a cat or a dog", PETS, ""),
+    ("Either **a dog** or **a cat**", PETS, ""),
+    ("A dog is as likely as **a cat**", PETS, ""),
+    ("Rain is heard: no.\nThe answer to wind is: no\nThe answer to bell is: yes", YES_NO, ""),
     ("Answer: A or B", SOUNDS, ""),
     ("Answer: A, B", SOUNDS, ""),
     ("Answer: (A) or (B)", SOUNDS, ""),
@@ -171,6 +195,8 @@ UNREAD: list[Case] = [
     ("The first option is a dog.\nThe second option is a cat.", PETS, ""),
     # negated
     ("Answer: not a cat", PETS, ""),
+    ("Therefore, the animal is not a cat.", PETS, ""),
+    ("What it cannot be is: a cat", PETS, ""),
     ("The answer is not a cat.", PETS, ""),
     ("The answer is not B.", PETS, ""),
     ("Answer: anything but a cat", PETS, ""),
@@ -204,6 +230,7 @@ UNREAD: list[Case] = [
     ("It sounds like K-pop.", ("Pop", "Rock"), ""),
     ("There are over 25 people.", ("25", "30"), ""),
     ("It costs four hundred.", ("4", "5"), ""),
+    ('The answer is "p ≡ (q ∧ r)".', ("p ≡ q", "q ≡ r"), ""),
     ("Answer: 30", ("30-50", "60-80"), ""),
     ("Answer: 5", ("5 or more", "none"), ""),
     ("\\boxed{1}", ("5:12", "1:4", "5:21"), ""),
@@ -246,6 +273,7 @@ UNREAD: list[Case] = [
 
 # Nothing, or this choice: to name another one would be an invention.
 NEVER_ANOTHER: list[Case] = [
+    ("A dog (A) would bark. Only option (B) fits the purring best.", PETS, "a cat"),
     ("Answer: B, not A", PETS, "a cat"),
     ("Answer: a cat\nIncorrect answers: a dog, a bird", PETS, "a cat"),
     ("Answer: a cat\nWhy the answer is not a dog: it purrs", PETS, "a cat"),
@@ -291,10 +319,13 @@ def test_every_choice_said_in_any_usual_dress_is_itself(choices: tuple[str, ...]
         ("The sound is made by a cat.", "sentence: mention"),
         ("Answer: a cat", "answer line: text"),
         ("<answer>B</answer>", "answer line: label"),
+        ("<Conclusion>B</Conclusion>", "answer line: label"),
         ("\\boxed{a cat}", "answer line: text"),
         ("B\n\nThe purring is near.", "first line: label"),
         ("The purring is near.\n\n**B**", "last line: label"),
+        ("The result is: a cat", "last line: text"),
         ("The purring makes option (B) the most probable.", "inner label: label"),
+        ("It purrs. Therefore, it is a cat. All else is quiet.", "sentence: mention"),
         ("Answer: a fish", "answer line: no choice named"),
         ("Answer: a cat or a dog", "answer line: several choices"),
         ("Answer: A. a cat", "answer line: label against text"),
@@ -319,6 +350,7 @@ def test_letters_follow_the_order_that_the_model_saw() -> None:
         "Answer: ", "answer to ", "The answer is ", "the most answer ", "\\boxed{", "\\frac{", '"answer":', '"', "'a':",
         "A. ", "A. x\nB. y\n", "a dog ", "a dog is not ", "a'", ",", "*", "_", "1", "答案：", "question 1", "no, ",
         "\ufdfa", "\u0301\u0316", "if would ", "A. x\nB. ", "[ANS]",
+        "is: ", "** ", "**a", "therefore ", "<a>", "</answer>", "I classify a as ", "e.g. ",
     ],
 )  # fmt: skip
 def test_time_grows_no_faster_than_a_hostile_reply(unit: str) -> None:
@@ -328,6 +360,7 @@ def test_time_grows_no_faster_than_a_hostile_reply(unit: str) -> None:
         reply = (unit * (size // len(unit) + 1))[:size]
         started = time.process_time()
         extract(reply, PETS)
+        extract(reply + " is: a cat", PETS)
         seconds[size] = time.process_time() - started
     assert seconds[1_000_000] < min(max(150 * seconds[10_000], 0.1), 1)
 

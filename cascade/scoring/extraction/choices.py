@@ -24,8 +24,8 @@ _TOKEN = re.compile(
 )
 _NUMBERS = "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen"
 _LOOSE = {word: str(number) for number, word in enumerate(_NUMBERS.split())}
-_LOOSE |= {"hundred": "100", "thousand": "1000", "million": "1000000", "percent": "%", "twice": "2 time"}
-_LOOSE |= {"cannot": "can not", "can't": "can not", "won't": "will not"}
+_LOOSE |= {"hundred": "100", "thousand": "1000", "percent": "%", "twice": "2 time"}
+_LOOSE |= {"cannot": "can not", "can't": "can not"}
 _CONTRACTED = {"s": "is", "re": "are", "m": "am", "ll": "will", "ve": "have", "d": "would"}
 _COMMON = {"yes", "no", "true", "false", "none", "both", "all", "it", "he", "she", "they", "we", "you", "not"}
 _UNIT = re.compile(r"[%°] ?[a-z]?|(?!(?:to|or|and)\b)[a-z]+(?: [a-z]+)?(?: [23])?")
@@ -67,7 +67,7 @@ def _loosen(token: str) -> list[str]:
 
 
 def _numbers(words: Sequence[str]) -> set[str]:
-    return {word for word in words if word[0].isdigit()}
+    return {word for word in words if word[:1].isdigit()}
 
 
 class Choices:
@@ -88,13 +88,12 @@ class Choices:
     def equal(self, text: str) -> str:
         """Return the choice that equals the text exactly or else in its loose form, or `""` for none or several."""
         words = self._loosened(text)
-        matches = [choice for choice, plain in self.plain.items() if plain == text]
-        if not matches and words:
-            matches = [choice for choice, loose in self._loose.items() if loose == words]
-        if not matches and len(words) == 1 and words[0][0].isdigit():
-            # "35" is the only choice of this number with no more than a unit after it: "35 cm²", but not "35-50".
-            units = {choice: " ".join(loose[1:]) for choice, loose in self._loose.items() if loose[:1] == words}
-            matches = [choice for choice, unit in units.items() if _UNIT.fullmatch(unit)]
+        exact = [choice for choice, plain in self.plain.items() if plain == text]
+        loose = [choice for choice, own in self._loose.items() if words and own == words]
+        # "35" is the only choice of this number with no more than a unit after it: "35 cm²", but not "35-50".
+        started = [choice for choice, own in self._loose.items() if len(words) == 1 and own[:1] == words]
+        number = [choice for choice in started if _UNIT.fullmatch(" ".join(self._loose[choice][1:]))]
+        matches = exact or loose or (number if _numbers(words) else [])
         return matches[0] if len(matches) == 1 else ""
 
     def abbreviates(self, letter: str, own: str) -> bool:
@@ -113,9 +112,9 @@ class Choices:
         return other_number or (len(words) < 3 and 2 * len(set(words) & set(own)) <= len(words))
 
     def has_other_number(self, choice: str, text: str) -> bool:
-        """Return whether the choice has a number, and the text another one."""
+        """Return whether the choice has a number, and the text another one; "one" may be a word like "a"."""
         own = _numbers(self._loose[choice])
-        return bool(own) and not _numbers(self._loosened(text)) <= own
+        return bool(own) and not _numbers(self._loosened(text)) - {"1"} <= own
 
     def leading(self, text: str) -> tuple[str, int]:
         """Return the longest choice that begins the text, and where it ends; `("", 0)` for none, or several alike."""

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
 
 from cascade.scoring.extraction.choices import Choices, any_of, unwrap
+from cascade.types import Choice
 
 SHORT = 300  # characters of a sentence, or a reply, in which a mention counts
 _LABEL = re.compile(
@@ -24,7 +24,8 @@ TAKEN_BACK = re.compile(
     r"|let me (?:double|re)\W?(?:check|think))\b"
 )
 THOUGHT = re.compile(r"(?i)(?:okay|ok|alright|hmm+|let me|let's|so,? i)\b")
-CONCLUSION = any_of("correct answer best most right likely fits matches conclude choose therefore thus so hence")
+CONCLUSION = any_of("correct answer best most right likely fits matches aligns conclude choose therefore thus so hence")
+_THEREFORE = any_of("therefore thus hence conclude")
 DENIAL = any_of(
     r"not \w+n't no never neither nor none nobody nothing cannot unable without except unlike instead rather incorrect"
     r" wrong unlikely hardly either absent lack\w* fails? less (?<!at\s)least opposite false eliminat\w+ exclud\w+"
@@ -35,21 +36,14 @@ _REFUSAL = any_of("unable unclear cannot can't impossible would_need")
 _DENIED_AFTER = re.compile(
     r"[')\]:]{0,3}\s{0,2}(?:(?:is|are|was|would be)\s(?:\w+\s){0,5}(?:not|incorrect|wrong|unlikely"
     r"|implausible|ruled out|eliminated|excluded|less|least)|isn't)\b"
-    r"|[\s(]{0,2}(?:rejected|[❌✗?])|[.,]?\s?(?:I|we) (?:can|am|do)|\w{0,4}[不错非]"
+    r"|[^.,;]{0,8}\swould (?!be|fit)|[\s(]{0,2}(?:rejected|[❌✗?])|[.,]?\s?(?:I|we) (?:can|am|do)|\w{0,4}[不错非]"
 )
 # Words beside a mention that make it one of several, or a part of another value or phrase ("K-pop", "happy to help").
 _BEFORE = re.compile(r"(?i)(?:\b(?:or|and|than|between|over|under|at least|at most)\s(?:an?\s|the\s)?|\w-)$")
-_AFTER = re.compile(r"\s+(?:or|to (?:help|assist))\b|-|\s?[-+/*=^]\s?\w|[^.,]{0,20}\bwould\b")
+_AFTER = re.compile(r"\s+(?:or|to (?:help|assist))\b|-|\s?[-+/*=^∧∨]\s?\w|[^.,]{0,20}\bwould\b")
 
 
-class Reading(NamedTuple):
-    """The choice that a text names, with the rule that found it; or `""`, with the reason."""
-
-    choice: str
-    how: str
-
-
-def read_label(text: str, choices: Choices) -> Reading | None:
+def read_label(text: str, choices: Choices) -> Choice | None:
     """Read a label at the start by what follows it: nothing, its choice, another value, more labels, a reason."""
     match = _LABEL.match(text)
     letter = match[2] or match[3] if match else ""
@@ -61,22 +55,29 @@ def read_label(text: str, choices: Choices) -> Reading | None:
     bare = choices.equal(rest) != "" if named else not any(map(str.isalnum, rest))
     if not named and lead and _BOUNDARY.match(rest, end):
         named = lead
-    reason = ""
-    if _MORE_LABELS.match(text, match.end()):
-        reason = "several choices"
-    elif named not in ("", own):
-        reason = "label against text"
-    elif not bare and _DENIED_AFTER.match(rest, end if named else 0):
-        reason = "denied"
-    elif not named and not match[1] and choices.abbreviates(letter, own):
-        reason = "label or text"
-    elif not named and not CONCLUSION.search(rest) and choices.is_other_value(own, rest):
-        reason = "label with another value"
+    reasons = {
+        "several choices": _MORE_LABELS.match(text, match.end()),
+        "label against text": named not in ("", own),
+        "denied": not bare and _DENIED_AFTER.match(rest, end if named else 0),
+        "label or text": not named and not match[1] and choices.abbreviates(letter, own),
+        "label with another value": not named and not CONCLUSION.search(rest) and choices.is_other_value(own, rest),
+    }
+    for reason, holds in reasons.items():
+        if holds:
+            return Choice(text="", how=reason)
     how = "label and text" if named else "label"
-    return Reading("", reason) if reason else Reading(own, how if bare else f"{how}, explained")
+    return Choice(text=own, how=how if bare else f"{how}, explained")
 
 
-def read_alone(text: str, choices: Choices) -> Reading | None:
+def conclusion(text: str) -> str:
+    """Return the sentence of a text that concludes and denies nothing, its last or one with "Therefore", or `""`."""
+    sentences = SENTENCE_END.split(text[-2000:])
+    final = [sentence for sentence in sentences if _THEREFORE.search(sentence)][-1:] + sentences[-1:]
+    concluding = [sentence for sentence in final if CONCLUSION.search(sentence) and not DENIAL.search(sentence)]
+    return concluding[-1] if concluding else ""
+
+
+def read_alone(text: str, choices: Choices) -> Choice | None:
     """Read a text that is nothing but a choice, a label, or a label with its choice."""
     text = unwrap(text).strip("<>")
     # A prompt may show no labels, so that "A" is the choice "A".
@@ -85,10 +86,10 @@ def read_alone(text: str, choices: Choices) -> Reading | None:
         return label
     choice = choices.equal(text)
     doubted = text.endswith(("?", "❌", "✗")) and not choice.endswith(text[-1:])
-    return Reading(choice, "text") if choice and not doubted else None
+    return Choice(text=choice, how="text") if choice and not doubted else None
 
 
-def read_value(text: str, choices: Choices, *, whole: bool = False) -> Reading:
+def read_value(text: str, choices: Choices, *, whole: bool = False) -> Choice:
     """Read what a marked text names; a choice must be the `whole` of a formula."""
     text = unwrap(text).lstrip(":= ")
     if alone := read_alone(text, choices):
@@ -99,27 +100,28 @@ def read_value(text: str, choices: Choices, *, whole: bool = False) -> Reading:
         named = {choice for choice, _, _ in choices.mentions(sentence)}
         claim = re.split(r"\b(?:because|since|as)\b", sentence[end:], maxsplit=1)[0]
         if _DENIED_AFTER.match(claim) or (lead in named and DENIAL.search(claim)):
-            return Reading("", "denied")
+            return Choice(text="", how="denied")
         labels = [match[0][-1] for match in INNER_LABEL.finditer(sentence, end) if match[1]]
         named |= {choices.labels.get(label, lead) for label in labels}
-        return Reading("", "several choices") if named - {lead} else Reading(lead, "text")
+        return Choice(text="", how="several choices") if named - {lead} else Choice(text=lead, how="text")
     if label := read_label(text, choices):
         return label
-    return Reading("", "no choice named") if whole else read_mention(sentence, choices)
+    return Choice(text="", how="no choice named") if whole else read_mention(sentence, choices)
 
 
-def read_mention(text: str, choices: Choices) -> Reading:
+def read_mention(text: str, choices: Choices) -> Choice:
     """Read a short English text that holds exactly one choice, and no word beside it that denies, asks or weighs."""
     mentions = choices.mentions(text) if len(text) <= SHORT else []
     beside = any(_BEFORE.search(text[:start]) or _AFTER.match(text, end) for _, start, end in mentions)
     named = {choice for choice, _, _ in mentions}
     if len(named) > 1 or beside or any(choices.has_other_number(choice, text) for choice in named):
-        return Reading("", "several choices")
+        return Choice(text="", how="several choices")
     if not named or not _ENGLISH.search(text):
-        return Reading("", "no choice named")
+        return Choice(text="", how="no choice named")
     rest = text
     for _, start, end in mentions:
         rest = rest[:start] + "\0" * (end - start) + rest[end:]
-    claims = [sentence for sentence in re.split(r"(?<=[.!?])\s", rest) if "\0" in sentence]
+    sentences = re.split(r"(?<=[.!?])\s", rest)
+    claims = [sentence for sentence in sentences if "\0" in sentence or _REFUSAL.search(sentence)]
     denied = any("?" in claim or DENIAL.search(claim) or HYPOTHESIS.search(claim) for claim in claims)
-    return Reading("", "denied or weighed") if denied or _REFUSAL.search(rest) else Reading(named.pop(), "mention")
+    return Choice(text="", how="denied or weighed") if denied else Choice(text=named.pop(), how="mention")
