@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,7 +14,7 @@ from cascade.captioners.registry import Engine
 from cascade.captioning import generate
 from cascade.datasets import registry as datasets
 from cascade.datasets import shards
-from cascade.errors import NOT_APPLICABLE, UserError
+from cascade.errors import NOT_APPLICABLE
 from cascade.io.progress import Tick, bars
 from cascade.io.terminal import note, quantity
 from cascade.llms import connect
@@ -31,11 +31,10 @@ from cascade.pipeline.specs import (
     select_captioners,
     tag_filter,
 )
-from cascade.prompting.evidence import captions_by_item
 from cascade.prompting.templates import Template
 from cascade.runs import charges, directory, provenance
 from cascade.runs.directory import Run
-from cascade.types import Answer, CaptionRecord, Dataset, Execution, Failure, Item, RunSpec, Shard
+from cascade.types import CaptionRecord, Dataset, Execution, Failure, Item, RunSpec, Shard
 
 _LISTED = 5  # messages of a kind of failure
 
@@ -196,31 +195,3 @@ def report_failures(*runs: Run, again: str = "the same command tries the failed 
     if left:
         note(again)
     return bool(left)
-
-
-def ask_clip(
-    clip: Path, question: str, choices: Sequence[str], request: Request
-) -> tuple[Item, list[CaptionRecord], Answer]:
-    """Ask one question about one clip, without a run directory; return the item, its captions and the answer.
-
-    Raises UserError where the clip is needed and is no file. A failed caption or reply is in the answer.
-    """
-    captioners = select_captioners(caption_sources(request.captions, "demo"), request.caption_param)
-    if captioners.audio and not clip.is_file():
-        problem = "no such file"
-        if clip.exists():
-            problem = "a folder" if clip.is_dir() else "not a regular file"
-        raise UserError(f"{clip}: {problem}; CLIP is one audio file")
-    template = choose_template(request.prompt, captioners.specs)
-    prompt = prompt_spec(template, captioners.specs)
-    llm, how = model_and_execution(request, captioners)
-    connect.check(llm, how, audio=bool(prompt.audio))
-    item = Item(id=clip.name, audio=str(clip.absolute()), question=question, choices=tuple(choices), answer=choices[0])
-    captions = generate.caption([item], Path(), captioners.specs, how)
-    for line in speech.english_only(captions, doubtful=True):
-        note(line)
-    by_slot = captions_by_item(captions).get(item.id, {})
-    built = asking.build_question(item, 0, prompt, template, by_slot)
-    if form := asking.sent_form(captioners.specs):
-        built = replace(built, clip=clip, form=form)
-    return item, captions, asking.ask_single(built, llm, how)
