@@ -7,7 +7,9 @@ import json
 import re
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from importlib.util import find_spec
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ from msgspec.structs import replace
 
 from cascade.errors import MissingExtra, MissingKey, ProviderStop, UserError
 from cascade.llms import credentials, embedded, fake, forced_choice, litellm, origins, prices
-from cascade.llms.budget import Budget, call_within, recording_charges
+from cascade.llms.budget import call_within, recording_charges
 from cascade.llms.pacing import ConcurrencyLimit, paced
 from cascade.llms.prices import Price
 from cascade.llms.redaction import holds_secret, redact
@@ -85,7 +87,16 @@ def check(spec: LLMSpec, execution: Execution, *, audio: bool = False) -> None:
     With `audio`, raises UserError for a model that is known to take none.
     """
     if audio and not execution.accept_silent_audio:
-        _check_takes_audio(spec.model, execution)
+        known = ""
+        if is_local(spec.model):
+            known = "the embedded models take"
+        elif not execution.api_base and not credentials.takes_audio(spec.model):
+            known = "by litellm's list the model takes"  # What a server of the user's own takes is in no list.
+        if known:
+            raise UserError(
+                f"--llm {spec.model.partition('@')[0]}: {known} no audio; leave audio out of --captions, or name a "
+                "model that hears (gemini/gemini-2.5-flash, gpt-audio, …)"
+            )
     for name in sorted(spec.params.keys() & _NOT_PARAMETERS.keys()):
         option = _NOT_PARAMETERS[name]
         advice = f"use {option} instead" if option else "leave it out"
@@ -109,17 +120,6 @@ def check(spec: LLMSpec, execution: Execution, *, audio: bool = False) -> None:
         raise MissingExtra(f"the model {spec.model!r}", "litellm", "pip install 'audio-cascade[llm]'")
     if is_local(spec.model) and find_spec("xllamacpp") is None:
         raise MissingExtra("the embedded model", "xllamacpp", "pip install 'audio-cascade[local]'")
-
-
-def _check_takes_audio(model: str, execution: Execution) -> None:
-    """Raise UserError for a model that takes no audio: an embedded one, or one that litellm lists without it."""
-    # What a server of the user's own takes is in no list.
-    if is_local(model) or (not execution.api_base and not credentials.takes_audio(model)):
-        known = "the embedded models take" if is_local(model) else "by litellm's list the model takes"
-        raise UserError(
-            f"--llm {model.partition('@')[0]}: {known} no audio; leave audio out of --captions, or name a model that "
-            "hears (gemini/gemini-2.5-flash, gpt-audio, …)"
-        )
 
 
 def check_access(spec: LLMSpec, execution: Execution, option: str = "--llm") -> None:
@@ -197,9 +197,13 @@ async def _open(spec: LLMSpec, execution: Execution, option: str) -> AsyncIterat
             # litellm has read a .env file by now, whose address the log would not know.
             if execution.origin and execution.origin != (asked := origins.origin(spec.model, execution.api_base)):
                 raise ProviderStop(f"{label}: a .env file sets the address {asked}; give it as --api-base {asked}")
+
+            async def affordable(prompt: Prompt, params: Params) -> Completion:
+                bound = cost.bound(prompt, params) if cost else None
+                return await call_within(execution.budget, bound, partial(model, prompt, params), attrgetter("cost"))
+
             limit = ConcurrencyLimit(execution.concurrency)
-            llm = paced(_within_budget(model, cost, execution.budget), limit, execution.rpm, execution.tpm)
-            calls = retrying(llm, execution.retries)
+            calls = retrying(paced(affordable, limit, execution.rpm, execution.tpm), execution.retries)
             yield recording_charges(calls) if execution.budget else calls
         return
     path = execution.host.files[spec.model.rpartition("@")[2]]
@@ -212,16 +216,6 @@ async def _open(spec: LLMSpec, execution: Execution, option: str) -> AsyncIterat
             worker = litellm.chat_model("openai/local", server.api_base, server.key, execution.timeout)
             workers.append(retrying(await opened.enter_async_context(worker), execution.retries))
         yield _shared_among(workers, spec.model)
-
-
-def _within_budget(llm: LLM, price: Price | None, budget: Budget | None) -> LLM:
-    """Return the model's call within the budget."""
-
-    async def complete(prompt: Prompt, params: Params) -> Completion:
-        bound = price.bound(prompt, params) if price else None
-        return await call_within(budget, bound, lambda: llm(prompt, params), lambda reply: reply.cost)
-
-    return complete
 
 
 def _shared_among(workers: Sequence[LLM], model: str) -> LLM:

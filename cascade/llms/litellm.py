@@ -81,12 +81,11 @@ def _guard_clients() -> None:
     """Guard every client that litellm makes itself."""
     handlers: Any = importlib.import_module("litellm.llms.custom_httpx.http_handler")
 
-    def change(handler: Any, guard: Callable[[Any], Any]) -> None:
-        create = handler.create_client
-        handler.create_client = wraps(create)(lambda *args, **kwargs: guard(create(*args, **kwargs)))
+    def guarded(create: Callable[..., Any]) -> Callable[..., Any]:
+        return wraps(create)(lambda *args, **kwargs: exchange.guard(create(*args, **kwargs)))
 
-    change(handlers.AsyncHTTPHandler, exchange.guard)
-    change(handlers.HTTPHandler, exchange.guard_blocking)
+    for handler in (handlers.AsyncHTTPHandler, handlers.HTTPHandler):
+        handler.create_client = guarded(handler.create_client)
 
 
 @lru_cache(maxsize=8)  # Every call of a run without a forced choice sends the same parameters.

@@ -9,6 +9,7 @@ space the starts evenly.
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable
@@ -127,28 +128,24 @@ class RateLimit:
 
 def paced(call: LLM, limit: ConcurrencyLimit, rpm: float | None = None, tpm: float | None = None) -> LLM:
     """Return the model's call within the limit, with starts spaced to `rpm` requests and `tpm` tokens a minute."""
-    requests = RateLimit(rpm) if rpm else None
-    tokens = RateLimit(tpm) if tpm else None
+    requests, tokens = RateLimit(rpm or math.inf), RateLimit(tpm or math.inf)
     last_reply = 0.0  # tokens of the last reply, which are expected of the next one too
     # Calls take their turn one at a time: turns reserved during a pause would all start when it ends.
     turn = asyncio.Lock()
 
     async def take_turn(expected: float) -> None:
-        limits = [waiting for waiting in (limit, requests, tokens) if waiting]
         async with turn:
-            while (pause := max(waiting.pause() for waiting in limits)) > 0:  # noqa: ASYNC110 - the pause may grow
+            while (pause := max(limit.pause(), requests.pause(), tokens.pause())) > 0:  # noqa: ASYNC110 - it may grow
                 await asyncio.sleep(pause)
-            if requests:
-                requests.take(1)
-            if tokens:
-                tokens.take(expected)
+            requests.take(1)
+            tokens.take(expected)
 
     async def complete(prompt: Prompt, params: Params) -> Completion:
         nonlocal last_reply
         size = sum(len(text.encode()) for text in prompt.texts())
         expected = size / _TOKEN_BYTES + _AUDIO_TOKENS * prompt.seconds + last_reply
         reply = await call_within_limit(limit, lambda: call(prompt, params), lambda: take_turn(expected))
-        if tokens and reply.input_tokens is not None:
+        if reply.input_tokens is not None:
             last_reply = reply.output_tokens or 0
             tokens.correct(reply.input_tokens + last_reply - expected)
         return reply
