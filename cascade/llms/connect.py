@@ -87,14 +87,14 @@ def check(spec: LLMSpec, execution: Execution, *, audio: bool = False) -> None:
     With `audio`, raises UserError for a model that is known to take none.
     """
     if audio and not execution.accept_silent_audio:
-        known = ""
+        source = ""
         if is_local(spec.model):
-            known = "the embedded models take"
+            source = "the embedded models take"
         elif not execution.api_base and not credentials.takes_audio(spec.model):
-            known = "by litellm's list the model takes"  # What a server of the user's own takes is in no list.
-        if known:
+            source = "by litellm's list the model takes"  # What a server of the user's own takes is in no list.
+        if source:
             raise UserError(
-                f"--llm {spec.model.partition('@')[0]}: {known} no audio; leave audio out of --captions, or name a "
+                f"--llm {spec.model.partition('@')[0]}: {source} no audio; leave audio out of --captions, or name a "
                 "model that hears (gemini/gemini-2.5-flash, gpt-audio, …)"
             )
     for name in sorted(spec.params.keys() & _NOT_PARAMETERS.keys()):
