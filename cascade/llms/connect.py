@@ -18,10 +18,9 @@ from msgspec.structs import replace
 from cascade.errors import MissingExtra, MissingKey, ProviderStop, UserError
 from cascade.llms import credentials, embedded, fake, forced_choice, litellm, origins, prices
 from cascade.llms.budget import call_within, recording_charges
-from cascade.llms.pacing import ConcurrencyLimit, paced
+from cascade.llms.pacing import ConcurrencyLimit, paced, retrying
 from cascade.llms.prices import Price
 from cascade.llms.redaction import holds_secret, redact
-from cascade.llms.retry import retrying
 from cascade.types import LLM, Completion, Execution, LLMSpec, Params, Prompt
 
 _LOCAL_TOKENS = 256  # for the embedded model, which seldom ends a reply by itself

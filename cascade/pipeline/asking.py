@@ -24,8 +24,7 @@ from cascade.io.jsonl import RecordLog
 from cascade.io.progress import Track, silent
 from cascade.llms import connect
 from cascade.pipeline import rounds as exchanges
-from cascade.pipeline.hearing import HearingWatch
-from cascade.pipeline.watching import Result, SilenceLimit, watch_model_name
+from cascade.pipeline.watching import HearingWatch, Result, SilenceLimit, watch_model_name
 from cascade.prompting import evidence
 from cascade.prompting.rounds import opening
 from cascade.prompting.templates import Template

@@ -13,7 +13,6 @@ from cascade.captioners import speech
 from cascade.captioners.registry import Engine
 from cascade.captioning import generate
 from cascade.datasets import registry as datasets
-from cascade.datasets import shards
 from cascade.errors import NOT_APPLICABLE
 from cascade.io.progress import Tick, bars
 from cascade.io.terminal import note, quantity
@@ -88,7 +87,7 @@ def prepare(request: Request) -> Job:
     # An empty --shard is refused: it is usually an unset variable of a job array.
     if request.shard is None:
         return job
-    part, items = shards.split(request.shard, items)
+    part, items = datasets.split_shard(request.shard, items)
     suffix = "" if request.out else f"-shard-{part.shard.replace('/', '-of-')}"
     return replace(job, path=path.with_name(path.name + suffix), items=items, part=part)
 

@@ -15,8 +15,7 @@ from cascade.errors import Transient, UserError
 from cascade.io import audio, encoding
 from cascade.llms import credentials
 from cascade.llms.budget import call_within
-from cascade.llms.pacing import ConcurrencyLimit, call_within_limit
-from cascade.llms.retry import retrying
+from cascade.llms.pacing import ConcurrencyLimit, call_within_limit, retrying
 from cascade.types import Caption, Host
 
 NEEDS = {
