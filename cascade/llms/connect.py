@@ -133,8 +133,6 @@ def check_access(spec: LLMSpec, execution: Execution, option: str = "--llm") -> 
         raise ProviderStop(f"{option} {spec.model}: the address that serves it is missing: give --api-base URL")
     if not credentials.provider(spec.model):
         litellm.resolve(spec.model, label=f"{option} {spec.model}")  # It takes seconds to import, but knows every name.
-    if credentials.missing(spec.model):
-        credentials.read_env_file()
     if variable := credentials.missing(spec.model):
         raise MissingKey(f"{option} {spec.model}: the key is missing: export {variable}=…")
     check_schema(spec, execution, option)

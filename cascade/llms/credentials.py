@@ -119,24 +119,23 @@ def takes_audio(model: str) -> bool:
 
 
 def missing(model: str) -> str:
-    """Return the variable that should hold the model's key and is not set; `""` where none is known to be missing."""
-    names = VARIABLES.get(provider(model) or "", ())
-    if not names or any(os.environ.get(name) for name in names):
+    """Return the variable that should hold the model's key and is not set; `""` where none is known to be missing.
+
+    A key may stand in the .env file that litellm reads when it is imported: in its package's folder, or the next above.
+    """
+    names, package = VARIABLES.get(provider(model) or "", ()), find_spec("litellm")
+    if not names or any(map(os.environ.get, names)):
         return ""
-    return names[0]
+    if package and package.origin:
+        import dotenv  # litellm depends on it.
 
-
-def read_env_file() -> None:
-    """Read the .env file that litellm reads when it is imported: in the folder of its package, or the next above."""
-    import dotenv  # litellm depends on it.
-
-    package = find_spec("litellm")
-    folder = Path.cwd()
-    if package and package.origin and hasattr(sys.modules["__main__"], "__file__"):  # not so in a notebook
-        folder = Path(package.origin).parent
-    files = [place / ".env" for place in (folder, *folder.parents) if (place / ".env").is_file()]
-    if files and os.environ.get("LITELLM_MODE", "DEV") == "DEV":
-        dotenv.load_dotenv(files[0])
+        folder = Path.cwd()
+        if hasattr(sys.modules["__main__"], "__file__"):  # not so in a notebook
+            folder = Path(package.origin).parent
+        files = [place / ".env" for place in (folder, *folder.parents) if (place / ".env").is_file()]
+        if files and os.environ.get("LITELLM_MODE", "DEV") == "DEV":
+            dotenv.load_dotenv(files[0])
+    return "" if any(map(os.environ.get, names)) else names[0]
 
 
 def unsendable(model: str, api_base: str | None = None) -> str:
