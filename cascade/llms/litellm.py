@@ -18,7 +18,7 @@ import re
 import warnings
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
-from functools import cache, lru_cache, wraps
+from functools import cache, wraps
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -70,7 +70,7 @@ def _library() -> ModuleType:
             record = exchange.current.get(None)
             if isinstance(body, Mapping) and record is not None:
                 params = {name: value for name, value in body.items() if name not in _UNLOGGED and value != {}}
-                record.sent.update(_redacted(json.dumps(params, default=str)))
+                record.sent.update(json.loads(redact(json.dumps(params, default=str))))
 
     litellm.input_callback.append(SentParameters())
     _guard_clients()
@@ -86,11 +86,6 @@ def _guard_clients() -> None:
 
     for handler in (handlers.AsyncHTTPHandler, handlers.HTTPHandler):
         handler.create_client = guarded(handler.create_client)
-
-
-@lru_cache(maxsize=8)  # Every call of a run without a forced choice sends the same parameters.
-def _redacted(body: str) -> dict[str, Any]:
-    return dict(json.loads(redact(body)))
 
 
 @contextmanager
