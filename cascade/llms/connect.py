@@ -125,8 +125,8 @@ def check_access(spec: LLMSpec, execution: Execution, option: str = "--llm") -> 
     """Raise ProviderStop for an unknown model, MissingKey without its key; `option` is the flag that named it."""
     if spec.model == "fake" or is_local(spec.model):
         return
-    if variable := credentials.unsendable(spec.model, execution.api_base):
-        raise ProviderStop(f"{option} {spec.model}: {variable} {credentials.UNSENDABLE}: export {variable}=…")
+    if problem := credentials.unsendable(spec.model, execution.api_base):
+        raise ProviderStop(f"{option} {spec.model}: {problem}")
     if execution.api_base:
         return
     if credentials.unserved(spec.model):

@@ -48,7 +48,6 @@ VARIABLES = {
     "ai21": ("AI21_API_KEY",),
     "replicate": ("REPLICATE_API_KEY", "REPLICATE_API_TOKEN"),
 }
-UNSENDABLE = "holds a line break or another character that no header takes"
 
 
 def is_loopback(api_base: str | None) -> bool:
@@ -139,7 +138,10 @@ def missing(model: str) -> str:
 
 
 def unsendable(model: str, api_base: str | None = None) -> str:
-    """Return the variable that holds a key of the model which no HTTP header takes, or `""`."""
+    """Return which variable holds a key of the model that no HTTP header takes, and what to type, or `""`."""
     name = provider(model) or model.partition("/")[0]
     names = VARIABLES.get(name) or (f"{name.upper()}_API_KEY", *["OPENAI_API_KEY"] * (api_base is not None))
-    return next((name for name in names if re.search(r"[^ -~]", os.environ.get(name, ""))), "")
+    for variable in names:
+        if re.search(r"[^ -~]", os.environ.get(variable, "")):
+            return f"{variable} holds a line break or another character that no header takes: export {variable}=…"
+    return ""

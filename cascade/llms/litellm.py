@@ -107,8 +107,8 @@ class LitellmClient:
     def __init__(self, model: str, api_base: str | None, key: str | None, timeout: float, label: str) -> None:
         name, provider = resolve(model, api_base, label)
         # litellm may have read keys from a .env file by now.
-        if not key and (variable := credentials.unsendable(model, api_base)):
-            raise ProviderStop(f"{label}: {variable} {credentials.UNSENDABLE}: export {variable}=…")
+        if not key and (problem := credentials.unsendable(model, api_base)):
+            raise ProviderStop(f"{label}: {problem}")
         if not key and api_base and provider == "openai" and not os.environ.get("OPENAI_API_KEY"):
             key = "none"  # The endpoint may need no key, but openai's client does.
         target = {"model": name, "api_base": api_base, "timeout": timeout, "api_key": key or None}

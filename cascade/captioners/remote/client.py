@@ -129,8 +129,8 @@ def rejects(pattern: re.Pattern[str], text: str) -> bool:
 def lacks(params: Any, host: Host) -> str:
     """Return what is missing before `params.model` can be asked and what to type; "" where nothing is known to be."""
     model = params.model
-    if key := credentials.unsendable(model, host.endpoints.get(model)):
-        return f"{key} {credentials.UNSENDABLE}: export {key}=…"
+    if problem := credentials.unsendable(model, host.endpoints.get(model)):
+        return problem
     if model in host.endpoints:
         return ""
     if credentials.unserved(model):
