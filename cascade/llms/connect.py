@@ -151,7 +151,7 @@ def price(spec: LLMSpec, execution: Execution) -> Price | None:
     """Return the price of the model's tokens; None is unknown. Our own models cost nothing."""
     if spec.model == "fake" or is_local(spec.model):
         return Price(input=0.0, output=0.0, source="embedded", dearest=(0.0, 0.0), most=0, audio=0.0)
-    return prices.find(spec.model, execution.price, own=credentials.is_loopback(execution.api_base))
+    return prices.find(spec.model, execution.price, own=origins.is_loopback(execution.api_base))
 
 
 def counter(spec: LLMSpec) -> tuple[Callable[[Prompt], int], str]:

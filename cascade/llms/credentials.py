@@ -1,7 +1,7 @@
-"""Which variable holds a provider's key, without importing litellm: a missing key is reported before captioning starts.
+"""What is known of a model without importing litellm: its provider, its entry in litellm's list, and its key.
 
-Only providers whose key is a variable of the environment are listed. Clouds with a chain of credentials and servers of
-one's own report at the first answer what they lack.
+Only providers whose key is a variable of the environment are listed here: a missing key is reported before captioning
+starts. Clouds with a chain of credentials and servers of one's own report at the first answer what they lack.
 """
 
 from __future__ import annotations
@@ -10,17 +10,11 @@ import json
 import os
 import re
 import sys
-from contextlib import suppress
 from functools import cache
 from importlib.machinery import ModuleSpec
 from importlib.util import find_spec
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl, urlsplit
-
-from cascade.errors import UserError
-from cascade.llms.redaction import is_secret
 
 # Any of a provider's variables will do; messages name the first.
 VARIABLES = {
@@ -48,33 +42,6 @@ VARIABLES = {
     "ai21": ("AI21_API_KEY",),
     "replicate": ("REPLICATE_API_KEY", "REPLICATE_API_TOKEN"),
 }
-
-
-def is_loopback(api_base: str | None) -> bool:
-    """Return whether an endpoint is on this machine."""
-    host = (urlsplit(api_base).hostname if api_base else None) or ""
-    with suppress(ValueError):
-        return ip_address(host).is_loopback or ip_address(host).is_unspecified
-    return host == "localhost" or host.endswith(".localhost")
-
-
-def check_address(address: str | None, option: str, *, shown: bool = True) -> None:
-    """Raise UserError for what is no address of an endpoint, and for one that holds a key.
-
-    A key in the query will do in a variable of the environment, which is not `shown`.
-    """
-    if address is None:  # An unset shell variable gives "" instead, which must not mean the provider's own address.
-        return
-    try:
-        parts = urlsplit(address)
-        usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
-    except ValueError:  # of a bracket without its pair, and of a port that is none
-        parts, usable = urlsplit(""), False
-    in_query = shown and any(is_secret(name) for name, _ in parse_qsl(parts.query))
-    if in_query or "@" in (parts.netloc or address):
-        raise UserError(f"{option}: a key in an address would be shown; export the provider's variable instead")
-    if not usable or not re.fullmatch(r"[!-~]+", address):
-        raise UserError(f"{option} {address or '(empty)'}: this is no address; write http://HOST:PORT/v1")
 
 
 def unserved(model: str) -> bool:

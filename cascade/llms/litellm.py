@@ -113,7 +113,7 @@ class LitellmClient:
             key = "none"  # The endpoint may need no key, but openai's client does.
         target = {"model": name, "api_base": api_base, "timeout": timeout, "api_key": key or None}
         self.target = {name: value for name, value in target.items() if value is not None}
-        self.label, self.timeout, self.loopback = label, timeout, credentials.is_loopback(api_base)
+        self.label, self.timeout, self.loopback = label, timeout, origins.is_loopback(api_base)
         self.address = origins.given(model, api_base) or ""
         self.host = urlsplit(self.address).netloc
         self.remove_secrets = secret_remover()
@@ -235,7 +235,7 @@ async def _connections(client: LitellmClient) -> AsyncIterator[None]:
 @contextmanager
 def _without_proxy(client: LitellmClient) -> Iterator[None]:
     """Send calls to this machine directly, whatever proxy the environment names."""
-    names = ("NO_PROXY", "no_proxy") if credentials.is_loopback(client.address) else ()
+    names = ("NO_PROXY", "no_proxy") if origins.is_loopback(client.address) else ()
     before = {name: os.environ.get(name) for name in names}
     for name, value in before.items():
         os.environ[name] = ",".join(filter(None, [value, urlsplit(client.address).hostname]))
