@@ -122,29 +122,30 @@ def check(spec: LLMSpec, execution: Execution, *, audio: bool = False) -> None:
 
 
 def check_access(spec: LLMSpec, execution: Execution, option: str = "--llm") -> None:
-    """Raise ProviderStop for an unknown model, MissingKey without its key; `option` is the flag that named it."""
+    """Raise ProviderStop for a model that cannot be asked like this, MissingKey without its key.
+
+    A model is unknown, has no address, or takes no JSON schema where the choice is forced. `option` is the flag that
+    named it.
+    """
     if spec.model == "fake" or is_local(spec.model):
         return
+    label = f"{option} {spec.model}"
     if problem := credentials.unsendable(spec.model, execution.api_base):
-        raise ProviderStop(f"{option} {spec.model}: {problem}")
+        raise ProviderStop(f"{label}: {problem}")
     if execution.api_base:
         return
     if credentials.unserved(spec.model):
-        raise ProviderStop(f"{option} {spec.model}: the address that serves it is missing: give --api-base URL")
-    if not credentials.provider(spec.model):
-        litellm.resolve(spec.model, label=f"{option} {spec.model}")  # It takes seconds to import, but knows every name.
+        raise ProviderStop(f"{label}: the address that serves it is missing: give --api-base URL")
+    provider = credentials.provider(spec.model)
+    if not provider:
+        litellm.resolve(spec.model, label=label)  # It takes seconds to import, but knows every name.
+    if spec.answer_as == "choice":
+        listed = (credentials.listed(spec.model) or {}).get("supports_response_schema")
+        if listed is False or (provider and not litellm.takes_schema(spec.model)):
+            raise ProviderStop(f"{label}: the model takes no JSON schema; {forced_choice.OTHERWISE}")
+    # A plan needs no key, so this comes last.
     if variable := credentials.missing(spec.model):
-        raise MissingKey(f"{option} {spec.model}: the key is missing: export {variable}=…")
-    check_schema(spec, execution, option)
-
-
-def check_schema(spec: LLMSpec, execution: Execution, option: str = "--llm") -> None:
-    """Raise ProviderStop where the choice is to be forced and the model is known to take no JSON schema."""
-    if spec.answer_as != "choice" or spec.model == "fake" or is_local(spec.model) or execution.api_base:
-        return
-    listed = (credentials.listed(spec.model) or {}).get("supports_response_schema")
-    if listed is False or (credentials.provider(spec.model) and not litellm.takes_schema(spec.model)):
-        raise ProviderStop(f"{option} {spec.model}: the model takes no JSON schema; {forced_choice.OTHERWISE}")
+        raise MissingKey(f"{label}: the key is missing: export {variable}=…")
 
 
 def price(spec: LLMSpec, execution: Execution) -> Price | None:
