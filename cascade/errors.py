@@ -74,7 +74,7 @@ class ProviderStop(UserError):
 
 
 class MissingKey(ProviderStop):
-    """The provider's key is not in the environment; a plan needs none."""
+    """The provider's key, or a server's address, is not given; a plan needs none."""
 
 
 class Refused(ProviderStop):

@@ -15,6 +15,7 @@ from typing import Any
 
 from cascade.analysis.compare import SIGNIFICANT
 from cascade.io.jsonl import OMITTED
+from cascade.plugins import DIGEST
 from cascade.runs import describe
 from cascade.scoring.outcomes import ScoredRun
 from cascade.scoring.statistics import holm, rate, score_test
@@ -94,21 +95,49 @@ def published_rows() -> Mapping[str, PublishedRow]:
 
 
 def matching_row(spec: RunSpec) -> PublishedRow | None:
-    """Return the row whose model and captioners a run has, with the captioners' parameters that the row sets.
+    """Return the row whose model, captioners, digest and rounds a run has, with the parameters that the row sets.
 
-    A run with rounds, or with listeners that see the question, matches no row.
+    A captioner that is shown the question matches only a row that sets this.
     """
-    if spec.rounds or describe.informed_slots(spec):
-        return None
-    engines = {captioner.slot: captioner.name for captioner in spec.captioners}
+    engines, params = _evidence(spec)
+    for row in published_rows().values():
+        if row.run.get("llm") != _model(spec):
+            continue
+        row_engines, row_params = _row_evidence(row.run)
+        informed = describe.informed_slots(spec)
+        allowed = all({f"{slot}.question", f"{slot}.labels"} & row_params.keys() for slot in informed)
+        if allowed and row_engines == engines and row_params.items() <= params.items():
+            return row
+    return None
+
+
+def _evidence(spec: RunSpec) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return a run's engines by slot and their parameters as `SLOT.NAME`; of its rounds, with `rounds.` before it."""
+    engines: dict[str, Any] = {captioner.slot: captioner.name for captioner in spec.captioners}
     params: dict[str, Any] = {}
     for captioner in spec.captioners:
         params.update((f"{captioner.slot}.{name}", value) for name, value in captioner.params.items())
-    for row in published_rows().values():
-        same_model = row.run.get("llm") == _model(spec)
-        if same_model and row.run["captions"] == engines and row.run.get("caption-param", {}).items() <= params.items():
-            return row
-    return None
+    if spec.rounds:
+        engines["rounds"] = spec.rounds.most
+        for engine in spec.rounds.engines:
+            engines[f"rounds.{engine.slot}"] = engine.name
+            params.update((f"rounds.{engine.slot}.{name}", str(value)) for name, value in engine.params.items())
+    return engines, params
+
+
+def _row_evidence(run: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the engines and the parameters that the flags of a row name, in the form of `_evidence`."""
+    engines, params = dict(run["captions"]), dict(run.get("caption-param", {}))
+    if "digest" in run:
+        engines[DIGEST] = DIGEST
+        params |= {"digest.model": run["digest"], "digest.question": run.get("digest-question", False)}
+    if "rounds" in run:
+        engines["rounds"] = run["rounds"]
+        for slot, engine in run["rounds-with"].items():
+            engines[f"rounds.{slot}"], _, given = engine.rstrip(")").partition("(")
+            pairs = [pair.split("=") for pair in given.split(",") if pair]
+            params.update((f"rounds.{slot}.{name}", value) for name, value in pairs)
+    return engines, params
 
 
 def run_kind(scored: ScoredRun) -> str:

@@ -41,7 +41,7 @@ from types import ModuleType
 from typing import Any, get_type_hints
 
 from cascade import plugins
-from cascade.errors import MissingExtra, UnknownName, UserError
+from cascade.errors import MissingExtra, MissingKey, UnknownName, UserError
 from cascade.io.digests import digest_path
 from cascade.io.terminal import note
 from cascade.types import Caption, Captioner, CaptionerSpec, Host, Lookup
@@ -175,12 +175,12 @@ class Engine:
         return CaptionerSpec(slot=slot, name=self.name, version=str(self.module.VERSION), params=filled), files
 
     def check(self, spec: CaptionerSpec, host: Host) -> None:
-        """Raise MissingExtra where a module is not installed, UserError where a key or an address is missing."""
+        """Raise MissingExtra where a module is not installed, MissingKey where a key or an address is missing."""
         for module, command in self.module.NEEDS.items():
             if not plugins.is_installed(module):
                 raise MissingExtra(f"the captioner {self.name!r}", module, command)
         if missing := self.missing_access(spec, host):
-            raise UserError(f"{spec.slot}={self.name}: {missing}")
+            raise MissingKey(f"{spec.slot}={self.name}: {missing}")
 
     def missing_access(self, spec: CaptionerSpec, host: Host) -> str:
         """Return what is missing before the remote model can be asked and what to type, or ""."""

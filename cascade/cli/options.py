@@ -12,7 +12,7 @@ from typing import Annotated, Any, get_type_hints
 import typer
 
 from cascade.errors import UnknownName
-from cascade.pipeline.request import Request
+from cascade.pipeline.request import Request, flag_kinds
 from cascade.scoring.matchers.registry import SCORERS
 
 command_group = partial(typer.Typer, rich_markup_mode=None, add_completion=False)
@@ -31,9 +31,13 @@ def _from_file(ctx: typer.Context, path: Path | None) -> Path | None:
     if path:
         from cascade.cli.specfile import read_spec
 
-        params = {param.opts[0].lstrip("-"): param for param in ctx.command.params if param.name != "spec"}
-        flags = {name: bool(getattr(param, "multiple", False)) for name, param in params.items() if name != "help"}
-        ctx.default_map = {str(params[name].name): value for name, value in read_spec(path, flags).items()}
+        params = {param.opts[0].lstrip("-"): param for param in ctx.command.params}
+        known, kinds = flag_kinds(), dict[str, type]()
+        for name, param in params.items():
+            if name not in ("spec", "help"):
+                own = bool if getattr(param, "is_flag", False) else str
+                kinds[name] = known.get(name, own)
+        ctx.default_map = {str(params[name].name): value for name, value in read_spec(path, kinds).items()}
     return path
 
 

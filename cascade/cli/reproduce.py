@@ -73,6 +73,8 @@ def reproduce(
     if any(job.job.spec.llm.answer_as == "choice" for job in jobs):
         note("choices are forced here, which no published row says of its own; --answer-as text leaves replies free")
     flags = [flag for flag in (request.captions, *(request.caption_param or ())) if flag and ".api_base=" not in flag]
+    evidence = ("digest", "digest_question", "rounds", "rounds_with")
+    flags += [f"{name.replace('_', '-')}={value}" for name in evidence if (value := getattr(request, name))]
     other_captions = ", ".join(flags)
     if other_captions:
         note(f"the captions are not those of the rows but {other_captions}")

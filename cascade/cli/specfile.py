@@ -24,11 +24,11 @@ _STARTS = ("[", "{", "<block sequence start>", "<block mapping start>")  # of YA
 _ENDS = ("]", "}", "<block end>")
 
 
-def read_spec(path: Path, flags: Mapping[str, bool]) -> dict[str, str | list[str]]:
-    """Return each flag's value as it would have been typed, by the flag's name without its dashes.
+def read_spec(path: Path, kinds: Mapping[str, type]) -> dict[str, Any]:
+    """Return each flag's value, by the flag's name without its dashes.
 
-    `flags` says of each flag whether it may be repeated. Raises UserError, with the file and the reason, where the
-    file cannot be read or names an unknown flag.
+    `kinds` has the type that each flag takes, `list` if it may be repeated. Raises UserError, with the file and the
+    reason, where the file cannot be read, names an unknown flag, or has a value that a flag does not take.
     """
     place = f"--spec {path}"
     try:
@@ -47,7 +47,7 @@ def read_spec(path: Path, flags: Mapping[str, bool]) -> dict[str, str | list[str
         raise UserError(f"{place}: is empty; `flag: value` lines are needed")
     if not isinstance(content, dict):
         raise UserError(f"{place}: `flag: value` lines are needed, not {type(content).__name__}")
-    return typed_flags(content, flags, place)
+    return typed_flags(content, kinds, place)
 
 
 def _parse_toml(text: str, place: str) -> Any:

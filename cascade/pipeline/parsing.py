@@ -11,6 +11,7 @@ from cascade import plugins
 from cascade.errors import UnknownName, UserError
 
 _ENTRY = re.compile(r"\s*(?:([^=(),\s]+)\s*=\s*)?([^=(),\s]+)\s*(?:\(([^()]*)\))?\s*(?:,|\Z)")
+_SWITCH = {"true": True, "false": False}
 
 
 def parse_captions(text: str, option: str = "--captions") -> list[tuple[str, str, dict[str, str]]]:
@@ -49,26 +50,32 @@ def parse_pairs(texts: Iterable[str], place: str) -> dict[str, str]:
     return pairs
 
 
-def typed_flags(content: Mapping[Any, Any], flags: Mapping[str, bool], place: str) -> dict[str, str | list[str]]:
-    """Return each flag of a YAML or TOML mapping as it would be typed: a text, or a list of them if repeatable.
+def typed_flags(content: Mapping[Any, Any], kinds: Mapping[str, type], place: str) -> dict[str, Any]:
+    """Return each flag of a YAML or TOML mapping as a value of its kind.
 
-    `flags` says of each flag, by its name without dashes, whether it may be repeated. Raises UserError, naming the
-    place, for an unknown flag and for a value that no flag takes.
+    `kinds` has the type that each flag takes, by its name without the leading dashes. The value of a repeatable flag,
+    `list`, becomes a list of texts; another flag's list or mapping becomes the text that would be typed. Raises
+    UserError, naming the place, for an unknown flag and for a value that the flag does not take.
     """
-    typed: dict[str, str | list[str]] = {}
+    typed: dict[str, Any] = {}
     for key, value in content.items():
         name = str(key).replace("_", "-")
-        if name not in flags:
-            raise UnknownName("flag", name, flags, f"in {place}")
+        if name not in kinds:
+            raise UnknownName("flag", name, kinds, f"in {place}")
         if value is None:
             continue
-        where = f"{place}: {name}"
-        if flags[name]:
+        kind, where = kinds[name], f"{place}: {name}"
+        if kind is list:
             typed[name] = _repeated(name, value, where)
-        elif isinstance(value, dict):
-            typed[name] = ",".join(f"{slot}={_plain(engine, where)}" for slot, engine in value.items())
-        else:
-            typed[name] = ",".join(_plain(entry, where) for entry in _as_list(value))
+            continue
+        if isinstance(value, dict):
+            value = ",".join(f"{slot}={_plain(engine, where)}" for slot, engine in value.items())
+        elif isinstance(value, list):
+            value = ",".join(_plain(entry, where) for entry in value)
+        try:
+            typed[name] = _SWITCH[str(value).lower()] if kind is bool else kind(_plain(value, where))
+        except (KeyError, ValueError):
+            raise UserError(f"{where}: {json.dumps(value, default=str)} is no value of that flag") from None
     return typed
 
 

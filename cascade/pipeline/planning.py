@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
+from math import ceil
 
+from cascade.captioners import speech
+from cascade.captioners.registry import Engine
 from cascade.captioning import generate
 from cascade.errors import NOT_APPLICABLE, ClipError, MissingKey
 from cascade.io import audio
@@ -15,8 +19,9 @@ from cascade.llms.prices import PUBLISHED_RATES, Price, reply_limit
 from cascade.pipeline import asking
 from cascade.pipeline.jobs import Job
 from cascade.prompting import evidence
+from cascade.prompting.rounds import MOST_REQUESTS
 from cascade.runs import directory
-from cascade.types import SENT_AUDIO, CaptionRecord, Execution, LLMSpec
+from cascade.types import SENT_AUDIO, CaptionRecord, Execution, LLMSpec, Params
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,7 +31,8 @@ class Plan:
     `unmade` captions are not in the cache: their words are not in the tokens. `audio` is the seconds of audio that are
     sent, whose tokens are not in them either, and `absent` counts the clips that are not here. `reply_tokens` is the
     mean of what the run has so far, None before; `most_tokens` bounds a reply where that is known. `price` None is
-    unknown. `rounds` are the rounds of a question at most, 0 without any.
+    unknown. `rounds` are the rounds of a question at most, 0 without any. `remote` has a line of text for each remote
+    model that captions, merges captions, or may be asked in rounds.
     """
 
     questions: int
@@ -42,6 +48,7 @@ class Plan:
     rounds: int = 0
     audio: float = 0.0
     absent: int = 0
+    remote: tuple[str, ...] = ()
 
 
 def check_model(spec: LLMSpec, how: Execution, option: str = "--llm") -> None:
@@ -77,8 +84,12 @@ def plan(job: Job) -> Plan:
         return evidence.clip_sent(record.meta).get("seconds") or seconds(clips[record.item])
 
     # Items that share a caption have one key; where the clip is not here, it stands for the key.
-    distinct = {(record.slot, record.key or clips[record.item]): record.failure for record in captions}
-    failures = [failure for failure in distinct.values() if failure]
+    distinct = {(record.slot, record.key or clips[record.item]): record for record in captions}
+    unmade = [record for record in distinct.values() if record.failure and record.failure.kind != NOT_APPLICABLE]
+    params = {spec.slot: spec.params for spec in spec.captioners}
+    replies = Counter[str]()  # of remote models at most, by slot
+    for record in unmade:
+        replies[record.slot] += _most_replies(params[record.slot], seconds(clips[record.item]))
     sent = [sent_seconds(shown[item.id][SENT_AUDIO]) for item, _ in missing if spec.prompt.audio]
     count, tokenizer = connect.counter(spec.llm)
     questions = (
@@ -92,7 +103,7 @@ def plan(job: Job) -> Plan:
         samples=spec.llm.samples,
         calls=len(missing),
         captions=len(distinct),
-        unmade=sum(failure.kind != NOT_APPLICABLE for failure in failures),
+        unmade=len(unmade),
         input_tokens=sum(count(question.prompt) for question in questions),
         tokenizer=tokenizer,
         reply_tokens=directory.mean_reply_tokens(answer.result for answer in answers),
@@ -101,7 +112,37 @@ def plan(job: Job) -> Plan:
         price=price,
         audio=sum(filter(None, sent)),
         absent=sent.count(None),
+        remote=tuple(_remote_lines(job, replies, len(missing))),
     )
+
+
+def _most_replies(params: Params, seconds: float | None) -> int:
+    """Return how many replies of a remote model a caption takes at most: one, or one for each part of the clip."""
+    window, segments = float(params.get("window", 0)), int(params.get("segments", 1))
+    if window and seconds and seconds > window:
+        return ceil(seconds / (window - min(speech.SEARCH, window / 2)))  # A window ends up to so many seconds early.
+    return segments + 1 if segments > 1 else 1
+
+
+def _remote_lines(job: Job, replies: Counter[str], calls: int) -> Iterator[str]:
+    """Yield what the replies of each remote model besides the answers can cost; what is sent to it is not counted."""
+    asked = [(spec, spec.slot, replies[spec.slot]) for spec in job.spec.captioners]
+    if rounds := job.spec.rounds:
+        for spec in rounds.engines:
+            requests = calls * rounds.most * MOST_REQUESTS
+            asked.append((spec, f"{spec.slot}, in rounds", requests * _most_replies(spec.params, None)))
+    for spec, name, count in asked:
+        if not count or not Engine(spec.name).asks_remotely:
+            continue
+        model, limit = str(spec.params["model"]), reply_limit(spec.params)
+        how = replace(job.how, api_base=job.how.host.endpoints.get(model), price=None)
+        price = connect.price(LLMSpec(model=model), how)
+        line = f"{name}: up to {quantity(count, 'reply')} of {model.partition('@')[0]}"
+        if limit is None:
+            yield line
+            continue
+        cost = f"at most ${price.of(0, count * limit):.4f} for the replies" if price else "its price is unknown"
+        yield f"{line}, of at most {limit} tokens; {cost}"
 
 
 def combine(plans: Sequence[Plan]) -> Plan:
@@ -117,6 +158,7 @@ def combine(plans: Sequence[Plan]) -> Plan:
         reply_tokens=sum(replies) / len(replies) if replies else None,
         audio=sum(plan.audio for plan in plans),
         absent=sum(plan.absent for plan in plans),
+        remote=(),  # Runs share some of these replies, and not others.
     )
 
 
@@ -127,7 +169,8 @@ def plan_lines(plan: Plan) -> list[str]:
     if plan.unmade:
         captions += "; their words are not in the tokens below (cascade caption makes them)"
     questions, samples = quantity(plan.questions, "question"), quantity(plan.samples, "sample")
-    rounds = f"; with rounds up to {plan.calls * (1 + plan.rounds)}, whose tokens are not below" if plan.rounds else ""
+    most_calls = plan.calls * (1 + plan.rounds)
+    rounds = f"; with rounds up to {most_calls}, of which the later ones send more than is below" if plan.rounds else ""
     answered = plan.questions * plan.samples - plan.calls
     replies = []
     if plan.reply_tokens is not None:
@@ -137,6 +180,7 @@ def plan_lines(plan: Plan) -> list[str]:
     out = ", ".join(replies) or "unknown: nothing bounds a reply (--max-tokens would)"
     return [
         captions,
+        *[f"remote    {line}" for line in plan.remote],
         f"calls     {plan.calls} ({questions}, {samples} each; {answered} answered already){rounds}",
         f"tokens    {plan.input_tokens} in, by {plan.tokenizer}; out {out}",
         *[_audio_line(plan)] * bool(plan.audio or plan.absent),
@@ -167,6 +211,7 @@ def _cost_lines(plan: Plan) -> list[str]:
         parts.append(f"${sent + price.of(0, round(plan.calls * plan.reply_tokens)):.4f} if replies stay as they are")
     parts.append(f"${price.of(0, 100 * plan.calls):.4f} for each 100 tokens of a reply")
     if plan.most_tokens:
-        parts.append(f"at most ${sent + price.of(0, plan.calls * plan.most_tokens):.4f}")
+        replies = plan.calls * (1 + plan.rounds)
+        parts.append(f"at most ${sent + price.of(0, replies * plan.most_tokens):.4f}")
     rates = f"${1e6 * price.input:g} in, ${1e6 * price.output:g} out a million tokens"
     return [f"cost      {'; '.join(parts)}", f"price     {rates} ({price.source})"]

@@ -9,11 +9,10 @@ from typing import Any
 from cascade.errors import BudgetSpent, UserError
 from cascade.pipeline.jobs import Job, carry_out, prepare
 from cascade.pipeline.parsing import parse_pairs, typed_flags
-from cascade.pipeline.request import Request
+from cascade.pipeline.request import Request, flag_kinds
+from cascade.pipeline.specs import caption_entries
+from cascade.plugins import DIGEST
 from cascade.runs.directory import Run
-
-# The flags that a row's file may have, and whether they are repeatable.
-_FLAGS = {field.name.replace("_", "-"): field.name in ("caption_param", "param") for field in fields(Request)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,16 +43,25 @@ def row_jobs(rows: Mapping[str, Mapping[str, Any]], models: Sequence[str], reque
 
 
 def _row_request(row: str, flags: Mapping[str, Any], model: str, request: Request) -> Request:
-    """Return the row's flags under the user's own: captions that are given take the place of the row's."""
+    """Return the row's flags under the user's own.
+
+    Captions that the user gives replace the row's. The row's digest merges them, if there are any, and no digest among
+    them.
+    """
     place = f"the row {row}"
-    given: dict[str, Any] = {name.replace("-", "_"): value for name, value in typed_flags(flags, _FLAGS, place).items()}
+    given = {name.replace("-", "_"): value for name, value in typed_flags(flags, flag_kinds(), place).items()}
     params = parse_pairs(given.pop("caption_param", ()), place)
     if request.captions:
-        given["captions"] = request.captions
-        params = {}
+        params = {key: value for key, value in params.items() if key.startswith(f"{DIGEST}.")}
+        slots = [slot for slot, _, _ in caption_entries(request.captions)]
+        if DIGEST in slots or not slots:
+            params = {}
+            given = {name: value for name, value in given.items() if name not in ("digest", "digest_question")}
     params |= parse_pairs(request.caption_param or (), "--caption-param")
-    given["caption_param"] = [f"{key}={value}" for key, value in params.items()]
-    return replace(request, **{**given, "llm": model, "out": None})
+    defaults = {field.name: field.default for field in fields(Request)}
+    kept = {name: value for name, value in given.items() if getattr(request, name) == defaults[name]}
+    caption_param = [f"{key}={value}" for key, value in params.items()]
+    return replace(request, **{**kept, "caption_param": caption_param, "llm": model, "out": None})
 
 
 def carry_out_row(job: RowJob) -> Run | UserError:

@@ -122,6 +122,15 @@ class Request:
                 raise UserError(f"{each.name}={str(value)[:40]}: the least is {least:g}, the most {most:g}")
 
 
+def flag_kinds() -> dict[str, type]:
+    """Return the type that each flag takes, by its name without the leading dashes; `list` if it may be repeated."""
+    kinds: dict[str, type] = {}
+    for name, hint in get_type_hints(Request).items():
+        kind = next(kind for kind in get_args(hint) or (hint,) if kind is not NoneType)
+        kinds[name.replace("_", "-")] = list if get_origin(kind) is Sequence else kind
+    return kinds
+
+
 def check_request(flags: Mapping[str, Any]) -> Request:
     """Return the request that flags make, as a Python caller gives them; names of no flag are passed over.
 

@@ -63,6 +63,14 @@ def caption_sources(captions: str | None, dataset: str) -> str:
     return captions or (EMBEDDED_CAPTIONS if dataset == "demo" else DEFAULT_CAPTIONS)
 
 
+def caption_entries(captions: str, option: str = "--captions") -> list[tuple[str, str, dict[str, str]]]:
+    """Return what `parse_captions` reads; of a file of captions, a bundle for each slot that the file fills."""
+    if captions.endswith((".jsonl", ".zst")) and "=" not in captions:
+        slots = dict.fromkeys(spec.slot for spec in read_manifest(Path(captions).expanduser()).captioners)
+        captions = ",".join(f"{slot}=bundle(path={captions})" for slot in slots) or "none"
+    return parse_captions(captions, option)
+
+
 def select_captioners(
     captions: str,
     params: Sequence[str] | None = None,
@@ -75,10 +83,7 @@ def select_captioners(
 
     `option` is the flag that `captions` are the value of. Raises UserError for what cannot be read.
     """
-    if captions.endswith((".jsonl", ".zst")) and "=" not in captions:
-        slots = dict.fromkeys(spec.slot for spec in read_manifest(Path(captions).expanduser()).captioners)
-        captions = ",".join(f"{slot}=bundle(path={captions})" for slot in slots) or "none"
-    entries = parse_captions(captions, option)
+    entries = caption_entries(captions, option)
     if digest_question and not digest:
         raise UserError("--digest-question: there is no digest to show the question to; give --digest MODEL")
     digest_files: Mapping[str, Path] = {}

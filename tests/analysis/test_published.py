@@ -12,6 +12,8 @@ from msgspec import UNSET
 from msgspec.structs import replace
 
 from cascade.analysis import published
+from cascade.pipeline.reproduce import row_jobs
+from cascade.pipeline.request import Request
 from cascade.runs import directory, provenance
 from cascade.scoring.outcomes import ScoredRun, score_items
 from cascade.types import (
@@ -62,18 +64,21 @@ def test_rows_have_the_figures_of_the_benchmarks_table() -> None:
 def test_the_modalities_of_each_row_make_its_whole() -> None:
     """A mistyped figure would be another number of items, and the parts would not add up."""
     shares = [row.published for row in published.published_rows().values() if len(row.published) > 1]
-    assert len(shares) == 36
+    assert len(shares) == 37
     for figures in shares:
         assert sum(round(figures[group] * size) for group, size in SIZES.items()) == round(1000 * figures[""])
 
 
 def test_every_row_says_its_source_and_what_is_ours() -> None:
     rows = published.published_rows()
-    assert len(rows) == 49
+    assert len(rows) == 54
     for row in rows.values():
         assert "arXiv" in row.source or "technical report" in row.source
         assert row.ours and row.title and 0 < row.published[""] < 1
-        assert row.run.keys() <= {"llm", "captions", "caption-param", "prompt", "param"}
+        assert row.run.keys() <= {
+            *("llm", "captions", "caption-param", "prompt", "param"),
+            *("digest", "digest-question", "rounds", "rounds-with", "tools"),
+        }
         assert bool(row.run) != bool(row.unserved)
 
 
@@ -82,7 +87,7 @@ def test_every_row_that_can_be_served_can_be_planned(mini: Path) -> None:
     assert result.exit_code == 0 and "dry run" in result.stderr and not Path("runs").exists()
     served = [row.name for row in published.published_rows().values() if not row.unserved]
     assert [line.split(":")[0] for line in result.stdout.splitlines() if ": runs/mini-" in line] == served
-    assert result.stdout.count("cost  ") == len(served) == 28
+    assert result.stdout.count("cost  ") == len(served) == 33
     assert "passed over: 21 rows that cannot be served" in result.stderr
 
 
@@ -174,6 +179,18 @@ def test_a_run_of_the_published_items_has_published_marks() -> None:
     assert figures(scored(500, {}, spec=asking)) == {} and published.run_kind(scored(500, {}, spec=asking)) == "LLM"
     both = row_spec("gemini-2.5-pro", captions={"audio": "audio", "speech": "whisper"})
     assert figures(scored(500, {}, spec=both)) == {} and published.run_kind(scored(500, {}, spec=both)) == "OLM"
+
+
+def test_a_run_with_steered_listening_has_the_marks_of_its_row_alone(mini: Path) -> None:
+    def spec(**flags: Any) -> RunSpec:
+        row = published.published_rows()["taltech-two-listeners"].run
+        [job] = row_jobs({"taltech-two-listeners": row}, [], Request(dataset="mini.jsonl", **flags))
+        return job.job.spec
+
+    run = scored(500, {}, spec=spec())
+    assert published.published_figures(run) == pytest.approx({"": 0.766}) and published.run_kind(run) == "LRM"
+    blind = scored(500, {}, spec=spec(caption_param=["a.question=false", "b.question=false"]))
+    assert published.published_figures(blind) == {} and published.run_kind(blind) == "LLM"
 
 
 def test_the_report_marks_published_values_and_groups_by_kind(tmp_path: Path) -> None:

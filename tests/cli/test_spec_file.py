@@ -68,6 +68,22 @@ def test_a_flag_overrides_the_spec(mini: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("s.yaml", "digest: fake\ndigest-question: true\nshuffle-choices: no\nrounds: 2\nretries: '3'\nrpm: 7\n"),
+        ("s.toml", 'digest = "fake"\ndigest-question = true\nshuffle-choices = false\nrounds = 2\nrpm = 7.0\n'),
+    ],
+)
+def test_a_spec_has_switches_and_numbers(mini: Path, name: str, text: str) -> None:
+    Path(name).write_text(text)
+    flags = ["--dataset", mini, "--captions", "speech=fake", "--llm", "fake", "--rounds-with", "measure=fake"]
+    assert cascade("run", "--spec", name, *flags).exit_code == 0
+    spec = json.loads((only_run() / "run.json").read_text())["spec"]
+    assert spec["captioners"][1]["params"]["question"] is True and spec["rounds"]["most"] == 2
+    assert spec["prompt"]["order_seed"] is None
+
+
+@pytest.mark.parametrize(
     ("name", "text", "said"),
     [
         ("s.yaml", "lmm: fake", "unknown flag 'lmm' (did you mean 'llm'?); in --spec s.yaml"),
@@ -80,6 +96,11 @@ def test_a_flag_overrides_the_spec(mini: Path) -> None:
         ("s.yaml", "just text", "`flag: value` lines are needed, not str"),
         ("s.yaml", "!!python/object/apply:os.system ['touch trapped']", "not YAML"),
         ("s.yaml", "llm: true", "--spec s.yaml: llm: true is no value of that flag"),
+        ("s.yaml", "rounds: three", '--spec s.yaml: rounds: "three" is no value of that flag'),
+        ("s.yaml", "rounds: {a: b}", '--spec s.yaml: rounds: "a=b" is no value of that flag'),
+        ("s.yaml", "rounds: true", "--spec s.yaml: rounds: true is no value of that flag"),
+        ("s.toml", "limit = 2.5", "--spec s.toml: limit: 2.5 is no value of that flag"),
+        ("s.yaml", "digest-question: maybe", '--spec s.yaml: digest-question: "maybe" is no value of that flag'),
         ("s.toml", "llm = ", "--spec s.toml: not TOML"),
         ("s.json", "{}", "--spec s.json: its name must end in .yaml, .yml or .toml"),
         ("s.yaml", b"\xff\xfe\x00", "it is no UTF-8 text"),

@@ -28,9 +28,8 @@ DEAF, COUNTED = "deaf", "counted"
 
 def audio_of(request: Mapping[str, Any]) -> tuple[bytes, str] | None:
     """The clip in a request and its format; None where there is none."""
-    parts = [
-        part for message in request["messages"] if isinstance(message["content"], list) for part in message["content"]
-    ]
+    contents = [message.get("content") for message in request["messages"]]
+    parts = [part for content in contents if isinstance(content, list) for part in content]
     clips = [part["input_audio"] for part in parts if part["type"] == "input_audio"]
     assert len(clips) <= 1
     return (base64.b64decode(clips[0]["data"], validate=True), clips[0]["format"]) if clips else None
@@ -40,7 +39,7 @@ def text_of(request: Mapping[str, Any]) -> str:
     """The text of the messages, with a mark where the clip stands."""
     texts = []
     for message in request["messages"]:
-        content = message["content"]
+        content = message.get("content") or ""  # A message that only calls functions has no content.
         parts = [{"type": "text", "text": content}] if isinstance(content, str) else content
         texts += [part.get("text", "<clip>") for part in parts]
     return "".join(texts)
