@@ -27,15 +27,18 @@ sys.path.insert(0, str(ROOT))
 LATENCY = 0.25  # seconds a reply takes
 FLYING = 32
 SERVER = """
-import asyncio, json, sys, time
+import asyncio, json, re, sys, time
 latency = float(sys.argv[1])
 flying = int(sys.argv[2])
 blank = {"warm": 0.0, "last": 0.0, "count": 0, "now": 0, "most": 0, "connections": 0}
 state = dict(blank)
-message = {"role": "assistant", "content": "Answer: rain"}
-body = json.dumps({"id": "1", "object": "chat.completion", "created": 1, "model": "gpt-x",
-    "choices": [{"index": 0, "finish_reason": "stop", "message": message}],
-    "usage": {"prompt_tokens": 100, "completion_tokens": 5, "total_tokens": 105}}).encode()
+def reply(**message):
+    return json.dumps({"id": "1", "object": "chat.completion", "created": 1, "model": "gpt-x",
+        "choices": [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", **message}}],
+        "usage": {"prompt_tokens": 100, "completion_tokens": 5, "total_tokens": 105}}).encode()
+answer = reply(content="Answer: rain")
+part = {"name": "transcribe", "arguments": json.dumps({"start": 0, "end": 0.5})}
+request = reply(content="", tool_calls=[{"id": "1", "type": "function", "function": part}])
 def sent(text):
     return b"HTTP/1.1 200 OK\\r\\nContent-Type: application/json\\r\\nContent-Length: %d\\r\\n\\r\\n" % len(text) + text
 async def serve(reader, writer):
@@ -47,7 +50,7 @@ async def serve(reader, writer):
                 name, _, value = header.partition(b":")
                 if name.lower() == b"content-length":
                     length = int(value)
-            await reader.readexactly(length)
+            given = await reader.readexactly(length)
             if line.startswith(b"GET"):
                 writer.write(sent(json.dumps(state).encode()))
                 state.update(blank)
@@ -60,7 +63,8 @@ async def serve(reader, writer):
             await asyncio.sleep(latency)
             state["now"] -= 1
             state["last"] = time.time()
-            writer.write(sent(body))
+            asks = re.search(rb'"tool_choice": ?"auto"', given)  # as a model may that asks in rounds
+            writer.write(sent(request if asks else answer))
             await writer.drain()
     except (ConnectionError, asyncio.IncompleteReadError):
         pass

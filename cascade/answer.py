@@ -15,6 +15,7 @@ from cascade.llms import connect
 from cascade.pipeline import asking, specs
 from cascade.pipeline.request import Request
 from cascade.prompting.evidence import captions_by_item
+from cascade.runs.describe import truncated_captions
 from cascade.scoring import outcomes
 from cascade.types import CaptionRecord, Choice, Completion, Failure, Item
 
@@ -64,7 +65,7 @@ def answer_of(clip: Path, question: str, choices: Sequence[str], request: Reques
     connect.check(llm, how, audio=bool(prompt.audio))
     item = Item(id=clip.name, audio=str(clip.absolute()), question=question, choices=tuple(choices), answer=choices[0])
     captions = generate.caption([item], Path(), captioners.specs, how)
-    for line in speech.english_only(captions, doubtful=True):
+    for line in [*speech.english_only(captions, doubtful=True), *truncated_captions(captions)]:
         note(line)
     built = asking.build_question(item, 0, prompt, template, captions_by_item(captions).get(item.id, {}))
     if form := asking.sent_form(captioners.specs):

@@ -1,58 +1,197 @@
-"""A run that is killed at any moment and started again ends as if it had never been killed."""
+"""A run that is killed at any moment and started again ends as if it had never been killed.
+
+The run has every kind of call: a listener that knows the question, a digest, a model that asks in rounds, and a
+listener that it asks. Each call costs ten cents.
+"""
 
 from __future__ import annotations
 
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
+import threading
 import time
+from collections import Counter
+from hashlib import sha256
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.support.commands import ROOT, log_of, rows, write
+from cascade.runs import directory
+from cascade.runs.charges import charges
+from cascade.types import Completion
+from tests.support import clips
+from tests.support.commands import ROOT, rows, write
 from tests.support.stub_server import Reply, Stub
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(find_spec("litellm") is None, reason="litellm is not installed")]
+pytest.importorskip("soundfile")
+
+ITEMS, FLYING, KILLS = 40, 4, 20
+KINDS = ("listener", "digest", "model", "finding")
+# The command line, with a price for calls of servers on this machine, which would be free.
+PRICED = """
+from cascade.cli.app import main
+from cascade.llms import credentials, litellm
+credentials.is_loopback = lambda api_base: False
+litellm._cost = lambda reply: 0.1
+main()
+"""
 
 
-def start(folder: Path, url: str, out: str) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "cascade", "run", "--dataset", "mini.jsonl", "--captions", "speech=fake"]
-    command += ["--llm", "gpt-x", "--api-base", url, "--concurrency", "4", "--out", out]
-    quiet = subprocess.DEVNULL
-    return subprocess.Popen(
-        command, cwd=folder, env={**os.environ, "PYTHONPATH": str(ROOT)}, stdout=quiet, stderr=quiet
+class Servers:
+    """All models in one server, whose replies depend on nothing but the request.
+
+    `asked` counts each request, `stages` has for each item how far it was with each of its requests: 0 listening, 1
+    merging, 2 the first message of the model and its finding, 3 the answer.
+    """
+
+    def __init__(self) -> None:
+        self.asked: dict[str, Counter[str]] = {kind: Counter() for kind in KINDS}
+        self.stages: dict[str, list[int]] = {}
+        self._lock = threading.Lock()
+
+    def __call__(self, request: dict[str, Any], number: int) -> Reply:
+        told = json.dumps([request["messages"], request.get("tool_choice")], sort_keys=True)
+        name = sha256(told.encode()).hexdigest()
+        item = re.findall(r"in clip (\d+)\?", told)[0]
+        has_finding = any(message["role"] == "tool" for message in request["messages"])
+        kind, stage = "model", 2 + has_finding
+        if "input_audio" in told:
+            kind, stage = ("finding", 2) if "Listen to this part" in told else ("listener", 0)
+        elif request["model"] == "gpt-4o-mini":
+            kind, stage = "digest", 1
+        with self._lock:
+            self.asked[kind][name] += 1
+            self.stages.setdefault(item, []).append(stage)
+        if kind == "model" and not has_finding:
+            part = {"question": f"What is in clip {item}?", "start": 0.1, "end": 0.3}
+            return Reply(text="", finish="tool_calls", calls=(("listen", part),), delay=0.1)
+        if kind == "model":
+            return Reply(text=f"Answer: {('rain', 'a bell', 'a siren')[int(name, 16) % 3]}", delay=0.1)
+        return Reply(text=f"Noted {name[:8]}.", delay=0.1)
+
+    def distinct(self) -> int:
+        """Return the number of different requests, whose replies are known or on their way."""
+        with self._lock:
+            return sum(map(len, self.asked.values()))
+
+    def repeated(self) -> dict[str, int]:
+        """Return how many requests of each kind were sent again."""
+        return {kind: counts.total() - len(counts) for kind, counts in self.asked.items()}
+
+    def total(self) -> int:
+        return sum(counts.total() for counts in self.asked.values())
+
+
+def run(folder: Path, url: str, out: str) -> subprocess.Popen[bytes]:
+    """Start the run, in a process group of its own."""
+    listener = f"audio-llm(model=gpt-4o-audio-preview,api_base={url}"
+    command = [sys.executable, "-c", PRICED, "run", "--dataset", "mini.jsonl", "--concurrency", str(FLYING)]
+    command += ["--captions", f"a={listener},question=true)", "--cache", f"cache-{out}", "--out", out, "--retries", "0"]
+    command += ["--digest", "gpt-4o-mini", "--digest-question", "--caption-param", f"digest.api_base={url}"]
+    command += ["--rounds", "1", "--rounds-with", f"listen={listener})", "--llm", "gpt-4o", "--api-base", url]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OPENAI_API_KEY": "none", "NO_PROXY": "127.0.0.1"}
+    with (folder / f"{out}.stderr").open("ab") as log:
+        return subprocess.Popen(
+            [*command, "--budget", "1000"],
+            cwd=folder,
+            env=environment,
+            stdout=subprocess.DEVNULL,
+            stderr=log,
+            start_new_session=True,
+        )
+
+
+def finish(folder: Path, url: str, out: str) -> None:
+    assert run(folder, url, out).wait(timeout=180) == 0, (folder / f"{out}.stderr").read_text()
+
+
+def outcome(folder: Path) -> dict[str, Any]:
+    """Return what a run has found out: scores, answers with their rounds, captions, and what verifying says."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    commands = ["score", folder.name, "--format", "json"], ["verify", folder.name]
+    score, verify = (
+        subprocess.run(
+            [sys.executable, "-m", "cascade", *words],
+            cwd=folder.parent,
+            env=environment,
+            capture_output=True,
+            check=True,
+        ).stdout
+        for words in commands
     )
-
-
-def scores(folder: Path) -> object:
-    command = [sys.executable, "-m", "cascade", "score", str(folder), "--format", "json"]
-    told = subprocess.run(command, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, check=True)
-    return json.loads(told.stdout)["scores"]
+    answers = {}
+    for (item, _), answer in directory.last_answers(folder).items():
+        assert isinstance(answer.result, Completion)
+        taken = [[(found.text, found.key) for found in turn.findings] for turn in answer.rounds or ()]
+        answers[item] = (answer.result.text, answer.captions, taken)
+    captions = [(record.item, record.slot, record.key, record.text) for record in directory.read_captions(folder)]
+    verified = verify.decode().replace(folder.name, "RUN").splitlines()[-1]
+    figures = json.loads(score)
+    return {
+        "scores": figures["scores"],
+        "cost": figures["cost"],
+        "captions_cost": round(figures["captions_cost"], 9),
+        "answers": answers,
+        "captions": captions,
+        "verified": verified,
+    }
 
 
 def test_twenty_kills_cost_at_most_what_was_in_flight(tmp_path: Path) -> None:
-    write(tmp_path / "mini.jsonl", list(rows(160)))
-
-    def answer(request: dict[str, object], number: int) -> Reply:
-        asked = json.dumps(request["messages"])
-        return Reply(text=f"Answer: {('rain', 'a bell', 'a siren')[len(asked) % 3]}", delay=0.05)
-
-    draw = random.Random(7)
-    with Stub(answer) as stub:
-        assert start(tmp_path, stub.url, "whole").wait(timeout=120) == 0
-        assert len(stub.asked) == 160
-        for _ in range(20):
-            run = start(tmp_path, stub.url, "killed")
-            time.sleep(draw.uniform(0.1, 9.0))
-            run.send_signal(signal.SIGKILL)
-            run.wait(timeout=30)
-        assert start(tmp_path, stub.url, "killed").wait(timeout=120) == 0
-        paid_twice = len(stub.asked) - 2 * 160
-    answered = [line["item"] for line in log_of(tmp_path / "killed")]
-    assert sorted(answered) == sorted(f"q{number}" for number in range(160))
-    assert 0 <= paid_twice <= 20 * 4
-    assert scores(tmp_path / "killed") == scores(tmp_path / "whole")
+    write(tmp_path / "mini.jsonl", list(rows(ITEMS)))
+    for number in range(ITEMS):
+        clips.write(tmp_path / f"{number}.wav", clips.tone(300 + 10 * number, 0.5))
+    undisturbed, servers, draw = Servers(), Servers(), random.Random(7)
+    with Stub(undisturbed) as stub:
+        finish(tmp_path, stub.url, "whole")
+    whole = undisturbed.distinct()
+    assert {kind: len(counts) for kind, counts in undisturbed.asked.items()} == {
+        "listener": ITEMS,
+        "digest": ITEMS,
+        "model": 2 * ITEMS,
+        "finding": ITEMS,
+    }
+    assert undisturbed.repeated() == dict.fromkeys(KINDS, 0)
+    with Stub(servers) as stub:
+        for kill in range(KILLS):
+            process = run(tmp_path, stub.url, "killed")
+            deadline = time.monotonic() + 60
+            if kill % 5 == 0:
+                deadline = time.monotonic() + draw.uniform(0.2, 3)  # while it starts
+            while servers.distinct() < whole * (kill + 1) / (KILLS + 1) and time.monotonic() < deadline:
+                time.sleep(0.01)
+            time.sleep(draw.uniform(0, 0.2))
+            os.killpg(process.pid, signal.SIGKILL)
+            assert process.wait(timeout=30) == -signal.SIGKILL, (tmp_path / "killed.stderr").read_text()
+        finish(tmp_path, stub.url, "killed")
+        paid = servers.total()
+        finish(tmp_path, stub.url, "killed")
+        assert servers.total() == paid
+    assert servers.distinct() == whole
+    # What was built on is not asked again, and what is asked again was in flight.
+    assert all(stages == sorted(stages) for stages in servers.stages.values())
+    repeated = servers.repeated()
+    # A round is in the log when its findings are there: one that is killed has its model and its listener in flight.
+    assert repeated["listener"] + repeated["digest"] + repeated["model"] <= KILLS * FLYING
+    assert repeated["finding"] <= KILLS * FLYING
+    killed, expected = outcome(tmp_path / "killed"), outcome(tmp_path / "whole")
+    cost, whole_cost = killed.pop("cost"), expected.pop("cost")
+    assert killed == expected
+    assert whole_cost == pytest.approx(12.0) and expected["captions_cost"] == 8.0
+    # A finding may be kept although the process was killed before it logged the round: it costs the next one nothing.
+    assert whole_cost - KILLS * FLYING * 0.1 <= cost <= whole_cost + 1e-9
+    lost = {}
+    for out, asked in (("whole", whole), ("killed", paid)):
+        counted = [charge or 0.0 for charge in charges(tmp_path / out)]
+        lost[out] = asked - round(sum(counted) / 0.1)
+    assert lost["whole"] == 0
+    # What a call in flight costs is in no log.
+    assert 0 <= lost["killed"] <= sum(repeated.values()) + KILLS * FLYING

@@ -1,17 +1,12 @@
-"""Question-aware evidence with a listener that really hears, and a run of listener, digest and model that is killed."""
+"""Question-aware evidence with a listener that really hears."""
 
 from __future__ import annotations
 
 import base64
 import json
-import os
-import random
 import re
-import signal
-import subprocess
-import sys
-import time
 from collections import Counter
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +15,10 @@ import pytest
 from cascade.captioners.registry import Engine
 from cascade.captioning.backends import local
 from cascade.types import Caption, Host
-from tests.support import clips
-from tests.support.commands import ROOT, cascade, rows, write
+from tests.support.commands import cascade
 from tests.support.stub_server import Reply, Stub
 
-pytestmark = pytest.mark.slow
-pytest.importorskip("litellm")
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(find_spec("litellm") is None, reason="litellm is not installed")]
 pytest.importorskip("soundfile")
 
 
@@ -78,38 +71,3 @@ def test_what_is_asked_for_is_heard(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert result.exit_code == 0, result.output
     accuracy = {member["name"]: member["accuracy"] for member in json.loads(result.stdout)["members"]}
     assert accuracy["all: a"] > accuracy["question-blind"]
-
-
-def test_kills_cost_at_most_what_was_in_flight(tmp_path: Path) -> None:
-    write(tmp_path / "mini.jsonl", list(rows(40)))
-    for number in range(40):
-        clips.write(tmp_path / f"{number}.wav", clips.tone(300 + 10 * number, 0.2))
-
-    def answer(request: dict[str, Any], number: int) -> Reply:
-        content = request["messages"][-1]["content"]
-        asked = content[0]["text"] if isinstance(content, list) else content
-        return Reply(text=f"Noted {len(asked)}, {re.findall(r'clip (?:[0-9]+)', asked)[-1:]}.", delay=0.05)
-
-    draw = random.Random(7)
-    with Stub(answer) as stub:
-        params = [f"{slot}.api_base={stub.url}" for slot in ("a", "digest")]
-        command = [sys.executable, "-m", "cascade", "run", "--dataset", "mini.jsonl", "--concurrency", "4"]
-        command += ["--captions", "a=audio-llm(model=la,question=true)", "--digest", "d", "--digest-question"]
-        command += [word for param in params for word in ("--caption-param", param)]
-        command += ["--llm", "gpt-x", "--api-base", stub.url, "--out", "killed"]
-        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-        kills = 8
-        for _ in range(kills):
-            run = subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=-3, stderr=-3)
-            time.sleep(draw.uniform(2.0, 12.0))
-            run.send_signal(signal.SIGKILL)
-            run.wait(timeout=30)
-        assert subprocess.run(command, cwd=tmp_path, env=environment, stdout=-3, stderr=-3, check=False).returncode == 0
-        assert 3 * 40 <= len(stub.asked) <= 3 * 40 + kills * 4
-        again = len(stub.asked)
-        assert subprocess.run(command, cwd=tmp_path, env=environment, stdout=-3, stderr=-3, check=False).returncode == 0
-        assert len(stub.asked) == again
-    verified = subprocess.run(
-        [sys.executable, "-m", "cascade", "verify", "killed"], cwd=tmp_path, env=environment, stdout=-3, check=False
-    )
-    assert verified.returncode == 0

@@ -118,4 +118,6 @@ def _digest(
     }
     if answer:
         meta["answers"] = [answer]
+    if reply.is_cut:
+        meta["truncated"] = True
     return Caption(text=text, meta=meta)

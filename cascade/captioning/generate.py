@@ -25,6 +25,7 @@ from cascade.llms import origins
 from cascade.prompting import evidence
 from cascade.prompting.listening import canonical_question, question_digest
 from cascade.types import (
+    SENT_AUDIO,
     Backend,
     Caption,
     CaptionerSpec,
@@ -36,6 +37,7 @@ from cascade.types import (
     PromptSpec,
 )
 
+CLIPS_TO_SEND = "clips to send"  # the stage in which they are read and described
 _BACKENDS = {"local": local, "ray": ray}
 
 
@@ -80,52 +82,17 @@ def caption(
     root: Path,
     specs: Sequence[CaptionerSpec],
     execution: Execution,
-    track: Track = silent,
+    track: Track | None = silent,
     prompt: PromptSpec | None = None,
 ) -> list[CaptionRecord]:
     """Return every item's captions, in the order of items and specs; make those that are missing.
 
+    Where `track` is None, nothing is made, and a missing caption is a failure.
     `root` is the folder that the items' `audio` is relative to. Clips with the same bytes are captioned once. A caption
     is in the cache as soon as it is made; failures and lookups are never cached. Where the `prompt` shows captions of
     other clips, those that depend on the question are of the other clip under the item's question. Raises UserError
     where no clip can be read.
     """
-    return _collect(items, root, specs, execution, track, prompt)
-
-
-def existing_captions(
-    items: Sequence[Item],
-    root: Path,
-    specs: Sequence[CaptionerSpec],
-    execution: Execution,
-    prompt: PromptSpec | None = None,
-) -> list[CaptionRecord]:
-    """Return the captions that exist, in the order of items and specs; a caption that is not made yet is a failure."""
-    return _collect(items, root, specs, execution, None, prompt)
-
-
-def needs_clips(specs: Sequence[CaptionerSpec]) -> bool:
-    """Return whether any of the captioners reads clips; otherwise the clips need not be on this machine."""
-    return any(Engine(spec.name).hears for spec in specs)
-
-
-def find_backend(name: str) -> Backend:
-    """Return the backend of that name. Raises UnknownName."""
-    if name not in _BACKENDS:
-        raise UnknownName("backend", name, _BACKENDS, "give it as --backend NAME")
-    backend: Backend = _BACKENDS[name].run
-    return backend
-
-
-def _collect(
-    items: Sequence[Item],
-    root: Path,
-    specs: Sequence[CaptionerSpec],
-    execution: Execution,
-    track: Track | None,
-    prompt: PromptSpec | None,
-) -> list[CaptionRecord]:
-    """Return a record for each item and spec; with `track`, captions that are missing are made."""
     engines = [spec for spec in specs if Engine(spec.name).hears]
     merging = [spec for spec in specs if Engine(spec.name).makes_captions and spec not in engines]
     lookups = [spec for spec in specs if spec not in engines and spec not in merging]
@@ -163,6 +130,30 @@ def _collect(
             made = [replace(record, question=question) for record, question in zip(made, questions, strict=True)]
         records[spec.slot] = made
     return [records[spec.slot][place] for place in range(len(items)) for spec in specs]
+
+
+def existing_captions(
+    items: Sequence[Item],
+    root: Path,
+    specs: Sequence[CaptionerSpec],
+    execution: Execution,
+    prompt: PromptSpec | None = None,
+) -> list[CaptionRecord]:
+    """Return the captions that exist, in the order of items and specs; a caption that is not made yet is a failure."""
+    return caption(items, root, specs, execution, None, prompt)
+
+
+def needs_clips(specs: Sequence[CaptionerSpec]) -> bool:
+    """Return whether any of the captioners reads clips; otherwise the clips need not be on this machine."""
+    return any(Engine(spec.name).hears for spec in specs)
+
+
+def find_backend(name: str) -> Backend:
+    """Return the backend of that name. Raises UnknownName."""
+    if name not in _BACKENDS:
+        raise UnknownName("backend", name, _BACKENDS, "give it as --backend NAME")
+    backend: Backend = _BACKENDS[name].run
+    return backend
 
 
 def _results(
@@ -293,11 +284,16 @@ def _from_cache(
         for spec in specs:
             made = results[spec.slot]
             missing = {given: source for source, given in inputs[spec.slot].items() if source not in made}
-            with track(f"{spec.slot} by {spec.name}", len(missing)) as tick:
+            stage = CLIPS_TO_SEND if spec.name == SENT_AUDIO else f"{spec.slot} by {spec.name}"
+            with track(stage, len(missing)) as tick:
                 is_named = False
                 if not missing:  # a backend builds the engine, which may need weights that are not here
                     continue
-                for given, result in backend(spec, execution.host, list(missing)):
+                # The questions about a clip follow each other, so that an engine can share what it makes of the clip.
+                by_clip: dict[str | Failure, list[Path | CaptionInput]] = {}
+                for given, source in missing.items():
+                    by_clip.setdefault(source.audio, []).append(given)
+                for given, result in backend(spec, execution.host, list(chain(*by_clip.values()))):
                     source = missing[given]
                     if isinstance(result, Caption):
                         result = _check_unchanged(given, source) or result

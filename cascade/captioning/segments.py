@@ -1,19 +1,39 @@
-"""Parts of clips as separate files: cut once, named by the digest of the clip and the times."""
+"""Parts of clips as separate files: cut once in a process, named by the digest of the clip and the times."""
 
 from __future__ import annotations
 
 import math
+import shutil
+import time
 import wave
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import IO, Any
 
 from cascade.errors import ClipError
 from cascade.io import audio, files
 from cascade.io.digests import digest, digest_file
-from cascade.io.encoding import AudioForm, encode
+from cascade.io.encoding import AudioForm, check_wav_size, encode
 
 _SHORTEST = 0.1  # seconds; a shorter sound cannot be recognised
+_ABANDONED = 86_400.0  # seconds without a new part
+
+
+def parts_folder(cache: Path) -> TemporaryDirectory[str]:
+    """Make a folder for the parts that a process cuts, which are removed with it.
+
+    It is in the cache, because it may need gigabytes. A folder in which nothing was cut for a day is removed: its
+    process was killed. One that still runs would cut its parts again.
+    """
+    scratch = cache / "scratch"
+    scratch.mkdir(parents=True, exist_ok=True)
+    for folder in scratch.glob("parts*"):
+        with suppress(FileNotFoundError):  # another process may have removed it
+            if time.time() - folder.stat().st_mtime > _ABANDONED:
+                shutil.rmtree(folder, ignore_errors=True)
+    return TemporaryDirectory(prefix="parts-", dir=scratch, ignore_cleanup_errors=True)
 
 
 def cut(clip: Path, start: float | None, end: float | None, folder: Path) -> Path:
@@ -45,7 +65,7 @@ def _place(folder: Path, clip: Path, *what: Any) -> Path:
         name = digest([digest_file(clip), *what]).removeprefix("b2:")
     except OSError as error:
         raise ClipError(f"{clip.name}: {error.strerror}") from None
-    path = folder / "parts" / f"{name}.wav"
+    path = folder / f"{name}.wav"
     path.parent.mkdir(parents=True, exist_ok=True)
     return path
 
@@ -60,8 +80,9 @@ def _write_part(file: IO[bytes], clip: Path, start: float, end: float) -> None:
         sound.setparams((blocks.channels, 2, rate, 0, "NONE", ""))
         for block in blocks:
             part = block[max(0, round(first) - place) : max(0, round(last) - place)]
-            sound.writeframes(np.round(np.clip(part, -1, 1) * 32767).astype("<i2").tobytes())
             place, written = place + len(block), written + len(part)
+            check_wav_size(2 * blocks.channels * written)
+            sound.writeframes(np.round(np.clip(part, -1, 1) * 32767).astype("<i2").tobytes())
             if place >= last:
                 break
     if written < _SHORTEST * rate:

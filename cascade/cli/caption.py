@@ -16,7 +16,7 @@ from cascade.io.tables import format_words
 from cascade.io.terminal import note, prose, quantity
 from cascade.pipeline.jobs import make_captions, prepare
 from cascade.pipeline.request import Request
-from cascade.runs.describe import caption_costs
+from cascade.runs.describe import caption_costs, truncated_captions
 from cascade.types import CaptionRecord
 
 
@@ -43,7 +43,7 @@ def caption(
             output.echo_json(fields)
     else:
         typer.echo(caption_table(captions), nl=False)
-        for line in speech.english_only(captions):
+        for line in [*speech.english_only(captions), *truncated_captions(captions)]:
             typer.echo("\n" + prose(line))
     # Where an engine asked a provider, its captions have a cost; None is an unknown price.
     costs = caption_costs(captions)

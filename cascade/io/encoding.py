@@ -28,6 +28,7 @@ _KNOWN = {
 _RATES = range(8_000, 192_001)  # Hz
 _MP3_RATES = (8_000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000)  # Hz, all that MPEG audio has
 _MP3_BITS = 64_000  # bits per second and channel
+_LARGEST_WAV = 2**32 - 37  # bytes of samples: the header counts them, and 36 bytes of its own, in 32 bits
 _KINDS = {b"RIFF": "wav", b"fLaC": "flac", b"OggS": "ogg", b"\x1aE\xdf\xa3": "webm"}
 
 
@@ -129,15 +130,22 @@ def encode(path: Path, form: AudioForm) -> tuple[bytes, str]:
 def wav(samples: Samples, rate: int) -> bytes:
     """Return samples in [-1, 1], of shape (frames,) or (frames, channels), as a WAV file of 16 bits.
 
-    Samples outside this range are clipped.
+    Samples outside this range are clipped. Raises ClipError for samples that no WAV file can hold.
     """
     import numpy as np
 
+    check_wav_size(2 * samples.size)
     buffer = io.BytesIO()
     with wave.open(buffer, "wb") as file:
         file.setparams((1 if samples.ndim == 1 else samples.shape[1], 2, rate, len(samples), "NONE", ""))
         file.writeframes(np.round(np.clip(samples, -1, 1) * 32767).astype("<i2").tobytes())
     return buffer.getvalue()
+
+
+def check_wav_size(size: int) -> None:
+    """Raise ClipError where samples of `size` bytes are more than a WAV file can hold."""
+    if size > _LARGEST_WAV:
+        raise ClipError("this is more than the 4 GB that a WAV file can hold; a shorter part or a lower rate fits")
 
 
 def _mp3(samples: Samples, rate: int) -> bytes:

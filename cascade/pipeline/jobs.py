@@ -32,6 +32,7 @@ from cascade.pipeline.specs import (
 )
 from cascade.prompting.templates import Template
 from cascade.runs import charges, directory, provenance
+from cascade.runs.describe import truncated_captions
 from cascade.runs.directory import Run
 from cascade.types import CaptionRecord, Dataset, Execution, Failure, Item, RunSpec, Shard
 
@@ -119,15 +120,15 @@ def carry_out(job: Job) -> Run:
         licence=job.loaded.licence,
         audio_root=str(root),
     )
-    counts = Counter[bool]()  # captions that were made, and those that failed
+    counts = Counter[tuple[bool, bool]]()  # by whether they are clips to send, and whether they succeeded
 
     @contextmanager
     def track(what: str, total: int) -> Iterator[Tick]:
         with bars(what, total) as tick:
 
-            def count(made: bool) -> None:
-                counts[made] += 1
-                tick(made)
+            def count(succeeded: bool) -> None:
+                counts[what == generate.CLIPS_TO_SEND, succeeded] += 1
+                tick(succeeded)
 
             yield count
 
@@ -140,12 +141,18 @@ def carry_out(job: Job) -> Run:
                 captions = generate.caption(run.items, root, run.spec.captioners, job.how, track, run.spec.prompt)
             asking.check_clips(run, captions)
             directory.write_captions(job.path, captions)
-            for line in speech.english_only(captions, doubtful=True):
+            for line in [*speech.english_only(captions, doubtful=True), *truncated_captions(captions)]:
                 note(line)
             asking.ask(run, captions, log, job.how, bars)
         finally:
-            captioned = f"{counts[True]} made" + f", {counts[False]} failed" * bool(counts[False])
-            note(f"answers: {kept} kept, {log.appended} asked; captions: {captioned}")
+            outcome = f"answers: {kept} kept, {log.appended} asked; captions: {counts[False, True]} made"
+            if failed := counts[False, False]:
+                outcome += f", {failed} failed"
+            if job.spec.prompt.audio:
+                outcome += "; clips: " + ("sent with each question" if log.appended else "none sent")
+            if failed := counts[True, False]:
+                outcome += f", {failed} failed"
+            note(outcome)
     return run
 
 

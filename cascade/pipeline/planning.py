@@ -83,8 +83,9 @@ def plan(job: Job) -> Plan:
     def sent_seconds(record: CaptionRecord) -> float | None:
         return evidence.clip_sent(record.meta).get("seconds") or seconds(clips[record.item])
 
-    # Items that share a caption have one key; where the clip is not here, it stands for the key.
-    distinct = {(record.slot, record.key or clips[record.item]): record for record in captions}
+    # Items that share a caption have one key; where the clip is not here, it stands for the key. A sent clip is none.
+    made = [record for record in captions if not spec.prompt.audio or record.slot != SENT_AUDIO]
+    distinct = {(record.slot, record.key or clips[record.item]): record for record in made}
     unmade = [record for record in distinct.values() if record.failure and record.failure.kind != NOT_APPLICABLE]
     params = {spec.slot: spec.params for spec in spec.captioners}
     replies = Counter[str]()  # of remote models at most, by slot

@@ -72,6 +72,7 @@ class Engines:
         self._making: dict[str, threading.Lock] = {}  # by caption key: each caption is made once
         self._calls: set[Future[Completion]] = set()  # the calls to listeners that are in flight
         self._built: dict[str, Any] = {}
+        self._parts = segments.parts_folder(execution.cache)
 
     async def answer(self, clip: Path, request: ToolRequest) -> Finding:
         """Return the finding for a request about a clip; if the request fails, the finding gives the reason."""
@@ -95,7 +96,7 @@ class Engines:
         spec, arguments = self._specs[request.tool], request.arguments
         if "question" in arguments:
             spec = replace(spec, params={**spec.params, "prompt": _LISTEN.format(arguments["question"])})
-        folder = self._execution.cache / "scratch"
+        folder = Path(self._parts.name)
         if self._form and self._form.content != "clip":
             clip = segments.altered(clip, self._form, folder)
         part = segments.cut(clip, arguments.get("start"), arguments.get("end"), folder)
@@ -149,6 +150,7 @@ class Engines:
         self._threads.shutdown(cancel_futures=True)
         for captioner in self._built.values():
             getattr(captioner, "close", lambda: None)()
+        self._parts.cleanup()
         self._cache.close()
 
 

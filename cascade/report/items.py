@@ -94,6 +94,8 @@ def _caption(caption: CaptionRecord, engine: str, place: int | None = None) -> d
         record["failure"] = f"{caption.failure.kind}: {caption.failure.message}"
         return record
     record |= {"text": caption.text, "times": timeline_spans(caption.meta)}
+    if caption.meta.get("truncated") is True:
+        record["truncated"] = True
     if isinstance(answers := caption.meta.get("answers"), list):
         record["answers"] = " ".join(map(str, answers))
     language, seconds = caption.meta.get("language"), _finite(caption.meta.get("seconds"))

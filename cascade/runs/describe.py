@@ -204,6 +204,23 @@ def _variant_name(spec: RunSpec, full: RunSpec) -> str:
     return label
 
 
+def truncated_captions(captions: Iterable[CaptionRecord]) -> list[str]:
+    """Return a line for each slot with captions whose model was cut off while it wrote them."""
+    slots: dict[str, list[CaptionRecord]] = {}
+    for caption in captions:
+        slots.setdefault(caption.slot, []).append(caption)
+    lines = []
+    for slot, records in slots.items():
+        names = [caption.item for caption in records if caption.meta.get("truncated") is True]
+        if names:
+            listed = ", ".join([*names[:3], "…"][: len(names)])
+            lines.append(
+                f"{slot}: {len(names)} of {len(records)} captions are cut off at the end: {listed}; they are used as "
+                f"they are, and --caption-param {slot}.max_tokens=N with a higher limit makes all of {slot} anew"
+            )
+    return lines
+
+
 def caption_costs(captions: Iterable[CaptionRecord]) -> dict[str, float | None]:
     """Return what the captions by providers cost when they were made, by key, in US dollars; None if unknown.
 

@@ -11,8 +11,10 @@ from typing import Any
 import pytest
 
 from cascade.captioners.registry import Engine
+from cascade.captioners.remote import audio_llm
 from cascade.captioning import generate
 from cascade.errors import UserError
+from cascade.io import audio
 from cascade.types import CaptionRecord, Execution, Host, Item
 from tests.support import clips
 from tests.support.stub_server import Reply, Stub
@@ -41,11 +43,11 @@ def by_question(request: dict[str, Any], number: int) -> Reply:
     return Reply(text=f"Heard for: {asked[1]}")
 
 
-def listen(folder: Path, items: list[Item], stub: Stub, **given: Any) -> list[CaptionRecord]:
+def listen(folder: Path, items: list[Item], stub: Stub, *, concurrency: int = 16, **given: Any) -> list[CaptionRecord]:
     for number, name in enumerate(sorted({item.audio for item in items})):
         clips.write(folder / name, clips.tone(300 + 100 * number, 3))
     spec, _ = Engine("audio-llm").specify("sound", {"model": "m", "question": True, **given})
-    host = Host(endpoints={"m": stub.url}, retries=0, timeout=20.0)
+    host = Host(endpoints={"m": stub.url}, retries=0, timeout=20.0, concurrency=concurrency)
     return generate.caption(items, folder, [spec], Execution(cache=folder / "cache", runs=folder, host=host))
 
 
@@ -61,6 +63,49 @@ def test_a_caption_belongs_to_the_question_and_to_no_order_of_the_choices(tmp_pa
     assert again[:100] == records and again[100].key == records[7].key
     assert other[0].key not in {record.key for record in records}
     assert "Choices:\na bell\na siren\nrain\n" in words(stub.asked[0])
+
+
+@pytest.fixture
+def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of the clips that are decoded, each time that one is."""
+    names: list[str] = []
+    decode = audio.blocks
+
+    def blocks(path: Path, *form: Any, **more: Any) -> audio.Blocks:
+        names.append(path.name)
+        return decode(path, *form, **more)
+
+    monkeypatch.setattr(audio, "blocks", blocks)
+    return names
+
+
+def clip_of(request: dict[str, Any]) -> str:
+    """The clip that a listener is sent, in base64."""
+    return str(request["messages"][-1]["content"][1]["input_audio"]["data"])
+
+
+def test_the_questions_about_a_clip_share_what_is_sent(tmp_path: Path, decoded: list[str]) -> None:
+    items = [item(f"q{number}", "ab"[number % 2] + ".wav", f"What is it, {number}?") for number in range(24)]
+    with Stub(by_question) as stub:
+        records = listen(tmp_path, items, stub, concurrency=1)
+    assert decoded == ["a.wav", "b.wav"]
+    assert [record.text for record in records] == [f"Heard for: What is it, {number}?" for number in range(24)]
+    sent = [clip_of(request) for request in stub.asked]
+    assert len({*sent[:12]}) == len({*sent[12:]}) == 1 and sent[0] != sent[12]
+
+
+def test_parts_that_are_large_are_sent_alike_and_not_kept(
+    tmp_path: Path, decoded: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    items = [item("q0"), item("q1", question="How often?")]
+    with Stub(by_question) as stub:
+        kept = listen(tmp_path, items, stub, concurrency=1, segments=2)
+        monkeypatch.setattr(audio_llm, "_LARGEST_KEPT", 100_000)
+        (tmp_path / "cache/cache.db").unlink()
+        streamed = listen(tmp_path, items, stub, concurrency=1, segments=2)
+    assert decoded == ["a.wav"] * 2 + ["a.wav"] * 2 * 3
+    assert [record.text for record in streamed] == [record.text for record in kept]
+    assert [clip_of(request) for request in stub.asked[:6]] == [clip_of(request) for request in stub.asked[6:]]
 
 
 def test_keys_of_captions_without_the_question_are_those_of_before() -> None:

@@ -67,6 +67,26 @@ def test_a_model_hears_what_is_sent_and_no_name(tones: Path) -> None:
     assert "the audio of 8 encoded again" in cascade("verify", only_run()).stdout
 
 
+def test_clips_are_counted_as_sent_and_not_as_captions(tones: Path) -> None:
+    (tones.parent / "broken.wav").write_bytes(b"no sound")
+    rows = [json.loads(line) for line in tones.read_text().splitlines()]
+    rows[1]["audio_path"] = "broken.wav"
+    tones.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with Stub(hears(by_pitch)) as stub:
+        told = run(tones, stub, "--dry-run", captions="audio,speech=fake").stdout
+        assert "captions  8, of which 8 are to be made\n" in told.replace(";", "\n")
+        done = run(tones, stub, "--out", "run", captions="audio,speech=fake")
+        outcome = "answers: 0 kept, 8 asked; captions: 8 made; clips: sent with each question, 1 failed\n"
+        assert outcome in done.stderr
+        again = run(tones, stub, "--out", "run", "--limit", "1", captions="audio,speech=fake")
+    assert "captions: 0 made; clips: sent with each question, 1 failed\n" in again.stderr
+    rows.pop(1)
+    tones.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with Stub(hears(by_pitch)) as stub:
+        run(tones, stub, "--out", "whole")
+        assert "7 kept, 0 asked; captions: 0 made; clips: none sent\n" in run(tones, stub, "--out", "whole").stderr
+
+
 def test_captions_alone_are_the_run_that_they_were(tones: Path) -> None:
     with Stub(hears(by_pitch)) as stub:
         run(tones, stub, captions="speech=fake")

@@ -189,6 +189,29 @@ def test_a_mismatched_digest_that_knows_no_question_is_the_other_clips(tones: Pa
     assert len({*own, *other}) == 12
 
 
+def test_captions_that_were_cut_off_are_kept_and_counted(tones: Path) -> None:
+    def script(request: dict[str, Any], number: int) -> Reply:
+        asked = str(request["messages"])
+        if request["model"] == "d":
+            return Reply(text="Both hear a", finish="length")
+        return Reply(text="It is a tone of", finish="length" if "clip 2" in asked else "stop")
+
+    with Stub(script) as stub:
+        words = command(stub, "--digest", "d")
+        stderr = ok(["run", *words, "--out", "r"]).stderr
+        stdout = ok(["caption", *command(stub, "--digest", "d", llm=False)]).stdout
+        assert ok(["run", *words, "--out", "r"]).stderr.count("cut off at the end") == 2
+    for told in (stderr, stdout):
+        assert "a: 1 of 6 captions are cut off at the end: q2;" in told
+        assert "digest: 6 of 6 captions are cut off at the end: q0, q1, q2, …;" in " ".join(told.split())
+    assert [record.meta.get("truncated") for (_, slot), record in records("r").items() if slot == "a"] == [
+        True if number == 2 else None for number in range(6)
+    ]
+    ok(["report", "r"])
+    captions = Page(Path("r/report.html").read_text()).details[2]["captions"]
+    assert [caption.get("truncated") for caption in captions] == [True, True]
+
+
 def test_captions_of_a_file_are_merged_without_a_clip(tones: Path) -> None:
     Path("theirs.jsonl").write_text("".join(json.dumps({"id": f"q{n}", "text": f"Clip {n}."}) + "\n" for n in range(6)))
     for clip in Path().glob("*.wav"):

@@ -11,12 +11,14 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from typer.testing import Result
 
 from cascade import ablate
 from cascade.captioning import segments
 from cascade.errors import ClipError
+from cascade.io import audio, encoding
 from tests.support import clips
 from tests.support.commands import ROOT, cascade, log_of
 from tests.support.stub_server import Reply, Stub
@@ -325,11 +327,51 @@ def test_a_round_that_a_listener_stops_counts_for_the_budget(dataset: Path) -> N
 
 
 def test_a_time_beyond_any_clip_is_no_part_of_it(dataset: Path, tmp_path: Path) -> None:
+    parts = tmp_path / "parts"
     for start, end in ((1e308, None), (1e9, 1e308), (0.5, 0.2)):
         with pytest.raises(ClipError, match="is no part of the clip"):
-            segments.cut(dataset.parent / "0.wav", start, end, tmp_path)
-    assert segments.cut(dataset.parent / "0.wav", 0.25, 1e308, tmp_path).stat().st_size == 44 + 2 * 12_000
-    assert [file.suffix for file in (tmp_path / "parts").iterdir()] == [".wav"]  # What failed leaves no file.
+            segments.cut(dataset.parent / "0.wav", start, end, parts)
+    assert segments.cut(dataset.parent / "0.wav", 0.25, 1e308, parts).stat().st_size == 44 + 2 * 12_000
+    assert [file.suffix for file in parts.iterdir()] == [".wav"]
+
+
+def test_a_part_that_no_wav_file_can_hold_is_refused(
+    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def five_gigabytes(path: Path, *form: Any, **more: Any) -> audio.Blocks:
+        minute = np.broadcast_to(np.float32(0), (5 * 2**29, 1))  # one number in memory
+        return audio.Blocks(iter([minute]), 16_000, 1, {})
+
+    with monkeypatch.context() as patch:
+        patch.setattr(audio, "blocks", five_gigabytes)
+        with pytest.raises(ClipError, match="more than the 4 GB that a WAV file can hold"):
+            segments.cut(dataset.parent / "0.wav", 0.25, None, tmp_path / "parts")
+        with pytest.raises(ClipError, match="more than the 4 GB that a WAV file can hold"):
+            encoding.encode(dataset.parent / "0.wav", encoding.AudioForm())
+    assert list((tmp_path / "parts").iterdir()) == []
+    monkeypatch.setattr(encoding, "_LARGEST_WAV", 1000)
+    with Stub(by_calls) as server:
+        assert ask(server, dataset, "--rounds", "1", "--limit", "1").exit_code == 0
+    [finding] = findings_of("run")["q0"]
+    assert finding["text"].startswith("not done: this is more than the 4 GB")
+
+
+def test_parts_are_removed_when_the_run_ends(dataset: Path) -> None:
+    scratch, days = Path("cache/scratch"), {"parts": 2, "parts-killed": 2, "parts-running": 0, "embeddings": 2}
+    for name, age in days.items():
+        (scratch / name).mkdir(parents=True)
+        (scratch / name / "1.wav").touch()
+        os.utime(scratch / name, (time.time() - age * 86_400 - 60,) * 2)
+    cut: list[str] = []
+
+    def script(request: dict[str, Any], number: int) -> Reply:
+        cut.extend(path.name for path in scratch.glob("parts-*/*.wav"))
+        return by_calls(request, number)
+
+    with Stub(script) as server:
+        assert ask(server, dataset, "--rounds", "1", "--limit", "1", "--samples", "2").exit_code == 0
+    assert len({*cut}) == 2  # that of the run and that of the other process
+    assert sorted(path.name for path in scratch.iterdir()) == ["embeddings", "parts-running"]
 
 
 def test_rounds_are_an_arm(dataset: Path) -> None:

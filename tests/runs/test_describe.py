@@ -12,7 +12,7 @@ from msgspec.structs import fields, replace
 
 from cascade.report import load
 from cascade.runs import describe
-from cascade.types import CaptionerSpec, LLMSpec, PromptSpec, RoundsSpec, RunSpec
+from cascade.types import CaptionerSpec, CaptionRecord, LLMSpec, PromptSpec, RoundsSpec, RunSpec
 from tests.support.commands import cascade, rows, write
 
 SPEECH = CaptionerSpec(slot="speech", name="whisper", version="1", params={"model": "tiny", "prompt": "x" * 60})
@@ -156,3 +156,15 @@ def test_no_two_rows_of_a_table_have_the_same_label(runs: list[str]) -> None:
     table = next(part for part in report.split("\n\n") if part.startswith("| run | n | mmar"))
     names = [line.split(" | ")[0] for line in table.splitlines()[2:-1]]
     assert len(set(names)) == 4 and any("temperature=1" in name for name in names)
+
+
+def test_captions_that_were_cut_off_are_named_by_slot() -> None:
+    def record(number: int, slot: str, **meta: Any) -> CaptionRecord:
+        return CaptionRecord(item=f"q{number}", slot=slot, key="", text="", meta=meta)
+
+    cut = [record(number, "a", truncated=number != 1) for number in range(5)]
+    assert describe.truncated_captions([record(0, "b"), *cut, record(1, "b", truncated="no")]) == [
+        "a: 4 of 5 captions are cut off at the end: q0, q2, q3, …; they are used as they are, and --caption-param "
+        "a.max_tokens=N with a higher limit makes all of a anew"
+    ]
+    assert describe.truncated_captions(cut[1:2]) == []

@@ -10,7 +10,7 @@ observations. A sentence that states an answer is moved from the caption to its 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from importlib.metadata import version
@@ -34,6 +34,10 @@ VERSION = "1"
 SLOT = "any"
 NEEDS, lanes, lacks = client.NEEDS, client.lanes, client.lacks
 rejects = partial(client.rejects, client.PAGE)
+
+_Part = tuple[float, float, bytes]  # the start and the end in seconds, and the WAV file
+_Encoded = tuple[Iterable[_Part], audio.Blocks]
+_LARGEST_KEPT = 64 << 20  # bytes of a clip's parts together: 16 kHz, 10 minutes and their segments have 38 million
 
 # What `preset=NAME` stands for. Users serve the first two themselves (vLLM): they give api_base=URL beside the preset.
 PRESETS: Mapping[str, Mapping[str, str]] = {
@@ -107,7 +111,8 @@ def make(params: Params, host: Host) -> Captioner:
     connection = litellm.chat_model(
         params.model, host.endpoints.get(params.model), None, host.timeout, f"audio-llm's model={params.model}"
     )
-    caption, cost = partial(caption_clip, params), attrgetter("cost")
+    encode = client.RecentClips(partial(_keep_parts, params)) if params.question else None
+    caption, cost = partial(caption_clip, params, encode=encode), attrgetter("cost")
     return client.RemoteCaptioner(connection, host, caption, cost, lambda reply: rejects(reply.text), params.model)
 
 
@@ -122,16 +127,24 @@ def call_options(params: Params) -> dict[str, Any]:
         raise UserError(f"audio-llm's temperature={params.temperature}: a number, or none") from None
 
 
-def caption_clip(params: Params, complete: Callable[..., Completion], clip: Path | CaptionInput) -> Caption:
-    """Return the caption of a clip by the model's call, `complete`, which waits for the reply."""
+def caption_clip(
+    params: Params,
+    complete: Callable[..., Completion],
+    clip: Path | CaptionInput,
+    encode: Callable[[Path], _Encoded | None] | None = None,
+) -> Caption:
+    """Return the caption of a clip by the model's call, `complete`, which waits for the reply.
+
+    `encode` returns what questions about the clip share, or None for a clip that is encoded again for each of them.
+    """
     options = call_options(params)
     began, parts, replies, answers = time.perf_counter(), list[tuple[float, float, str]](), list[Completion](), []
     given, fields = CaptionInput(), None
     if isinstance(clip, CaptionInput):
         given, clip = clip, clip.clip or Path()
         fields = {"question": given.question, "choices": "\n".join(given.choices)}
-    blocks = audio.blocks(clip, params.rate, 30.0)
-    for start, end, wav in _parts(params, clip, blocks):
+    sent, decoded = (encode(clip) if encode else None) or _encode_parts(params, clip)
+    for start, end, wav in sent:
         reply = complete(Prompt(messages=messages(params.prompt, wav, fields)), options)
         replies.append(reply)
         text = without_thoughts(reply.text).strip()
@@ -153,10 +166,12 @@ def caption_clip(params: Params, complete: Callable[..., Completion], clip: Path
         "cost": sum(costs) if len(costs) == len(replies) else None,
         "seconds": round(time.perf_counter() - began, 3),
         "litellm": version("litellm"),
-        **blocks.meta,
+        **decoded.meta,
     }
     if answers:
         meta["answers"] = answers
+    if any(reply.is_cut for reply in replies):
+        meta["truncated"] = True
     if not overlap:
         return Caption(text=speech.join_windows(parts), meta=meta)
     headings = ["The whole clip", *(f"{start:.1f}-{end:.1f} s" for start, end, _ in parts[1:])]
@@ -164,8 +179,27 @@ def caption_clip(params: Params, complete: Callable[..., Completion], clip: Path
     return Caption(text="\n\n".join(sections), meta=meta)
 
 
-def _parts(params: Params, clip: Path, blocks: audio.Blocks) -> Iterator[tuple[float, float, bytes]]:
-    """Yield (start, end, WAV file) of each part of a clip; times in seconds. Raises ClipError.
+def _encode_parts(params: Params, clip: Path) -> _Encoded:
+    """Return the parts of a clip, each encoded when it is taken, and the blocks that they are read from."""
+    blocks = audio.blocks(clip, params.rate, 30.0)
+    return _parts(params, clip, blocks), blocks
+
+
+def _keep_parts(params: Params, clip: Path) -> _Encoded | None:
+    """Return the parts of a clip in memory; None for a clip whose parts are too large together."""
+    parts, blocks = _encode_parts(params, clip)
+    kept: list[_Part] = []
+    size = 0
+    for part in parts:
+        kept.append(part)
+        size += len(part[2])
+        if size > _LARGEST_KEPT:
+            return None
+    return kept, blocks
+
+
+def _parts(params: Params, clip: Path, blocks: audio.Blocks) -> Iterator[_Part]:
+    """Yield the parts of a clip. Raises ClipError.
 
     These are its windows; where it is a single one, its `segments` of equal length follow.
     """

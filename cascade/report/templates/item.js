@@ -78,7 +78,7 @@ function permalink(item) {
 }
 
 function slot(one, seek) {
-  const about = [one.engine, one.language, one.seconds === undefined ? "" : `${one.seconds.toFixed(2)} s to hear`].filter(Boolean).join(" · ");
+  const about = [one.engine, one.language, one.truncated ? "cut off at the end" : "", one.seconds === undefined ? "" : `${one.seconds.toFixed(2)} s to hear`].filter(Boolean).join(" · ");
   const head = make("h5", {}, theirs(one.slot), make("small", {}, theirs(about)));
   if (one.failure) return make("div", { class: "slot" }, head, make("p", { class: "note" }, theirs(one.failure)));
   if ("clip" in one) return make("div", { class: "slot" }, head, ...sent(one));
