@@ -11,7 +11,6 @@
     │   └── BudgetSpent      the next call might pass what may be spent
     └── ItemError            one item has no result: recorded as a `Failure`, and the run goes on
         ├── ClipError        a clip that cannot be decoded
-        ├── CaptionMissing   an item that a lookup has no caption for
         └── ReplyError       a reply that cannot be had: content filter, empty
             └── Transient    the same, but trying again may help: rate limit, server fault, time-out
 
@@ -114,13 +113,6 @@ class ClipError(ItemError):
 
     def __init__(self, message: str) -> None:
         super().__init__("audio", message)
-
-
-class CaptionMissing(ItemError):
-    """An item that a file of captions, or the dataset's own annotation, says nothing about."""
-
-    def __init__(self, message: str) -> None:
-        super().__init__("missing", message)
 
 
 class ReplyError(ItemError):

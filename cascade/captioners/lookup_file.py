@@ -14,7 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from cascade.errors import CaptionMissing, ClipError, UserError
+from cascade.errors import ClipError, ItemError, UserError
 from cascade.io import jsonl
 from cascade.io.digests import sha256_file
 from cascade.types import Caption, CaptionerSpec, Host, Item, Lookup
@@ -35,7 +35,7 @@ class Params:
 def lookup(spec: CaptionerSpec, host: Host) -> Lookup:
     """Return a function from an item and its clip to the caption in the file.
 
-    Raises UserError for a file that cannot be used; the function raises CaptionMissing for an item that is not in it.
+    Raises UserError for a file that cannot be used; the function raises ItemError for an item that is not in it.
     """
     path, slot = host.files[spec.params["path"]], spec.slot
     captions: dict[tuple[str, str], Caption] = {}  # by "id" or "sha256", and its value
@@ -65,7 +65,7 @@ def lookup(spec: CaptionerSpec, host: Host) -> Lookup:
         if caption is None and has_digests:
             caption = captions.get(("sha256", sha256(clip)))
         if caption is None:
-            raise CaptionMissing(f"the file of captions has none for {item.id!r}")
+            raise ItemError("missing", f"the file of captions has none for {item.id!r}")
         return caption
 
     return look_up

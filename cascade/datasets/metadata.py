@@ -9,7 +9,7 @@ from typing import Any
 from cascade.datasets.jsonl import parse_item
 from cascade.errors import DatasetError
 from cascade.io.digests import canonical, digest, digest_file
-from cascade.io.jsonl import loads
+from cascade.io.jsonl import loads, numbered_lines
 from cascade.types import Dataset, Item
 
 Row = Mapping[str, Any]
@@ -31,7 +31,7 @@ def read_rows(
         array = _parse(content, f"{path}", hint)
         values = [(f"{path}: row {number}", value) for number, value in enumerate(array, 1)]
     else:
-        lines = [(f"{path}:{number}", line) for number, line in enumerate(content.split(b"\n"), 1) if line.strip()]
+        lines = [(f"{path}:{number}", line) for number, line in numbered_lines(content)]
         values = [(place, _parse(line, place, hint)) for place, line in lines]
     rows: dict[str, Row] = {}
     for place, value in values:

@@ -6,12 +6,15 @@ its clips without `--data`, or None.
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from cascade import plugins
 from cascade.datasets import jsonl
 from cascade.errors import UserError
-from cascade.types import Dataset, Item, tag_names
+from cascade.io.digests import digest
+from cascade.types import Dataset, Item, Shard, tag_names
 
 
 def load(name: str, data: Path | None = None, *, audio: bool = True) -> Dataset:
@@ -52,3 +55,25 @@ def select(dataset: Dataset, only: dict[str, tuple[str, ...]], limit: int | None
     if not chosen[:limit]:
         raise UserError(f"no item of {dataset.name!r} is left to ask; loosen --only or --limit")
     return chosen[:limit]
+
+
+def split_shard(text: str, items: Sequence[Item]) -> tuple[Shard, tuple[Item, ...]]:
+    """Return the shard `i/n` (i from 1 to n) and its items in their order, so that a job array can share items out.
+
+    An item's shard follows from the digest of its clip's path: questions about one clip stay together, and a dataset
+    that grows leaves every item in its shard. Raises UserError for any other text.
+    """
+    number = count = 0
+    if match := re.fullmatch(r"(\d{1,6})/(\d{1,6})", text):
+        number, count = int(match[1]), int(match[2])
+    if not 1 <= number <= count:
+        raise UserError(f"--shard {text}: write i/n with i from 1 to n, as in --shard 1/4")
+    chosen: list[Item] = []
+    steps: list[int] = []
+    last = 0
+    for place, item in enumerate(items):
+        if int(digest(item.audio).removeprefix("b2:"), 16) % count == number - 1:
+            chosen.append(item)
+            steps.append(place - last)
+            last = place
+    return Shard(shard=f"{number}/{count}", places=" ".join(map(str, steps)), total=len(items)), tuple(chosen)

@@ -7,7 +7,9 @@ import json
 import re
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from importlib.util import find_spec
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +17,10 @@ from msgspec.structs import replace
 
 from cascade.errors import MissingExtra, MissingKey, ProviderStop, UserError
 from cascade.llms import credentials, embedded, fake, forced_choice, litellm, origins, prices
-from cascade.llms.budget import Budget, call_within, recording_charges
-from cascade.llms.pacing import ConcurrencyLimit, paced
+from cascade.llms.budget import call_within, recording_charges
+from cascade.llms.pacing import ConcurrencyLimit, paced, retrying
 from cascade.llms.prices import Price
 from cascade.llms.redaction import holds_secret, redact
-from cascade.llms.retry import retrying
 from cascade.types import LLM, Completion, Execution, LLMSpec, Params, Prompt
 
 _LOCAL_TOKENS = 256  # for the embedded model, which seldom ends a reply by itself
@@ -85,7 +86,16 @@ def check(spec: LLMSpec, execution: Execution, *, audio: bool = False) -> None:
     With `audio`, raises UserError for a model that is known to take none.
     """
     if audio and not execution.accept_silent_audio:
-        _check_takes_audio(spec.model, execution)
+        source = ""
+        if is_local(spec.model):
+            source = "the embedded models take"
+        elif not execution.api_base and not credentials.takes_audio(spec.model):
+            source = "by litellm's list the model takes"  # What a server of the user's own takes is in no list.
+        if source:
+            raise UserError(
+                f"--llm {spec.model.partition('@')[0]}: {source} no audio; leave audio out of --captions, or name a "
+                "model that hears (gemini/gemini-2.5-flash, gpt-audio, …)"
+            )
     for name in sorted(spec.params.keys() & _NOT_PARAMETERS.keys()):
         option = _NOT_PARAMETERS[name]
         advice = f"use {option} instead" if option else "leave it out"
@@ -111,50 +121,38 @@ def check(spec: LLMSpec, execution: Execution, *, audio: bool = False) -> None:
         raise MissingExtra("the embedded model", "xllamacpp", "pip install 'audio-cascade[local]'")
 
 
-def _check_takes_audio(model: str, execution: Execution) -> None:
-    """Raise UserError for a model that takes no audio: an embedded one, or one that litellm lists without it."""
-    # What a server of the user's own takes is in no list.
-    if is_local(model) or (not execution.api_base and not credentials.takes_audio(model)):
-        known = "the embedded models take" if is_local(model) else "by litellm's list the model takes"
-        raise UserError(
-            f"--llm {model.partition('@')[0]}: {known} no audio; leave audio out of --captions, or name a model that "
-            "hears (gemini/gemini-2.5-flash, gpt-audio, …)"
-        )
-
-
 def check_access(spec: LLMSpec, execution: Execution, option: str = "--llm") -> None:
-    """Raise ProviderStop for an unknown model, MissingKey without its key; `option` is the flag that named it."""
+    """Raise ProviderStop for a model that cannot be asked like this, MissingKey without its key.
+
+    A model is unknown, has no address, or takes no JSON schema where the choice is forced. `option` is the flag that
+    named it.
+    """
     if spec.model == "fake" or is_local(spec.model):
         return
-    if variable := credentials.unsendable(spec.model, execution.api_base):
-        raise ProviderStop(f"{option} {spec.model}: {variable} {credentials.UNSENDABLE}: export {variable}=…")
+    label = f"{option} {spec.model}"
+    if problem := credentials.unsendable(spec.model, execution.api_base):
+        raise ProviderStop(f"{label}: {problem}")
     if execution.api_base:
         return
     if credentials.unserved(spec.model):
-        raise ProviderStop(f"{option} {spec.model}: the address that serves it is missing: give --api-base URL")
-    if not credentials.provider(spec.model):
-        litellm.resolve(spec.model, label=f"{option} {spec.model}")  # It takes seconds to import, but knows every name.
-    if credentials.missing(spec.model):
-        credentials.read_env_file()
+        raise ProviderStop(f"{label}: the address that serves it is missing: give --api-base URL")
+    provider = credentials.provider(spec.model)
+    if not provider:
+        litellm.resolve(spec.model, label=label)  # It takes seconds to import, but knows every name.
+    if spec.answer_as == "choice":
+        listed = (credentials.listed(spec.model) or {}).get("supports_response_schema")
+        if listed is False or (provider and not litellm.takes_schema(spec.model)):
+            raise ProviderStop(f"{label}: the model takes no JSON schema; {forced_choice.OTHERWISE}")
+    # A plan needs no key, so this comes last.
     if variable := credentials.missing(spec.model):
-        raise MissingKey(f"{option} {spec.model}: the key is missing: export {variable}=…")
-    check_schema(spec, execution, option)
-
-
-def check_schema(spec: LLMSpec, execution: Execution, option: str = "--llm") -> None:
-    """Raise ProviderStop where the choice is to be forced and the model is known to take no JSON schema."""
-    if spec.answer_as != "choice" or spec.model == "fake" or is_local(spec.model) or execution.api_base:
-        return
-    listed = (credentials.listed(spec.model) or {}).get("supports_response_schema")
-    if listed is False or (credentials.provider(spec.model) and not litellm.takes_schema(spec.model)):
-        raise ProviderStop(f"{option} {spec.model}: the model takes no JSON schema; {forced_choice.OTHERWISE}")
+        raise MissingKey(f"{label}: the key is missing: export {variable}=…")
 
 
 def price(spec: LLMSpec, execution: Execution) -> Price | None:
     """Return the price of the model's tokens; None is unknown. Our own models cost nothing."""
     if spec.model == "fake" or is_local(spec.model):
         return Price(input=0.0, output=0.0, source="embedded", dearest=(0.0, 0.0), most=0, audio=0.0)
-    return prices.find(spec.model, execution.price, own=credentials.is_loopback(execution.api_base))
+    return prices.find(spec.model, execution.price, own=origins.is_loopback(execution.api_base))
 
 
 def counter(spec: LLMSpec) -> tuple[Callable[[Prompt], int], str]:
@@ -197,9 +195,13 @@ async def _open(spec: LLMSpec, execution: Execution, option: str) -> AsyncIterat
             # litellm has read a .env file by now, whose address the log would not know.
             if execution.origin and execution.origin != (asked := origins.origin(spec.model, execution.api_base)):
                 raise ProviderStop(f"{label}: a .env file sets the address {asked}; give it as --api-base {asked}")
+
+            async def affordable(prompt: Prompt, params: Params) -> Completion:
+                bound = cost.bound(prompt, params) if cost else None
+                return await call_within(execution.budget, bound, partial(model, prompt, params), attrgetter("cost"))
+
             limit = ConcurrencyLimit(execution.concurrency)
-            llm = paced(_within_budget(model, cost, execution.budget), limit, execution.rpm, execution.tpm)
-            calls = retrying(llm, execution.retries)
+            calls = retrying(paced(affordable, limit, execution.rpm, execution.tpm), execution.retries)
             yield recording_charges(calls) if execution.budget else calls
         return
     path = execution.host.files[spec.model.rpartition("@")[2]]
@@ -212,16 +214,6 @@ async def _open(spec: LLMSpec, execution: Execution, option: str) -> AsyncIterat
             worker = litellm.chat_model("openai/local", server.api_base, server.key, execution.timeout)
             workers.append(retrying(await opened.enter_async_context(worker), execution.retries))
         yield _shared_among(workers, spec.model)
-
-
-def _within_budget(llm: LLM, price: Price | None, budget: Budget | None) -> LLM:
-    """Return the model's call within the budget."""
-
-    async def complete(prompt: Prompt, params: Params) -> Completion:
-        bound = price.bound(prompt, params) if price else None
-        return await call_within(budget, bound, lambda: llm(prompt, params), lambda reply: reply.cost)
-
-    return complete
 
 
 def _shared_among(workers: Sequence[LLM], model: str) -> LLM:

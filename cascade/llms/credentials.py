@@ -1,7 +1,7 @@
-"""Which variable holds a provider's key, without importing litellm: a missing key is reported before captioning starts.
+"""What is known of a model without importing litellm: its provider, its entry in litellm's list, and its key.
 
-Only providers whose key is a variable of the environment are listed. Clouds with a chain of credentials and servers of
-one's own report at the first answer what they lack.
+Only providers whose key is a variable of the environment are listed here: a missing key is reported before captioning
+starts. Clouds with a chain of credentials and servers of one's own report at the first answer what they lack.
 """
 
 from __future__ import annotations
@@ -10,17 +10,11 @@ import json
 import os
 import re
 import sys
-from contextlib import suppress
 from functools import cache
 from importlib.machinery import ModuleSpec
 from importlib.util import find_spec
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl, urlsplit
-
-from cascade.errors import UserError
-from cascade.llms.redaction import is_secret
 
 # Any of a provider's variables will do; messages name the first.
 VARIABLES = {
@@ -48,34 +42,6 @@ VARIABLES = {
     "ai21": ("AI21_API_KEY",),
     "replicate": ("REPLICATE_API_KEY", "REPLICATE_API_TOKEN"),
 }
-UNSENDABLE = "holds a line break or another character that no header takes"
-
-
-def is_loopback(api_base: str | None) -> bool:
-    """Return whether an endpoint is on this machine."""
-    host = (urlsplit(api_base).hostname if api_base else None) or ""
-    with suppress(ValueError):
-        return ip_address(host).is_loopback or ip_address(host).is_unspecified
-    return host == "localhost" or host.endswith(".localhost")
-
-
-def check_address(address: str | None, option: str, *, shown: bool = True) -> None:
-    """Raise UserError for what is no address of an endpoint, and for one that holds a key.
-
-    A key in the query will do in a variable of the environment, which is not `shown`.
-    """
-    if address is None:  # An unset shell variable gives "" instead, which must not mean the provider's own address.
-        return
-    try:
-        parts = urlsplit(address)
-        usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
-    except ValueError:  # of a bracket without its pair, and of a port that is none
-        parts, usable = urlsplit(""), False
-    in_query = shown and any(is_secret(name) for name, _ in parse_qsl(parts.query))
-    if in_query or "@" in (parts.netloc or address):
-        raise UserError(f"{option}: a key in an address would be shown; export the provider's variable instead")
-    if not usable or not re.fullmatch(r"[!-~]+", address):
-        raise UserError(f"{option} {address or '(empty)'}: this is no address; write http://HOST:PORT/v1")
 
 
 def unserved(model: str) -> bool:
@@ -119,28 +85,30 @@ def takes_audio(model: str) -> bool:
 
 
 def missing(model: str) -> str:
-    """Return the variable that should hold the model's key and is not set; `""` where none is known to be missing."""
-    names = VARIABLES.get(provider(model) or "", ())
-    if not names or any(os.environ.get(name) for name in names):
+    """Return the variable that should hold the model's key and is not set; `""` where none is known to be missing.
+
+    A key may stand in the .env file that litellm reads when it is imported: in its package's folder, or the next above.
+    """
+    names, package = VARIABLES.get(provider(model) or "", ()), find_spec("litellm")
+    if not names or any(map(os.environ.get, names)):
         return ""
-    return names[0]
+    if package and package.origin:
+        import dotenv  # litellm depends on it.
 
-
-def read_env_file() -> None:
-    """Read the .env file that litellm reads when it is imported: in the folder of its package, or the next above."""
-    import dotenv  # litellm depends on it.
-
-    package = find_spec("litellm")
-    folder = Path.cwd()
-    if package and package.origin and hasattr(sys.modules["__main__"], "__file__"):  # not so in a notebook
-        folder = Path(package.origin).parent
-    files = [place / ".env" for place in (folder, *folder.parents) if (place / ".env").is_file()]
-    if files and os.environ.get("LITELLM_MODE", "DEV") == "DEV":
-        dotenv.load_dotenv(files[0])
+        folder = Path.cwd()
+        if hasattr(sys.modules["__main__"], "__file__"):  # not so in a notebook
+            folder = Path(package.origin).parent
+        files = [place / ".env" for place in (folder, *folder.parents) if (place / ".env").is_file()]
+        if files and os.environ.get("LITELLM_MODE", "DEV") == "DEV":
+            dotenv.load_dotenv(files[0])
+    return "" if any(map(os.environ.get, names)) else names[0]
 
 
 def unsendable(model: str, api_base: str | None = None) -> str:
-    """Return the variable that holds a key of the model which no HTTP header takes, or `""`."""
+    """Return which variable holds a key of the model that no HTTP header takes, and what to type, or `""`."""
     name = provider(model) or model.partition("/")[0]
     names = VARIABLES.get(name) or (f"{name.upper()}_API_KEY", *["OPENAI_API_KEY"] * (api_base is not None))
-    return next((name for name in names if re.search(r"[^ -~]", os.environ.get(name, ""))), "")
+    for variable in names:
+        if re.search(r"[^ -~]", os.environ.get(variable, "")):
+            return f"{variable} holds a line break or another character that no header takes: export {variable}=…"
+    return ""

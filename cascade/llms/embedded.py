@@ -1,4 +1,8 @@
-"""The embedded model: a GGUF file behind llama.cpp's own server in a child process, called like any endpoint."""
+"""The embedded model: a GGUF file behind llama.cpp's own server in a child process, called like any endpoint.
+
+The child process runs this module. It reads a key from its standard input, prints its address, and ends when its
+standard input ends: the parent holds the other end, and the kernel closes that however the parent ends.
+"""
 
 from __future__ import annotations
 
@@ -89,7 +93,7 @@ def serving(model: Path, reply_tokens: int, threads: int, limit: float = _START_
     sizes = [str(_PROMPT_TOKENS + reply_tokens), str(threads)]
     with tempfile.TemporaryFile() as log:
         child = subprocess.Popen(
-            [sys.executable, "-m", "cascade.llms.embedded_server", str(model), *sizes],
+            [sys.executable, "-m", "cascade.llms.embedded", str(model), *sizes],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=log,
@@ -135,3 +139,47 @@ def _failure(child: subprocess.Popen[str], log: IO[bytes]) -> str:
     lines = log.read().decode(errors="replace").splitlines()
     errors = [line.partition(" E ")[2].strip() for line in lines if " E " in line]
     return next(filter(None, [*errors, *lines[-1:]]), f"it ended with code {code}")
+
+
+def _serve(model: str, context: str, threads: str) -> None:
+    """Serve the GGUF file until standard input ends. `context` is in tokens."""
+    key = sys.stdin.readline().strip()
+    watch = threading.Thread(target=_end_with_parent, daemon=True)
+    watch.start()
+    # Only the address goes to the parent: what the engine prints goes to the log.
+    address = os.fdopen(os.dup(sys.stdout.fileno()), "w")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    import xllamacpp
+
+    params = xllamacpp.CommonParams()
+    params.model.path = model
+    params.hostnames = ["127.0.0.1"]
+    params.port = 0
+    # Without a key, any page in a browser on this machine could call the model.
+    params.api_keys = [key]
+    params.n_parallel = 1
+    # Earlier prompts must not matter: a continued prompt is computed in other batches than a whole one.
+    params.cache_prompt = False
+    params.n_ctx = int(context)
+    params.cache_ram_mib = 0
+    cores = int(threads)
+    # Prompts are read on all cores. Writing a reply waits for memory, and its threads for each other at each step:
+    # half of the cores are nearly as fast, and faster where another process needs a core.
+    params.cpuparams_batch.n_threads, params.cpuparams.n_threads = cores, max(1, cores // 2)
+    params.cpuparams.poll = params.cpuparams_batch.poll = 0
+    server = xllamacpp.Server(params)
+    print(server.listening_address, file=address, flush=True)
+    watch.join()
+
+
+def _end_with_parent() -> None:
+    """Exit when standard input ends."""
+    # Python's buffered reader would hold its lock while a model that cannot be loaded ends the process.
+    while os.read(0, 1):
+        pass
+    # The engine's own clean-up may wait for requests in flight, which nobody waits for any more.
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    _serve(*sys.argv[1:])

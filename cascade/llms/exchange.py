@@ -79,16 +79,12 @@ current: ContextVar[Exchange] = ContextVar("exchange")
 
 
 def guard(client: Any) -> Any:
-    """Return an httpx.AsyncClient whose responses are checked and recorded in the `current` exchange."""
-    client.headers["Accept-Encoding"] = ", ".join(_ENCODINGS)
-    client.event_hooks["response"].append(_check)
-    return client
+    """Return a client of httpx whose responses are checked and recorded in the `current` exchange."""
+    import httpx
 
-
-def guard_blocking(client: Any) -> Any:
-    """Return an httpx.Client, as rare providers' calls use, whose responses are checked, too."""
     client.headers["Accept-Encoding"] = ", ".join(_ENCODINGS)
-    client.event_hooks["response"].append(_check_blocking)
+    # Rare providers' calls use a client that blocks.
+    client.event_hooks["response"].append(_check_blocking if isinstance(client, httpx.Client) else _check)
     return client
 
 

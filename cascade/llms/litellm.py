@@ -18,7 +18,7 @@ import re
 import warnings
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
-from functools import cache, lru_cache, wraps
+from functools import cache, wraps
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -70,7 +70,7 @@ def _library() -> ModuleType:
             record = exchange.current.get(None)
             if isinstance(body, Mapping) and record is not None:
                 params = {name: value for name, value in body.items() if name not in _UNLOGGED and value != {}}
-                record.sent.update(_redacted(json.dumps(params, default=str)))
+                record.sent.update(json.loads(redact(json.dumps(params, default=str))))
 
     litellm.input_callback.append(SentParameters())
     _guard_clients()
@@ -81,17 +81,11 @@ def _guard_clients() -> None:
     """Guard every client that litellm makes itself."""
     handlers: Any = importlib.import_module("litellm.llms.custom_httpx.http_handler")
 
-    def change(handler: Any, guard: Callable[[Any], Any]) -> None:
-        create = handler.create_client
-        handler.create_client = wraps(create)(lambda *args, **kwargs: guard(create(*args, **kwargs)))
+    def guarded(create: Callable[..., Any]) -> Callable[..., Any]:
+        return wraps(create)(lambda *args, **kwargs: exchange.guard(create(*args, **kwargs)))
 
-    change(handlers.AsyncHTTPHandler, exchange.guard)
-    change(handlers.HTTPHandler, exchange.guard_blocking)
-
-
-@lru_cache(maxsize=8)  # Every call of a run without a forced choice sends the same parameters.
-def _redacted(body: str) -> dict[str, Any]:
-    return dict(json.loads(redact(body)))
+    for handler in (handlers.AsyncHTTPHandler, handlers.HTTPHandler):
+        handler.create_client = guarded(handler.create_client)
 
 
 @contextmanager
@@ -113,13 +107,13 @@ class LitellmClient:
     def __init__(self, model: str, api_base: str | None, key: str | None, timeout: float, label: str) -> None:
         name, provider = resolve(model, api_base, label)
         # litellm may have read keys from a .env file by now.
-        if not key and (variable := credentials.unsendable(model, api_base)):
-            raise ProviderStop(f"{label}: {variable} {credentials.UNSENDABLE}: export {variable}=…")
+        if not key and (problem := credentials.unsendable(model, api_base)):
+            raise ProviderStop(f"{label}: {problem}")
         if not key and api_base and provider == "openai" and not os.environ.get("OPENAI_API_KEY"):
             key = "none"  # The endpoint may need no key, but openai's client does.
         target = {"model": name, "api_base": api_base, "timeout": timeout, "api_key": key or None}
         self.target = {name: value for name, value in target.items() if value is not None}
-        self.label, self.timeout, self.loopback = label, timeout, credentials.is_loopback(api_base)
+        self.label, self.timeout, self.loopback = label, timeout, origins.is_loopback(api_base)
         self.address = origins.given(model, api_base) or ""
         self.host = urlsplit(self.address).netloc
         self.remove_secrets = secret_remover()
@@ -241,7 +235,7 @@ async def _connections(client: LitellmClient) -> AsyncIterator[None]:
 @contextmanager
 def _without_proxy(client: LitellmClient) -> Iterator[None]:
     """Send calls to this machine directly, whatever proxy the environment names."""
-    names = ("NO_PROXY", "no_proxy") if credentials.is_loopback(client.address) else ()
+    names = ("NO_PROXY", "no_proxy") if origins.is_loopback(client.address) else ()
     before = {name: os.environ.get(name) for name in names}
     for name, value in before.items():
         os.environ[name] = ",".join(filter(None, [value, urlsplit(client.address).hostname]))

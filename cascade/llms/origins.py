@@ -1,4 +1,4 @@
-"""The origin of a reply: the address that is asked, or the provider's name where its own address is.
+"""Addresses of endpoints, and the origin of a reply: the address that is asked, or the provider's name for its own.
 
 An address is given by a flag or by a variable of the environment that litellm reads.
 """
@@ -6,9 +6,14 @@ An address is given by a flag or by a variable of the environment that litellm r
 from __future__ import annotations
 
 import os
-from urllib.parse import urlsplit
+import re
+from contextlib import suppress
+from ipaddress import ip_address
+from urllib.parse import parse_qsl, urlsplit
 
-from cascade.llms.credentials import check_address, provider
+from cascade.errors import UserError
+from cascade.llms.credentials import provider
+from cascade.llms.redaction import is_secret
 
 # What litellm reads a provider's address from, before PROVIDER_API_BASE.
 _OTHER_NAMES = {
@@ -43,6 +48,33 @@ def given(model: str, api_base: str | None) -> str | None:
         option, address = "--api-base", api_base
     check_address(address, option, shown=api_base is not None)
     return address and without_secrets(address)
+
+
+def is_loopback(api_base: str | None) -> bool:
+    """Return whether an endpoint is on this machine."""
+    host = (urlsplit(api_base).hostname if api_base else None) or ""
+    with suppress(ValueError):
+        return ip_address(host).is_loopback or ip_address(host).is_unspecified
+    return host == "localhost" or host.endswith(".localhost")
+
+
+def check_address(address: str | None, option: str, *, shown: bool = True) -> None:
+    """Raise UserError for what is no address of an endpoint, and for one that holds a key.
+
+    A key in the query will do in a variable of the environment, which is not `shown`.
+    """
+    if address is None:  # An unset shell variable gives "" instead, which must not mean the provider's own address.
+        return
+    try:
+        parts = urlsplit(address)
+        usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:  # of a bracket without its pair, and of a port that is none
+        parts, usable = urlsplit(""), False
+    in_query = shown and any(is_secret(name) for name, _ in parse_qsl(parts.query))
+    if in_query or "@" in (parts.netloc or address):
+        raise UserError(f"{option}: a key in an address would be shown; export the provider's variable instead")
+    if not usable or not re.fullmatch(r"[!-~]+", address):
+        raise UserError(f"{option} {address or '(empty)'}: this is no address; write http://HOST:PORT/v1")
 
 
 def proxy_of(address: str) -> str:

@@ -1,28 +1,33 @@
-"""Limits on how many calls are in flight and how fast they start: fewer and slower when the provider asks for it.
+"""How many calls are in flight, how fast they start, and when a failed call is tried again, as the provider can take.
 
 The concurrency limit starts at 16 (or at `maximum`, where that is less) and doubles while a round of replies arrives
 faster than the round before. A 429 or a time-out halves it, once for all calls in flight; then it grows by one a round.
 A wait that the provider asks for holds every call. Starts are spread over the time that a reply takes. `rpm` and `tpm`
-space the starts evenly.
+space the starts evenly. A transient fault is tried again after a random wait, a bounded number of times.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
+import random
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import ParamSpec, TypeVar
 
 from cascade.errors import Transient
 from cascade.types import LLM, Completion, Params, Prompt
 
+Arguments = ParamSpec("Arguments")
 Reply = TypeVar("Reply")
 _START = 16
 _FASTER = 1.1  # times as many replies a second; a smaller gain is noise
 _PATIENCE = 50  # rounds until growth is tried again
 _SPREAD = 0.5  # of the time of a reply, over which the starts of calls are spread
-_LONGEST = 300.0  # seconds that a provider may ask all calls to wait
+_LONGEST = 300.0  # seconds that a provider may ask to wait
+_FIRST_RETRY, _LONGEST_RETRY = 1.0, 60.0  # seconds before a further try where it asks for none, doubled each time
+_RANDOM = random.Random()
 _TOKEN_BYTES = 4  # on average, until the provider has counted
 _AUDIO_TOKENS = 25  # a second, as Qwen2-Audio has them; OpenAI counts 10 and Gemini 32
 
@@ -127,28 +132,24 @@ class RateLimit:
 
 def paced(call: LLM, limit: ConcurrencyLimit, rpm: float | None = None, tpm: float | None = None) -> LLM:
     """Return the model's call within the limit, with starts spaced to `rpm` requests and `tpm` tokens a minute."""
-    requests = RateLimit(rpm) if rpm else None
-    tokens = RateLimit(tpm) if tpm else None
+    requests, tokens = RateLimit(rpm or math.inf), RateLimit(tpm or math.inf)
     last_reply = 0.0  # tokens of the last reply, which are expected of the next one too
     # Calls take their turn one at a time: turns reserved during a pause would all start when it ends.
     turn = asyncio.Lock()
 
     async def take_turn(expected: float) -> None:
-        limits = [waiting for waiting in (limit, requests, tokens) if waiting]
         async with turn:
-            while (pause := max(waiting.pause() for waiting in limits)) > 0:  # noqa: ASYNC110 - the pause may grow
+            while (pause := max(limit.pause(), requests.pause(), tokens.pause())) > 0:  # noqa: ASYNC110 - it may grow
                 await asyncio.sleep(pause)
-            if requests:
-                requests.take(1)
-            if tokens:
-                tokens.take(expected)
+            requests.take(1)
+            tokens.take(expected)
 
     async def complete(prompt: Prompt, params: Params) -> Completion:
         nonlocal last_reply
         size = sum(len(text.encode()) for text in prompt.texts())
         expected = size / _TOKEN_BYTES + _AUDIO_TOKENS * prompt.seconds + last_reply
         reply = await call_within_limit(limit, lambda: call(prompt, params), lambda: take_turn(expected))
-        if tokens and reply.input_tokens is not None:
+        if reply.input_tokens is not None:
             last_reply = reply.output_tokens or 0
             tokens.correct(reply.input_tokens + last_reply - expected)
         return reply
@@ -177,3 +178,27 @@ async def call_within_limit(
         limit.leave()
     limit.record_reply(limit.clock() - started)
     return reply
+
+
+def retrying(call: Callable[Arguments, Awaitable[Reply]], retries: int) -> Callable[Arguments, Awaitable[Reply]]:
+    """Return the call with up to `retries` further tries after a Transient; the last Transient is raised as it is."""
+
+    async def complete(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Reply:
+        for attempt in range(retries):
+            try:
+                return await call(*args, **kwargs)
+            except Transient as error:
+                await asyncio.sleep(retry_wait(attempt, error.retry_after))
+        return await call(*args, **kwargs)
+
+    return complete
+
+
+def retry_wait(attempt: int, asked: float | None) -> float:
+    """Return the seconds before the next try: exponential back-off with full jitter, or what the provider asked for.
+
+    The longer of the two: with a provider that asks for no wait, all tries would pass within a moment. A wait that was
+    asked for is lengthened by up to a tenth, so that calls which were refused together do not return together.
+    """
+    own = _RANDOM.uniform(0, min(_LONGEST_RETRY, _FIRST_RETRY * 2 ** min(attempt, 30)))
+    return max(own, min(_LONGEST, (asked or 0.0) * (1 + _RANDOM.random() / 10)))

@@ -26,7 +26,7 @@ Arms change how the evidence is made. They are asked for by themselves:
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from msgspec import UNSET, structs
@@ -46,19 +46,12 @@ KINDS = ("all", "alone", "leave-one-out", "blind", "mismatched", *_OF_AUDIO, "or
 ARMS = ("question", "digest", "rounds", "listeners")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Variant:
-    """One run of a family, by the name that its directory has."""
-
-    name: str
-    spec: RunSpec
-
-
 def variants(
     spec: RunSpec, seed: int = 0, oracle: CaptionerSpec | None = None, kinds: Sequence[str] = KINDS
-) -> list[Variant]:
-    """Return the variants of a run, itself first, each once; `oracle` is the captioner that gives the benchmark's cues.
+) -> dict[str, RunSpec]:
+    """Return the variants of a run by the names of their directories, itself first, each once.
 
+    `oracle` is the captioner that gives the benchmark's cues.
     Raises UnknownName for a kind that is none of KINDS, UserError for a run that is a control already.
     """
     for kind in kinds:
@@ -77,7 +70,7 @@ def variants(
         for name, variant in _of_kind(kind, spec, seed, oracle).items():
             if variant not in family.values():
                 family[name] = variant
-    return [Variant(name=name, spec=variant) for name, variant in family.items()]
+    return family
 
 
 def _of_kind(kind: str, spec: RunSpec, seed: int, oracle: CaptionerSpec | None) -> dict[str, RunSpec]:
@@ -179,12 +172,12 @@ def variant_jobs(whole: Job, kinds: str | Sequence[str], seed: int, folder: Path
     family = variants(whole.spec, seed, oracle, kinds)
     if "oracle" in kinds and not cues:
         note(f"{whole.spec.dataset} has no cues: no oracle run, so perception and reasoning are not told apart")
-    mismatched = [variant for variant in family if variant.spec.prompt.mismatch_seed is not None]
-    if len({item.audio for item in whole.items}) < 2 and mismatched:
+    mismatched = any(variant.prompt.mismatch_seed is not None for variant in family.values())
+    if mismatched and len({item.audio for item in whole.items}) < 2:
         raise UserError("mismatched captions need two different clips; raise --limit, or leave them out of --variants")
     usual = directory.default_directory(whole.how.runs, whole.spec)
     folder = folder or usual.with_name(f"ablate-{usual.name}")
-    return [replace(whole, path=folder / variant.name, spec=variant.spec) for variant in family]
+    return [replace(whole, path=folder / name, spec=variant) for name, variant in family.items()]
 
 
 def existing_directory(job: Job) -> Path:

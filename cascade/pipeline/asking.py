@@ -23,9 +23,8 @@ from cascade.io.terminal import note, quantity
 from cascade.llms import connect
 from cascade.pipeline import questions
 from cascade.pipeline import rounds as exchanges
-from cascade.pipeline.hearing import HearingWatch
 from cascade.pipeline.questions import Question
-from cascade.pipeline.watching import Result, SilenceLimit, watch_model_name
+from cascade.pipeline.watching import HearingWatch, Result, SilenceLimit, watch_model_name
 from cascade.prompting import evidence
 from cascade.runs import charges, directory
 from cascade.runs.directory import Run

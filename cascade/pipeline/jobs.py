@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,14 +13,13 @@ from cascade.captioners import speech
 from cascade.captioners.registry import Engine
 from cascade.captioning import generate
 from cascade.datasets import registry as datasets
-from cascade.datasets import shards
-from cascade.errors import NOT_APPLICABLE, UserError
+from cascade.errors import NOT_APPLICABLE
 from cascade.io.progress import Tick, bars
 from cascade.io.terminal import note, quantity
 from cascade.llms import connect
 from cascade.llms.budget import recording
 from cascade.llms.redaction import redact
-from cascade.pipeline import asking, questions
+from cascade.pipeline import asking
 from cascade.pipeline.request import Request
 from cascade.pipeline.rounds import ReadReply
 from cascade.pipeline.specs import (
@@ -32,12 +31,11 @@ from cascade.pipeline.specs import (
     select_captioners,
     tag_filter,
 )
-from cascade.prompting.evidence import captions_by_item
 from cascade.prompting.templates import Template
 from cascade.runs import charges, directory, provenance
 from cascade.runs.describe import truncated_captions
 from cascade.runs.directory import Run
-from cascade.types import Answer, CaptionRecord, Dataset, Execution, Failure, Item, RunSpec, Shard
+from cascade.types import CaptionRecord, Dataset, Execution, Failure, Item, RunSpec, Shard
 
 _LISTED = 5  # messages of a kind of failure
 
@@ -91,7 +89,7 @@ def prepare(request: Request) -> Job:
     # An empty --shard is refused: it is usually an unset variable of a job array.
     if request.shard is None:
         return job
-    part, items = shards.split(request.shard, items)
+    part, items = datasets.split_shard(request.shard, items)
     suffix = "" if request.out else f"-shard-{part.shard.replace('/', '-of-')}"
     return replace(job, path=path.with_name(path.name + suffix), items=items, part=part)
 
@@ -204,31 +202,3 @@ def report_failures(*runs: Run, again: str = "the same command tries the failed 
     if left:
         note(again)
     return bool(left)
-
-
-def ask_clip(
-    clip: Path, question: str, choices: Sequence[str], request: Request
-) -> tuple[Item, list[CaptionRecord], Answer]:
-    """Ask one question about one clip, without a run directory; return the item, its captions and the answer.
-
-    Raises UserError where the clip is needed and is no file. A failed caption or reply is in the answer.
-    """
-    captioners = select_captioners(caption_sources(request.captions, "demo"), request.caption_param)
-    if captioners.audio and not clip.is_file():
-        problem = "no such file"
-        if clip.exists():
-            problem = "a folder" if clip.is_dir() else "not a regular file"
-        raise UserError(f"{clip}: {problem}; CLIP is one audio file")
-    template = choose_template(request.prompt, captioners.specs)
-    prompt = prompt_spec(template, captioners.specs)
-    llm, how = model_and_execution(request, captioners)
-    connect.check(llm, how, audio=bool(prompt.audio))
-    item = Item(id=clip.name, audio=str(clip.absolute()), question=question, choices=tuple(choices), answer=choices[0])
-    captions = generate.caption([item], Path(), captioners.specs, how)
-    for line in [*speech.english_only(captions, doubtful=True), *truncated_captions(captions)]:
-        note(line)
-    by_slot = captions_by_item(captions).get(item.id, {})
-    built = questions.build_question(item, 0, prompt, template, by_slot)
-    if form := questions.sent_form(captioners.specs):
-        built = replace(built, clip=clip, form=form)
-    return item, captions, asking.ask_single(built, llm, how)

@@ -61,12 +61,8 @@ def check_model(spec: LLMSpec, how: Execution, option: str = "--llm") -> None:
 
 
 def plan(job: Job) -> Plan:
-    """Return the plan of a job, whose run directory need not be there.
-
-    Raises ProviderStop for a forced choice from a model that takes no JSON schema.
-    """
+    """Return the plan of a job, whose run directory need not be there."""
     spec = job.spec
-    connect.check_schema(spec.llm, job.how)
     captions = generate.existing_captions(job.items, job.loaded.root, spec.captioners, job.how, spec.prompt)
     clips = {item.id: item.audio for item in job.items}
     shown = evidence.captions_shown(clips, captions, spec.prompt)

@@ -19,7 +19,7 @@ from cascade.pipeline.parsing import parse_pairs
 from cascade.pipeline.planning import Plan, check_model
 from cascade.pipeline.request import Request
 from cascade.pipeline.specs import CaptionerSelection, model_and_execution
-from cascade.prompting.templates import second_template
+from cascade.prompting.templates import find_template
 from cascade.runs import call_log, directory, provenance
 from cascade.runs.call_log import CallLog, Inquiry, LoggedCall, Question, SecondModel
 from cascade.types import LLM, Completion, Execution
@@ -38,7 +38,7 @@ def ask_or_plan(request: Request, log: CallLog, inquiry: Inquiry[Any]) -> Plan |
     llm = replace(llm, params={**llm.params, **required}, answer_as=UNSET)  # It gives a text, and no forced choice.
     connect.check(llm, how)
     session = provenance.session([redact(word) for word in ("cascade", *sys.argv[1:])], connect.modules(llm.model))
-    model = call_log.new_model(llm, second_template(log.role, request.prompt or ""), session, inquiry.calls)
+    model = call_log.new_model(llm, find_template(request.prompt or "", log.role), session, inquiry.calls)
     if not inquiry.left(model, log.replies()):
         how = changed(how, same_model=True)  # Nothing is asked.
     log.check_same(model, same_model=how.same_model)

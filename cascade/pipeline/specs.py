@@ -19,7 +19,7 @@ from cascade.captioning.bundles import read_manifest
 from cascade.errors import UnknownName, UserError
 from cascade.io.jsonl import OutOfBounds, loads
 from cascade.io.terminal import note
-from cascade.llms import connect, credentials, origins, prices
+from cascade.llms import connect, origins, prices
 from cascade.llms.budget import Budget
 from cascade.pipeline.parsing import parse_captions, parse_pairs
 from cascade.pipeline.request import DEFAULT_CAPTIONS, DEFAULT_ROUNDS, EMBEDDED_CAPTIONS, EMBEDDED_ROUNDS, Request
@@ -112,7 +112,7 @@ def select_captioners(
         spec, local = engine.specify(slot, given)
         specs.append(spec)
         files |= local
-        credentials.check_address(address, f"{slot}.api_base")
+        origins.check_address(address, f"{slot}.api_base")
         if address:
             # The key of a caption has the model and no address, so a model has one address.
             model = str(spec.params["model"])
@@ -299,7 +299,7 @@ def build_execution(
     """Return how a request is carried out; `files` are a local model's, by digest."""
     if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", request.device):
         raise UserError(f"--device {request.device}: give auto, cpu, cuda, cuda:1 or mps")
-    credentials.check_address(request.api_base, "--api-base")
+    origins.check_address(request.api_base, "--api-base")
     cache = cache_folder(request.cache)
     budget = None if request.budget is None else Budget(request.budget)
     host = Host(

@@ -7,7 +7,7 @@ benchmark says about the clip or its answer can reach it.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from string import Template as _Text
@@ -19,14 +19,14 @@ from cascade.io.digests import digest_bytes
 _PACKAGE = Path(__file__).parents[1]
 _FOLDER = _PACKAGE / "prompts" if (_PACKAGE / "prompts").is_dir() else _PACKAGE.parent / "prompts"
 _PART = re.compile(r"^# (system|user)[ \t]*\n", re.MULTILINE)
-# The fields of a prompt for asking, and those that it needs.
-_FIELDS = ("evidence", "question", "choices"), {"question", "choices"}
 _CAPTIONING = ("caption", "observe")  # the shipped prompts for models that hear, without and with the question
-_LISTENING = ("question", "choices")  # the fields of a prompt that shows a listener the question
-# The shipped prompt of each second model, which reads another's replies, its fields, and those that it needs.
-_SECOND = {
-    "judge": ("judge", ("question", "answer", "thinking", "criteria", "response"), {"criteria", "response"}),
-    "reader": ("read", ("choices", "mark", "reply"), {"choices", "reply"}),
+_LISTENING = "question choices"  # the fields of a prompt that shows a listener the question
+# Of each kind of prompt: what names it, the shipped one that stands for no name, its fields, and those that it needs.
+_KINDS = {
+    "ask": ("--prompt", "default", "evidence question choices", "question choices"),
+    "digest": ("digest.prompt", "digest", "evidence question", "evidence question"),
+    "judge": ("--judge-prompt", "judge", "question answer thinking criteria response", "criteria response"),
+    "reader": ("--reader-prompt", "read", "choices mark reply", "choices reply"),
 }
 
 
@@ -45,7 +45,7 @@ class Template:
 
 def prompt_names() -> list[str]:
     """Return the names of the prompts that are shipped for asking."""
-    others = {*_CAPTIONING, "digest", *(name for name, _, _ in _SECOND.values())}
+    others = {*_CAPTIONING, *(shipped for kind, (_, shipped, *_) in _KINDS.items() if kind != "ask")}
     return sorted({path.stem for path in _FOLDER.glob("*.md")} - others)
 
 
@@ -67,13 +67,24 @@ def captioning_prompt(prompt: str, *, asks: bool = False) -> str:
             problem = f"has the parts {roles}; it needs '# user', and may have '# system' before it"
             raise UserError(f"prompt={prompt}: {problem}")
     if asks:
-        _check_fields(template, f"prompt={prompt}", _LISTENING, {"question"})
+        _check_fields(template, f"prompt={prompt}", _LISTENING, "question")
     return template.text
 
 
-def find_template(name: str) -> Template:
-    """Return a shipped prompt by name, or a file's. Raises UnknownName, or UserError for a broken template."""
-    return _named_template(name, "--prompt", prompt_names(), *_FIELDS)
+def find_template(name: str, kind: str = "ask") -> Template:
+    """Return a prompt of a kind (`ask`, `digest`, `judge`, `reader`) by name or file; "" is the usual one.
+
+    Raises UnknownName, or UserError for a broken template.
+    """
+    option, usual, *_ = _KINDS[kind]
+    names = prompt_names() if kind == "ask" else [usual]
+    name = name or usual
+    is_file = name.endswith(".md") or "/" in name
+    if not is_file and name not in names:
+        raise UnknownName("prompt", name, names, f"or give a file: {option} ./mine.md")
+    template = _read_template(name, is_file, f"{option} {name}")
+    check_template(template, f"{option} {name}", kind)
+    return template
 
 
 def check_sends_audio(template: Template, place: str) -> None:
@@ -81,25 +92,6 @@ def check_sends_audio(template: Template, place: str) -> None:
     text = dict(parts(template)).get("user", "")
     if not any("evidence" in (match["named"], match["braced"]) for match in _Text.pattern.finditer(text)):
         raise UserError(f"{place}: lacks $evidence in its '# user' part, where the clip of --captions audio stands")
-
-
-def digest_template(name: str) -> Template:
-    """Return the prompt of a digest: the shipped one, a file's, or its own text. Raises as `find_template` does."""
-    if "\n" in name:
-        return Template(name="", text=name)
-    return _named_template(name, "digest.prompt", ["digest"], ("evidence", "question"), {"evidence", "question"})
-
-
-def second_template(role: str, name: str = "") -> Template:
-    """Return the prompt of a `judge` or `reader`: the shipped one, or a file's. Raises as `find_template` does."""
-    shipped, fields, needed = _SECOND[role]
-    return _named_template(name or shipped, f"--{role}-prompt", [shipped], fields, needed)
-
-
-def check_stored(template: Template, place: object, role: str = "") -> None:
-    """Raise UserError where a template of a run, or of its judge or reader, could not have been asked with."""
-    fields, needed = _SECOND[role][1:] if role else _FIELDS
-    _check_template(template, f"{place}: the template {template.name!r}", fields, needed)
 
 
 def _read_template(name: str, is_file: bool, place: str) -> Template:
@@ -116,36 +108,27 @@ def parts(template: Template) -> list[tuple[str, str]]:
     return [(role, text.strip("\n")) for role, text in zip(pieces[::2], pieces[1::2], strict=True)]
 
 
-def _named_template(name: str, option: str, names: Sequence[str], fields: Sequence[str], needed: set[str]) -> Template:
-    """Return a template of the shipped `names`, or a file's, that uses `fields` only and all of the `needed` ones."""
-    place = f"{option} {name}"
-    is_file = name.endswith(".md") or "/" in name
-    if not is_file and name not in names:
-        raise UnknownName("prompt", name, names, f"or give a file: {option} ./mine.md")
-    template = _read_template(name, is_file, place)
-    _check_template(template, place, fields, needed)
-    return template
-
-
-def _check_template(template: Template, place: str, fields: Sequence[str], needed: set[str]) -> None:
+def check_template(template: Template, place: str, kind: str = "ask") -> None:
+    """Raise UserError for a template that cannot be asked with as one of its kind."""
     if re.search("[\ud800-\udfff]", template.text):
         raise UserError(f"{place}: holds half a surrogate pair, which is no character")
     roles = [role for role, _ in parts(template)]
     if roles not in (["user"], ["system", "user"]):
         raise UserError(f"{place}: needs a line '# user', and may have '# system' before it; it has {roles}")
+    _, _, fields, needed = _KINDS[kind]
     _check_fields(template, place, fields, needed)
 
 
-def _check_fields(template: Template, place: str, fields: Sequence[str], needed: set[str]) -> None:
+def _check_fields(template: Template, place: str, fields: str, needed: str) -> None:
     """Raise UserError where a template uses another field than these, or lacks a `needed` one."""
     used: set[str] = set()
     for match in _Text.pattern.finditer(template.text):
         if match["invalid"] is not None:
             raise UserError(f"{place}: a lone $ must be written $$")
         used.add(match["named"] or match["braced"] or "")
-    if unknown := sorted(used - {"", *fields}):
-        raise UserError(f"{place}: ${unknown[0]} is no field (there is: ${', $'.join(fields)})")
-    if lacking := sorted(needed - used):
+    if unknown := sorted(used - {"", *fields.split()}):
+        raise UserError(f"{place}: ${unknown[0]} is no field (there is: ${fields.replace(' ', ', $')})")
+    if lacking := sorted({*needed.split()} - used):
         raise UserError(f"{place}: lacks ${lacking[0]}")
 
 

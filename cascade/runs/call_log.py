@@ -168,7 +168,7 @@ class CallLog:
             raise RunError(
                 f"{self.file} has format {model.format}, this cascade reads {_FORMAT}: use the one that made it"
             )
-        templates.check_stored(model.prompt, f"{self.file}:1", self.role)
+        templates.check_template(model.prompt, f"{self.file}:1: the template {model.template!r}", self.role)
         calls = (record(LoggedCall, self.file, *line) for line in lines)
         return model, {(call.item, call.call, call.prompt): call for call in calls}
 

@@ -336,7 +336,8 @@ def _read_manifest(path: Path) -> Manifest:
         manifest = from_json(Manifest, without_digest(content))
         if not manifest.sessions:
             raise ValueError("Manifest: sessions must hold one or more")
-        templates.check_stored(Template(name=manifest.spec.prompt.template, text=manifest.template), file)
+        name = manifest.spec.prompt.template
+        templates.check_template(Template(name=name, text=manifest.template), f"{file}: the template {name!r}")
         return manifest
     except FileNotFoundError:
         if not path.exists():

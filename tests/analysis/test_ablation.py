@@ -31,8 +31,8 @@ SPEC = RunSpec(
 )
 
 
-def labels(variants: list[ablation_plan.Variant]) -> dict[str, str]:
-    return {variant.name: describe.evidence_label(variant.spec) for variant in variants}
+def labels(variants: dict[str, RunSpec]) -> dict[str, str]:
+    return {name: describe.evidence_label(spec) for name, spec in variants.items()}
 
 
 def test_the_whole_family() -> None:
@@ -53,10 +53,10 @@ def test_the_whole_family() -> None:
 
 def test_no_variant_is_there_twice() -> None:
     two = replace(SPEC, captioners=ENGINES[:2], prompt=replace(SPEC.prompt, slots=SLOTS[:2]))
-    assert list(labels(ablation_plan.variants(two))) == ["all", "speech", "sound", "blind", "mismatched", "shuffled"]
+    assert list(ablation_plan.variants(two)) == ["all", "speech", "sound", "blind", "mismatched", "shuffled"]
     none = replace(SPEC, captioners=(), prompt=replace(SPEC.prompt, slots=()))
-    assert list(labels(ablation_plan.variants(none, 0, ORACLE))) == ["all", "oracle", "shuffled"]
-    assert list(labels(ablation_plan.variants(SPEC, 0, None, ["blind", "oracle"]))) == ["all", "blind"]
+    assert list(ablation_plan.variants(none, 0, ORACLE)) == ["all", "oracle", "shuffled"]
+    assert list(ablation_plan.variants(SPEC, 0, None, ["blind", "oracle"])) == ["all", "blind"]
 
 
 def test_what_is_no_family_is_refused() -> None:

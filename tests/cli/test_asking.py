@@ -342,7 +342,7 @@ def test_ask_says_in_words_why_a_reply_gives_no_answer(mini: Path) -> None:
 
 def test_captions_by_providers_are_within_the_budget(mini: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("cascade.llms.litellm._cost", lambda reply: 0.4)
-    monkeypatch.setattr("cascade.llms.credentials.is_loopback", lambda api_base: False)
+    monkeypatch.setattr("cascade.llms.origins.is_loopback", lambda api_base: False)
     for number in range(8):
         (mini.parent / f"{number}.wav").write_bytes(_wav(number))
     with Stub() as stub:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
@@ -142,6 +144,17 @@ def test_the_variable_of_a_key(model: str, variable: str, monkeypatch: pytest.Mo
     if variable:
         monkeypatch.setenv(credentials.VARIABLES[credentials.provider(model) or ""][-1], "sk-canary")
         assert credentials.missing(model) == ""
+
+
+@pytest.mark.skipif(find_spec("litellm") is None, reason="litellm is not installed")
+def test_a_key_may_stand_in_an_env_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delattr(sys.modules["__main__"], "__file__", raising=False)  # as in a notebook
+    monkeypatch.setenv("OPENAI_API_KEY", "x")
+    del os.environ["OPENAI_API_KEY"]  # The file's value is removed after the test.
+    assert credentials.missing("gpt-4o") == "OPENAI_API_KEY"
+    Path(".env").write_text("OPENAI_API_KEY=sk-canary\n")
+    assert credentials.missing("gpt-4o") == ""
 
 
 @pytest.mark.skipif(find_spec("litellm") is None, reason="litellm is not installed")

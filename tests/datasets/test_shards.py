@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from cascade.datasets import shards
+from cascade.datasets.registry import split_shard
 from cascade.errors import RunError, UserError
 from cascade.runs import charges, directory, merge
 from cascade.types import Item
@@ -22,7 +22,7 @@ ITEMS = [Item(id=f"q{n}", audio=f"{n % 700}.wav", question="?", choices=("a", "b
 
 
 def test_every_item_is_in_one_shard_and_its_clips_other_questions_too() -> None:
-    parts = [shards.split(f"{number}/7", ITEMS) for number in range(1, 8)]
+    parts = [split_shard(f"{number}/7", ITEMS) for number in range(1, 8)]
     assert sorted(item.id for _, items in parts for item in items) == sorted(item.id for item in ITEMS)
     clips = [{item.audio for item in items} for _, items in parts]
     assert sum(map(len, clips)) == 700
@@ -33,15 +33,15 @@ def test_every_item_is_in_one_shard_and_its_clips_other_questions_too() -> None:
 
 def test_a_dataset_that_grows_keeps_its_shards() -> None:
     for number in range(1, 5):
-        before, after = (shards.split(f"{number}/4", ITEMS[:n])[1] for n in (400, 1000))
+        before, after = (split_shard(f"{number}/4", ITEMS[:n])[1] for n in (400, 1000))
         assert after[: len(before)] == before
-    assert [item.id for item in shards.split("2/3", ITEMS[:12])[1]] == ["q3", "q7", "q10"]
+    assert [item.id for item in split_shard("2/3", ITEMS[:12])[1]] == ["q3", "q7", "q10"]
 
 
 @pytest.mark.parametrize("text", ["0/4", "5/4", "1", "1/0", "-1/4", "1/4/2", "a/b", "", "1/9999999"])
 def test_a_shard_that_is_none_is_a_mistake(text: str) -> None:
     with pytest.raises(UserError, match=r"--shard .*as in --shard 1/4"):
-        shards.split(text, ITEMS)
+        split_shard(text, ITEMS)
 
 
 def test_an_empty_shard_text_is_not_the_whole(mini: Path) -> None:
@@ -136,7 +136,7 @@ def test_a_shard_is_resumed_as_that_shard_only(mini: Path) -> None:
 
 def test_an_empty_shard_is_nothing_to_do(mini: Path) -> None:
     write(mini, list(rows(1)))
-    empty = next(n for n in (1, 2) if not shards.split(f"{n}/2", runs_items(mini))[1])
+    empty = next(n for n in (1, 2) if not split_shard(f"{n}/2", runs_items(mini))[1])
     result = cascade("run", "--dataset", mini, *FAKE, "--shard", f"{empty}/2")
     assert result.exit_code == 0 and "nothing to do" in result.stderr and not Path("runs").exists()
     run("--shard", f"{3 - empty}/2", "--out", "a")

@@ -66,7 +66,7 @@ def servers(path: Path | str) -> list[int]:
             command = (folder / "cmdline").read_bytes().split(b"\0")
         except OSError:
             continue
-        if b"cascade.llms.embedded_server" in command and os.fsencode(path) in command:
+        if b"cascade.llms.embedded" in command and os.fsencode(path) in command:
             processes.append(int(folder.name))
     return processes
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable
 
 import pytest
 
 from cascade.errors import ProviderStop, ReplyError, Transient
-from cascade.llms.retry import retrying, wait
+from cascade.llms import pacing
+from cascade.llms.pacing import retry_wait, retrying
 from cascade.types import LLM, Completion, Params, Prompt
 
 PROMPT = Prompt(messages=({"role": "user", "content": "?"},), order=("a", "b"))
@@ -30,14 +30,25 @@ class _Model:
         return SURE
 
 
-def run(model: LLM, retries: int) -> tuple[Callable[[], Completion], list[float]]:
-    slept: list[float] = []
+@pytest.fixture(autouse=True)
+def _seeded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pacing, "_RANDOM", random.Random(1))
+
+
+@pytest.fixture
+def slept(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The waits, which take no time."""
+    waits: list[float] = []
 
     async def sleep(seconds: float) -> None:
-        slept.append(seconds)
+        waits.append(seconds)
 
-    llm = retrying(model, retries, sleep, random.Random(1))
-    return (lambda: asyncio.run(_ask_once(llm))), slept
+    monkeypatch.setattr("asyncio.sleep", sleep)
+    return waits
+
+
+def ask(model: LLM, retries: int) -> Completion:
+    return asyncio.run(_ask_once(retrying(model, retries)))
 
 
 async def _ask_once(llm: LLM) -> Completion:
@@ -48,56 +59,49 @@ def passing(after: float | None = None, message: str = "busy") -> Transient:
     return Transient("rate_limit", message, after)
 
 
-def test_a_passing_fault_is_waited_out() -> None:
+def test_a_passing_fault_is_waited_out(slept: list[float]) -> None:
     model = _Model(passing(), passing())
-    ask, slept = run(model, 6)
-    assert ask() == SURE
+    assert ask(model, 6) == SURE
     assert model.asked == 3
     assert [0 <= seconds <= most for seconds, most in zip(slept, (1, 2), strict=True)] == [True, True]
 
 
-def test_the_last_fault_is_raised_as_it_is() -> None:
+def test_the_last_fault_is_raised_as_it_is(slept: list[float]) -> None:
     model = _Model(*(passing(message=str(number)) for number in range(9)))
-    ask, slept = run(model, 3)
     with pytest.raises(Transient, match=r"^3$"):
-        ask()
+        ask(model, 3)
     assert model.asked == 4
     assert len(slept) == 3
 
 
-def test_no_retries_ask_once() -> None:
+def test_no_retries_ask_once(slept: list[float]) -> None:
     model = _Model(passing())
-    ask, slept = run(model, 0)
     with pytest.raises(Transient):
-        ask()
+        ask(model, 0)
     assert (model.asked, slept) == (1, [])
 
 
 @pytest.mark.parametrize("error", [ReplyError("empty", "nothing"), ProviderStop("no key"), KeyboardInterrupt()])
-def test_nothing_else_is_tried_again(error: Exception) -> None:
+def test_nothing_else_is_tried_again(slept: list[float], error: Exception) -> None:
     model = _Model(error)
-    ask, slept = run(model, 6)
     with pytest.raises(type(error)):
-        ask()
+        ask(model, 6)
     assert (model.asked, slept) == (1, [])
 
 
-def test_a_wait_that_is_asked_for_is_kept() -> None:
-    ask, slept = run(_Model(passing(7), passing(1e9), passing(float("inf"))), 6)
-    ask()
+def test_a_wait_that_is_asked_for_is_kept(slept: list[float]) -> None:
+    ask(_Model(passing(7), passing(1e9), passing(float("inf"))), 6)
     assert 7 <= slept[0] <= 7.7
     assert slept[1:] == [300, 300]
 
 
 def test_a_provider_that_asks_for_no_wait_is_not_hammered() -> None:
-    draw = random.Random(0)
-    assert max(wait(5, 0.0, draw) for _ in range(99)) > 30
+    assert max(retry_wait(5, 0.0) for _ in range(99)) > 30
 
 
 def test_waits_double_to_a_minute_with_full_jitter() -> None:
-    draw = random.Random(0)
     for attempt, most in enumerate((1, 2, 4, 8, 16, 32, 60, 60)):
-        waits = [wait(attempt, None, draw) for _ in range(300)]
+        waits = [retry_wait(attempt, None) for _ in range(300)]
         assert 0 <= min(waits) < most / 20
         assert most * 0.95 < max(waits) <= most
-    assert wait(5000, None, draw) <= 60
+    assert retry_wait(5000, None) <= 60

@@ -259,7 +259,7 @@ def test_faults_by_turns_cost_the_item_and_no_other(tones: Path) -> None:
 
 def test_a_budget_that_ends_between_listening_and_merging(tones: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("cascade.llms.litellm._cost", lambda reply: 0.1)
-    monkeypatch.setattr("cascade.llms.credentials.is_loopback", lambda api_base: False)
+    monkeypatch.setattr("cascade.llms.origins.is_loopback", lambda api_base: False)
     ear = Ear()
     with Stub(ear) as stub:
         listener = "a=audio-llm(model=gpt-4o-audio-preview,question=true)"  # of a known price, as the digest's model

@@ -18,7 +18,7 @@ import pytest
 
 import cascade as package
 from cascade.errors import RunError
-from cascade.prompting.templates import second_template
+from cascade.prompting.templates import find_template
 from cascade.scoring import outcomes, second_reader
 from cascade.scoring.extraction import extract as extraction
 from cascade.types import Choice, Completion
@@ -459,7 +459,7 @@ def test_a_cut_reading_is_no_reading_and_many_choices_are_numbered() -> None:
     assert second_reader.read_choice(Completion(text="Answer: none."), many) == ""
     assert second_reader.read_choice(Completion(text="Answer: 30. choice 29"), many) == "choice 29"
     reply = second_reader.show_reply("q", 0, "half \ud83d a pair $choices", many)
-    prompt = second_reader.reader_prompt(second_template("reader"), reply)
+    prompt = second_reader.reader_prompt(find_template("", "reader"), reply)
     assert "$choices" in prompt.messages[-1]["content"] and prompt.order[-1] == "none"
 
 

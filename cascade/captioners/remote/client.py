@@ -16,8 +16,7 @@ from cascade.errors import Transient, UserError
 from cascade.io import audio, encoding
 from cascade.llms import credentials
 from cascade.llms.budget import call_within
-from cascade.llms.pacing import ConcurrencyLimit, call_within_limit
-from cascade.llms.retry import retrying
+from cascade.llms.pacing import ConcurrencyLimit, call_within_limit, retrying
 from cascade.types import Caption, Host
 
 NEEDS = {
@@ -157,8 +156,8 @@ def rejects(pattern: re.Pattern[str], text: str) -> bool:
 def lacks(params: Any, host: Host) -> str:
     """Return what is missing before `params.model` can be asked and what to type; "" where nothing is known to be."""
     model = params.model
-    if key := credentials.unsendable(model, host.endpoints.get(model)):
-        return f"{key} {credentials.UNSENDABLE}: export {key}=…"
+    if problem := credentials.unsendable(model, host.endpoints.get(model)):
+        return problem
     if model in host.endpoints:
         return ""
     if credentials.unserved(model):
