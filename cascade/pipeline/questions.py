@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -33,8 +33,9 @@ from cascade.types import (
 class Question:
     """One sample of one item, ready to be asked; `failure` gives the reason if a caption failed.
 
-    `clip` is sent with the prompt in this `form`; both are None if only captions are sent. `rounds` are those that the
-    model is offered, about the clip `subject`; `before` is the sample's last line in the log, whose exchange goes on.
+    `clip` is sent with the prompt in this `form`; both are None if only captions are sent. `rounds` are the rounds that
+    the model is offered, about the clip `subject`. `before` is the sample's last line in the log, if its exchange is
+    to be continued.
     """
 
     item: str
@@ -49,7 +50,7 @@ class Question:
     before: Answer | None = None
 
 
-# A function that returns the question of an item's sample, whose last line in the log is given.
+# A function that takes an item, a sample and the sample's last line in the log, and returns the question.
 Build = Callable[[Item, int, Answer | None], Question]
 
 
@@ -97,23 +98,33 @@ def build_question(
     Where the run's `rounds` are offered to the sample, the prompt also says what the model may ask for. `before` is the
     sample's last line in the log.
     """
-    offer = offered(rounds, before)
     texts = {slot: captions[slot].caption or Caption(text="") for slot in spec.slots}
-    failures = {caption.slot: caption.failure for caption in captions.values() if caption.failure}
-    kind = "caption"
-    if NOT_APPLICABLE in {failure.kind for failure in failures.values()}:
-        kind = NOT_APPLICABLE
-    slots: dict[str, list[str]] = {}  # by message: a clip that cannot be decoded fails in each of its slots
-    for slot, failure in failures.items():
-        slots.setdefault(failure.message, []).append(slot)
-    problem = "; ".join(f"{', '.join(names)}: {message}" for message, names in slots.items())
     prompt = evidence.build_prompt(spec, template, item.id, item.question, item.choices, texts, sample)
+    offer = offered(rounds, before)
+    if offer:
+        prompt = opening(prompt, offer)
+    if before and not (before.first or before.rounds):
+        before = None  # It has no exchange that could go on.
     return Question(
         item=item.id,
         sample=sample,
-        prompt=opening(prompt, offer) if offer else prompt,
+        prompt=prompt,
         captions={slot: captions[slot].key for slot in spec.slots},
-        failure=Failure(kind=kind, message=problem) if failures else None,
+        failure=_caption_failure(captions.values()),
         rounds=offer,
-        before=before if before and (before.first or before.rounds) else None,
+        before=before,
     )
+
+
+def _caption_failure(captions: Iterable[CaptionRecord]) -> Failure | None:
+    """Return why a question cannot be asked because of its failed captions, or None if no caption failed."""
+    kind = "caption"
+    slots: dict[str, list[str]] = {}  # By message: a clip that cannot be decoded fails in each of its slots.
+    for caption in captions:
+        if caption.failure:
+            slots.setdefault(caption.failure.message, []).append(caption.slot)
+            if caption.failure.kind == NOT_APPLICABLE:
+                kind = NOT_APPLICABLE
+    if not slots:
+        return None
+    return Failure(kind=kind, message="; ".join(f"{', '.join(names)}: {message}" for message, names in slots.items()))
