@@ -46,7 +46,7 @@ from cascade.io.digests import digest_path
 from cascade.io.terminal import note
 from cascade.types import Caption, Captioner, CaptionerSpec, Host, Lookup
 
-# The metadata of a parameter that a later version added: its default is left out of the spec, so that keys stay the same.
+# The metadata of a parameter that a later version added. Its default is left out of the spec: keys stay the same.
 LATER = {"later": True}
 
 _SLOT = re.compile(r"[a-z][a-z0-9_-]*\Z")
@@ -76,11 +76,10 @@ class Engine:
         for field in fields(self.module.Params):
             if field.metadata == LATER:
                 continue
-            defaults[field.name] = None
             if field.default_factory is not MISSING:
                 defaults[field.name] = field.default_factory()
-            elif field.default is not MISSING:
-                defaults[field.name] = field.default
+            else:
+                defaults[field.name] = None if field.default is MISSING else field.default
         return defaults
 
     def _hook(self, name: str, default: Any = None) -> Any:
@@ -184,7 +183,7 @@ class Engine:
 
     @property
     def heading(self) -> str:
-        """The heading of its captions in a prompt; `""` means the slot's heading, as for an engine that is not installed."""
+        """The heading of its captions in a prompt; `""` for the slot's heading, and if the engine is not installed."""
         return str(self._hook("HEADING", ""))
 
     def remark(self, spec: CaptionerSpec) -> str:
@@ -194,7 +193,7 @@ class Engine:
     def rejects(self, caption: Caption) -> bool:
         """Return whether the engine would now reject a caption's text, or that of a segment or window in its `meta`.
 
-        An engine that is not installed rejects nothing. The caption may be from any source, so `meta` may have any shape.
+        An engine that is not installed rejects nothing. The caption may come from anywhere: `meta` may have any shape.
         """
         rejects: Callable[[str], bool] | None = self._hook("rejects")
         if rejects is None:
@@ -207,10 +206,7 @@ class Engine:
         return any(map(rejects, texts))
 
     def pending_download(self, spec: CaptionerSpec, host: Host) -> tuple[str, str] | None:
-        """Return what would be fetched before the first clip and from which address; None for nothing.
-
-        The engine's `NEEDS` must be installed.
-        """
+        """Return what would be fetched before the first clip, and the address. The `NEEDS` must be installed."""
         pending: tuple[str, str] | None = self._call("absent", spec, host, None)
         return pending
 
@@ -230,7 +226,7 @@ class Engine:
         return lookup
 
     def _call(self, name: str, spec: CaptionerSpec, host: Host, default: Any) -> Any:
-        """Return the result of a function of the module with the spec's parameters; the default if it does not exist."""
+        """Call a function of the module with the spec's parameters; return the default if it does not exist."""
         if not hasattr(self.module, name):
             return default
         return getattr(self.module, name)(self.module.Params(**spec.params), host)
@@ -249,10 +245,7 @@ def _convert(kind: type, value: Any) -> Any:
 
 
 def _local_path(place: str, value: str, *, required: bool) -> Path | None:
-    """Return the file or folder that a value names; None if the value is a name, as of a model.
-
-    Raises UserError if a path, or a `required` file, does not exist.
-    """
+    """Return the file or folder that a value names, None for the name of a model. Raises UserError if it is missing."""
     path = Path(value).expanduser()
     # A value is a path only if it has a separator: a local folder named "base" must not hide the model "base".
     if value and path.exists() and ("/" in value or required):

@@ -1,4 +1,4 @@
-"""The captions of items: looked up, read from bundles or the cache, or made by a backend and cached when they arrive."""
+"""The captions of items: looked up, read from bundles or the cache, or made by a backend and cached on arrival."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _BACKENDS = {"local": local, "ray": ray}
 
 
 class _Source(NamedTuple):
-    """The identity of an engine's caption: the digest of the clip's bytes and, if the caption needs it, of the question.
+    """The identity of an engine's caption: the digests of the clip's bytes and, if it needs one, of the question.
 
     `audio` is a failure if the clip cannot be read.
     """
@@ -87,10 +87,10 @@ def caption(
 ) -> list[CaptionRecord]:
     """Return every item's captions, in the order of items and specs, after making those that are missing.
 
-    If `track` is None, nothing is made, and a missing caption is a failure. `root` is the folder that the items' `audio`
-    is relative to. Clips with the same bytes are captioned once. A caption is in the cache as soon as it is made;
-    failures and lookups are never cached. If the `prompt` shows captions of other clips, a caption that depends on the
-    question is made from the other clip and the item's own question. Raises UserError if no clip can be read.
+    If `track` is None, nothing is made, and a missing caption is a failure. `root` is the folder of the items' clips.
+    Clips with the same bytes are captioned once. A caption is in the cache as soon as it is made; failures and lookups
+    are never cached. If the `prompt` shows captions of other clips, a caption that depends on the question is made from
+    the other clip and the item's own question. Raises UserError if no clip can be read.
     """
     engines = [spec for spec in specs if Engine(spec.name).hears]
     merging = [spec for spec in specs if Engine(spec.name).makes_captions and spec not in engines]
@@ -126,8 +126,7 @@ def caption(
         digested = _records(spec, items, [source for source, _ in merged], results.get(spec.slot, {}))
         if any(record.question for record in chain(digested, *records.values())):
             questions = [question_digest(item.question, item.choices) for item in items]
-            pairs = zip(digested, questions, strict=True)
-            digested = [replace(record, question=question) for record, question in pairs]
+            digested = [replace(record, question=text) for record, text in zip(digested, questions, strict=True)]
         records[spec.slot] = digested
     return [records[spec.slot][place] for place in range(len(items)) for spec in specs]
 
@@ -325,9 +324,7 @@ def _describe_loss(caption: Caption) -> str:
     seconds, packets = decoding.get("lost_s", 0), decoding.get("lost_packets", 0)
     if seconds >= 0.05:
         return f"{seconds:.1f} s"
-    if packets:
-        return f"{packets} piece{'s' * (packets > 1)} of the file"
-    return ""
+    return f"{packets} piece{'s' * (packets > 1)} of the file" if packets else ""
 
 
 def _origin(spec: CaptionerSpec, execution: Execution) -> str:

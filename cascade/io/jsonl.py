@@ -58,7 +58,7 @@ def to_json(value: Any) -> Any:
 
 
 def from_json(kind: type[T], value: Any) -> T:
-    """Return the record of type `kind` that a JSON value describes. Raises ValueError, with the field, if it does not."""
+    """Return the record that a JSON value describes. Raises ValueError, naming the field, for an invalid value."""
     try:
         return msgspec.convert(value, kind)
     except ValueError as error:
@@ -190,9 +190,7 @@ def _decoder(kind: type) -> msgspec.json.Decoder[Any]:
 
 def without_digest(value: Any) -> Any:
     """Return a line's value without its digest."""
-    if not isinstance(value, dict):
-        return value
-    return {name: part for name, part in value.items() if name != "digest"}
+    return {name: part for name, part in value.items() if name != "digest"} if isinstance(value, dict) else value
 
 
 def text(values: Iterable[Any]) -> str:

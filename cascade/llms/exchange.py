@@ -31,10 +31,7 @@ _FINISH = ("finish_reason", "finishReason", "stop_reason", "stopReason", "done_r
 
 @dataclass(slots=True)
 class Exchange:
-    """The parameters that a call sent, the host that replied, the JSON of the last reply, and the fault that was found.
-
-    `fault` is the reason for which a reply was refused here; None for a reply that was accepted.
-    """
+    """The parameters that a call sent, the host that replied, its last JSON, and the `fault` that was raised here."""
 
     sent: dict[str, Any] = field(default_factory=dict)
     host: str = ""
@@ -150,10 +147,7 @@ def _replace_body(response: Any, body: bytes) -> None:
 
 
 def _join_parts(message: Any) -> bool:
-    """Join the parts of a message's content to one text, because litellm reads a list of parts incompletely.
-
-    Return whether the content was a list.
-    """
+    """Join a message's content to one text if it is a list, which litellm reads incompletely; return whether it is."""
     if not isinstance(message, dict) or not isinstance(message.get("content"), list):
         return False
     texts: dict[str, str] = {"text": "", "thinking": ""}

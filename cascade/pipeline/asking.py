@@ -131,9 +131,7 @@ def _ask_all(
             async with opened as engines:
 
                 async def call(question: Question, llm: LLM) -> Answer:
-                    converse = None
-                    if engines and question.rounds:
-                        converse = converse_about(question, engines)
+                    converse = converse_about(question, engines) if engines and question.rounds else None
                     answer = await ask_question(question, llm, params, converse)
                     return watch.measured(question.prompt, answer)
 
@@ -171,9 +169,7 @@ def check_clips(run: Run, captions: Sequence[CaptionRecord]) -> None:
 
 def remaining(path: Path, items: Sequence[Item], samples: int) -> list[tuple[Item, int]]:
     """Return each item and sample without a completion in the run directory, which need not exist yet."""
-    answered: set[tuple[str, int]] = set()
-    if (path / "log.jsonl").exists():
-        answered = directory.answered_samples(path)
+    answered = directory.answered_samples(path) if (path / "log.jsonl").exists() else set()
     return [(item, sample) for item in items for sample in range(samples) if (item.id, sample) not in answered]
 
 
@@ -247,7 +243,7 @@ def run_coroutine(work: Coroutine[Any, Any, Value]) -> Value:
 
 
 def _in_a_loop() -> bool:
-    # This is a separate function because an error raised inside the `except` block would have the RuntimeError as context.
+    # In a separate function, because an error that is raised inside `except` has the RuntimeError as its context.
     try:
         asyncio.get_running_loop()
     except RuntimeError:

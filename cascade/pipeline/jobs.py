@@ -42,10 +42,7 @@ _LISTED = 5  # messages that are listed for each kind of failure
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """A prepared run: its directory, spec, template and items, its dataset, and its execution (`how`).
-
-    `source` is the dataset's name and data folder as the user gave them. `part` is None if the run has all items.
-    """
+    """A prepared run, with its dataset, the name and folder that it was loaded from (`source`), and its execution."""
 
     path: Path
     spec: RunSpec
@@ -108,10 +105,9 @@ def count_spent(jobs: Iterable[Job]) -> None:
 def carry_out(job: Job, read_reply: ReadReply) -> Run:
     """Make the captions and answers that a run lacks, and return the run.
 
-    A complete run needs no key, no clips and no packages. `read_reply` reads the choice of each sample, to find the
-    items whose samples disagree.
+    A complete run needs no key, no clips and no packages. `read_reply` reads the choices of samples that may disagree.
     """
-    engines = _round_engines(job.spec)
+    engines = job.spec.rounds.engines if job.spec.rounds else ()
     # A missing key is reported before gigabytes are fetched and hours of captioning pass.
     if asking.remaining(job.path, job.items, job.spec.llm.samples):
         connect.check_access(job.spec.llm, job.how)
@@ -121,20 +117,20 @@ def carry_out(job: Job, read_reply: ReadReply) -> Run:
     manifest = directory.new_manifest(
         job.spec,
         job.template.text,
-        _session(job.spec, silent_audio=job.how.accept_silent_audio),
+        _session(job.spec, engines, silent_audio=job.how.accept_silent_audio),
         part=job.part,
         data_version=job.loaded.version,
         licence=job.loaded.licence,
         audio_root=str(root),
     )
-    clips, captioned = Counter[bool](), Counter[bool]()  # clips to send and captions, by success
+    clips, captions_made = Counter[bool](), Counter[bool]()  # by success; `clips` are those that are sent to the model
 
     @contextmanager
     def track(stage: str, total: int) -> Iterator[Tick]:
         with bars(stage, total) as tick:
 
             def count(succeeded: bool) -> None:
-                counts = clips if stage == generate.CLIPS_TO_SEND else captioned
+                counts = clips if stage == generate.CLIPS_TO_SEND else captions_made
                 counts[succeeded] += 1
                 tick(succeeded)
 
@@ -154,9 +150,9 @@ def carry_out(job: Job, read_reply: ReadReply) -> Run:
                 note(line)
             asking.ask(run, captions, log, job.how, read_reply, bars)
         finally:
-            outcome = f"answers: {kept} kept, {log.appended} asked; captions: {captioned[True]} made"
-            if captioned[False]:
-                outcome += f", {captioned[False]} failed"
+            outcome = f"answers: {kept} kept, {log.appended} asked; captions: {captions_made[True]} made"
+            if captions_made[False]:
+                outcome += f", {captions_made[False]} failed"
             if job.spec.prompt.audio:
                 sent = "sent with each question" if log.appended else "none sent"
                 outcome += f"; clips: {sent}"
@@ -180,15 +176,10 @@ def _clip_root(job: Job) -> Path:
     return job.loaded.root
 
 
-def _round_engines(spec: RunSpec) -> Sequence[CaptionerSpec]:
-    """Return the engines that the model may ask in rounds; none for a run without rounds."""
-    return spec.rounds.engines if spec.rounds else ()
-
-
-def _session(spec: RunSpec, *, silent_audio: bool) -> provenance.Session:
-    """Return the record of this session: its command, and the versions of the modules that may change a result."""
+def _session(spec: RunSpec, engines: Sequence[CaptionerSpec], *, silent_audio: bool) -> provenance.Session:
+    """Return the record of this session; `engines` are those that the model may ask in rounds."""
     modules = set(connect.modules(spec.llm.model))
-    for captioner in (*spec.captioners, *_round_engines(spec)):
+    for captioner in (*spec.captioners, *engines):
         modules |= Engine(captioner.name).modules
     return provenance.session([redact(word) for word in ("cascade", *sys.argv[1:])], modules, silent_audio=silent_audio)
 

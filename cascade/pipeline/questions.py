@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -33,9 +33,8 @@ from cascade.types import (
 class Question:
     """One sample of one item, ready to be asked; `failure` gives the reason if a caption failed.
 
-    `clip` is sent with the prompt in this `form`; both are None if only captions are sent. `rounds` are the rounds that
-    the model is offered, about the clip `subject`. `before` is the sample's last line in the log, if its exchange is
-    to be continued.
+    `clip` is sent with the prompt in this `form`; both are None if only captions are sent. `rounds` are those that the
+    model is offered, about the clip `subject`. `before` is the sample's last line in the log, if its exchange goes on.
     """
 
     item: str
@@ -98,6 +97,16 @@ def build_question(
     Where the run's `rounds` are offered to the sample, the prompt also says what the model may ask for. `before` is the
     sample's last line in the log.
     """
+    failure, kind = None, "caption"
+    slots: dict[str, list[str]] = {}  # By message: a clip that cannot be decoded fails in each of its slots.
+    for caption in captions.values():
+        if caption.failure:
+            slots.setdefault(caption.failure.message, []).append(caption.slot)
+            if caption.failure.kind == NOT_APPLICABLE:
+                kind = NOT_APPLICABLE
+    if slots:
+        problem = "; ".join(f"{', '.join(names)}: {message}" for message, names in slots.items())
+        failure = Failure(kind=kind, message=problem)
     texts = {slot: captions[slot].caption or Caption(text="") for slot in spec.slots}
     prompt = evidence.build_prompt(spec, template, item.id, item.question, item.choices, texts, sample)
     offer = offered(rounds, before)
@@ -110,21 +119,7 @@ def build_question(
         sample=sample,
         prompt=prompt,
         captions={slot: captions[slot].key for slot in spec.slots},
-        failure=_caption_failure(captions.values()),
+        failure=failure,
         rounds=offer,
         before=before,
     )
-
-
-def _caption_failure(captions: Iterable[CaptionRecord]) -> Failure | None:
-    """Return why a question cannot be asked because of its failed captions, or None if no caption failed."""
-    kind = "caption"
-    slots: dict[str, list[str]] = {}  # By message: a clip that cannot be decoded fails in each of its slots.
-    for caption in captions:
-        if caption.failure:
-            slots.setdefault(caption.failure.message, []).append(caption.slot)
-            if caption.failure.kind == NOT_APPLICABLE:
-                kind = NOT_APPLICABLE
-    if not slots:
-        return None
-    return Failure(kind=kind, message="; ".join(f"{', '.join(names)}: {message}" for message, names in slots.items()))

@@ -47,9 +47,9 @@ _OUT = "give --out another directory"
 class Manifest(Record, frozen=True, kw_only=True):
     """The content of `run.json`.
 
-    `sessions` are the sessions that made the run; a session equal to the previous one is left out. `items` is the digest
-    of the lines of items.jsonl, in any order. `data_version` and `licence` belong to the dataset, `audio_root` is the
-    folder of the clips. `part` is the shard of the items that the run has; None means all items.
+    `sessions` made the run; one that equals the previous one is left out. `items` is the digest of the lines of
+    items.jsonl, in any order. `data_version` and `licence` belong to the dataset, `audio_root` is the folder of the
+    clips. `part` is the shard of the items that the run has; None means all items.
     """
 
     format: int
@@ -241,7 +241,7 @@ def _check_usable(path: Path, wanted: Manifest) -> None:
 
 
 def log_owner(path: Path) -> str | None:
-    """Return the digest of the run that the log's first line names; `""` if it names none, None without a log or line."""
+    """Return the digest of the run that a log's first line names; `""` if it names none, None if there is no line."""
     file = path / "log.jsonl"
     if not file.exists():
         return None

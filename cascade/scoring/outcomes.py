@@ -102,7 +102,7 @@ def score_source(
     """Score each item of a run directory or an official prediction file.
 
     `dataset` has the questions of a file that has only ids. A file's predictions are scored unchanged, unless
-    `read_replies` extracts a choice from each first. `reader` is the folder of a second reader's log, None for the usual
+    `read_replies` extracts a choice from each first. `reader` is the folder of a second reader's log, if not the usual
     one. Raises RunError or DatasetError for a source that cannot be read.
     """
     folder = reader_folder(source, reader)
@@ -133,9 +133,7 @@ def reader_folder(source: Path, out: Path | None = None) -> Path:
     if out or source.is_dir():
         return out or source
     folder, older = source.with_name(f"{source.name}-read"), source.with_name(f"{source.stem}-read")
-    if (older / "reader.jsonl").exists() and not folder.exists():
-        return older
-    return folder
+    return older if (older / "reader.jsonl").exists() and not folder.exists() else folder
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,7 +146,7 @@ class UnreadItem:
 
 
 def unread_items(scored: ScoredRun) -> list[UnreadItem]:
-    """Return the failed items, those whose reply names no choice or several, and those whose prediction is no choice."""
+    """Return the items that failed, whose reply names no or several choices, or whose prediction is no choice."""
     unread = []
     combined = (scored.combined or scored).scores
     for item in scored.items:
@@ -175,9 +173,7 @@ def why_unread(how: str) -> str:
 
 def joined_how(choice: Choice, second: Choice) -> str:
     """Return the `how` of the rules' choice and, if it differs, that of the choice with a second reader."""
-    if choice.how == second.how:
-        return choice.how
-    return f"{choice.how}; {second.how}"
+    return choice.how if choice.how == second.how else f"{choice.how}; {second.how}"
 
 
 def score_items(items: Iterable[Item], choices: voting.ReadChoices) -> dict[str, Score]:
