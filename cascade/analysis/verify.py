@@ -172,7 +172,8 @@ def _origins(
             clips[item.audio] = digest_file(Path(run.manifest.audio_root) / item.audio)
         except (OSError, ValueError):  # A ValueError is a name that no file can have.
             clips[item.audio] = ""
-    items, own = {item.id: item for item in run.items}, evidence.captions_by_item(captions)
+    items = {item.id: item for item in run.items}
+    own: _Shown = evidence.captions_by_item(captions)
     donors: Mapping[str, str] = {clip: clip for clip in clips}
     if (seed := run.spec.prompt.mismatch_seed) is not None and any(caption.question for caption in captions):
         audio = {item.id: item.audio for item in run.items}
@@ -182,14 +183,14 @@ def _origins(
         item, spec, question = items[caption.item], specs[caption.slot], ""
         if caption.question and (spec.name != DIGEST or spec.params.get("question")):
             question = question_digest(item.question, item.choices)
-        clip, by_item = item.audio, own
+        clip, merged = item.audio, own
         if caption.question:  # Then the caption is made from what the prompt shows.
-            clip, by_item = donors.get(item.audio, ""), shown
+            clip, merged = donors.get(item.audio, ""), shown
         if spec.name != DIGEST:
             yield clips.get(clip, ""), question
             continue
-        merged = {slot: record for slot, record in by_item[caption.item].items() if slot != caption.slot}
-        text = evidence.text_to_merge(merged, run.spec.prompt.headings)
+        beside = {slot: record for slot, record in merged[item.id].items() if slot != caption.slot}
+        text = evidence.text_to_merge(beside, run.spec.prompt.headings)
         source = digest(text) if text else ""
         yield source, question
 

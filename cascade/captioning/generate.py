@@ -182,8 +182,7 @@ def _merged_sources(
     item's own clip.
     """
     by_item, shows_question = evidence.captions_by_item(captions), Engine(spec.name).needs_question(spec)
-    depends = shows_question or any(caption.question for caption in captions)
-    if depends and prompt:
+    if prompt and (shows_question or any(caption.question for caption in captions)):
         by_item = evidence.captions_shown({item.id: item.audio for item in items}, captions, prompt)
     headings = prompt.headings if prompt else UNSET
     for item in items:

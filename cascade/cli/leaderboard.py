@@ -101,8 +101,8 @@ def _fields(
         (Column("n", ("n",)), lambda row: row.n),
         (Column("mmar", ("mmar",)), lambda row: Share(row.mmar.accuracy)),
         (Column("95 %", ("mmar_low", "mmar_high")), lambda row: Interval(*row.mmar.ci95)),
-        (Column("mmar read", ("mmar_read",)), lambda row: row.mmar_read and Share(row.mmar_read.accuracy)),
-        (Column("95 %", read_csv), lambda row: row.mmar_read and Interval(*row.mmar_read.ci95)),
+        (Column("mmar read", ("mmar_read",)), lambda row: Share(row.mmar_read.accuracy) if row.mmar_read else None),
+        (Column("95 %", read_csv), lambda row: Interval(*row.mmar_read.ci95) if row.mmar_read else None),
         (Column("strict", ("strict",)), lambda row: Share(row.strict.accuracy)),
         (Column("95 %", ("strict_low", "strict_high")), lambda row: Interval(*row.strict.ci95)),
         *tagged,
@@ -112,7 +112,7 @@ def _fields(
         (Column("samples", ("samples",)), lambda row: row.samples),
         (Column("cost", ("cost",)), lambda row: Dollars(row.cost)),
         (Column(None, ("captions_cost",)), lambda row: Dollars(row.captions_cost)),
-        (Column("replies", ("replies",), words=True), lambda row: row.readings and str(row.readings)),
+        (Column("replies", ("replies",), words=True), lambda row: str(row.readings) if row.readings else None),
         (Column("run", words=True), lambda row: Path(row.run).name),
     ]
 
