@@ -2,8 +2,8 @@
 
 One run, against a loopback server with a fixed reply time, measures `cascade caption` with a listener that is shown the
 question, on one clip for all questions and on one clip per question; litellm alone in a plain semaphore loop, with the
-same audio, encoded in advance; and `cascade run` with two rounds. The wall time from the 17th request to the last reply,
-as the server sees them, is divided by the ideal time; it does not include the start.
+same audio, encoded in advance; and `cascade run` with two rounds. The wall time from the 17th request to the last
+reply, as the server sees them, is divided by the ideal time; it does not include the start.
 """
 
 from __future__ import annotations

@@ -48,8 +48,8 @@ main()
 class Servers:
     """All models in one server, whose replies depend only on the request.
 
-    `asked` counts each request. `stages` has the stage of each request of an item: 0 for listening, 1 for merging, 2 for
-    the first message of the model and its finding, 3 for the answer.
+    `asked` counts each request. `stages` has the stage of each request of an item: 0 for listening, 1 for merging, 2
+    for the first message of the model and its finding, 3 for the answer.
     """
 
     def __init__(self) -> None:
@@ -114,7 +114,7 @@ def finish(folder: Path, url: str, out: str) -> None:
 
 
 def outcome(folder: Path) -> dict[str, Any]:
-    """Return the results of a run: scores, answers with their rounds, captions, and the last line of `cascade verify`."""
+    """Return the results of a run: scores, answers with their rounds, captions, and the last line of `verify`."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     commands = ["score", folder.name, "--format", "json"], ["verify", folder.name]
     score, verify = (

@@ -29,7 +29,7 @@ needs_whisper = pytest.mark.skipif(find_spec("whisper") is None, reason="whisper
 
 
 class Server:
-    """Listeners, a model that merges, and an answering model that uses rounds; `calls` counts the calls of each role."""
+    """Listeners, a model that merges, and a model that answers in rounds; `calls` counts the calls of each role."""
 
     def __init__(self) -> None:
         self.calls: Counter[str] = Counter()
