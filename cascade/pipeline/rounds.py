@@ -220,7 +220,8 @@ async def exchange(
     place of the result. With `forced`, a separate last call asks for the answer in the form of a choice. Raises
     ProviderStop and BudgetSpent.
     """
-    spec, rounds, finished = engines.spec, list(taken), bool(taken) and not taken[-1].findings
+    spec, rounds = engines.spec, list(taken)
+    finished = bool(rounds) and not rounds[-1].findings  # The last message made no request.
     while True:
         last = finished or len(rounds) >= spec.most
         asked = messages.continued(prompt, rounds, spec)
