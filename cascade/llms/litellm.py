@@ -319,7 +319,7 @@ def _completion(
     return Completion(
         text=client.remove_secrets(text),
         reasoning=client.remove_secrets(reasoning),
-        finish=_short(finish, client.remove_secrets),
+        finish=_short(finish or None, client.remove_secrets),
         model=_short(reply.model, client.remove_secrets),
         input_tokens=input_tokens,
         output_tokens=output_tokens,
@@ -334,7 +334,7 @@ def _completion(
 
 
 def _short(name: Any, remove_secrets: Callable[[str], str]) -> str | None:
-    """Return a server's name for something without secrets and cut to its limit; None for anything but text."""
+    """Return a name that a server reports, without secrets and cut to `LONGEST_NAME`; None if it is not text."""
     if not isinstance(name, str):
         return None
     return remove_secrets(name)[: exchange.LONGEST_NAME]

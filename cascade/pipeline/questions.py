@@ -61,19 +61,19 @@ def builder(run: Run, captions: Sequence[CaptionRecord]) -> Build:
     spec, form, root = run.spec.prompt, sent_form(run.spec.captioners), Path(run.manifest.audio_root)
     template = Template(name=spec.template, text=run.manifest.template)
     clips = {item.id: item.audio for item in run.items}
-    shown = evidence.captions_shown(clips, captions, spec)
+    captions_by_item = evidence.captions_shown(clips, captions, spec)
     donors: Mapping[str, str] = {}
     if spec.mismatch_seed is not None and run.spec.rounds:
         digests = {clip: clip_digest(root / clip) for clip in clips.values()}
         donors = evidence.draw_donors(clips, evidence.captions_by_item(captions), spec.mismatch_seed, digests)
 
     def build(item: Item, sample: int, before: Answer | None) -> Question:
-        own = shown.get(item.id, {})
-        question = build_question(item, sample, spec, template, own, run.spec.rounds, before)
+        shown = captions_by_item.get(item.id, {})
+        question = build_question(item, sample, spec, template, shown, run.spec.rounds, before)
         question = replace(question, subject=root / donors.get(item.audio, item.audio))
         if question.failure or form is None:
             return question
-        return replace(question, clip=root / clips[own[SENT_AUDIO].item], form=form)
+        return replace(question, clip=root / clips[shown[SENT_AUDIO].item], form=form)
 
     return build
 
