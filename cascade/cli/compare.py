@@ -100,7 +100,9 @@ def show(comparison: Comparison, form: str, *, flips: bool = False) -> None:
         rows.append((Label(f"all, read by {readings.name}"), comparison.combined.whole))
     for tag, values in comparison.by.items():
         rows += [(Label(tag, value), difference) for value, difference in values.items()]
-    cells = [[runs, label, *(cell(difference) for _, cell in _FIELDS)] for label, difference in rows]
+    cells: list[Row] = []
+    for label, difference in rows:
+        cells.append([runs, label, *(cell(difference) for _, cell in _FIELDS)])
     typer.echo(format_columns([*_LABELS, *(column for column, _ in _FIELDS)], cells, form), nl=False)
     if form == "table":
         legend = (

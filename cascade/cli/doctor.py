@@ -210,7 +210,7 @@ def check_captioner(spec: CaptionerSpec, host: Host) -> Check:
 def _check_machine() -> Iterator[Check]:
     """Yield what is true whatever is run."""
     yield Check("Python", OK, platform.python_version())
-    lacking: dict[str, list[str]] = {}  # by extra, as the installed package declares them; none of a bare checkout
+    lacking: dict[str, list[str]] = {}  # by extra of the installed package; empty in a checkout that is not installed
     with suppress(metadata.PackageNotFoundError):
         for requirement in metadata.requires("audio-cascade") or ():
             needed = re.match(r"([\w.-]+)[^;]*;.*extra == ['\"](\w+)", requirement)

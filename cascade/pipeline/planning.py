@@ -84,9 +84,9 @@ def plan(job: Job) -> Plan:
     def sent_seconds(record: CaptionRecord) -> float | None:
         return evidence.clip_sent(record.meta).get("seconds") or seconds(clips[record.item])
 
-    # Items that share a caption have one key; where the clip is not here, it stands for the key. A sent clip is none.
-    made = [record for record in captions if not spec.prompt.audio or record.slot != SENT_AUDIO]
-    distinct = {(record.slot, record.key or clips[record.item]): record for record in made}
+    # Items that share a caption share its key; a missing clip has no key, so its name is used. Sent clips are left out.
+    records = [record for record in captions if not spec.prompt.audio or record.slot != SENT_AUDIO]
+    distinct = {(record.slot, record.key or clips[record.item]): record for record in records}
     unmade = [record for record in distinct.values() if record.failure and record.failure.kind != NOT_APPLICABLE]
     params = {spec.slot: spec.params for spec in spec.captioners}
     replies = Counter[str]()  # of remote models at most, by slot
@@ -127,12 +127,13 @@ def _most_replies(params: Params, seconds: float | None) -> int:
     """Return how many replies of a remote model a caption takes at most: one, or one for each part of the clip."""
     window, segments = float(params.get("window", 0)), int(params.get("segments", 1))
     if window and seconds and seconds > window:
-        return ceil(seconds / (window - min(speech.SEARCH, window / 2)))  # A window ends up to so many seconds early.
+        # A window is cut at a quiet place, which may be this many seconds before its end.
+        return ceil(seconds / (window - min(speech.SEARCH, window / 2)))
     return segments + 1 if segments > 1 else 1
 
 
 def _remote_lines(job: Job, replies: Counter[str], exchanges: int) -> Iterator[str]:
-    """Yield what the replies of each remote model besides the answers can cost; what is sent to it is not counted."""
+    """Yield a line for each remote captioner: how many replies it gives at most, and their cost without the input."""
     asked = [(spec, spec.slot, replies[spec.slot]) for spec in job.spec.captioners]
     if rounds := job.spec.rounds:
         for spec in rounds.engines:
@@ -167,7 +168,7 @@ def combine(plans: Sequence[Plan]) -> Plan:
         reply_tokens=sum(replies) / len(replies) if replies else None,
         audio=sum(plan.audio for plan in plans),
         absent=sum(plan.absent for plan in plans),
-        remote=(),  # Runs share some of these replies, and not others.
+        remote=(),  # The runs share some of these replies, so the numbers cannot be added.
     )
 
 

@@ -24,7 +24,7 @@ def spent(result: Completion | Failure, price: Callable[[int, int], float] | Non
 
 
 def total(answer: Answer) -> Completion | Failure:
-    """Return the result of an answer; a completion has the tokens and the cost of its first reply and rounds."""
+    """Return the result of an answer; a completion gets the sums of tokens and cost over first reply and rounds."""
     result, rounds = answer.result, answer.rounds or ()
     if isinstance(result, Failure) or not (rounds or answer.first):
         return result

@@ -201,9 +201,9 @@ def test_captions_that_were_cut_off_are_kept_and_counted(tones: Path) -> None:
         stderr = ok(["run", *words, "--out", "r"]).stderr
         stdout = ok(["caption", *command(stub, "--digest", "d", llm=False)]).stdout
         assert ok(["run", *words, "--out", "r"]).stderr.count("cut off at the end") == 2
-    for told in (stderr, stdout):
-        assert "a: 1 of 6 captions are cut off at the end: q2;" in told
-        assert "digest: 6 of 6 captions are cut off at the end: q0, q1, q2, …;" in " ".join(told.split())
+    for output in (stderr, stdout):
+        assert "a: 1 of 6 captions are cut off at the end: q2;" in output
+        assert "digest: 6 of 6 captions are cut off at the end: q0, q1, q2, …;" in " ".join(output.split())
     assert [record.meta.get("truncated") for (_, slot), record in records("r").items() if slot == "a"] == [
         True if number == 2 else None for number in range(6)
     ]
