@@ -58,7 +58,7 @@ def ablate(
     if request.dry_run:
         planning.check_model(jobs[0].spec.llm, jobs[0].how)
         plans = {job.path.name: planning.plan(replace(job, path=ablation_plan.existing_directory(job))) for job in jobs}
-        rows: list[Row] = [[name, plan.unmade, plan.calls, plan.input_tokens] for name, plan in plans.items()]
+        rows: list[Row] = [[name, len(plan.unmade), plan.calls, plan.input_tokens] for name, plan in plans.items()]
         typer.echo(f"{quantity(len(jobs), 'run')} in {jobs[0].path.parent}\n")
         typer.echo(format_table(["run", "captions to make", "calls", "tokens in"], rows))
         typer.echo("\n".join(planning.plan_lines(planning.combine(list(plans.values())))))

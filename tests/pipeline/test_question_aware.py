@@ -7,6 +7,7 @@ import io
 import json
 import re
 import wave
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
@@ -336,6 +337,20 @@ def test_arms_are_paired_with_what_an_item_took(tones: Path) -> None:
     assert "$ an item  s an item" in table
     # An arm that is switched off has the other arm's captions: the question-blind listener is asked once a clip.
     assert sorted(ear.listened).count(("la", 400, "")) == 1
+
+
+def test_a_plan_counts_the_replies_that_a_family_then_takes(tones: Path) -> None:
+    ear = Ear()
+    with Stub(ear) as stub:
+        words = [*command(stub, "--digest", "d", "--digest-question", captions=TWO), "--arms", "question,digest"]
+        plan = ok(["ablate", *words, "--out", "arms", "--dry-run"]).stdout
+        assert not stub.asked
+        ok(["ablate", *words, "--out", "arms"])
+    asked = Counter(model for model, _, _ in ear.listened)
+    for slot, model, count in (("a", "la", asked["la"]), ("b", "lb", asked["lb"]), ("digest", "d", len(ear.merged))):
+        assert f"remote    {slot}: up to {count} replies of {model}," in plan
+    total = sum(asked.values()) + len(ear.merged)
+    assert f"captions  {total}, of which {total} are to be made;" in plan
 
 
 def test_the_clip_alone_has_no_digest(tones: Path) -> None:
