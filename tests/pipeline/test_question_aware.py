@@ -317,6 +317,21 @@ def test_the_report_shows_the_digest_and_what_it_merges(tones: Path) -> None:
     assert "the same choice in all samples 100.0, all right 100.0" in " ".join(page.text.split())
 
 
+def test_a_family_with_rounds_has_the_same_names_in_the_report_as_in_the_table(tones: Path) -> None:
+    with Stub(Ear()) as stub:
+        words = [*command(stub, captions=TWO), "--rounds", "2", "--rounds-with", "measure=signal", "--out", "arms"]
+        family = json.loads(ok(["ablate", *words, "--arms", "question,rounds", "--format", "json"]).stdout)
+    names = [member["name"].replace("+", " + ") for member in family["members"]]
+    assert names[:4] == ["all: a + b, 2 rounds", "question-blind", "without rounds", "1 round"]
+    ok(["report", "arms", "--out", "page.html"])
+    text = " ".join(Page(Path("page.html").read_text()).text.split())
+    assert all(name in text for name in names)
+    assert "prompt=" not in text.partition("How it was made")[0] and "answers: 6 from" not in text
+    assert "a=audio-llm prompt=observe" in ok(["compare", "arms/all", "arms/question-blind"]).stdout
+    matrix = ok(["compare", "arms/all", "arms/question-blind", "arms/1-round"]).stdout
+    assert matrix.count("answers: ") == 1 and matrix.startswith("each run: answers: 6 from ")
+
+
 WITHOUT = ["b, digested (without a)", "a, digested (without b)"]
 
 
