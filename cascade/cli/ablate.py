@@ -42,7 +42,11 @@ def ablate(
     ] = _KINDS,
     arms: Annotated[
         str | None,
-        typer.Option("--arms", metavar="ARM,…", help="In place of --variants: without question, digest or rounds."),
+        typer.Option(
+            "--arms",
+            metavar="ARM,…",
+            help="In place of --variants: the run with and without each of question, digest, rounds.",
+        ),
     ] = None,
     scorer: o.ScorerName = "mmar",
     form: o.Form = "table",
@@ -54,6 +58,8 @@ def ablate(
     """
     whole = prepare(request)
     kinds = variants if arms is None else ablation_plan.arm_kinds(whole.spec, arms)
+    if arms is not None and variants != _KINDS:
+        note(f"--variants {variants}: left out, because --arms takes its place; make these in a second command")
     jobs = ablation_plan.variant_jobs(whole, kinds, request.seed, request.out)
     if request.dry_run:
         planning.check_model(jobs[0].spec.llm, jobs[0].how)

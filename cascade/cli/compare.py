@@ -142,12 +142,11 @@ def show_matrix(matrix: Matrix, form: str) -> None:
         output.echo_json(matrix)
         return
     if form == "table":
-        served = {side.run: served_text(side.served) if side.served else "" for side in matrix.runs}
-        if len(set(served.values())) == 1:
-            served = {"each run": next(iter(served.values()))}
+        served = {side.run: served_text(side.served) for side in matrix.runs if side.served}
+        if len(served) == len(matrix.runs) and len({*served.values()}) == 1:
+            served = {"each run": served[matrix.runs[0].run]}
         for run, text in served.items():
-            if text:
-                typer.echo(heading(f"{run}: answers: {text}"))
+            typer.echo(heading(f"{run}: answers: {text}"))
         typer.echo(f"{quantity(matrix.n, 'item')} of all, by {matrix.scorer}; row - column in points\n")
     rows = list(_matrix_rows(matrix))
     if matrix.combined:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from math import ceil
@@ -22,6 +22,9 @@ from cascade.prompting import evidence
 from cascade.prompting.rounds import MOST_REQUESTS
 from cascade.runs import directory
 from cascade.types import SENT_AUDIO, CaptionerSpec, CaptionRecord, Execution, LLMSpec, Params
+
+# What tells a caption from the others: its slot and its key, or what stands for the key.
+CaptionName = tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,8 +54,8 @@ class Plan:
     samples: int
     calls: int
     most_calls: int
-    captions: frozenset[tuple[str, ...]] = frozenset()
-    unmade: Mapping[tuple[str, ...], tuple[RemoteModel | None, int]] = field(default_factory=dict)
+    captions: frozenset[CaptionName] = frozenset()
+    unmade: Mapping[CaptionName, tuple[RemoteModel | None, int]] = field(default_factory=dict)
     in_rounds: Mapping[RemoteModel, int] = field(default_factory=dict)
     input_tokens: int
     tokenizer: str
@@ -96,20 +99,7 @@ def plan(job: Job) -> Plan:
     def sent_seconds(record: CaptionRecord) -> float | None:
         return evidence.clip_sent(record.meta).get("seconds") or seconds(clips[record.item])
 
-    # Items that share a caption have one key. Where there is none yet, because the clip is not here or a digest's
-    # captions are not made, the clip, the question and the captioners stand for it. A sent clip is no caption.
-    distinct: dict[tuple[str, ...], CaptionRecord] = {}
-    for record in captions:
-        if not spec.prompt.audio or record.slot != SENT_AUDIO:
-            unknown = (clips[record.item], record.question or "", str(spec.captioners))
-            distinct[(record.slot, record.key) if record.key else (record.slot, *unknown)] = record
-    params = {captioner.slot: captioner.params for captioner in spec.captioners}
-    remote = {captioner.slot: _remote_model(job, captioner, captioner.slot) for captioner in spec.captioners}
-    unmade = {
-        name: (remote[record.slot], _most_replies(params[record.slot], seconds(clips[record.item])))
-        for name, record in distinct.items()
-        if record.failure and record.failure.kind != NOT_APPLICABLE
-    }
+    distinct, unmade = _distinct_captions(job, captions, seconds)
     sent = [sent_seconds(shown[item.id][SENT_AUDIO]) for item, _ in missing if spec.prompt.audio]
     count, tokenizer = connect.counter(spec.llm)
     answers = directory.last_answers(job.path) if (job.path / "log.jsonl").exists() else {}
@@ -122,18 +112,14 @@ def plan(job: Job) -> Plan:
     exchanges = len(missing)  # samples that may have rounds
     if split and missing:
         exchanges = len(applicable) * spec.llm.samples  # Any item may be asked again, after its first answers.
-    in_rounds = {}
-    for engine in spec.rounds.engines if spec.rounds and exchanges else ():
-        if model := _remote_model(job, engine, f"{engine.slot}, in rounds"):
-            in_rounds[model] = exchanges * rounds * MOST_REQUESTS * _most_replies(engine.params, None)
     return Plan(
         questions=len(applicable),
         samples=spec.llm.samples,
         calls=len(missing),
         most_calls=exchanges * (1 + rounds) + split * len(missing),
-        captions=frozenset(distinct),
+        captions=distinct,
         unmade=unmade,
-        in_rounds=in_rounds,
+        in_rounds=_replies_in_rounds(job, exchanges),
         input_tokens=tokens,
         tokenizer=tokenizer,
         reply_tokens=directory.mean_reply_tokens(answer.result for answer in answers.values()),
@@ -143,6 +129,42 @@ def plan(job: Job) -> Plan:
         audio=sum(filter(None, sent)),
         absent=sent.count(None),
     )
+
+
+def _distinct_captions(
+    job: Job, captions: Sequence[CaptionRecord], seconds: Callable[[str], float | None]
+) -> tuple[frozenset[CaptionName], dict[CaptionName, tuple[RemoteModel | None, int]]]:
+    """Return what tells each caption from the others and, of those to be made, the remote model and its most replies.
+
+    Items that share a caption have one key. Where there is none yet, because the clip is not here or a digest's
+    captions are not made, the clip, the question and the captioners stand for it. A sent clip is no caption.
+    """
+    spec, clips = job.spec, {item.id: item.audio for item in job.items}
+    captioners = {captioner.slot: captioner for captioner in spec.captioners}
+    remote = {slot: _remote_model(job, captioner, slot) for slot, captioner in captioners.items()}
+    distinct: dict[CaptionName, CaptionRecord] = {}
+    for record in captions:
+        if not spec.prompt.audio or record.slot != SENT_AUDIO:
+            name: CaptionName = (record.slot, record.key)
+            if not record.key:
+                name = (record.slot, clips[record.item], record.question or "", str(spec.captioners))
+            distinct[name] = record
+    unmade = {}
+    for name, record in distinct.items():
+        if record.failure and record.failure.kind != NOT_APPLICABLE:
+            most = _most_replies(captioners[record.slot].params, seconds(clips[record.item]))
+            unmade[name] = remote[record.slot], most
+    return frozenset(distinct), unmade
+
+
+def _replies_in_rounds(job: Job, exchanges: int) -> dict[RemoteModel, int]:
+    """Return the most replies of each remote model that may be asked in the rounds of so many exchanges."""
+    replies = {}
+    if exchanges and (rounds := job.spec.rounds):
+        for engine in rounds.engines:
+            if model := _remote_model(job, engine, f"{engine.slot}, in rounds"):
+                replies[model] = exchanges * rounds.most * MOST_REQUESTS * _most_replies(engine.params, None)
+    return replies
 
 
 def _most_replies(params: Params, seconds: float | None) -> int:
@@ -182,7 +204,7 @@ def _remote_lines(plan: Plan) -> Iterator[str]:
 
 def combine(plans: Sequence[Plan]) -> Plan:
     """Return several runs of one model over one dataset as one plan: captions that they share are made once."""
-    unmade: dict[tuple[str, ...], tuple[RemoteModel | None, int]] = {}
+    unmade: dict[CaptionName, tuple[RemoteModel | None, int]] = {}
     in_rounds = Counter[RemoteModel]()
     for plan in plans:
         unmade |= plan.unmade

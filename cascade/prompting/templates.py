@@ -51,8 +51,7 @@ def prompt_names() -> list[str]:
 
 def shipped_name(text: str) -> str:
     """Return the name of the shipped prompt that has this text, or ""."""
-    names = [path.stem for path in _FOLDER.glob("*.md") if path.read_text("utf-8") == text]
-    return names[0] if names else ""
+    return next((path.stem for path in _FOLDER.glob("*.md") if path.read_text("utf-8") == text), "")
 
 
 def captioning_prompt(prompt: str, *, asks: bool = False) -> str:

@@ -174,8 +174,9 @@ def _parts(spec: RunSpec) -> dict[str, str]:
         for name, value in {"version": captioner.version, **captioner.params}.items():
             if (captioner.name, name) == (SENT_AUDIO, "content"):
                 continue  # The controls already name it.
-            shown = shipped_name(str(value)) if name == "prompt" else ""
-            parts[f"{captioner.slot}={captioner.name} {name}"] = shown or value
+            if name == "prompt":
+                value = shipped_name(str(value)) or value
+            parts[f"{captioner.slot}={captioner.name} {name}"] = value
     return {name: _brief(value) for name, value in parts.items() if value is not None}
 
 
