@@ -359,6 +359,8 @@ def test_a_plan_counts_the_replies_that_a_family_then_takes(tones: Path) -> None
     with Stub(ear) as stub:
         words = [*command(stub, "--digest", "d", "--digest-question", captions=TWO), "--arms", "question,digest"]
         plan = ok(["ablate", *words, "--out", "arms", "--dry-run"]).stdout
+        both = ok(["ablate", *words, "--out", "arms", "--dry-run", "--variants", "blind"])
+        assert both.stdout == plan and "--variants blind: left out, because --arms takes its place" in both.stderr
         assert not stub.asked
         ok(["ablate", *words, "--out", "arms"])
     asked = Counter(model for model, _, _ in ear.listened)
