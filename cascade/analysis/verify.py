@@ -72,7 +72,7 @@ def verify(path: Path) -> Verdict:
     logs = [log for log in (CallLog(path, role) for role in _WORDS) if log.file.exists()]
     if not (path / "run.json").exists():
         if not logs:
-            raise RunError(f"{path} is no run directory: it has no run.json")
+            raise directory.missing_run(path)
         for log in logs:
             with verdict.recording():
                 _check_call_log(log, verdict, has_run=False)

@@ -101,7 +101,7 @@ def doctor(
         typer.echo(_lines(machine), nl=False)
         if command := output.joint_install(check.command for check in needed):
             typer.echo(f"\nAll packages at once:\n  $ {command}")
-        less = "; the offline demo needs less: make demo"
+        less = "; `make demo` needs no key, no hub and no GPU"
         things = {0: "Nothing is missing.", 1: f"1 thing is missing{less}"}
         typer.echo("\n" + things.get(missing, f"{missing} things are missing{less}"))
     if missing:

@@ -49,6 +49,11 @@ def prompt_names() -> list[str]:
     return sorted({path.stem for path in _FOLDER.glob("*.md")} - others)
 
 
+def shipped_name(text: str) -> str:
+    """Return the name of the shipped prompt that has this text, or ""."""
+    return next((path.stem for path in _FOLDER.glob("*.md") if path.read_text("utf-8") == text), "")
+
+
 def captioning_prompt(prompt: str, *, asks: bool = False) -> str:
     """Return the text of a captioning prompt: a shipped one's, a file's, or `prompt` itself; "none" is no text.
 

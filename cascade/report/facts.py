@@ -91,7 +91,7 @@ def _notes(report: ReportData, missing_clips: int) -> Iterator[str]:
     for run in report.runs:
         if run.summary.unfinished:
             yield f"{run.name}: {run.summary.unfinished}."
-        if run.summary.served and run is not report.main:
+        if run.summary.served and run.summary.served != report.main.summary.served:
             yield f"{run.name}: answers: {served_text(run.summary.served)}."
         if run.summary.inapplicable:
             yield f"{run.name}: not applicable to {run.summary.inapplicable} items, which are left out on both sides."

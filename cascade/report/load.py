@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from msgspec import UNSET, structs
+
 from cascade.analysis import ablation, compare, published
 from cascade.analysis.ablation import PERCEPTION, REASONING, UNKNOWN, Diagnosis
 from cascade.analysis.compare import Comparison, PairedDifference
@@ -191,7 +193,10 @@ def _load_runs(paths: Sequence[Path]) -> list[ReportRun]:
 
 def _names(specs: Sequence[RunSpec], paths: Sequence[Path]) -> list[str]:
     """Return distinct names of the runs: from their models, evidence and other differences, or from their paths."""
-    models = [describe.with_answer_form(spec.llm.model.split("@")[0], spec) for spec in specs]
+    # The evidence of a run names its rounds.
+    models = [
+        describe.with_answer_form(spec.llm.model.split("@")[0], structs.replace(spec, rounds=UNSET)) for spec in specs
+    ]
     several = len(set(models)) > 1
     if several or len(specs) == 1:
         names = [describe.evidence_label(spec) for spec in specs]
@@ -203,9 +208,14 @@ def _names(specs: Sequence[RunSpec], paths: Sequence[Path]) -> list[str]:
         names = [f"{model}, {name}" for model, name in zip(models, names, strict=True)]
     # Engines are named where a slot has several.
     engines = {(captioner.slot, captioner.name) for spec in specs for captioner in spec.captioners}
-    named = ["model", "controls", "answer_as"]
+    named = ["model", "controls", "answer_as", "rounds", "rounds when"]
     if len({slot for slot, _ in engines}) == len(engines):
         named.append("captions")
+    if not several:
+        # The name of a variant says whether its listeners were told the question, and so which prompt they had.
+        informed = [describe.informed_slots(spec) for spec in specs]
+        turned = informed[0].union(*informed) - informed[0].intersection(*informed)
+        named += [f"{slot}={name} prompt" for slot, name in engines if slot in turned]
     further = describe.differences(specs, named)
     names = [
         ", ".join(filter(None, [name.replace("+", " + "), text])) for name, text in zip(names, further, strict=True)

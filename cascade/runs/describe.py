@@ -12,6 +12,7 @@ from cascade.io.digests import digest
 from cascade.io.jsonl import to_json
 from cascade.io.terminal import quantity
 from cascade.plugins import DIGEST
+from cascade.prompting.templates import shipped_name
 from cascade.types import SENT_AUDIO, CaptionerSpec, CaptionRecord, LLMSpec, RunSpec
 
 _LONGEST = 40  # characters of a value; a longer value is cut, and followed by its digest
@@ -173,6 +174,8 @@ def _parts(spec: RunSpec) -> dict[str, str]:
         for name, value in {"version": captioner.version, **captioner.params}.items():
             if (captioner.name, name) == (SENT_AUDIO, "content"):
                 continue  # The controls already name it.
+            if name == "prompt":
+                value = shipped_name(str(value)) or value
             parts[f"{captioner.slot}={captioner.name} {name}"] = value
     return {name: _brief(value) for name, value in parts.items() if value is not None}
 

@@ -327,6 +327,16 @@ def _lines_digest(content: bytes) -> str:
     return digest_bytes(b"\n".join(sorted(content.splitlines())))
 
 
+def missing_run(path: Path) -> RunError:
+    """Return the error for a path that is no run directory, with the runs that lie in it."""
+    if not path.exists():
+        return RunError(f"{path}: there is no such run directory; `ls runs` shows those of `cascade run`")
+    hint = ""
+    if runs := find_runs(path):  # a folder of runs, such as an ablation's
+        hint = f"; there are {len(runs)} in it: give {path}/*, or one: {runs[0]}"
+    return RunError(f"{path} is no run directory: it has no run.json{hint}")
+
+
 def _read_manifest(path: Path) -> Manifest:
     file = path / "run.json"
     try:
@@ -342,12 +352,7 @@ def _read_manifest(path: Path) -> Manifest:
         templates.check_template(Template(name=name, text=manifest.template), f"{file}: the template {name!r}")
         return manifest
     except FileNotFoundError:
-        if not path.exists():
-            raise RunError(f"{path}: there is no such run directory; `ls runs` shows those of `cascade run`") from None
-        hint = ""
-        if runs := find_runs(path):  # a folder of runs, such as an ablation's
-            hint = f"; there are {len(runs)} in it: give {path}/*, or one: {runs[0]}"
-        raise RunError(f"{path} is no run directory: it has no run.json{hint}") from None
+        raise missing_run(path) from None
     except ValueError as error:
         raise RunError(f"{file}: cannot be read as a run's manifest ({error})") from error
 
