@@ -134,9 +134,16 @@ def _audio_control(alone: RunSpec, kind: str, seed: int) -> RunSpec:
 
 
 def _turned(spec: RunSpec) -> dict[str, RunSpec]:
-    """Return the run with the question shown to every engine that can take it or, if one was shown it, to none."""
+    """Return the run with the question shown to every engine that can take it or, if one was shown it, to none.
+
+    The digest is not shown the question where no engine is, so that no evidence depends on it.
+    """
     asks = not describe.informed_slots(spec)
-    captioners = [Engine(captioner.name).with_question(captioner, asks=asks) for captioner in spec.captioners]
+    captioners = []
+    for captioner in spec.captioners:
+        if captioner.name == DIGEST and not asks:
+            captioner = structs.replace(captioner, params={**captioner.params, "question": False})
+        captioners.append(Engine(captioner.name).with_question(captioner, asks=asks))
     return {"question-aware" if asks else "question-blind": _with_captioners(spec, tuple(captioners))}
 
 

@@ -363,6 +363,8 @@ def test_a_plan_counts_the_replies_that_a_family_then_takes(tones: Path) -> None
         assert both.stdout == plan and "--variants blind: left out, because --arms takes its place" in both.stderr
         assert not stub.asked
         ok(["ablate", *words, "--out", "arms"])
+    blind = json.loads(Path("arms/question-blind/run.json").read_text())["spec"]["captioners"]
+    assert [captioner["params"].get("question", False) for captioner in blind] == [False, False, False]
     asked = Counter(model for model, _, _ in ear.listened)
     for slot, model, count in (("a", "la", asked["la"]), ("b", "lb", asked["lb"]), ("digest", "d", len(ear.merged))):
         assert f"remote    {slot}: up to {count} replies of {model}," in plan
