@@ -74,19 +74,12 @@ def make(params: Params, host: Host) -> Captioner:
         except ValueError:
             raise UserError(f"digest.temperature={params.temperature}: a number, or none") from None
     llm = LLMSpec(model=params.model, params=options)
-    how = Execution(
-        cache=Path(),
-        runs=Path(),
-        host=host,
-        api_base=host.endpoints.get(params.model),
-        concurrency=host.concurrency,
-        retries=0,  # The captioner itself retries.
-        timeout=host.timeout,
-    )
+    once = replace(host, retries=0)  # The captioner itself retries.
+    how = Execution(cache=Path(), host=replace(once, budget=None), api_base=host.endpoints.get(params.model))
     connect.check(llm, how)
     if connect.price(llm, how):
         # The connection reserves what a text can cost at most; the captioner, which knows no bound, has no budget then.
-        how, host = replace(how, budget=host.budget), replace(host, budget=None)
+        how, host = replace(how, host=once), replace(host, budget=None)
     elif host.budget and params.model not in host.endpoints:
         raise UserError(f"--budget: the price of {params.model} is unknown; caption without --budget first")
     connection, caption = connect.connect(llm, how, "--digest"), partial(_digest, params, options)

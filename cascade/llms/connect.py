@@ -108,7 +108,7 @@ def check(spec: LLMSpec, execution: Execution, *, audio: bool = False) -> None:
         raise UserError(
             f"--param response_format: --answer-as choice sets it; leave it out, or {forced_choice.OTHERWISE}"
         )
-    if execution.budget:
+    if execution.host.budget:
         known = price(spec, execution)
         if known is None or (audio and known.audio is None):
             what = "audio sent to " if audio and known else ""
@@ -186,33 +186,34 @@ async def connect(spec: LLMSpec, execution: Execution, option: str = "--llm") ->
 
 @asynccontextmanager
 async def _open(spec: LLMSpec, execution: Execution, option: str) -> AsyncIterator[LLM]:
+    host = execution.host
     if spec.model == "fake":
         yield fake.complete
         return
     if not is_local(spec.model):
         label, cost = f"{option} {spec.model}", price(spec, execution)
-        async with litellm.chat_model(spec.model, execution.api_base, None, execution.timeout, label, cost) as model:
+        async with litellm.chat_model(spec.model, execution.api_base, None, host.timeout, label, cost) as model:
             # litellm has read a .env file by now, whose address the log would not know.
             if execution.origin and execution.origin != (asked := origins.origin(spec.model, execution.api_base)):
                 raise ProviderStop(f"{label}: a .env file sets the address {asked}; give it as --api-base {asked}")
 
             async def affordable(prompt: Prompt, params: Params) -> Completion:
                 bound = cost.bound(prompt, params) if cost else None
-                return await call_within(execution.budget, bound, partial(model, prompt, params), attrgetter("cost"))
+                return await call_within(host.budget, bound, partial(model, prompt, params), attrgetter("cost"))
 
-            limit = ConcurrencyLimit(execution.concurrency)
-            calls = retrying(paced(affordable, limit, execution.rpm, execution.tpm), execution.retries)
-            yield recording_charges(calls) if execution.budget else calls
+            limit = ConcurrencyLimit(host.concurrency)
+            calls = retrying(paced(affordable, limit, execution.rpm, execution.tpm), host.retries)
+            yield recording_charges(calls) if host.budget else calls
         return
-    path = execution.host.files[spec.model.rpartition("@")[2]]
+    path = host.files[spec.model.rpartition("@")[2]]
     reply_tokens = int(spec.params.get("max_tokens", _LOCAL_TOKENS))
-    count, threads = embedded.plan_workers(path, reply_tokens, execution.host.threads, execution.concurrency)
+    count, threads = embedded.plan_workers(path, reply_tokens, host.threads, host.concurrency)
     async with AsyncExitStack() as opened:
         workers = []
         for _ in range(count):
             server = opened.enter_context(embedded.serving(path, reply_tokens, threads))
-            worker = litellm.chat_model("openai/local", server.api_base, server.key, execution.timeout)
-            workers.append(retrying(await opened.enter_async_context(worker), execution.retries))
+            worker = litellm.chat_model("openai/local", server.api_base, server.key, host.timeout)
+            workers.append(retrying(await opened.enter_async_context(worker), host.retries))
         yield _shared_among(workers, spec.model)
 
 

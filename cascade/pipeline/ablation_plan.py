@@ -175,14 +175,14 @@ def variant_jobs(whole: Job, kinds: str | Sequence[str], seed: int, folder: Path
     mismatched = any(variant.prompt.mismatch_seed is not None for variant in family.values())
     if mismatched and len({item.audio for item in whole.items}) < 2:
         raise UserError("mismatched captions need two different clips; raise --limit, or leave them out of --variants")
-    usual = directory.default_directory(whole.how.runs, whole.spec)
+    usual = directory.default_directory(whole.spec)
     folder = folder or usual.with_name(f"ablate-{usual.name}")
     return [replace(whole, path=folder / name, spec=variant) for name, variant in family.items()]
 
 
 def existing_directory(job: Job) -> Path:
     """Return the directory that a run has in the family or, before it is begun there, where `cascade run` made it."""
-    usual = directory.default_directory(job.how.runs, job.spec)
+    usual = directory.default_directory(job.spec)
     if job.path.exists() or not usual.exists():
         return job.path
     try:

@@ -145,7 +145,7 @@ def count_earlier(path: Path, spec: RunSpec, execution: Execution) -> None:
     """Charge the calls in a run's logs to the budget. Use the current price for replies of unknown cost."""
     price = connect.price(spec.llm, execution)
     of_tokens = partial(price.of, audio=bool(spec.prompt.audio)) if price else None
-    execution.budget.count(path, charges.charges(path, of_tokens))
+    execution.host.budget.count(path, charges.charges(path, of_tokens))
 
 
 def check_clips(run: Run, captions: Sequence[CaptionRecord]) -> None:
@@ -180,7 +180,7 @@ async def fan_out(
     option: str = "--llm",
     earlier: Collection[Result] = (),
 ) -> None:
-    """Put each question to the model, with `execution.concurrency` calls at once, and write each reply as it comes.
+    """Put each question to the model, with the concurrency of `execution`, and write each reply as it comes.
 
     `option` is the flag that named the model; where the server reports another model than in the `earlier` replies or
     in those before, one line says so. Raises ProviderStop where nothing is answered any more.
@@ -189,7 +189,7 @@ async def fan_out(
     if first is None:
         return  # Nothing to ask: no model is started.
     async with connect.connect(spec, execution, option) as llm:
-        silence = SilenceLimit(max(_MOST_UNANSWERED, execution.concurrency), f"{option} {spec.model}")
+        silence = SilenceLimit(max(_MOST_UNANSWERED, execution.host.concurrency), f"{option} {spec.model}")
         watch_model = watch_model_name(f"{option} {spec.model}", earlier)
         stops: list[ProviderStop | BudgetSpent] = []
 
@@ -207,7 +207,7 @@ async def fan_out(
                 silence.count(reply.result)
                 question = next(questions, None)
 
-        others = [worker(next(questions, None)) for _ in range(execution.concurrency - 1)]
+        others = [worker(next(questions, None)) for _ in range(execution.host.concurrency - 1)]
         tasks = [asyncio.create_task(work) for work in (worker(first), *others)]
         try:
             await asyncio.gather(*tasks)

@@ -93,7 +93,7 @@ class Engines:
         self._specs = {engine.slot: engine for engine in spec.engines}
         self._execution, self._listeners = execution, listeners
         self._loop = asyncio.get_running_loop()
-        self._threads = ThreadPoolExecutor(max(2, execution.concurrency), "rounds")
+        self._threads = ThreadPoolExecutor(max(2, execution.host.concurrency), "rounds")
         self._cache = CaptionCache(execution.cache)
         self._locks = {slot: threading.Lock() for slot in self._specs}
         self._making: dict[str, threading.Lock] = {}  # by caption key: each caption is made once

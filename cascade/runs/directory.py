@@ -114,11 +114,11 @@ def identity(spec: RunSpec) -> str:
     return digest(to_json(same))
 
 
-def default_directory(runs: Path, spec: RunSpec) -> Path:
-    """Return `<dataset>-<model>-<digest>` in the folder of runs."""
+def default_directory(spec: RunSpec) -> Path:
+    """Return `runs/<dataset>-<model>-<digest>`."""
     model = spec.llm.model.split("@")[0]
     name = re.sub(r"[^A-Za-z0-9.]+", "-", f"{spec.dataset}-{model}").strip("-.")
-    return runs / f"{name[:80]}-{identity(spec).removeprefix('b2:')[:8]}"
+    return Path("runs", f"{name[:80]}-{identity(spec).removeprefix('b2:')[:8]}")
 
 
 def new_manifest(

@@ -280,9 +280,7 @@ def test_a_page_in_the_cache_is_named_and_made_again(
     cache.close()
     items = [Item(id=path.stem, audio=path.name, question="q", choices=("a",), answer="a") for path in paths]
     with Stub(lambda request, number: Reply(raw=b'{"text": "Good evening."}')) as stub:
-        how = Execution(
-            cache=tmp_path / "cache", runs=tmp_path, host=Host(endpoints={"whisper-1": stub.url}, retries=0)
-        )
+        how = Execution(cache=tmp_path / "cache", host=Host(endpoints={"whisper-1": stub.url}, retries=0))
         for _ in range(2):
             records = generate.caption(items, tmp_path, [spec], how)
             assert [record.text for record in records] == ["Good evening.", "Good day."]
@@ -325,7 +323,7 @@ def test_a_page_in_a_bundle_is_no_caption(part: dict[str, Any], tmp_path: Path) 
         file = tmp_path / "captions.jsonl"
         bundles.export_bundle(file, cache.entries())
     items = [Item(id=path.stem, audio=path.name, question="q", choices=("a",), answer="a") for path in paths]
-    how = Execution(cache=tmp_path / "none", runs=tmp_path, bundles={"speech": file})
+    how = Execution(cache=tmp_path / "none", bundles={"speech": file})
     first, second = generate.caption(items, tmp_path, [spec], how)
     assert second.text == "Good day."
     if part == ODD_PARTS[2]:

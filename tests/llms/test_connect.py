@@ -16,7 +16,7 @@ from cascade.llms import connect
 from cascade.llms.redaction import one_line, redact
 from cascade.types import Completion, Execution, LLMSpec, Prompt
 
-HOW = Execution(cache=Path("c"), runs=Path("r"))
+HOW = Execution(cache=Path("c"))
 
 
 def test_a_name_of_a_provider_stands_as_it_is() -> None:
