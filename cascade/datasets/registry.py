@@ -31,7 +31,7 @@ def load(name: str, data: Path | None = None, *, audio: bool = True) -> Dataset:
     return dataset
 
 
-def load_questions(dataset: Dataset | str | Path | None, data: str | Path | None = None) -> Dataset | None:
+def load_questions(dataset: Dataset | str | Path | None, data: str | Path | None) -> Dataset | None:
     """Return the dataset that prediction files of ids alone are joined with, where one is named; no clip is needed."""
     if isinstance(dataset, Dataset):
         return dataset

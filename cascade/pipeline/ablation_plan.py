@@ -158,7 +158,7 @@ def arm_kinds(spec: RunSpec, arms: str) -> list[str]:
     return [*wanted, ARMS[-1]]
 
 
-def variant_jobs(whole: Job, kinds: str | Sequence[str], seed: int, folder: Path | None = None) -> list[Job]:
+def variant_jobs(whole: Job, kinds: str | Sequence[str], seed: int, folder: Path | None) -> list[Job]:
     """Return the jobs of a family, each carried out as the whole run would be, with directories in one folder.
 
     `kinds` may be joined by commas; `folder` is by default named after the whole run. Raises as `variants` does, and

@@ -133,7 +133,7 @@ def _ask_all(
                     converse = converse_about(question, engines) if engines and question.rounds else None
                     return watch.measured(question.prompt, await ask_question(question, llm, params, converse))
 
-                await fan_out(sendable(), run.spec.llm, execution, call, watch.add, earlier=earlier.values())
+                await fan_out(sendable(), run.spec.llm, execution, call, watch.add, "--llm", earlier.values())
 
         try:
             run_coroutine(ask_all())
@@ -177,8 +177,8 @@ async def fan_out(
     execution: Execution,
     call: Callable[[Asked, LLM], Awaitable[Reply]],
     write: Callable[[Reply], None],
-    option: str = "--llm",
-    earlier: Collection[Result] = (),
+    option: str,
+    earlier: Collection[Result],
 ) -> None:
     """Put each question to the model, with the concurrency of `execution`, and write each reply as it comes.
 

@@ -175,7 +175,7 @@ def render(template: Template, evidence: str, question: str, order: Sequence[str
     return Prompt(messages=fill(template, fields), order=tuple(order))
 
 
-def text_to_merge(captions: Mapping[str, CaptionRecord], headings: Mapping[str, str] | UnsetType = UNSET) -> str | None:
+def text_to_merge(captions: Mapping[str, CaptionRecord], headings: Mapping[str, str] | UnsetType) -> str | None:
     """Return the text of captions (by slot) for a digest, independent of their order, or None if one of them failed.
 
     The clip itself is left out, because it is not a caption.

@@ -114,9 +114,10 @@ class ReportData:
                 return run
         return None
 
-    def control(self, role: str) -> ReportRun | None:
-        """Return the first other run that is this control, of main's model."""
-        return next((run for run in self.alike if run.role == role), None)
+    @property
+    def blind(self) -> ReportRun | None:
+        """The first other run without evidence, of main's model."""
+        return next((run for run in self.alike if run.role == "blind"), None)
 
 
 def load_report(sources: Sequence[Path]) -> ReportData:

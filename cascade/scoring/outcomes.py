@@ -125,7 +125,7 @@ def score_source(
     return changed(scored, readings=readings, combined=combined)
 
 
-def reader_folder(source: Path, out: Path | None = None) -> Path:
+def reader_folder(source: Path, out: Path | None) -> Path:
     """Return the folder of a second reader's log: `out`, else the run, else `NAME-read` beside the file NAME.
 
     An older version left the suffix out of NAME; a log that lies there, and not in the other folder, is used on.

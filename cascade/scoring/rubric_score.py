@@ -171,7 +171,7 @@ def _case(item: Item, reasoning: str | None, answer: str) -> Case:
     )
 
 
-def judge_log(source: Path, out: Path | None = None) -> CallLog:
+def judge_log(source: Path, out: Path | None) -> CallLog:
     """Return the judge's log in `out`, else in the run, else in a folder below runs/ that is named after the file."""
     folder = source if source.is_dir() else Path("runs") / f"{source.stem}-judged"
     return CallLog(out or folder, call_log.JUDGE, source)
