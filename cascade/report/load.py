@@ -70,9 +70,8 @@ class ReportData:
     """Everything that a report is made from.
 
     `main` is the full set, else the first run given; its items are the report's. `comparisons` are other − main for
-    each of `others`, with Holm's correction over them; `alike` are the others of main's model. `adds` and `hearing` are
-    those of the family that `alike` and main are. `diagnosis` is of main's wrong items, where one of `alike` has the
-    benchmark's cues.
+    each of `others`, with Holm's correction over them; `alike` are the others of main's model. `adds`, `hearing` and
+    `diagnosis` are those of the family of main and the runs of `alike` over the same dataset.
     """
 
     main: ReportRun
@@ -132,7 +131,6 @@ def load_report(sources: Sequence[Path]) -> ReportData:
     comparisons = [compare.compare(other.scored, main.scored) for other in others]
     corrected = compare.adjust_family({place: comparison.whole for place, comparison in enumerate(comparisons)})
     alike = [run for run in others if describe.same_model(run.spec.llm, main.spec.llm)]
-    oracle = next((run for run in alike if run.role == "oracle"), None)
     variants = [run.scored for run in alike if run.spec.dataset_digest == main.spec.dataset_digest]
     family = ablation.read_family([main.scored, *variants]) if variants else None
     return ReportData(
@@ -142,7 +140,7 @@ def load_report(sources: Sequence[Path]) -> ReportData:
         comparisons=tuple(replace(comparisons[place], mcnemar=each.mcnemar) for place, each in corrected.items()),
         adds=family.adds if family else {},
         hearing=(family.hearing or {}) if family else {},
-        diagnosis=ablation.diagnose(main.scored, oracle.scored) if oracle else None,
+        diagnosis=family.diagnosis if family else None,
     )
 
 
