@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import threading
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
@@ -146,6 +146,22 @@ class RecentClips(Generic[Form]):
 def lanes(params: object, host: Host) -> int:
     """Return the calls in flight at most."""
     return host.concurrency
+
+
+def needs_question(params: Mapping[str, Any]) -> bool:
+    """Return whether the model is shown the question."""
+    return params.get("question") is True
+
+
+def call_options(place: str, params: Any) -> dict[str, Any]:
+    """Return the parameters of a call to a chat model. Raises UserError for an invalid temperature."""
+    options: dict[str, Any] = {"max_tokens": params.max_tokens}
+    if params.temperature == "none":
+        return options
+    try:
+        return {"temperature": float(params.temperature), **options}
+    except ValueError:
+        raise UserError(f"{place}.temperature={params.temperature}: a number, or none") from None
 
 
 def rejects(pattern: re.Pattern[str], text: str) -> bool:
