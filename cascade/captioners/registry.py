@@ -1,32 +1,12 @@
 """Engines by name. An engine is a module, built in or from another package, that turns a clip into a caption.
 
-Every engine's module has
+docs/extend.md lists what such a module has, and what it may have. Further:
 
-* `Params`, a frozen dataclass: what may change a caption, each parameter with its type, most with a default,
-* `VERSION`, which counts changes of the code that change a caption,
-* `NEEDS`, which maps each module that must be installed to the command that installs it,
-* `SLOT`, the slot that the engine usually fills,
-* `make(params, host)`, which returns a captioner. A captioner with a method `close()` is closed after its last clip.
-
-It may also have
-
-* `FILES`, which maps each parameter that may be a local file or folder to its shipped file, or to None. The spec holds
-  the file's digest, `Host.files` its path,
-* `absent(params, host)`: what would be fetched before the first clip and from which address, or None,
-* `lanes(params, host)`: how many threads caption clips at the same time, a clip a call. Without it, or at 0, there is
-  one call after another with up to `host.batch` clips,
-* `lacks(params, host)`: what is missing (a key, say) before a remote model can be asked, or "". Such an engine takes
-  `api_base` beside its parameters: the address goes into `Host.endpoints`, not into the spec,
-* `needs_question(params)`: whether a caption with these parameters, a mapping, depends on the question and the choices.
-  Such an engine is called with `CaptionInput`s in the place of paths,
-* `turned(params, asks=…)`: the parameters to give for the same engine with the question, or without it,
-* `rejects(text)`: whether a remote model's text is a page or of another format. Cached captions with such a text are
-  made again,
-* `HEADING`: the heading of its captions in a prompt, where the usual one of a slot would say something else,
-* `REMARKS`, which maps a value of the parameter `model` to what a user of that model should know,
-* `spelled(given)`: the given parameters, with presets and names of prompts replaced by what they stand for,
-* `lookup(spec, host)`, in the place of `make`: a function that looks captions up by item. Such an engine (`file`,
-  `oracle`) needs no clip, and its captions never enter the cache.
+* A captioner that has a method `close()` is closed after its last clip.
+* An engine with `lacks` asks a remote model. It takes `api_base` beside its parameters: the address goes into
+  `Host.endpoints`, not into the spec.
+* An engine with `lookup(spec, host)` in the place of `make` (`file`, `oracle`) looks captions up by item. It needs no
+  clip, and its captions never enter the cache.
 """
 
 from __future__ import annotations

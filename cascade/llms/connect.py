@@ -8,7 +8,6 @@ import re
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
-from importlib.util import find_spec
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from cascade.llms.budget import call_within, recording_charges
 from cascade.llms.pacing import ConcurrencyLimit, paced, retrying
 from cascade.llms.prices import Price
 from cascade.llms.redaction import holds_secret, redact
+from cascade.plugins import is_installed
 from cascade.types import LLM, Completion, Execution, LLMSpec, Params, Prompt
 
 _LOCAL_TOKENS = 256  # for the embedded model, which seldom ends a reply by itself
@@ -73,7 +73,7 @@ def default_params(model: str, seed: int) -> dict[str, Any]:
 
 def takes_temperature(model: str, params: Params) -> bool:
     """Return whether a model takes the temperature 0; only of one that may reason litellm, which is slow, is asked."""
-    if model == "fake" or is_local(model) or find_spec("litellm") is None:
+    if model == "fake" or is_local(model) or not is_installed("litellm"):
         return True
     listed = credentials.listed(model) or {}
     reasons = listed.get("supports_reasoning") or re.search(r"(^|/)(o\d|gpt-[5-9])", model)
@@ -115,9 +115,9 @@ def check(spec: LLMSpec, execution: Execution, *, audio: bool = False) -> None:
             raise UserError(f"--budget: the price of {what}{spec.model} is unknown; say it with --price INPUT,OUTPUT")
     if spec.model == "fake":
         return
-    if find_spec("litellm") is None:
+    if not is_installed("litellm"):
         raise MissingExtra(f"the model {spec.model!r}", "litellm", "pip install 'audio-cascade[llm]'")
-    if is_local(spec.model) and find_spec("xllamacpp") is None:
+    if is_local(spec.model) and not is_installed("xllamacpp"):
         raise MissingExtra("the embedded model", "xllamacpp", "pip install 'audio-cascade[local]'")
 
 

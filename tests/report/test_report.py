@@ -372,7 +372,7 @@ def test_a_missing_package_is_named_with_what_installs_it(run: Path, monkeypatch
     monkeypatch.setitem(sys.modules, "jinja2", None)
     with pytest.raises(MissingExtra, match=r"pip install 'audio-cascade\[report\]'"):
         page(run)
-    monkeypatch.setattr(clips, "find_spec", lambda name: None)
+    monkeypatch.setattr("cascade.plugins.find_spec", lambda name: None)
     with pytest.raises(MissingExtra, match=r"--embed-audio needs the module 'numpy'"):
         page(run, embed_audio=True)
 
