@@ -15,8 +15,7 @@ from msgspec import UNSET, UnsetType
 from msgspec.structs import replace
 
 from cascade.errors import BudgetSpent, ClipError, ProviderStop, ReplyError, RunError
-from cascade.io.digests import digest_bytes, digest_file
-from cascade.io.encoding import encode
+from cascade.io.digests import digest_file
 from cascade.io.jsonl import RecordLog
 from cascade.io.progress import Track, silent
 from cascade.io.terminal import note, quantity
@@ -271,20 +270,20 @@ async def ask_question(
     """Return one question's answer; a failed call gives a Failure. `converse` asks in rounds.
 
     If there is a seed, later samples use different seeds, because the same seed would repeat the reply. The clip is
-    encoded here, so that memory holds only the clips of concurrent calls.
+    encoded here, so that memory holds only the clips of concurrent calls and the last few.
     """
     if question.sample and isinstance(params.get("seed"), int):
         params = {**params, "seed": params["seed"] + question.sample}
     prompt = question.prompt
     sent: str | UnsetType = UNSET
-    if question.clip is not None and question.form is not None:
+    if question.clip is not None and question.encode is not None:
         try:
             if await asyncio.to_thread(digest_file, question.clip) != prompt.clip:
                 raise ClipError(f"{question.clip.name}: the file changed while the run was made")
-            data, kind = await asyncio.to_thread(encode, question.clip, question.form)
+            part, sent = await asyncio.to_thread(question.encode, question.clip)
         except (ClipError, OSError) as error:
             return _answer(question, Failure(kind="audio", message=str(error)), 0.0, params)
-        prompt, sent = evidence.with_audio(prompt, data, kind), digest_bytes(data)
+        prompt = evidence.with_audio(prompt, part)
     if converse is None:
         return replace(_answer(question, *await timed_call(llm, prompt, params), params), audio=sent)
     started = perf_counter()

@@ -106,7 +106,7 @@ def make(params: Params, host: Host) -> Captioner:
     connection = litellm.chat_model(
         params.model, host.endpoints.get(params.model), None, host.timeout, f"audio-llm's model={params.model}"
     )
-    encode = client.RecentClips(partial(_keep_parts, params)) if params.question else None
+    encode = encoding.RecentClips(partial(_keep_parts, params)) if params.question else None
     caption, cost = partial(caption_clip, params, encode=encode), attrgetter("cost")
     return client.RemoteCaptioner(connection, host, caption, cost, lambda reply: rejects(reply.text), params.model)
 

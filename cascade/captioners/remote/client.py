@@ -6,7 +6,6 @@ import asyncio
 import re
 import threading
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any, Generic, ParamSpec, TypeVar
@@ -29,8 +28,6 @@ LONGEST = 600  # seconds a request, at most: endpoints refuse larger files
 Asked = ParamSpec("Asked")
 Reply = TypeVar("Reply")
 Result = TypeVar("Result")
-Form = TypeVar("Form")
-_KEPT_CLIPS = 4
 
 
 class RemoteCaptioner(Generic[Asked, Reply]):
@@ -114,33 +111,6 @@ class RemoteCaptioner(Generic[Asked, Reply]):
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
-
-
-class RecentClips(Generic[Form]):
-    """The last few clips in the form in which they are sent, which the questions about a clip share.
-
-    The first thread that needs a clip encodes it, and the others wait for it. A file that was changed is encoded again.
-    """
-
-    def __init__(self, encode: Callable[[Path], Form]) -> None:
-        self._encode, self._lock = encode, threading.Lock()
-        self._forms: dict[tuple[Path, int, int], Future[Form]] = {}  # the last used at the end
-
-    def __call__(self, clip: Path) -> Form:
-        status = clip.stat()
-        key = clip, status.st_size, status.st_mtime_ns
-        with self._lock:
-            known = self._forms.pop(key, None)
-            form = self._forms[key] = known or Future[Form]()
-            for oldest in list(self._forms)[:-_KEPT_CLIPS]:
-                del self._forms[oldest]
-        if known is None:
-            try:
-                form.set_result(self._encode(clip))
-            except BaseException as error:
-                form.set_exception(error)  # for the threads that wait
-                raise
-        return form.result()
 
 
 def lanes(params: object, host: Host) -> int:
