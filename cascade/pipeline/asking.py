@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from msgspec import UNSET, UnsetType
 from msgspec.structs import replace
 
-from cascade.errors import BudgetSpent, ClipError, ProviderStop, ReplyError, RunError
+from cascade.errors import UNFINISHED, BudgetSpent, ClipError, ProviderStop, ReplyError, RunError
 from cascade.io.digests import digest_file
 from cascade.io.jsonl import RecordLog
 from cascade.io.progress import Track, silent
@@ -77,7 +77,7 @@ def ask(
     items = quantity(len({item.id for item, _ in split}), "item")
     note(f"asked again with rounds: {items}, whose samples disagree")
     build = questions.builder(run, captions)
-    failure = Failure(kind=exchanges.UNFINISHED, message="the samples disagree: to be asked again with rounds")
+    failure = Failure(kind=UNFINISHED, message="the samples disagree: to be asked again with rounds")
     for item, answer in split:
         question = build(item, answer.sample, replace(answer, first=answer.result))
         log.append(_answer(question, failure, 0.0, run.spec.llm.params), is_result=False)

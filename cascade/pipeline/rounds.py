@@ -25,7 +25,7 @@ from cascade.captioners.remote import audio_llm
 from cascade.captioning import segments
 from cascade.captioning.backends import local
 from cascade.captioning.cache import CaptionCache
-from cascade.errors import ClipError, ItemError, Refused, ReplyError
+from cascade.errors import UNFINISHED, ClipError, ItemError, Refused, ReplyError
 from cascade.io.digests import caption_key, digest_file
 from cascade.io.encoding import AudioForm
 from cascade.llms import connect
@@ -60,8 +60,6 @@ Converse = Callable[[Prompt, Params, LLM], Coroutine[Any, Any, tuple[Completion 
 
 # A function that returns the choice that a reply settles on, of the choices as they were shown.
 ReadReply = Callable[[Completion, Sequence[str]], Choice]
-
-UNFINISHED = "unfinished"  # the kind of the failure that the log holds for an exchange without an answer yet
 
 
 def split_answers(run: Run, read_reply: ReadReply) -> Iterator[tuple[Item, Answer]]:
