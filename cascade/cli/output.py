@@ -14,6 +14,7 @@ from cascade.io.tables import Row, format_words
 from cascade.io.terminal import note
 from cascade.scoring.summary import unfinished
 
+SCORES = "\nmmar: the official matcher; strict: equality with the gold choice. 95 % Wilson intervals."  # a legend
 DRY_RUN = "dry run: nothing was captioned, asked or written"
 
 

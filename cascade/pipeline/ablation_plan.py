@@ -158,13 +158,16 @@ def arm_kinds(spec: RunSpec, arms: str) -> list[str]:
     return [*wanted, ARMS[-1]]
 
 
-def variant_jobs(whole: Job, kinds: str | Sequence[str], seed: int, folder: Path | None) -> list[Job]:
+def variant_jobs(whole: Job, kinds: str | Sequence[str], arms: str | None, seed: int, folder: Path | None) -> list[Job]:
     """Return the jobs of a family, each carried out as the whole run would be, with directories in one folder.
 
-    `kinds` may be joined by commas; `folder` is by default named after the whole run. Raises as `variants` does, and
-    UserError where captions of another clip are wanted and there is only one.
+    `kinds` may be joined by commas, and `arms` take their place; `folder` is by default named after the whole run.
+    Raises as `variants` and `arm_kinds` do, and UserError where captions of another clip are wanted and there is only
+    one.
     """
-    if isinstance(kinds, str):
+    if arms is not None:
+        kinds = arm_kinds(whole.spec, arms)
+    elif isinstance(kinds, str):
         kinds = [kind.strip() for kind in kinds.split(",") if kind.strip()]
     cues = any(item.reference.get("cue") for item in whole.items)
     engine = Engine("oracle")

@@ -151,7 +151,7 @@ def check_clips(run: Run, captions: Sequence[CaptionRecord]) -> None:
     """Raise RunError where a clip has changed since it was answered: the run would mix two clips."""
     if not captions:
         return
-    shown = evidence.captions_shown({item.id: item.audio for item in run.items}, captions, run.spec.prompt)
+    shown = evidence.captions_shown(run.clips, captions, run.spec.prompt)
     for (item, _), answer in directory.last_answers(run.path).items():
         if not isinstance(answer.result, Completion):
             continue

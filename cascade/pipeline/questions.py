@@ -66,7 +66,7 @@ def builder(run: Run, captions: Sequence[CaptionRecord]) -> Build:
     """
     spec, encode_clip, root = run.spec.prompt, encoder(run.spec.captioners), Path(run.manifest.audio_root)
     template = Template(name=spec.template, text=run.manifest.template)
-    clips = {item.id: item.audio for item in run.items}
+    clips = run.clips
     shown = evidence.captions_shown(clips, captions, spec)
     donors: Mapping[str, str] = {}
     if spec.mismatch_seed is not None and run.spec.rounds:

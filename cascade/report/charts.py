@@ -78,6 +78,11 @@ def signed_interval(ends: tuple[float, float]) -> str:
     return str(tables.PointsInterval(*ends)).replace("-", "−")
 
 
+def dollars(cost: float | None) -> str:
+    """Return a cost in US dollars."""
+    return "unknown" if cost is None else f"${cost:.2f}"
+
+
 def p_value(p: float) -> str:
     """Return a p value, as papers print it."""
     return "< 0.0001" if p < 0.0001 else f"{p:.4f}"

@@ -169,7 +169,6 @@ def _load_runs(paths: Sequence[Path]) -> list[ReportRun]:
     loaded = []
     for path, name, run, scores in zip(paths, _names([run.spec for run in runs], paths), runs, scored, strict=True):
         captions = directory.read_captions(path) if (path / "captions.jsonl").exists() else []
-        clips = {item.id: item.audio for item in run.items}
         loaded.append(
             ReportRun(
                 name=name,
@@ -178,7 +177,7 @@ def _load_runs(paths: Sequence[Path]) -> list[ReportRun]:
                 scored=scores,
                 summary=summarize(scores),
                 answers=directory.last_answers(path),
-                captions=captions_shown(clips, captions, run.spec.prompt) if captions else {},
+                captions=captions_shown(run.clips, captions, run.spec.prompt) if captions else {},
                 kind=published.run_kind(scores),
                 published=published.published_figures(scores),
             )

@@ -85,6 +85,11 @@ class Run:
         """The spec of the run."""
         return self.manifest.spec
 
+    @property
+    def clips(self) -> dict[str, str]:
+        """The clip of each item, by the item's id."""
+        return {item.id: item.audio for item in self.items}
+
     def __fspath__(self) -> str:
         return str(self.path)
 

@@ -18,7 +18,7 @@ from cascade.runs.served import Served
 from cascade.scoring import outcomes, voting
 from cascade.scoring.matchers.registry import SCORERS
 from cascade.scoring.outcomes import ScoredRun
-from cascade.scoring.statistics import Rate, rate
+from cascade.scoring.statistics import Rate, rate, with_groups
 from cascade.scoring.voting import Agreement
 from cascade.types import Item, tag_names
 
@@ -112,10 +112,8 @@ class Summary:
         """Return a row a scorer and value of a tag; tag and value are `""` for all items."""
         rows: list[dict[str, Any]] = []
         for scorer, result in self.scores.items():
-            groups = [("", "", Rate(n=self.n, accuracy=result.accuracy, ci95=result.ci95))]
-            for tag, values in result.by.items():
-                groups += [(tag, value, share) for value, share in values.items()]
-            for tag, value, share in groups:
+            whole = Rate(n=self.n, accuracy=result.accuracy, ci95=result.ci95)
+            for tag, value, share in with_groups(whole, result.by):
                 row = {"run": self.run, "scorer": scorer, "tag": tag, "value": value, "n": share.n}
                 rows.append({**row, "accuracy": share.accuracy, "low": share.ci95[0], "high": share.ci95[1]})
         return rows
