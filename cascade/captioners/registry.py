@@ -2,7 +2,6 @@
 
 docs/extend.md lists what such a module has, and what it may have. Further:
 
-* A captioner that has a method `close()` is closed after its last clip.
 * An engine with `lacks` asks a remote model. It takes `api_base` beside its parameters: the address goes into
   `Host.endpoints`, not into the spec.
 * An engine with `lookup(spec, host)` in the place of `make` (`file`, `oracle`) looks captions up by item. It needs no
