@@ -30,7 +30,7 @@ _KNOWN = {
 _RATES = range(8_000, 192_001)  # Hz
 _MP3_RATES = (8_000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000)  # Hz, all that MPEG audio has
 _MP3_BITS = 64_000  # bits per second and channel
-_LARGEST_WAV = 2**32 - 37  # bytes of samples: the header counts them, and 36 bytes of its own, in 32 bits
+_LARGEST_WAV = 2**32 - 37  # bytes of samples: a 32-bit field of the header counts them and 36 further bytes
 _KEPT_CLIPS = 4  # of `RecentClips`
 _KINDS = {b"RIFF": "wav", b"fLaC": "flac", b"OggS": "ogg", b"\x1aE\xdf\xa3": "webm"}
 
@@ -175,9 +175,9 @@ def audio_part(data: bytes, kind: str) -> dict[str, Any]:
 
 
 class RecentClips(Generic[Form]):
-    """The last few clips in the form in which they are sent, which the questions about a clip share.
+    """A cache of the last few encoded clips, so that all questions about a clip share one encoding.
 
-    The first thread that needs a clip encodes it, and the others wait for it. A file that was changed is encoded again.
+    The first thread that needs a clip encodes it, and the others wait for it. A changed file is encoded again.
     """
 
     def __init__(self, encode: Callable[[Path], Form]) -> None:
