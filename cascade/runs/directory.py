@@ -97,18 +97,15 @@ class Run:
         """Return one row per item and sample that was asked; cost in US dollars."""
         rows: list[dict[str, Any]] = []
         for answer in last_answers(self.path).values():
+            row = {"item": answer.item, "sample": answer.sample, "reply": None, "failure": None}
+            tokens = {"input_tokens": None, "output_tokens": None}
             result = total(answer)
-            row: dict[str, Any] = {"item": answer.item, "sample": answer.sample}
-            row |= {"reply": None, "failure": None, "input_tokens": None, "output_tokens": None, "cost": result.cost}
             if isinstance(result, Failure):
                 row["failure"] = f"{result.kind}: {result.message}"
             else:
-                row |= {
-                    "reply": result.text,
-                    "input_tokens": result.input_tokens,
-                    "output_tokens": result.output_tokens,
-                }
-            rows.append(row)
+                row["reply"] = result.text
+                tokens = {name: getattr(result, name) for name in tokens}
+            rows.append({**row, **tokens, "cost": result.cost})
         return rows
 
 
@@ -128,9 +125,7 @@ def default_directory(spec: RunSpec) -> Path:
     return Path("runs", f"{name[:80]}-{identity(spec).removeprefix('b2:')[:8]}")
 
 
-def new_manifest(
-    spec: RunSpec, template: str, session: Session, *, part: Shard | None = None, **dataset: str
-) -> Manifest:
+def new_manifest(spec: RunSpec, template: str, session: Session, part: Shard | None = None, **dataset: str) -> Manifest:
     """Return a new run's manifest, with its first session."""
     return Manifest(
         format=_FORMAT, spec=spec, template=template, created=now(), sessions=(session,), part=part, **dataset
