@@ -68,8 +68,8 @@ def answer_of(clip: Path, question: str, choices: Sequence[str], request: Reques
     for line in [*speech.english_only(captions, doubtful=True), *truncated_captions(captions)]:
         note(line)
     built = questions.build_question(item, 0, prompt, template, captions_by_item(captions).get(item.id, {}))
-    if form := questions.sent_form(captioners.specs):
-        built = replace(built, clip=clip, form=form)
+    if encode := questions.encoder(captioners.specs):
+        built = replace(built, clip=clip, encode=encode)
     result = asking.ask_single(built, llm, how).result
     choice = Choice(text="", how="no reply")
     if isinstance(result, Completion) and result.text:

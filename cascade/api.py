@@ -229,8 +229,7 @@ def ablate(
     if scorer not in SCORERS:
         raise UnknownName("scorer", scorer, SCORERS)
     whole = jobs.prepare(request)
-    kinds = variants if arms is None else ablation_plan.arm_kinds(whole.spec, arms)
-    family = ablation_plan.variant_jobs(whole, kinds, seed, request.out)
+    family = ablation_plan.variant_jobs(whole, variants, arms, seed, request.out)
     runs = ablation_plan.carry_out_family(family, outcomes.read_reply)
     sources = [outcomes.score_source(run.path) for run in runs]
     return ablation.read_family(sources, scorer=scorer, effort=arms is not None)

@@ -30,6 +30,7 @@ class CascadeError(Exception):
     """The root of everything that cascade raises on purpose."""
 
 
+UNFINISHED = "unfinished"  # the kind of the failure that the log holds for an exchange without an answer yet
 NOT_APPLICABLE = "not_applicable"  # the kind of an `ItemError` that is no failure: the control has nothing to go by
 
 

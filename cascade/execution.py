@@ -10,10 +10,11 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Host:
-    """Where engines run. `files` maps the digest that a spec names to the local file or folder that has it.
+    """Where engines run, and the limits of the calls to models elsewhere.
 
+    `files` maps the digest that a spec names to the local file or folder that has it.
     `scratch` is a folder for what an engine computes once and may find again (text embeddings); None keeps nothing.
-    For engines that ask a model elsewhere: `endpoints` maps the model that a spec names to the address that serves it,
+    For engines that ask a model elsewhere, `endpoints` maps the model that a spec names to the address that serves it.
     `concurrency` is calls in flight at most, `retries` and `timeout` (seconds) are a call's, `budget` is what may be
     spent (a `budget.Budget`, or None). For backends that have workers: `workers` has `pool` (how many), `num_gpus` and
     `num_cpus` (what one takes), for every engine or, as `speech.pool`, for one slot's.
@@ -34,24 +35,19 @@ class Host:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Execution:
-    """How a run is done; nothing here may change a result. `timeout` is in seconds a call.
+    """How a run is done; nothing here may change a result. The limits of `host` hold for the answering model, too.
 
-    `budget` is what may be spent (a `budget.Budget`, or None), `price` the user's word for what tokens cost; `rpm` and
-    `tpm` are the requests and tokens that the provider allows a minute. `bundles` maps a slot to the file of captions
-    that fills it: there no engine runs. `origin` is the address or the provider that is asked, `""` for a model that
-    runs here; `same_model` is the user's word that it serves the same model as the run's own origin,
+    `api_base` is the address that serves the answering model, `price` the user's word for what its tokens cost; `rpm`
+    and `tpm` are the requests and tokens that its provider allows a minute. `bundles` maps a slot to the file of
+    captions that fills it: there no engine runs. `origin` is the address or the provider that is asked, `""` for a
+    model that runs here; `same_model` is the user's word that it serves the same model as the run's own origin,
     `accept_silent_audio` that the run goes on where the model seems not to hear.
     """
 
     cache: Path
-    runs: Path
     backend: str = "local"
     host: Host = field(default_factory=Host)
     api_base: str | None = None
-    concurrency: int = 16
-    retries: int = 6
-    timeout: float = 600.0
-    budget: Any = None
     price: str | None = None
     rpm: float | None = None
     tpm: float | None = None

@@ -127,7 +127,7 @@ def read_family(sources: Sequence[ScoredRun], *, scorer: str = "mmar", effort: b
         without = plain.get(tuple(other for other in slots if other != slot))
         if without is not None:
             adds[slot] = (whole, without)
-    oracles = [source for source, spec in pairs if describe.evidence_label(spec) == "oracle"]
+    oracles = [source for source, spec in pairs if describe.control_role(spec) == "oracle"]
     return Family(
         dataset=specs[full].dataset,
         llm=specs[full].llm.model,
@@ -152,7 +152,7 @@ def _hearing(full: RunSpec, pairs: Sequence[tuple[ScoredRun, RunSpec]]) -> dict[
     runs = {
         (spec.prompt.slots, *describe.controls(spec)): source
         for source, spec in reversed(pairs)
-        if describe.evidence_label(spec) != "oracle" and (spec.prompt.slots or not spec.rounds)
+        if describe.control_role(spec) != "oracle" and (spec.prompt.slots or not spec.rounds)
     }
     audio = (full.prompt.audio,)
     captions = tuple(slot for slot in full.prompt.slots if slot not in audio)

@@ -18,7 +18,7 @@ from cascade.runs import describe
 from cascade.runs.served import Served
 from cascade.scoring.matchers.registry import SCORERS
 from cascade.scoring.outcomes import ScoredRun
-from cascade.scoring.statistics import detectable, holm, mcnemar, paired_interval, rate
+from cascade.scoring.statistics import detectable, holm, mcnemar, paired_interval, rate, with_groups
 from cascade.scoring.summary import groups
 from cascade.scoring.voting import Agreement
 from cascade.types import Item
@@ -144,9 +144,7 @@ class Comparison:
 
     def to_rows(self) -> list[dict[str, Any]]:
         """Return one row per value of a tag; tag and value are `""` for all items."""
-        groups = [("", "", self.whole)]
-        for tag, values in self.by.items():
-            groups += [(tag, value, pair) for value, pair in values.items()]
+        groups = with_groups(self.whole, self.by)
         return [{"tag": tag, "value": value, **pair.to_row()} for tag, value, pair in groups]
 
 
@@ -212,7 +210,7 @@ def matrix(sources: Sequence[ScoredRun], *, scorer: str = "mmar") -> Matrix:
     p_values = {}
     for row, column in combinations(range(len(sources)), 2):
         p_values[row, column] = _difference(right[row], right[column], ids).mcnemar.p
-    adjusted = dict(zip(p_values, holm(list(p_values.values())), strict=True))
+    adjusted = holm(p_values)
     difference, p_holm = [], []
     for row, side in enumerate(sides):
         difference.append(tuple(side.accuracy - other.accuracy for other in sides))
@@ -232,9 +230,9 @@ def matrix(sources: Sequence[ScoredRun], *, scorer: str = "mmar") -> Matrix:
 def adjust_family(differences: Mapping[Key, PairedDifference]) -> dict[Key, PairedDifference]:
     """Return the differences with their p values adjusted over all of them by Holm's method."""
     adjusted = {}
-    p_values = holm([difference.mcnemar.p for difference in differences.values()])
-    for (key, difference), p_holm in zip(differences.items(), p_values, strict=True):
-        adjusted[key] = replace(difference, mcnemar=replace(difference.mcnemar, p_holm=p_holm))
+    p_holm = holm({key: difference.mcnemar.p for key, difference in differences.items()})
+    for key, difference in differences.items():
+        adjusted[key] = replace(difference, mcnemar=replace(difference.mcnemar, p_holm=p_holm[key]))
     return adjusted
 
 

@@ -187,7 +187,7 @@ def compare_published(row: PublishedRow, scored: ScoredRun, published: Mapping[s
             # Papers print two decimals: the nearest share that rounds to the figure is tested.
             nearest = min(max(share.accuracy, figures[group] - 5e-5), figures[group] + 5e-5)
             p_values[group] = score_test(share.accuracy, share.n, nearest)
-    differs = {group: p < SIGNIFICANT for group, p in zip(p_values, holm(list(p_values.values())), strict=True)}
+    differs = {group: p < SIGNIFICANT for group, p in holm(p_values).items()}
     compared = {}
     for group, share in ours.items():
         compared[group] = PublishedComparison(

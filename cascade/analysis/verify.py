@@ -87,7 +87,7 @@ def verify(path: Path) -> Verdict:
         _check_manifest(run, verdict)
     with verdict.recording():
         captions = directory.read_captions(path)
-        shown = evidence.captions_shown({item.id: item.audio for item in run.items}, captions, run.spec.prompt)
+        shown = evidence.captions_shown(run.clips, captions, run.spec.prompt)
         _check_captions(run, captions, shown, verdict)
         with verdict.recording():
             answers = directory.last_answers(path)
@@ -176,8 +176,7 @@ def _origins(
     own: _Shown = evidence.captions_by_item(captions)
     donors: Mapping[str, str] = {clip: clip for clip in clips}
     if (seed := run.spec.prompt.mismatch_seed) is not None and any(caption.question for caption in captions):
-        audio = {item.id: item.audio for item in run.items}
-        donors = evidence.draw_donors(audio, own, seed, clips if all(clips.values()) else None)
+        donors = evidence.draw_donors(run.clips, own, seed, clips if all(clips.values()) else None)
     specs = {spec.slot: spec for spec in run.spec.captioners}
     for caption in keyed:
         item, spec, question = items[caption.item], specs[caption.slot], ""
@@ -234,7 +233,7 @@ def _check_audio(run: Run, shown: _Shown, answers: _Answers, verdict: Verdict) -
     params = [spec.params for spec in run.spec.captioners if spec.name == SENT_AUDIO]
     if not params:
         return
-    root, clips = Path(run.manifest.audio_root), {item.id: item.audio for item in run.items}
+    root, clips = Path(run.manifest.audio_root), run.clips
     try:
         form = AudioForm(**params[0])
     except TypeError as error:

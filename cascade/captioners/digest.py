@@ -26,7 +26,7 @@ VERSION = "1"
 SLOT = "digest"
 HEADING = "Account, merged from several listeners"
 NEEDS = {"litellm": "pip install 'audio-cascade[llm]'"}
-lanes = client.lanes
+lanes, needs_question = client.lanes, client.needs_question
 rejects = partial(client.rejects, client.PAGE)
 _UNKNOWN = "It is not known what will be asked about the clip: keep whatever a question could be about."
 _KNOWN = "The account is for someone who must answer this question. Do not answer it; keep what bears on it.\n\n"
@@ -47,11 +47,6 @@ class Params:
     max_tokens: int = 2048
 
 
-def needs_question(params: Mapping[str, Any]) -> bool:
-    """Return whether the model is shown the question."""
-    return params.get("question") is True
-
-
 def spelled(given: Mapping[str, Any]) -> dict[str, Any]:
     """Return the parameters with the prompt's name replaced by its text."""
     prompt = str(given.get("prompt", ""))
@@ -67,26 +62,14 @@ def lacks(params: Params, host: Host) -> str:
 
 def make(params: Params, host: Host) -> Captioner:
     """Return the captioner. Raises UserError for invalid parameters, ProviderStop for an unknown model."""
-    options: dict[str, Any] = {"max_tokens": params.max_tokens}
-    if params.temperature != "none":
-        try:
-            options = {"temperature": float(params.temperature), **options}
-        except ValueError:
-            raise UserError(f"digest.temperature={params.temperature}: a number, or none") from None
+    options = client.call_options(SLOT, params)
     llm = LLMSpec(model=params.model, params=options)
-    how = Execution(
-        cache=Path(),
-        runs=Path(),
-        host=host,
-        api_base=host.endpoints.get(params.model),
-        concurrency=host.concurrency,
-        retries=0,  # The captioner itself retries.
-        timeout=host.timeout,
-    )
+    once = replace(host, retries=0)  # The captioner itself retries.
+    how = Execution(cache=Path(), host=replace(once, budget=None), api_base=host.endpoints.get(params.model))
     connect.check(llm, how)
     if connect.price(llm, how):
         # The connection reserves what a text can cost at most; the captioner, which knows no bound, has no budget then.
-        how, host = replace(how, budget=host.budget), replace(host, budget=None)
+        how, host = replace(how, host=once), replace(host, budget=None)
     elif host.budget and params.model not in host.endpoints:
         raise UserError(f"--budget: the price of {params.model} is unknown; caption without --budget first")
     connection, caption = connect.connect(llm, how, "--digest"), partial(_digest, params, options)

@@ -1,32 +1,11 @@
 """Engines by name. An engine is a module of this or another package that turns a clip into a caption.
 
-Every engine's module has
+docs/extend.md lists what such a module has, and what it may have. Further:
 
-* `Params`, a frozen dataclass of everything that may change a caption; each parameter has a type, most a default,
-* `VERSION`, which is raised with every change of the code that changes a caption,
-* `NEEDS`, which maps each module that must be installed to the command that installs it,
-* `SLOT`, the slot that the engine usually fills,
-* `make(params, host)`, which returns a captioner. A captioner with a method `close()` is closed after its last clip.
-
-It may also have
-
-* `FILES`, which maps each parameter that may be a local file or folder to its shipped file, or to None. The spec has
-  the file's digest, `Host.files` its path,
-* `absent(params, host)`, which returns what would be fetched before the first clip and from which address, or None,
-* `lanes(params, host)`, which returns how many threads caption clips at the same time, one clip per call. Without it,
-  or if it returns 0, calls follow each other, with up to `host.batch` clips per call,
-* `lacks(params, host)`, which returns what is missing before a remote model can be asked (a key, for example), or "".
-  Such an engine also takes the parameter `api_base`: the address goes into `Host.endpoints`, not into the spec,
-* `needs_question(params)`, which returns whether a caption with this mapping of parameters depends on the question and
-  the choices. Such an engine is called with `CaptionInput`s instead of paths,
-* `turned(params, asks=…)`, which returns the parameters of the same engine with the question, or without it,
-* `rejects(text)`, which returns whether a remote model's text is a page or of another format. Cached captions with such
-  a text are made again,
-* `HEADING`, the heading of its captions in a prompt, if the usual heading of the slot does not fit,
-* `REMARKS`, which maps a value of the parameter `model` to a remark for the users of that model,
-* `spelled(given)`, which returns the given parameters after replacing presets and names of prompts by their content,
-* `lookup(spec, host)`, instead of `make`: it returns a function that looks up captions by item. Such an engine (`file`,
-  `oracle`) needs no clip, and its captions never enter the cache.
+* An engine with `lacks` asks a remote model. It also takes the parameter `api_base`: the address goes into
+  `Host.endpoints`, not into the spec.
+* An engine with `lookup(spec, host)` instead of `make` (`file`, `oracle`) returns a function that looks up captions by
+  item. It needs no clip, and its captions never enter the cache.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The clip itself instead of a caption, for a model that hears: a description of the audio that will be sent.
 
 The text says in words what is sent; `meta["audio"]` holds the digest of the clip's bytes with the form of what is sent.
-The audio is encoded again for each request (`io/encoding.py`), so that a run keeps no clips in memory.
+The audio is encoded when a question is asked (`io/encoding.py`), so that a run keeps the last few clips in memory.
 """
 
 from __future__ import annotations

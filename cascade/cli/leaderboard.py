@@ -61,7 +61,7 @@ def leaderboard(
             cells.append(values)
     typer.echo(format_columns(columns, zip(*cells, strict=True), form), nl=False)
     if form == "table":
-        legend = "\nmmar: the official matcher; strict: equality with the gold choice. 95 % Wilson intervals."
+        legend = output.SCORES
         if any(row.readings for row in rows):
             legend += "\nmmar read: by the rules' reading of a reply, or else by that of the model that is named."
         typer.echo(prose(legend))

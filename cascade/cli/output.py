@@ -11,8 +11,10 @@ import typer
 from cascade.errors import UserError
 from cascade.io.jsonl import dumps, to_json
 from cascade.io.tables import Row, format_words
-from cascade.io.terminal import note, quantity
+from cascade.io.terminal import note
+from cascade.scoring.summary import unfinished
 
+SCORES = "\nmmar: the official matcher; strict: equality with the gold choice. 95 % Wilson intervals."  # a legend
 DRY_RUN = "dry run: nothing was captioned, asked or written"
 
 
@@ -29,9 +31,9 @@ def check_explain(explain: bool, form: str) -> None:
 
 
 def note_unfinished(run: str, not_asked: int | None, questions: int, outcome: str = "counted as failed") -> None:
-    """Say how many of a run's questions are still to be asked, where any are; `outcome` is what became of them here."""
-    if not_asked:
-        note(f"{run}: {not_asked} of {quantity(questions, 'question')} not asked yet, {outcome}")
+    """Say on stderr what `unfinished` says of a run, where that is something."""
+    if text := unfinished(not_asked, questions, outcome):
+        note(f"{run}: {text}")
 
 
 def echo_list(header: Row, rows: Sequence[Row], otherwise: str, form: str = "table") -> None:

@@ -159,7 +159,7 @@ def _title(summary: Summary) -> str:
 
 
 def _legend(summary: Summary) -> str:
-    legend = "\nmmar: the official matcher; strict: equality with the gold choice. 95 % Wilson intervals."
+    legend = output.SCORES
     if summary.readings:
         legend += f"\n{summary.readings.column}: by the rules' reading of a reply, or else by that model's."
     if summary.unparsed > _MANY * summary.n:

@@ -20,7 +20,6 @@ import time
 import zlib
 from dataclasses import dataclass
 from http.client import HTTPException
-from importlib.util import find_spec
 from pathlib import Path, PurePosixPath
 from urllib.error import HTTPError, URLError
 from urllib.request import Request, build_opener
@@ -29,6 +28,7 @@ from cascade.errors import DatasetError, MissingExtra
 from cascade.io import files
 from cascade.io.digests import sha256_file
 from cascade.io.terminal import note
+from cascade.plugins import is_installed
 
 _TRIES = 5
 _CONNECT_TIMEOUT = 20.0  # seconds
@@ -93,7 +93,7 @@ def fetch(source: Source, *, audio: bool) -> Path:
     """
     if source.is_here(audio=audio):
         return source.folder
-    if find_spec("huggingface_hub") is None:
+    if not is_installed("huggingface_hub"):
         what = f"fetching {source.name} (or give --data DIR, where it lies)"
         raise MissingExtra(what, "huggingface_hub", "pip install 'audio-cascade[hub]'")
     from filelock import FileLock  # huggingface_hub depends on it

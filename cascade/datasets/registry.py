@@ -31,7 +31,7 @@ def load(name: str, data: Path | None = None, *, audio: bool = True) -> Dataset:
     return dataset
 
 
-def load_questions(dataset: Dataset | str | Path | None, data: str | Path | None = None) -> Dataset | None:
+def load_questions(dataset: Dataset | str | Path | None, data: str | Path | None) -> Dataset | None:
     """Return the dataset with the questions of prediction files that have only ids, or None; no clip is fetched."""
     if not dataset:
         return None

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import base64
 import io
+import threading
 import wave
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from cascade.errors import ClipError, UnknownName, UserError
 from cascade.io import audio
@@ -29,7 +31,10 @@ _RATES = range(8_000, 192_001)  # Hz
 _MP3_RATES = (8_000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000)  # Hz, all that MPEG audio has
 _MP3_BITS = 64_000  # bits per second and channel
 _LARGEST_WAV = 2**32 - 37  # bytes of samples: a 32-bit field of the header counts them and 36 further bytes
+_KEPT_CLIPS = 4  # of `RecentClips`
 _KINDS = {b"RIFF": "wav", b"fLaC": "flac", b"OggS": "ogg", b"\x1aE\xdf\xa3": "webm"}
+
+Form = TypeVar("Form")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,3 +172,30 @@ def _mp3(samples: Samples, rate: int) -> bytes:
 def audio_part(data: bytes, kind: str) -> dict[str, Any]:
     """Return the part of a chat message that carries a clip, as OpenAI, Gemini and vLLM take it (through litellm)."""
     return {"type": "input_audio", "input_audio": {"data": base64.b64encode(data).decode(), "format": kind}}
+
+
+class RecentClips(Generic[Form]):
+    """A cache of the last few encoded clips, so that all questions about a clip share one encoding.
+
+    The first thread that needs a clip encodes it, and the others wait for it. A changed file is encoded again.
+    """
+
+    def __init__(self, encode: Callable[[Path], Form]) -> None:
+        self._encode, self._lock = encode, threading.Lock()
+        self._forms: dict[tuple[Path, int, int], Future[Form]] = {}  # the last used at the end
+
+    def __call__(self, clip: Path) -> Form:
+        status = clip.stat()
+        key = clip, status.st_size, status.st_mtime_ns
+        with self._lock:
+            known = self._forms.pop(key, None)
+            form = self._forms[key] = known or Future[Form]()
+            for oldest in list(self._forms)[:-_KEPT_CLIPS]:
+                del self._forms[oldest]
+        if known is None:
+            try:
+                form.set_result(self._encode(clip))
+            except BaseException as error:
+                form.set_exception(error)  # for the threads that wait
+                raise
+        return form.result()

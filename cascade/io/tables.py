@@ -173,8 +173,10 @@ def render_table(
     A text table takes at most `room` columns of a terminal, where that is given and no number need be cut for it.
     """
     lines = [["" if cell is None else str(cell) for cell in row] for row in (header, *rows)]
+    if form == "csv":
+        return _csv(lines)
     if form != "table":
-        return {"md": _markdown, "csv": _csv, "latex": _latex}[form](lines, left)
+        return {"md": _markdown, "latex": _latex}[form](lines, left)
     lines = [[plain(cell).replace("\n", " ").replace("\t", " ") for cell in line] for line in lines]
     sizes = [max(map(width, column)) for column in zip(*lines, strict=True)]
     if room is not None and sum(sizes) + 2 * (len(sizes) - 1) > room:
@@ -250,7 +252,7 @@ def _markdown(lines: list[list[str]], left: Collection[int]) -> str:
     return "".join("| " + " | ".join(line) + " |\n" for line in [cells[0], marks, *cells[1:]])
 
 
-def _csv(lines: list[list[str]], left: Collection[int] = ()) -> str:
+def _csv(lines: list[list[str]]) -> str:
     """Return CSV whose cells are data to a spreadsheet and to a terminal.
 
     A text that would be a formula begins with an apostrophe. Source: OWASP, CSV injection.

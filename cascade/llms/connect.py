@@ -8,7 +8,6 @@ import re
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
-from importlib.util import find_spec
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from cascade.llms.budget import call_within, recording_charges
 from cascade.llms.pacing import ConcurrencyLimit, paced, retrying
 from cascade.llms.prices import Price
 from cascade.llms.redaction import holds_secret, redact
+from cascade.plugins import is_installed
 from cascade.types import LLM, Completion, Execution, LLMSpec, Params, Prompt
 
 _LOCAL_TOKENS = 256  # for the embedded model, which seldom ends a reply by itself
@@ -73,7 +73,7 @@ def default_params(model: str, seed: int) -> dict[str, Any]:
 
 def takes_temperature(model: str, params: Params) -> bool:
     """Return whether a model takes the temperature 0; only of one that may reason litellm, which is slow, is asked."""
-    if model == "fake" or is_local(model) or find_spec("litellm") is None:
+    if model == "fake" or is_local(model) or not is_installed("litellm"):
         return True
     listed = credentials.listed(model) or {}
     reasons = listed.get("supports_reasoning") or re.search(r"(^|/)(o\d|gpt-[5-9])", model)
@@ -108,16 +108,16 @@ def check(spec: LLMSpec, execution: Execution, *, audio: bool = False) -> None:
         raise UserError(
             f"--param response_format: --answer-as choice sets it; leave it out, or {forced_choice.OTHERWISE}"
         )
-    if execution.budget:
+    if execution.host.budget:
         known = price(spec, execution)
         if known is None or (audio and known.audio is None):
             what = "audio sent to " if audio and known else ""
             raise UserError(f"--budget: the price of {what}{spec.model} is unknown; say it with --price INPUT,OUTPUT")
     if spec.model == "fake":
         return
-    if find_spec("litellm") is None:
+    if not is_installed("litellm"):
         raise MissingExtra(f"the model {spec.model!r}", "litellm", "pip install 'audio-cascade[llm]'")
-    if is_local(spec.model) and find_spec("xllamacpp") is None:
+    if is_local(spec.model) and not is_installed("xllamacpp"):
         raise MissingExtra("the embedded model", "xllamacpp", "pip install 'audio-cascade[local]'")
 
 
@@ -186,33 +186,34 @@ async def connect(spec: LLMSpec, execution: Execution, option: str = "--llm") ->
 
 @asynccontextmanager
 async def _open(spec: LLMSpec, execution: Execution, option: str) -> AsyncIterator[LLM]:
+    host = execution.host
     if spec.model == "fake":
         yield fake.complete
         return
     if not is_local(spec.model):
         label, cost = f"{option} {spec.model}", price(spec, execution)
-        async with litellm.chat_model(spec.model, execution.api_base, None, execution.timeout, label, cost) as model:
+        async with litellm.chat_model(spec.model, execution.api_base, None, host.timeout, label, cost) as model:
             # litellm has read a .env file by now, whose address the log would not know.
             if execution.origin and execution.origin != (asked := origins.origin(spec.model, execution.api_base)):
                 raise ProviderStop(f"{label}: a .env file sets the address {asked}; give it as --api-base {asked}")
 
             async def affordable(prompt: Prompt, params: Params) -> Completion:
                 bound = cost.bound(prompt, params) if cost else None
-                return await call_within(execution.budget, bound, partial(model, prompt, params), attrgetter("cost"))
+                return await call_within(host.budget, bound, partial(model, prompt, params), attrgetter("cost"))
 
-            limit = ConcurrencyLimit(execution.concurrency)
-            calls = retrying(paced(affordable, limit, execution.rpm, execution.tpm), execution.retries)
-            yield recording_charges(calls) if execution.budget else calls
+            limit = ConcurrencyLimit(host.concurrency)
+            calls = retrying(paced(affordable, limit, execution.rpm, execution.tpm), host.retries)
+            yield recording_charges(calls) if host.budget else calls
         return
-    path = execution.host.files[spec.model.rpartition("@")[2]]
+    path = host.files[spec.model.rpartition("@")[2]]
     reply_tokens = int(spec.params.get("max_tokens", _LOCAL_TOKENS))
-    count, threads = embedded.plan_workers(path, reply_tokens, execution.host.threads, execution.concurrency)
+    count, threads = embedded.plan_workers(path, reply_tokens, host.threads, host.concurrency)
     async with AsyncExitStack() as opened:
         workers = []
         for _ in range(count):
             server = opened.enter_context(embedded.serving(path, reply_tokens, threads))
-            worker = litellm.chat_model("openai/local", server.api_base, server.key, execution.timeout)
-            workers.append(retrying(await opened.enter_async_context(worker), execution.retries))
+            worker = litellm.chat_model("openai/local", server.api_base, server.key, host.timeout)
+            workers.append(retrying(await opened.enter_async_context(worker), host.retries))
         yield _shared_among(workers, spec.model)
 
 

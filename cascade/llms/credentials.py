@@ -104,7 +104,7 @@ def missing(model: str) -> str:
     return "" if any(map(os.environ.get, names)) else names[0]
 
 
-def unsendable(model: str, api_base: str | None = None) -> str:
+def unsendable(model: str, api_base: str | None) -> str:
     """Return which variable holds a key that is invalid in an HTTP header, and what the user must type, or `""`."""
     name = provider(model) or model.partition("/")[0]
     names = VARIABLES.get(name) or (f"{name.upper()}_API_KEY", *["OPENAI_API_KEY"] * (api_base is not None))

@@ -165,13 +165,16 @@ def arm_kinds(spec: RunSpec, arms: str) -> list[str]:
     return [*wanted, ARMS[-1]]
 
 
-def variant_jobs(whole: Job, kinds: str | Sequence[str], seed: int, folder: Path | None = None) -> list[Job]:
+def variant_jobs(whole: Job, kinds: str | Sequence[str], arms: str | None, seed: int, folder: Path | None) -> list[Job]:
     """Return the jobs of a family, each carried out as the whole run would be, with directories in one folder.
 
-    `kinds` may be joined by commas; `folder` is by default named after the whole run. Raises as `variants` does, and
-    UserError where captions of another clip are wanted and there is only one.
+    `kinds` may be joined by commas, and `arms` take their place; `folder` is by default named after the whole run.
+    Raises as `variants` and `arm_kinds` do, and UserError where captions of another clip are wanted and there is only
+    one.
     """
-    if isinstance(kinds, str):
+    if arms is not None:
+        kinds = arm_kinds(whole.spec, arms)
+    elif isinstance(kinds, str):
         kinds = [kind.strip() for kind in kinds.split(",") if kind.strip()]
     cues = any(item.reference.get("cue") for item in whole.items)
     engine = Engine("oracle")
@@ -182,14 +185,14 @@ def variant_jobs(whole: Job, kinds: str | Sequence[str], seed: int, folder: Path
     mismatched = any(variant.prompt.mismatch_seed is not None for variant in family.values())
     if mismatched and len({item.audio for item in whole.items}) < 2:
         raise UserError("mismatched captions need two different clips; raise --limit, or leave them out of --variants")
-    usual = directory.default_directory(whole.how.runs, whole.spec)
+    usual = directory.default_directory(whole.spec)
     folder = folder or usual.with_name(f"ablate-{usual.name}")
     return [replace(whole, path=folder / name, spec=variant) for name, variant in family.items()]
 
 
 def existing_directory(job: Job) -> Path:
     """Return the directory that a run has in the family or, before it is begun there, where `cascade run` made it."""
-    usual = directory.default_directory(job.how.runs, job.spec)
+    usual = directory.default_directory(job.spec)
     if job.path.exists() or not usual.exists():
         return job.path
     try:

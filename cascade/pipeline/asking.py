@@ -14,9 +14,8 @@ from typing import Any, TypeVar
 from msgspec import UNSET, UnsetType
 from msgspec.structs import replace
 
-from cascade.errors import BudgetSpent, ClipError, ProviderStop, ReplyError, RunError
-from cascade.io.digests import digest_bytes, digest_file
-from cascade.io.encoding import encode
+from cascade.errors import UNFINISHED, BudgetSpent, ClipError, ProviderStop, ReplyError, RunError
+from cascade.io.digests import digest_file
 from cascade.io.jsonl import RecordLog
 from cascade.io.progress import Track, silent
 from cascade.io.terminal import note, quantity
@@ -76,7 +75,7 @@ def ask(
     items = quantity(len({item.id for item, _ in split}), "item")
     note(f"asked again with rounds: {items}, whose samples disagree")
     build = questions.builder(run, captions)
-    failure = Failure(kind=exchanges.UNFINISHED, message="the samples disagree: to be asked again with rounds")
+    failure = Failure(kind=UNFINISHED, message="the samples disagree: to be asked again with rounds")
     for item, answer in split:
         question = build(item, answer.sample, replace(answer, first=answer.result))
         log.append(_answer(question, failure, 0.0, run.spec.llm.params), is_result=False)
@@ -135,7 +134,7 @@ def _ask_all(
                     answer = await ask_question(question, llm, params, converse)
                     return watch.measured(question.prompt, answer)
 
-                await fan_out(sendable_questions(), run.spec.llm, execution, call, watch.add, earlier=earlier.values())
+                await fan_out(sendable_questions(), run.spec.llm, execution, call, watch.add, "--llm", earlier.values())
 
         try:
             run_coroutine(ask_all())
@@ -147,14 +146,14 @@ def count_earlier(path: Path, spec: RunSpec, execution: Execution) -> None:
     """Charge the calls in a run's logs to the budget; the current price applies to replies of unknown cost."""
     price = connect.price(spec.llm, execution)
     of_tokens = partial(price.of, audio=bool(spec.prompt.audio)) if price else None
-    execution.budget.count(path, charges.charges(path, of_tokens))
+    execution.host.budget.count(path, charges.charges(path, of_tokens))
 
 
 def check_clips(run: Run, captions: Sequence[CaptionRecord]) -> None:
     """Raise RunError if a clip has changed since a question about it was answered: the run would mix two clips."""
     if not captions:
         return
-    shown = evidence.captions_shown({item.id: item.audio for item in run.items}, captions, run.spec.prompt)
+    shown = evidence.captions_shown(run.clips, captions, run.spec.prompt)
     for (item, _), answer in directory.last_answers(run.path).items():
         if not isinstance(answer.result, Completion):
             continue
@@ -179,10 +178,10 @@ async def fan_out(
     execution: Execution,
     call: Callable[[Asked, LLM], Awaitable[Reply]],
     write: Callable[[Reply], None],
-    option: str = "--llm",
-    earlier: Collection[Result] = (),
+    option: str,
+    earlier: Collection[Result],
 ) -> None:
-    """Put each question to the model, with `execution.concurrency` calls at once, and write each reply when it arrives.
+    """Put each question to the model, with the concurrency of `execution`, and write each reply when it arrives.
 
     `option` is the flag that named the model. One line on stderr reports a server whose model name differs from that of
     the `earlier` replies or of previous ones. Raises ProviderStop if the model no longer answers.
@@ -191,7 +190,7 @@ async def fan_out(
     if first is None:
         return  # No model is started if there is nothing to ask.
     async with connect.connect(spec, execution, option) as llm:
-        silence = SilenceLimit(max(_MOST_UNANSWERED, execution.concurrency), f"{option} {spec.model}")
+        silence = SilenceLimit(max(_MOST_UNANSWERED, execution.host.concurrency), f"{option} {spec.model}")
         watch_model = watch_model_name(f"{option} {spec.model}", earlier)
         stops: list[ProviderStop | BudgetSpent] = []
 
@@ -209,7 +208,7 @@ async def fan_out(
                 silence.count(reply.result)
                 question = next(questions, None)
 
-        others = [worker(next(questions, None)) for _ in range(execution.concurrency - 1)]
+        others = [worker(next(questions, None)) for _ in range(execution.host.concurrency - 1)]
         tasks = [asyncio.create_task(work) for work in (worker(first), *others)]
         try:
             await asyncio.gather(*tasks)
@@ -273,20 +272,20 @@ async def ask_question(
     """Return one question's answer; a failed call gives a Failure. `converse` asks in rounds.
 
     If there is a seed, later samples use different seeds, because the same seed would repeat the reply. The clip is
-    encoded here, so that memory holds only the clips of concurrent calls.
+    encoded here, so that memory holds only the clips of concurrent calls and the last few.
     """
     if question.sample and isinstance(params.get("seed"), int):
         params = {**params, "seed": params["seed"] + question.sample}
     prompt = question.prompt
     sent: str | UnsetType = UNSET
-    if question.clip is not None and question.form is not None:
+    if question.clip is not None and question.encode is not None:
         try:
             if await asyncio.to_thread(digest_file, question.clip) != prompt.clip:
                 raise ClipError(f"{question.clip.name}: the file changed while the run was made")
-            data, kind = await asyncio.to_thread(encode, question.clip, question.form)
+            part, sent = await asyncio.to_thread(question.encode, question.clip)
         except (ClipError, OSError) as error:
             return _answer(question, Failure(kind="audio", message=str(error)), 0.0, params)
-        prompt, sent = evidence.with_audio(prompt, data, kind), digest_bytes(data)
+        prompt = evidence.with_audio(prompt, part)
     if converse is None:
         return replace(_answer(question, *await timed_call(llm, prompt, params), params), audio=sent)
     started = perf_counter()

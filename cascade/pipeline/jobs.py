@@ -84,7 +84,7 @@ def prepare(request: Request) -> Job:
         only=only,
         rounds=rounds,
     )
-    path = request.out or directory.default_directory(how.runs, spec)
+    path = request.out or directory.default_directory(spec)
     source = request.dataset, request.data
     job = Job(path=path, spec=spec, template=template, items=items, loaded=loaded, source=source, how=how)
     # An empty --shard is refused: it is usually an unset variable of a job array.
@@ -98,7 +98,7 @@ def prepare(request: Request) -> Job:
 def count_spent(jobs: Iterable[Job]) -> None:
     """Charge the earlier cost of these runs, including complete ones, to their shared budget."""
     for job in jobs:
-        if job.how.budget and (job.path / "log.jsonl").exists():
+        if job.how.host.budget and (job.path / "log.jsonl").exists():
             asking.count_earlier(job.path, job.spec, job.how)
 
 
@@ -142,7 +142,7 @@ def carry_out(job: Job, read_reply: ReadReply) -> Run:
         kept = len(run.items) * samples - len(asking.remaining(job.path, run.items, samples))
         count_spent([job])
         try:
-            with charges.charge_log(job.path) as record, recording(job.how.budget, record):
+            with charges.charge_log(job.path) as record, recording(job.how.host.budget, record):
                 captions = generate.caption(run.items, root, run.spec.captioners, job.how, track, run.spec.prompt)
             asking.check_clips(run, captions)
             directory.write_captions(job.path, captions)

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from msgspec import UNSET, UnsetType
 
 from cascade.captioning.generate import clip_digest
 from cascade.errors import NOT_APPLICABLE
-from cascade.io.encoding import AudioForm
+from cascade.io.digests import digest_bytes
+from cascade.io.encoding import AudioForm, RecentClips, audio_part, encode
 from cascade.prompting import evidence
 from cascade.prompting.rounds import offered, opening
 from cascade.prompting.templates import Template
@@ -28,13 +30,17 @@ from cascade.types import (
     RoundsSpec,
 )
 
+# A function that returns the part of a message that carries a clip, and the digest of its bytes. Raises ClipError.
+Encode = Callable[[Path], tuple[Mapping[str, Any], str]]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
     """One sample of one item, ready to be asked; `failure` gives the reason if a caption failed.
 
-    `clip` is sent with the prompt in this `form`; both are None if only captions are sent. `rounds` are those that the
-    model is offered, about the clip `subject`. `before` is the sample's last line in the log, if its exchange goes on.
+    `clip` is sent with the prompt, as `encode` returns it; both are None if only captions are sent. `rounds` are those
+    that the model is offered, about the clip `subject`. `before` is the sample's last line in the log, if its exchange
+    goes on.
     """
 
     item: str
@@ -43,7 +49,7 @@ class Question:
     captions: Mapping[str, str]
     failure: Failure | None = None
     clip: Path | None = None
-    form: AudioForm | None = None
+    encode: Encode | None = None
     rounds: RoundsSpec | UnsetType = UNSET
     subject: Path = Path()
     before: Answer | None = None
@@ -58,9 +64,9 @@ def builder(run: Run, captions: Sequence[CaptionRecord]) -> Build:
 
     In a mismatched run, rounds are about the clip that the captions of another item describe.
     """
-    spec, form, root = run.spec.prompt, sent_form(run.spec.captioners), Path(run.manifest.audio_root)
+    spec, encode_clip, root = run.spec.prompt, encoder(run.spec.captioners), Path(run.manifest.audio_root)
     template = Template(name=spec.template, text=run.manifest.template)
-    clips = {item.id: item.audio for item in run.items}
+    clips = run.clips
     captions_by_item = evidence.captions_shown(clips, captions, spec)
     donors: Mapping[str, str] = {}
     if spec.mismatch_seed is not None and run.spec.rounds:
@@ -71,9 +77,9 @@ def builder(run: Run, captions: Sequence[CaptionRecord]) -> Build:
         shown = captions_by_item.get(item.id, {})
         question = build_question(item, sample, spec, template, shown, run.spec.rounds, before)
         question = replace(question, subject=root / donors.get(item.audio, item.audio))
-        if question.failure or form is None:
+        if question.failure or encode_clip is None:
             return question
-        return replace(question, clip=root / clips[shown[SENT_AUDIO].item], form=form)
+        return replace(question, clip=root / clips[shown[SENT_AUDIO].item], encode=encode_clip)
 
     return build
 
@@ -81,6 +87,22 @@ def builder(run: Run, captions: Sequence[CaptionRecord]) -> Build:
 def sent_form(captioners: Sequence[CaptionerSpec]) -> AudioForm | None:
     """Return the form in which the clip itself is sent, or None if only captions are sent."""
     return next((AudioForm(**spec.params) for spec in captioners if spec.name == SENT_AUDIO), None)
+
+
+def encoder(captioners: Sequence[CaptionerSpec]) -> Encode | None:
+    """Return the function that encodes the clips that are sent, or None if only captions are sent.
+
+    The questions about a clip share its encoded form, which is kept for the last few clips.
+    """
+    form = sent_form(captioners)
+    if form is None:
+        return None
+
+    def encode_clip(clip: Path) -> tuple[Mapping[str, Any], str]:
+        data, kind = encode(clip, form)
+        return audio_part(data, kind), digest_bytes(data)
+
+    return RecentClips(encode_clip)
 
 
 def build_question(

@@ -36,9 +36,8 @@ def row_jobs(rows: Mapping[str, Mapping[str, Any]], models: Sequence[str], reque
             if request.out:
                 job = replace(job, path=request.out / name.replace("/", "-"))
             if jobs:
-                budget = jobs[0].job.how.budget  # one for all
-                host = replace(job.how.host, budget=budget)
-                job = replace(job, how=replace(job.how, budget=budget, host=host))
+                host = replace(job.how.host, budget=jobs[0].job.how.host.budget)  # one for all
+                job = replace(job, how=replace(job.how, host=host))
             jobs.append(RowJob(name=name, row=row, own_model=job.spec.llm.model == flags["llm"], job=job))
     return jobs
 

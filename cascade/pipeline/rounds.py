@@ -25,7 +25,7 @@ from cascade.captioners.remote import audio_llm
 from cascade.captioning import segments
 from cascade.captioning.backends import local
 from cascade.captioning.cache import CaptionCache
-from cascade.errors import ClipError, ItemError, Refused, ReplyError
+from cascade.errors import UNFINISHED, ClipError, ItemError, Refused, ReplyError
 from cascade.io.digests import caption_key, digest_file
 from cascade.io.encoding import AudioForm
 from cascade.llms import connect
@@ -61,8 +61,6 @@ Converse = Callable[[Prompt, Params, LLM], Coroutine[Any, Any, tuple[Completion 
 # A function that takes a reply and the choices as they were shown, and returns the choice that the reply settles on.
 ReadReply = Callable[[Completion, Sequence[str]], Choice]
 
-UNFINISHED = "unfinished"  # the kind of failure that the log has for an exchange without an answer so far
-
 
 def split_answers(run: Run, read_reply: ReadReply) -> Iterator[tuple[Item, Answer]]:
     """Yield the answers without rounds of the items whose samples do not all settle on one choice.
@@ -93,7 +91,7 @@ class Engines:
         self._specs = {engine.slot: engine for engine in spec.engines}
         self._execution, self._listeners = execution, listeners
         self._loop = asyncio.get_running_loop()
-        self._threads = ThreadPoolExecutor(max(2, execution.concurrency), "rounds")
+        self._threads = ThreadPoolExecutor(max(2, execution.host.concurrency), "rounds")
         self._cache = CaptionCache(execution.cache)
         self._locks = {slot: threading.Lock() for slot in self._specs}
         self._making: dict[str, threading.Lock] = {}  # by caption key: each caption is made once

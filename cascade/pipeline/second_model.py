@@ -84,8 +84,8 @@ def _ask(log: CallLog, inquiry: Inquiry[Any], model: SecondModel, how: Execution
         if not left:
             note(f"replies: {kept} kept, 0 asked")
             return
-        if how.budget:
-            how.budget.count(log.folder, log.charges())
+        if how.host.budget:
+            how.host.budget.count(log.folder, log.charges())
 
         async def call(question: Question, llm: LLM) -> LoggedCall:
             result, seconds = await asking.timed_call(llm, question.prompt, model.llm.params)

@@ -303,7 +303,6 @@ def build_execution(
         raise UserError(f"--device {request.device}: give auto, cpu, cuda, cuda:1 or mps")
     origins.check_address(request.api_base, "--api-base")
     cache = cache_folder(request.cache)
-    budget = None if request.budget is None else Budget(request.budget)
     host = Host(
         device=request.device,
         batch=request.batch,
@@ -314,21 +313,16 @@ def build_execution(
         concurrency=request.concurrency,
         retries=request.retries,
         timeout=request.timeout,
-        budget=budget,
+        budget=None if request.budget is None else Budget(request.budget),
         workers=_worker_numbers(request.worker, {spec.slot for spec in captioners.specs}),
     )
     return Execution(
         cache=cache,
-        runs=Path("runs"),
         backend=request.backend,
         host=host,
         api_base=request.api_base,
         same_model=request.same_model,
         accept_silent_audio=request.accept_silent_audio,
-        concurrency=request.concurrency,
-        retries=request.retries,
-        timeout=request.timeout,
-        budget=budget,
         price=request.price,
         rpm=request.rpm,
         tpm=request.tpm,

@@ -81,7 +81,7 @@ class HearingWatch:
 
     def __init__(self, label: str, questions: int, write: Callable[[Answer], None], *, trusted: bool) -> None:
         self._label, self._most, self._write = label, min(questions, _FIRST), write
-        self._hears, self._held = trusted, list[Answer]()
+        self._hears, self._held = trusted, list[tuple[Answer, str]]()  # with the reason to doubt it
         self._reasons: dict[tuple[str, int], str] = {}  # why the usage seems to count text alone
 
     def measured(self, prompt: Prompt, answer: Answer) -> Answer:
@@ -107,7 +107,7 @@ class HearingWatch:
                 self.close()
             self._write(answer)
             return
-        self._held.append(answer)
+        self._held.append((answer, reason))
         if len(self._held) >= self._most:
             self._most = 1
             self.close()
@@ -118,11 +118,10 @@ class HearingWatch:
 
     def close(self) -> None:
         """Write the held answers: unchanged if the model hears, otherwise as failures."""
-        for answer in self._held:
+        for answer, reason in self._held:
             result = answer.result
             if isinstance(result, Completion) and not self._hears:
-                message = f"{result.input_tokens} prompt tokens leave no room for the audio"
-                result = Failure(kind="audio_dropped", message=message, cost=result.cost, charged=result.charged)
+                result = Failure(kind="audio_dropped", message=reason, cost=result.cost, charged=result.charged)
                 answer = replace(answer, rounds=UNSET)  # The rounds of a deaf model are not resumed.
             self._write(replace(answer, result=result))
         self._held.clear()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
+from copy import deepcopy
 from typing import Any
 
 from msgspec import UNSET, UnsetType
@@ -16,7 +17,6 @@ from msgspec.structs import replace
 
 from cascade.errors import UserError
 from cascade.io.digests import digest
-from cascade.io.encoding import audio_part
 from cascade.prompting.templates import Template, fill
 from cascade.types import SENT_AUDIO, Caption, CaptionRecord, Prompt, PromptSpec
 
@@ -153,13 +153,14 @@ def clip_sent(meta: Mapping[str, Any]) -> dict[str, Any]:
     return {}
 
 
-def with_audio(prompt: Prompt, data: bytes, kind: str) -> Prompt:
-    """Return the prompt as it is sent: with the clip's bytes instead of its digest."""
-    part, messages = audio_part(data, kind), []
+def with_audio(prompt: Prompt, part: Mapping[str, Any]) -> Prompt:
+    """Return the prompt as it is sent: with the part that carries the clip (`audio_part`) instead of its digest."""
+    messages = []
     for message in prompt.messages:
         content = message["content"]
         if isinstance(content, list):
-            content = [part if piece["type"] == part["type"] else piece for piece in content]
+            # The messages of each call are its own: a client may change them.
+            content = [deepcopy(part) if piece["type"] == part["type"] else piece for piece in content]
         messages.append({**message, "content": content})
     return replace(prompt, messages=tuple(messages))
 
@@ -175,7 +176,7 @@ def render(template: Template, evidence: str, question: str, order: Sequence[str
     return Prompt(messages=fill(template, fields), order=tuple(order))
 
 
-def text_to_merge(captions: Mapping[str, CaptionRecord], headings: Mapping[str, str] | UnsetType = UNSET) -> str | None:
+def text_to_merge(captions: Mapping[str, CaptionRecord], headings: Mapping[str, str] | UnsetType) -> str | None:
     """Return the text of captions (by slot) for a digest, independent of their order, or None if one of them failed.
 
     The clip itself is left out, because it is not a caption.

@@ -70,12 +70,17 @@ def signed(share: float, digits: int = 1) -> str:
 
 def interval(ends: tuple[float, float]) -> str:
     """Return the interval of a share."""
-    return f"{percent(ends[0])}–{percent(ends[1])}"
+    return str(tables.Interval(*ends)).replace("-", "–")
 
 
 def signed_interval(ends: tuple[float, float]) -> str:
     """Return the interval of a difference."""
-    return f"{signed(ends[0])} to {signed(ends[1])}"
+    return str(tables.PointsInterval(*ends)).replace("-", "−")
+
+
+def dollars(cost: float | None) -> str:
+    """Return a cost in US dollars."""
+    return "unknown" if cost is None else f"${cost:.2f}"
 
 
 def p_value(p: float) -> str:

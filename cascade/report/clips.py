@@ -7,13 +7,13 @@ import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 from cascade.errors import ClipError, MissingExtra
 from cascade.io import audio
+from cascade.plugins import is_installed
 from cascade.types import Item
 
 BINS = 240  # bars of a waveform picture
@@ -29,7 +29,7 @@ def clip_records(items: Sequence[Item], root: str, page: Path, *, embed: bool) -
     embedded. A clip that cannot be decoded has `damage`, with the reason. Raises MissingExtra where clips are to be
     embedded and the packages for it are not installed.
     """
-    lacking = next((name for name in _DECODERS if find_spec(name) is None), None)
+    lacking = next((name for name in _DECODERS if not is_installed(name)), None)
     if embed and lacking:
         raise MissingExtra("--embed-audio", lacking, "pip install 'audio-cascade[local]'")
     names = list(dict.fromkeys(item.audio for item in items))

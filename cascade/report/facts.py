@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from cascade.report.charts import dollars
 from cascade.report.load import ReportData, ReportRun
 from cascade.runs.describe import controls, with_answer_form
 from cascade.runs.served import served_text
@@ -56,9 +57,9 @@ def _brief(run: ReportRun) -> Iterator[tuple[str, str]]:
     reasoning = summary.tokens["reasoning"]
     tokens = f"{summary.tokens['input']:,} in, {summary.tokens['output']:,} out"
     yield "tokens", tokens + f" ({reasoning:,} of them reasoning)" * bool(reasoning)
-    cost = "unknown" if summary.cost is None else f"${summary.cost:.2f}"
+    cost = dollars(summary.cost)
     if summary.captions_cost:
-        cost += f" + ${summary.captions_cost:.2f} for captions"
+        cost += f" + {dollars(summary.captions_cost)} for captions"
     yield "cost", cost
     yield "cascade", manifest.sessions[-1].cascade
 

@@ -195,7 +195,7 @@ def facets(report: ReportData) -> list[dict[str, Any]]:
         facets.append(_facet("why", "perception or reasoning", causes, "chips"))
     if report.others:
         flags = [("only", "only this run right"), ("none", "no run right")]
-        if report.control("blind"):
+        if report.blind:
             flags.insert(1, ("blind", "blind got it too"))
         if report.audio_alone:
             flags.append(("audio", "heard, but wrong with captions"))

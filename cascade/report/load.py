@@ -72,9 +72,8 @@ class ReportData:
     """Everything that a report is made from.
 
     `main` is the full set, else the first run given; its items are the report's. `comparisons` are other − main for
-    each of `others`, with Holm's correction over them; `alike` are the others of main's model. `adds` and `hearing` are
-    those of the family of main and `alike`. `diagnosis` is of main's wrong items, if a run in `alike` has the
-    benchmark's cues.
+    each of `others`, with Holm's correction over them; `alike` are the others of main's model. `adds`, `hearing` and
+    `diagnosis` are those of the family of main and the runs of `alike` over the same dataset.
     """
 
     main: ReportRun
@@ -116,9 +115,10 @@ class ReportData:
                 return run
         return None
 
-    def control(self, role: str) -> ReportRun | None:
-        """Return the first other run that is this control, of main's model."""
-        return next((run for run in self.alike if run.role == role), None)
+    @property
+    def blind(self) -> ReportRun | None:
+        """The first other run without evidence, of main's model."""
+        return next((run for run in self.alike if run.role == "blind"), None)
 
 
 def load_report(sources: Sequence[Path]) -> ReportData:
@@ -133,8 +133,6 @@ def load_report(sources: Sequence[Path]) -> ReportData:
     comparisons = [compare.compare(other.scored, main.scored) for other in others]
     corrected = compare.adjust_family({place: comparison.whole for place, comparison in enumerate(comparisons)})
     alike = [run for run in others if describe.same_model(run.spec.llm, main.spec.llm)]
-    oracle = next((run for run in alike if run.role == "oracle"), None)
-    diagnosis = ablation.diagnose(main.scored, oracle.scored) if oracle else None
     variants = [run.scored for run in alike if run.spec.dataset_digest == main.spec.dataset_digest]
     family = ablation.read_family([main.scored, *variants]) if variants else None
     return ReportData(
@@ -144,7 +142,7 @@ def load_report(sources: Sequence[Path]) -> ReportData:
         comparisons=tuple(replace(comparisons[place], mcnemar=each.mcnemar) for place, each in corrected.items()),
         adds=family.adds if family else {},
         hearing=(family and family.hearing) or {},
-        diagnosis=diagnosis,
+        diagnosis=family.diagnosis if family else None,
     )
 
 
@@ -174,7 +172,6 @@ def _load_runs(paths: Sequence[Path]) -> list[ReportRun]:
     loaded = []
     for path, name, run, scores in zip(paths, _names([run.spec for run in runs], paths), runs, scored, strict=True):
         captions = directory.read_captions(path) if (path / "captions.jsonl").exists() else []
-        clips = {item.id: item.audio for item in run.items}
         loaded.append(
             ReportRun(
                 name=name,
@@ -183,7 +180,7 @@ def _load_runs(paths: Sequence[Path]) -> list[ReportRun]:
                 scored=scores,
                 summary=summarize(scores),
                 answers=directory.last_answers(path),
-                captions=captions_shown(clips, captions, run.spec.prompt) if captions else {},
+                captions=captions_shown(run.clips, captions, run.spec.prompt) if captions else {},
                 kind=published.run_kind(scores),
                 published=published.published_figures(scores),
             )

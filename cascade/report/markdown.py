@@ -10,7 +10,7 @@ from pathlib import Path
 from cascade.analysis.compare import PairedDifference
 from cascade.io.tables import render_table
 from cascade.io.terminal import plain
-from cascade.report.charts import diagnosis, interval, p_value, percent, signed, signed_interval
+from cascade.report.charts import diagnosis, dollars, interval, p_value, percent, signed, signed_interval
 from cascade.report.facts import facts
 from cascade.report.load import CAUSES, TAGS, ReportData, load_report
 from cascade.scoring.statistics import Rate
@@ -78,12 +78,11 @@ def _scores(report: ReportData) -> str:
     rows = []
     for run in report.runs:
         summary = run.summary
-        cost = "unknown" if summary.cost is None else f"${summary.cost:.2f}"
         second = [""] * len(read)
         if summary.readings and run.read_score:
             second = [summary.readings.name, *_share(run.read_score)]
         shares = [*_share(summary.scores["mmar"]), *second, *_share(summary.scores["strict"])]
-        counts = [percent(summary.coverage), str(summary.failed), str(summary.unparsed), cost]
+        counts = [percent(summary.coverage), str(summary.failed), str(summary.unparsed), dollars(summary.cost)]
         if published:
             counts.append(percent(run.published[""]) if run.published else "")
         name = f"{run.name} ({run.kind})" if report.kinds else run.name

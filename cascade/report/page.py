@@ -32,7 +32,7 @@ _CHUNK = 32  # items unpacked together
 _ESCAPES = {ord(char): f"\\u{ord(char):04x}" for char in "<>&\u2028\u2029"}
 
 
-def write_report(runs: Sequence[Path], out: Path | None, *, embed_audio: bool = False, form: str = "html") -> Path:
+def write_report(runs: Sequence[Path], out: Path | None, *, embed_audio: bool, form: str) -> Path:
     """Write the report of these runs as HTML or Markdown, and return its path: `out`, else one in the first run.
 
     Raises UserError where it cannot be written.
@@ -61,7 +61,7 @@ def html_report(sources: Sequence[Path], page: Path, *, embed_audio: bool = Fals
     by_audio = clip_records(run.items, run.manifest.audio_root, page, embed=embed_audio)
     places = {name: place for place, name in enumerate(by_audio)}
     clips = list(by_audio.values())
-    blind, audio = report.control("blind"), report.audio_alone
+    blind, audio = report.blind, report.audio_alone
     index = {
         "items": items.index(report, places),
         "facets": items.facets(report),

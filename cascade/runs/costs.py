@@ -8,6 +8,7 @@ from typing import Any
 from msgspec import UNSET
 from msgspec.structs import replace
 
+from cascade.errors import UNFINISHED
 from cascade.types import Answer, Completion, Failure
 
 
@@ -24,21 +25,26 @@ def spent(result: Completion | Failure, price: Callable[[int, int], float] | Non
 
 
 def total(answer: Answer) -> Completion | Failure:
-    """Return the result of an answer; a completion gets the sums of tokens and cost over first reply and rounds."""
+    """Return the result of an answer with the cost of its first reply and rounds; a completion has their tokens too."""
     result, rounds = answer.result, answer.rounds or ()
-    if isinstance(result, Failure) or not (rounds or answer.first):
+    if not (rounds or answer.first):
         return result
-    replies = [*(taken.reply for taken in rounds), result]
+    replies = [taken.reply for taken in rounds]
     if answer.first:
         replies.append(answer.first)
     costs = [reply.cost for reply in replies]
     for taken in rounds:
         costs += [finding.cost for finding in taken.findings]
+    if isinstance(result, Failure):
+        if result.kind != UNFINISHED:  # whose cost is that of its last round
+            costs.append(result.cost or 0.0)
+        return replace(result, cost=sum_known(costs))
+    replies.append(result)
     return replace(
         result,
         input_tokens=sum_known([reply.input_tokens for reply in replies]),
         output_tokens=sum_known([reply.output_tokens for reply in replies]),
-        cost=sum_known(costs),
+        cost=sum_known([*costs, result.cost]),
     )
 
 

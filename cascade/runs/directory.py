@@ -85,6 +85,11 @@ class Run:
         """The spec of the run."""
         return self.manifest.spec
 
+    @property
+    def clips(self) -> dict[str, str]:
+        """The clip of each item, by the item's id."""
+        return {item.id: item.audio for item in self.items}
+
     def __fspath__(self) -> str:
         return str(self.path)
 
@@ -114,16 +119,13 @@ def identity(spec: RunSpec) -> str:
     return digest(to_json(same))
 
 
-def default_directory(runs: Path, spec: RunSpec) -> Path:
-    """Return `<dataset>-<model>-<digest>` in the folder of runs."""
-    model = spec.llm.model.split("@")[0]
-    name = re.sub(r"[^A-Za-z0-9.]+", "-", f"{spec.dataset}-{model}").strip("-.")
-    return runs / f"{name[:80]}-{identity(spec).removeprefix('b2:')[:8]}"
+def default_directory(spec: RunSpec) -> Path:
+    """Return `runs/<dataset>-<model>-<digest>`."""
+    name = re.sub(r"[^A-Za-z0-9.]+", "-", f"{spec.dataset}-{spec.llm.model.split('@')[0]}").strip("-.")
+    return Path("runs", f"{name[:80]}-{identity(spec).removeprefix('b2:')[:8]}")
 
 
-def new_manifest(
-    spec: RunSpec, template: str, session: Session, *, part: Shard | None = None, **dataset: str
-) -> Manifest:
+def new_manifest(spec: RunSpec, template: str, session: Session, part: Shard | None = None, **dataset: str) -> Manifest:
     """Return a new run's manifest, with its first session."""
     return Manifest(
         format=_FORMAT, spec=spec, template=template, created=now(), sessions=(session,), part=part, **dataset

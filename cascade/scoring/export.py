@@ -48,7 +48,7 @@ def export(path: Path, shape: str | None = None, out: Path | None = None) -> Pat
     return target
 
 
-def prediction_file(run: Run, shape: str | None = None) -> tuple[str, str]:
+def prediction_file(run: Run, shape: str | None) -> tuple[str, str]:
     """Return the name and the content of a run's prediction file.
 
     `shape` is `mmar` or `mmau`; the default follows from the run's dataset. Raises UnknownName for another value.

@@ -125,7 +125,7 @@ def score_source(
     return changed(scored, readings=readings, combined=combined)
 
 
-def reader_folder(source: Path, out: Path | None = None) -> Path:
+def reader_folder(source: Path, out: Path | None) -> Path:
     """Return the folder of a second reader's log: `out`, otherwise the run, otherwise `NAME-read` beside the file NAME.
 
     An older version left the suffix out of NAME. Its folder is still used if it has a log and the other does not exist.

@@ -28,7 +28,7 @@ from cascade.runs.served import Served, count_served
 from cascade.scoring import export, outcomes, predictions, rubric_reply
 from cascade.scoring.outcomes import ScoredRun
 from cascade.scoring.rubric_reply import Criterion
-from cascade.scoring.statistics import Rate, clustered, rate
+from cascade.scoring.statistics import Rate, clustered, rate, with_groups
 from cascade.scoring.summary import groups
 from cascade.types import Completion, Dataset, Item, Prompt
 
@@ -109,10 +109,7 @@ class Rating:
         for name, scale in {"mmar": self.accuracy, "rubrics": self.ours, "official": self.official}.items():
             if scale is None:
                 continue
-            groups = [("", "", scale.whole)]
-            for tag, values in scale.by.items():
-                groups += [(tag, value, share) for value, share in values.items()]
-            for tag, value, share in groups:
+            for tag, value, share in with_groups(scale.whole, scale.by):
                 row = {"scale": name, "tag": tag, "value": value, "n": share.n, "score": share.accuracy}
                 rows.append({**row, "low": share.ci95[0], "high": share.ci95[1]})
         return rows
@@ -171,7 +168,7 @@ def _case(item: Item, reasoning: str | None, answer: str) -> Case:
     )
 
 
-def judge_log(source: Path, out: Path | None = None) -> CallLog:
+def judge_log(source: Path, out: Path | None) -> CallLog:
     """Return the judge's log in `out`, else in the run, else in a folder below runs/ that is named after the file."""
     folder = source if source.is_dir() else Path("runs") / f"{source.stem}-judged"
     return CallLog(out or folder, call_log.JUDGE, source)

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from math import erfc, sqrt
+from typing import TypeVar
+
+Key = TypeVar("Key", bound=Hashable)
+Value = TypeVar("Value")
 
 _Z95 = 1.959963984540054  # the 97.5 % quantile of the normal distribution
 _Z80 = 0.8416212335729143  # and its 80 % quantile
@@ -17,6 +21,14 @@ class Rate:
     n: int
     accuracy: float
     ci95: tuple[float, float]
+
+
+def with_groups(whole: Value, by: Mapping[str, Mapping[str, Value]]) -> list[tuple[str, str, Value]]:
+    """Return (tag, value, figure) of all items, whose tag and value are `""`, and of each value of a tag."""
+    groups = [("", "", whole)]
+    for tag, values in by.items():
+        groups += [(tag, value, figure) for value, figure in values.items()]
+    return groups
 
 
 def rate(correct: Sequence[bool]) -> Rate:
@@ -103,12 +115,12 @@ def paired_interval(only_a: int, only_b: int, n: int, z: float = _Z95) -> tuple[
     return (ends[0], ends[1])
 
 
-def holm(p_values: Sequence[float]) -> list[float]:
+def holm(p_values: Mapping[Key, float]) -> dict[Key, float]:
     """Return the p values of a family of tests, adjusted for the family-wise error rate. Source: Holm (1979)."""
-    adjusted, largest = [0.0] * len(p_values), 0.0
-    for rank, place in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
-        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[place]))
-        adjusted[place] = largest
+    adjusted, largest = dict(p_values), 0.0
+    for rank, key in enumerate(sorted(p_values, key=p_values.__getitem__)):
+        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[key]))
+        adjusted[key] = largest
     return adjusted
 
 

@@ -18,7 +18,7 @@ from cascade.runs.served import Served
 from cascade.scoring import outcomes, voting
 from cascade.scoring.matchers.registry import SCORERS
 from cascade.scoring.outcomes import ScoredRun
-from cascade.scoring.statistics import Rate, rate
+from cascade.scoring.statistics import Rate, rate, with_groups
 from cascade.scoring.voting import Agreement
 from cascade.types import Item, tag_names
 
@@ -102,10 +102,7 @@ class Summary:
     @property
     def unfinished(self) -> str:
         """What is still to be asked, in words; `""` where that is nothing."""
-        whole = (self.n + (self.inapplicable or 0)) * self.samples
-        if not self.not_asked:
-            return ""
-        return f"{self.not_asked} of {quantity(whole, 'question')} not asked yet, counted as failed"
+        return unfinished(self.not_asked, self.n * self.samples)
 
     def __repr__(self) -> str:
         shares = ", ".join(f"{name} {result.accuracy:.4f}" for name, result in self.scores.items())
@@ -115,13 +112,16 @@ class Summary:
         """Return a row a scorer and value of a tag; tag and value are `""` for all items."""
         rows: list[dict[str, Any]] = []
         for scorer, result in self.scores.items():
-            groups = [("", "", Rate(n=self.n, accuracy=result.accuracy, ci95=result.ci95))]
-            for tag, values in result.by.items():
-                groups += [(tag, value, share) for value, share in values.items()]
-            for tag, value, share in groups:
+            whole = Rate(n=self.n, accuracy=result.accuracy, ci95=result.ci95)
+            for tag, value, share in with_groups(whole, result.by):
                 row = {"run": self.run, "scorer": scorer, "tag": tag, "value": value, "n": share.n}
                 rows.append({**row, "accuracy": share.accuracy, "low": share.ci95[0], "high": share.ci95[1]})
         return rows
+
+
+def unfinished(not_asked: int | None, questions: int, outcome: str = "counted as failed") -> str:
+    """Return how many of a run's questions are still to be asked, and what became of them here; `""` where none is."""
+    return f"{not_asked} of {quantity(questions, 'question')} not asked yet, {outcome}" if not_asked else ""
 
 
 def summarize(scored: ScoredRun, by: Sequence[str] = ()) -> Summary:

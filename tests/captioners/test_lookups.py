@@ -32,7 +32,7 @@ def file_of(*lines: Any) -> Path:
 
 def look_up(slot: str, name: str, given: dict[str, Any], asked: list[Item], root: Path = Path()) -> list[Any]:
     spec, files = Engine(name).specify(slot, given)
-    how = Execution(cache=Path("cache"), runs=Path("runs"), host=Host(files=files))
+    how = Execution(cache=Path("cache"), host=Host(files=files))
     return generate.caption(asked, root, [spec], how)
 
 

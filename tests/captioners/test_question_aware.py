@@ -48,7 +48,7 @@ def listen(folder: Path, items: list[Item], stub: Stub, *, concurrency: int = 16
         clips.write(folder / name, clips.tone(300 + 100 * number, 3))
     spec, _ = Engine("audio-llm").specify("sound", {"model": "m", "question": True, **given})
     host = Host(endpoints={"m": stub.url}, retries=0, timeout=20.0, concurrency=concurrency)
-    return generate.caption(items, folder, [spec], Execution(cache=folder / "cache", runs=folder, host=host))
+    return generate.caption(items, folder, [spec], Execution(cache=folder / "cache", host=host))
 
 
 def test_a_caption_belongs_to_the_question_and_to_no_order_of_the_choices(tmp_path: Path) -> None:

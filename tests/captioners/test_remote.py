@@ -6,10 +6,8 @@ import base64
 import io
 import json
 import threading
-import time
 import wave
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from importlib.util import find_spec
 from pathlib import Path
@@ -18,11 +16,10 @@ from typing import Any
 import pytest
 
 from cascade.captioners.registry import Engine
-from cascade.captioners.remote.client import RecentClips
 from cascade.captioning import bundles, generate
 from cascade.captioning.backends import local
 from cascade.captioning.cache import CaptionCache
-from cascade.errors import ClipError, ProviderStop, UnknownName, UserError
+from cascade.errors import ProviderStop, UnknownName, UserError
 from cascade.io.digests import digest_file
 from cascade.prompting import templates
 from cascade.types import Caption, Execution, Failure, Host, Item
@@ -280,9 +277,7 @@ def test_a_page_in_the_cache_is_named_and_made_again(
     cache.close()
     items = [Item(id=path.stem, audio=path.name, question="q", choices=("a",), answer="a") for path in paths]
     with Stub(lambda request, number: Reply(raw=b'{"text": "Good evening."}')) as stub:
-        how = Execution(
-            cache=tmp_path / "cache", runs=tmp_path, host=Host(endpoints={"whisper-1": stub.url}, retries=0)
-        )
+        how = Execution(cache=tmp_path / "cache", host=Host(endpoints={"whisper-1": stub.url}, retries=0))
         for _ in range(2):
             records = generate.caption(items, tmp_path, [spec], how)
             assert [record.text for record in records] == ["Good evening.", "Good day."]
@@ -325,7 +320,7 @@ def test_a_page_in_a_bundle_is_no_caption(part: dict[str, Any], tmp_path: Path) 
         file = tmp_path / "captions.jsonl"
         bundles.export_bundle(file, cache.entries())
     items = [Item(id=path.stem, audio=path.name, question="q", choices=("a",), answer="a") for path in paths]
-    how = Execution(cache=tmp_path / "none", runs=tmp_path, bundles={"speech": file})
+    how = Execution(cache=tmp_path / "none", bundles={"speech": file})
     first, second = generate.caption(items, tmp_path, [spec], how)
     assert second.text == "Good day."
     if part == ODD_PARTS[2]:
@@ -396,38 +391,6 @@ def test_an_unknown_model_is_named_and_leaves_no_thread(tmp_path: Path) -> None:
     with pytest.raises(ProviderStop, match="audio-llm's model=nobody: litellm knows no such model"):
         hear("audio-llm", {"model": "nobody"}, tones(tmp_path, 300), None)
     assert not [thread for thread in threading.enumerate() if thread.name == "remote"]
-
-
-def test_the_last_four_clips_are_encoded_once_each(tmp_path: Path) -> None:
-    paths, encoded = tones(tmp_path, 300, 400, 500, 600, 700, seconds=0.1), list[Path]()
-
-    def encode(clip: Path) -> bytes:
-        encoded.append(clip)
-        time.sleep(0.05)
-        return clip.read_bytes()
-
-    recent = RecentClips(encode)
-    with ThreadPoolExecutor(16) as threads:
-        assert set(threads.map(recent, [paths[0]] * 16)) == {paths[0].read_bytes()}
-    assert encoded == paths[:1]
-    for path in [*paths[1:4], paths[0], paths[4], paths[0], paths[1]]:
-        recent(path)
-    assert encoded == [*paths, paths[1]]  # The second clip was the least recently used.
-    clips.write(paths[0], clips.tone(800, 0.2))
-    assert recent(paths[0]) == paths[0].read_bytes()
-
-
-def test_every_thread_gets_the_error_of_a_clip_that_cannot_be_encoded(tmp_path: Path) -> None:
-    (path,) = tones(tmp_path, 300)
-
-    def encode(clip: Path) -> bytes:
-        time.sleep(0.05)
-        raise ClipError("no sound")
-
-    recent = RecentClips(encode)
-    with ThreadPoolExecutor(4) as threads:
-        failures = [threads.submit(recent, path).exception(timeout=10) for _ in range(4)]
-    assert [str(failure) for failure in failures] == ["no sound"] * 4
 
 
 def test_samples_beyond_full_scale_are_clipped() -> None:

@@ -107,7 +107,7 @@ def items(**clips: bytes | None) -> list[Item]:
 
 
 def hear(asked: Sequence[Item], *specs: CaptionerSpec, **how: Any) -> dict[tuple[str, str], str | Failure]:
-    execution = Execution(cache=Path("cache"), runs=Path("runs"), host=Host(batch=how.pop("batch", 8)), **how)
+    execution = Execution(cache=Path("cache"), host=Host(batch=how.pop("batch", 8)), **how)
     records = generate.caption(asked, Path.cwd(), specs, execution)
     assert [(record.item, record.slot) for record in records] == [
         (item.id, spec.slot) for item in asked for spec in specs
@@ -238,7 +238,7 @@ def test_what_a_clip_lacks_is_in_meta_and_said_once(capsys: pytest.CaptureFixtur
     data = clips.write(Path("whole.wav"), clips.tone(440, 2)).read_bytes()
     asked = items(whole=data, cut=data[: 44 + 32_000])
     specs = [registry.Engine(name).specify(slot, {})[0] for slot, name in (("sound", "events"), ("music", "signal"))]
-    execution = Execution(cache=Path("cache"), runs=Path("runs"), host=Host())
+    execution = Execution(cache=Path("cache"), host=Host())
     records = generate.caption(asked, Path.cwd(), specs, execution)
     assert [record.meta.get("decoding") for record in records] == [None, None, {"lost_s": 1.0}, {"lost_s": 1.0}]
     said = "cut.wav: 1.0 s could not be decoded; captions are made from the rest\n"
@@ -281,7 +281,7 @@ def test_each_stage_ticks_once_a_missing_clip(engine: Engine) -> None:
         ticks.append(f"{what}: {total}")
         yield lambda made: ticks.append(f"tick {made}")
 
-    execution = Execution(cache=Path("cache"), runs=Path("runs"))
+    execution = Execution(cache=Path("cache"))
     asked = items(a=b"1", b=b"2", c=b"2")
     generate.caption(asked, Path.cwd(), [SPEC], execution, track)
     generate.caption(asked, Path.cwd(), [SPEC], execution, track)

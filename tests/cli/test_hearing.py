@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 import cascade as python
+from cascade.io import encoding
 from cascade.io.digests import digest_bytes
 from tests.support.commands import ROOT, cascade, log_of, only_run
 from tests.support.stub_server import Reply, Stub
@@ -151,6 +152,26 @@ def test_a_clip_that_changes_on_the_way_is_not_sent(tones: Path) -> None:
     assert "the file changed while the run was made" in done.stderr
 
 
+def test_the_questions_about_a_clip_share_what_is_sent(tones: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [json.loads(line) for line in tones.read_text().splitlines()]
+    tones.write_text(
+        "".join(json.dumps({**row, "audio_path": rows[at // 4]["audio_path"]}) + "\n" for at, row in enumerate(rows))
+    )
+    encoded: list[Path] = []
+
+    def encode(clip: Path, form: Any) -> tuple[bytes, str]:
+        encoded.append(clip)
+        return encoding.encode(clip, form)
+
+    monkeypatch.setattr("cascade.pipeline.questions.encode", encode)
+    with Stub(hears(by_pitch)) as stub:
+        assert run(tones, stub, "--samples", "3").exit_code == 0
+    assert len(stub.asked) == 24 and len(encoded) == 2
+    assert (
+        len({audio_of(request) for request in stub.asked}) == 2 == len({line["audio"] for line in log_of(only_run())})
+    )
+
+
 def test_a_slow_server_that_limits_the_rate_is_waited_for(tones: Path) -> None:
     def script(request: dict[str, Any], number: int) -> Reply:
         if number % 3 == 0:
@@ -194,6 +215,9 @@ def test_a_server_that_drops_the_audio_is_noticed(tones: Path) -> None:
         assert "--llm openai/ears: the server seems to drop the audio: a reply counts " in done.stderr.splitlines()[-1]
         kinds = {line["result"].get("kind") for line in log_of(only_run())}
         assert kinds == {"audio_dropped"} and len(log_of(only_run())) == len(stub.asked)
+        messages = {line["result"]["message"] for line in log_of(only_run())}
+        usage = r"a reply counts \d+ prompt tokens, where the text has about \d+, and 6\.0 s of audio have 38 or more"
+        assert any(re.fullmatch(usage, message) for message in messages)
     with Stub(hears(by_pitch)) as stub:
         assert run(tones, stub, "--same-model").exit_code == 0
     assert len(stub.asked) == 8 and accuracy(only_run()) == 1.0
@@ -212,6 +236,10 @@ def test_a_dropped_clip_is_noticed_in_the_first_message_of_rounds(tones: Path) -
     last = {line["item"]: line for line in log_of(Path("run")) if line["result"]["kind"] != "unfinished"}
     assert last and all("rounds" not in line for line in last.values())
     assert {line["result"]["kind"] for line in last.values()} == {"audio_dropped"}
+    counts = [
+        int(re.findall(r"a reply counts (\d+) prompt tokens", line["result"]["message"])[0]) for line in last.values()
+    ]
+    assert max(counts) < 1_000  # those of the first message, not those with the findings
 
 
 def test_the_silence_control_reveals_a_clip_that_is_dropped_when_functions_are_declared(tones: Path) -> None:

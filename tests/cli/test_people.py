@@ -124,6 +124,17 @@ def test_an_unfinished_run_says_so_wherever_it_is_shown(mini: Path) -> None:
     assert line.strip().removeprefix("r: ") in cascade("report", "r", "--format", "md").stdout.replace("\\", "")
 
 
+def test_items_that_a_run_does_not_apply_to_are_no_questions_still_to_ask(mini: Path) -> None:
+    write(mini, [{**row, "cue": [] if row["id"] in ("q0", "q7") else ["rain"]} for row in rows(8)])
+    assert cascade("run", "--dataset", mini, "--captions", "oracle", "--llm", "fake", "--out", "r").exit_code == 0
+    log = Path("r/log.jsonl")
+    log.write_text("".join(log.read_text().splitlines(keepends=True)[:3]))
+    line = "5 of 6 questions not asked yet, counted as failed"
+    assert line in cascade("score", "r").stdout
+    assert f"r: {line}\n" in cascade("score", "r", "--format", "csv").stderr
+    assert f"r: {line}\n" in cascade("leaderboard", "r").stderr
+
+
 def test_legends_are_of_what_is_shown(mini: Path) -> None:
     alone = cascade("ablate", "--dataset", mini, *FAKE, "--variants", "shuffled", "--limit", "2").stdout
     assert "this - all:" in alone and "adds:" not in alone and "reasoning:" not in alone

@@ -199,8 +199,7 @@ def states(page: dict[str, Any]) -> dict[str, str]:
 
 
 def test_the_doctor_on_a_bare_machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in ("cascade.plugins", "cascade.llms.connect", "cascade.cli.doctor", "cascade.datasets.hub"):
-        monkeypatch.setattr(f"{module}.find_spec", lambda name: None)
+    monkeypatch.setattr("cascade.plugins.find_spec", lambda name: None)
     requires, missing = metadata.requires, metadata.PackageNotFoundError
     bare = SimpleNamespace(requires=requires, distributions=lambda name: [], PackageNotFoundError=missing)
     monkeypatch.setattr("cascade.cli.doctor.metadata", bare)

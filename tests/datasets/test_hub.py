@@ -259,7 +259,7 @@ def test_offline_is_honoured() -> None:
 
 
 def test_without_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cascade.datasets.hub.find_spec", lambda name: None)
+    monkeypatch.setattr("cascade.plugins.find_spec", lambda name: None)
     with pytest.raises(MissingExtra, match=r"fetching mmar \(or give --data DIR.*pip install 'audio-cascade\[hub\]'"):
         registry.load("mmar")
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import time
 import wave
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -125,3 +127,36 @@ def test_what_was_lost_in_decoding_is_told(tmp_path: Path) -> None:
     about, notes = encoding.describe(clip, AudioForm())
     assert about["seconds"] < 6 and notes["decoding"]["lost_s"] > 1
     assert encoding.encode(clip, AudioForm())[1] == "wav"
+
+
+def test_the_last_four_clips_are_encoded_once_each(tmp_path: Path) -> None:
+    paths = [write(tmp_path / f"{pitch}.wav", tone(pitch, 0.1)) for pitch in (300, 400, 500, 600, 700)]
+    encoded: list[Path] = []
+
+    def encode(clip: Path) -> bytes:
+        encoded.append(clip)
+        time.sleep(0.05)
+        return clip.read_bytes()
+
+    recent = encoding.RecentClips(encode)
+    with ThreadPoolExecutor(16) as threads:
+        assert set(threads.map(recent, [paths[0]] * 16)) == {paths[0].read_bytes()}
+    assert encoded == paths[:1]
+    for path in [*paths[1:4], paths[0], paths[4], paths[0], paths[1]]:
+        recent(path)
+    assert encoded == [*paths, paths[1]]  # the second clip was the one that had not been used for longest
+    write(paths[0], tone(800, 0.2))
+    assert recent(paths[0]) == paths[0].read_bytes()
+
+
+def test_every_thread_learns_why_a_clip_cannot_be_encoded(tmp_path: Path) -> None:
+    path = write(tmp_path / "300.wav", tone(300, 0.1))
+
+    def encode(clip: Path) -> bytes:
+        time.sleep(0.05)
+        raise ClipError("no sound")
+
+    recent = encoding.RecentClips(encode)
+    with ThreadPoolExecutor(4) as threads:
+        failures = [threads.submit(recent, path).exception(timeout=10) for _ in range(4)]
+    assert [str(failure) for failure in failures] == ["no sound"] * 4

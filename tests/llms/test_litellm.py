@@ -12,7 +12,7 @@ import pytest
 
 from cascade.errors import CascadeError, ProviderStop, ReplyError, Transient
 from cascade.llms import connect
-from cascade.types import Completion, Execution, LLMSpec, Prompt
+from cascade.types import Completion, Execution, Host, LLMSpec, Prompt
 from tests.support.stub_server import Reply, Stub
 
 PROMPT = Prompt(messages=({"role": "system", "content": "s"}, {"role": "user", "content": "u"}), order=("rain", "hail"))
@@ -29,7 +29,7 @@ def ask(
     timeout: float = 5.0,
 ) -> list[Completion | CascadeError]:
     """What came of asking the stub so many times, one after the other."""
-    how = Execution(cache=Path("c"), runs=Path("r"), api_base=stub.url, retries=retries, timeout=timeout)
+    how = Execution(cache=Path("c"), api_base=stub.url, host=Host(retries=retries, timeout=timeout))
 
     async def all_of_them() -> list[Completion | CascadeError]:
         results: list[Completion | CascadeError] = []

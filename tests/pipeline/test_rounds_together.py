@@ -75,6 +75,22 @@ def test_earlier_rounds_of_unknown_cost_count_on_resume(dataset: Path) -> None:
         assert stopped.exit_code == 4 and "$0.2800 is spent" in stopped.output
 
 
+def test_a_failure_after_rounds_costs_what_its_rounds_cost(dataset: Path) -> None:
+    def broken(request: dict[str, Any], number: int) -> Reply:
+        reply = by_calls(request, number)
+        return reply if reply.calls else Reply(status=500, text="down")
+
+    price = ["--price", "0,10000", "--max-tokens", "7", "--budget", "1"]  # 0.07 a call
+    with Stub(broken) as server:
+        assert ask(server, dataset, "--rounds", "1", "--limit", "2", *price).exit_code == 3
+        server.script = lambda request, number: (
+            by_calls(request, number) if number == 4 else Reply(status=500, text="down")
+        )
+        assert ask(server, dataset, "--rounds", "1", "--limit", "2", *price, "--concurrency", "1").exit_code == 3
+    figures = json.loads(cascade("score", "run", "--format", "json").stdout)
+    assert figures["failed"] == 1 and figures["cost"] == pytest.approx(3 * 0.07)  # a round each, and an answer
+
+
 def served(request: dict[str, Any], number: int) -> Reply:
     """Reply as a model that makes one request, as a reader that reads rain, or as a judge that gives all points."""
     if request["model"] == "reader":

@@ -11,6 +11,7 @@ import pytest
 
 from cascade.errors import UnknownName, UserError
 from cascade.io.digests import digest_file
+from cascade.io.encoding import audio_part
 from cascade.prompting import evidence, templates
 from cascade.prompting.evidence import evidence_text, order_choices, render
 from cascade.types import Caption, Item, PromptSpec
@@ -177,7 +178,7 @@ def test_a_clip_is_sent_where_its_heading_stands_and_nothing_else_can_take_its_p
     assert content[0]["text"].endswith("[Audio]\n") and content[1]["input_audio"] == sent
     assert content[2]["text"].startswith("\n\n[Speech (transcript)]\n[Audio] $evidence\n\nQuestion: What?")
     assert (prompt.clip, prompt.seconds) == ("b2:1", 2.5)
-    whole = evidence.with_audio(prompt, b"RIFF", "wav")
+    whole = evidence.with_audio(prompt, audio_part(b"RIFF", "wav"))
     assert whole.messages[1]["content"][1] == {
         "type": "input_audio",
         "input_audio": {"data": "UklGRg==", "format": "wav"},

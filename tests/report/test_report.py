@@ -139,6 +139,14 @@ def test_wrong_items_are_perception_or_reasoning(family: Path) -> None:
     assert shown.index["runs"][1 + shown.index["blind"]] == "blind"
 
 
+def test_an_ablation_with_rounds_has_the_same_diagnosis_in_both_places(mini: Path) -> None:
+    flags = ["--llm", "fake", "--captions", "speech=fake", "--rounds", "1", "--rounds-with", "sound=fake"]
+    printed = cascade("ablate", "--dataset", mini, *flags, "--out", "family", "--format", "json")
+    causes = json.loads(printed.stdout)["diagnosis"]["items"]
+    assert causes == {"q2": "perception", "q5": "reasoning", "q6": "reasoning", "q7": "reasoning"}
+    assert load.load_report([Path("family")]).causes == causes
+
+
 def test_mismatched_captions_are_shown_as_they_were_asked_with(family: Path) -> None:
     assert all(one["replies"][0]["same"] for one in page(family / "mismatched").details)
 
@@ -364,7 +372,7 @@ def test_a_missing_package_is_named_with_what_installs_it(run: Path, monkeypatch
     monkeypatch.setitem(sys.modules, "jinja2", None)
     with pytest.raises(MissingExtra, match=r"pip install 'audio-cascade\[report\]'"):
         page(run)
-    monkeypatch.setattr(clips, "find_spec", lambda name: None)
+    monkeypatch.setattr("cascade.plugins.find_spec", lambda name: None)
     with pytest.raises(MissingExtra, match=r"--embed-audio needs the module 'numpy'"):
         page(run, embed_audio=True)
 

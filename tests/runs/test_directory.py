@@ -290,13 +290,13 @@ def test_what_was_heard_is_read_back(path: Path) -> None:
     assert captions[1].caption is None
 
 
-def test_a_runs_own_directory_is_named_after_what_it_is(tmp_path: Path) -> None:
-    name = directory.default_directory(tmp_path, SPEC).name
+def test_a_runs_own_directory_is_named_after_what_it_is() -> None:
+    name = directory.default_directory(SPEC).name
     assert name == "mini-openai-gpt-" + directory.identity(SPEC)[3:11]
     hostile = replace(SPEC, dataset="../../etc", llm=LLMSpec(model="../" * 100 + "a b\n"))
-    place = directory.default_directory(tmp_path, hostile)
-    assert place.parent == tmp_path and len(place.name) < 100 and not place.name.startswith(".")
-    assert directory.default_directory(tmp_path, replace(SPEC, limit=1)) == directory.default_directory(tmp_path, SPEC)
+    place = directory.default_directory(hostile)
+    assert place.parent == Path("runs") and len(place.name) < 100 and not place.name.startswith(".")
+    assert directory.default_directory(replace(SPEC, limit=1)) == directory.default_directory(SPEC)
 
 
 def test_a_spec_holds_no_place_device_or_key() -> None:

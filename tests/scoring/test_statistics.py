@@ -119,11 +119,11 @@ def test_the_score_test_is_the_one_that_wilsons_interval_inverts() -> None:
 
 
 def test_holm_adjusts_in_steps() -> None:
-    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
-    assert holm([0.5, 0.6]) == [1.0, 1.0]
-    assert holm([]) == []
-    values = [0.2, 0.001, 0.049, 0.03]
-    assert all(adjusted >= p for p, adjusted in zip(values, holm(values), strict=True))
+    assert holm({1: 0.01, 2: 0.04, 3: 0.03, 4: 0.005}) == pytest.approx({1: 0.03, 2: 0.06, 3: 0.06, 4: 0.02})
+    assert holm({"a": 0.5, "b": 0.6}) == {"a": 1.0, "b": 1.0}
+    assert holm({}) == {}
+    values = {"a": 0.2, "b": 0.001, "c": 0.049, "d": 0.03}
+    assert all(adjusted >= values[key] for key, adjusted in holm(values).items())
 
 
 def test_what_could_be_seen_is_seen_four_times_in_five() -> None:

@@ -32,7 +32,7 @@ from cascade.types import Caption, Captioner, CaptionInput, Completion, Host, Pr
 
 VERSION = "1"
 SLOT = "any"
-NEEDS, lanes, lacks = client.NEEDS, client.lanes, client.lacks
+NEEDS, lanes, lacks, needs_question = client.NEEDS, client.lanes, client.lacks, client.needs_question
 rejects = partial(client.rejects, client.PAGE)
 
 _Part = tuple[float, float, bytes]  # the start and the end in seconds, and the WAV file
@@ -77,11 +77,6 @@ class Params:
     keep_answer: bool = field(default=False, metadata=LATER)
 
 
-def needs_question(params: Mapping[str, Any]) -> bool:
-    """Return whether the listener is shown the question."""
-    return params.get("question") is True
-
-
 def turned(params: Mapping[str, Any], *, asks: bool) -> dict[str, Any]:
     """Return the parameters of the same listener with (`asks`) or without the question, using the shipped prompt."""
     kept = {name: value for name, value in params.items() if name not in ("prompt", "question", "keep_answer")}
@@ -107,24 +102,13 @@ def make(params: Params, host: Host) -> Captioner:
         raise UserError(f"audio-llm's segments={params.segments}: 1 to 9; 3 hears the clip whole and then its thirds")
     if params.keep_answer and not params.question:
         raise UserError("audio-llm's keep_answer=true: nothing is taken out without question=true; leave it out")
-    call_options(params)
+    client.call_options("audio-llm", params)
     connection = litellm.chat_model(
         params.model, host.endpoints.get(params.model), None, host.timeout, f"audio-llm's model={params.model}"
     )
-    encode = client.RecentClips(partial(_keep_parts, params)) if params.question else None
+    encode = encoding.RecentClips(partial(_keep_parts, params)) if params.question else None
     caption, cost = partial(caption_clip, params, encode=encode), attrgetter("cost")
     return client.RemoteCaptioner(connection, host, caption, cost, lambda reply: rejects(reply.text), params.model)
-
-
-def call_options(params: Params) -> dict[str, Any]:
-    """Return the parameters of a call to the model. Raises UserError for an invalid temperature."""
-    options: dict[str, Any] = {"max_tokens": params.max_tokens}
-    if params.temperature == "none":
-        return options
-    try:
-        return {"temperature": float(params.temperature), **options}
-    except ValueError:
-        raise UserError(f"audio-llm's temperature={params.temperature}: a number, or none") from None
 
 
 def caption_clip(
@@ -137,7 +121,7 @@ def caption_clip(
 
     `encode` returns the parts that all questions about a clip share, or None for a clip that is encoded each time.
     """
-    options = call_options(params)
+    options = client.call_options("audio-llm", params)
     began, parts, replies, answers = time.perf_counter(), list[tuple[float, float, str]](), list[Completion](), []
     given, fields = CaptionInput(), None
     if isinstance(clip, CaptionInput):

@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import threading
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from concurrent.futures import Future
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any, Generic, ParamSpec, TypeVar
@@ -29,8 +28,6 @@ LONGEST = 600  # seconds a request, at most: endpoints refuse larger files
 Asked = ParamSpec("Asked")
 Reply = TypeVar("Reply")
 Result = TypeVar("Result")
-Form = TypeVar("Form")
-_KEPT_CLIPS = 4
 
 
 class RemoteCaptioner(Generic[Asked, Reply]):
@@ -116,36 +113,25 @@ class RemoteCaptioner(Generic[Asked, Reply]):
         self._loop.close()
 
 
-class RecentClips(Generic[Form]):
-    """A cache of the last few encoded clips, so that all questions about a clip share one encoding.
-
-    The first thread that needs a clip encodes it, and the others wait for it. A changed file is encoded again.
-    """
-
-    def __init__(self, encode: Callable[[Path], Form]) -> None:
-        self._encode, self._lock = encode, threading.Lock()
-        self._forms: dict[tuple[Path, int, int], Future[Form]] = {}  # the last used at the end
-
-    def __call__(self, clip: Path) -> Form:
-        status = clip.stat()
-        key = clip, status.st_size, status.st_mtime_ns
-        with self._lock:
-            known = self._forms.pop(key, None)
-            form = self._forms[key] = known or Future[Form]()
-            for oldest in list(self._forms)[:-_KEPT_CLIPS]:
-                del self._forms[oldest]
-        if known is None:
-            try:
-                form.set_result(self._encode(clip))
-            except BaseException as error:
-                form.set_exception(error)  # for the threads that wait
-                raise
-        return form.result()
-
-
 def lanes(params: object, host: Host) -> int:
     """Return the calls in flight at most."""
     return host.concurrency
+
+
+def needs_question(params: Mapping[str, Any]) -> bool:
+    """Return whether the model is shown the question."""
+    return params.get("question") is True
+
+
+def call_options(place: str, params: Any) -> dict[str, Any]:
+    """Return the parameters of a call to a chat model. Raises UserError for an invalid temperature."""
+    options: dict[str, Any] = {"max_tokens": params.max_tokens}
+    if params.temperature == "none":
+        return options
+    try:
+        return {"temperature": float(params.temperature), **options}
+    except ValueError:
+        raise UserError(f"{place}.temperature={params.temperature}: a number, or none") from None
 
 
 def rejects(pattern: re.Pattern[str], text: str) -> bool:
