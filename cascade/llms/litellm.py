@@ -161,7 +161,7 @@ async def chat_model(
     client = LitellmClient(model, api_base, key, timeout, label or f"--llm {model}")
 
     async def complete(prompt: Prompt, params: Params) -> Completion:
-        messages = [dict(message) for message in prompt.messages]
+        messages = _as_unicode(prompt.messages)
         options: dict[str, Any] = {"num_retries": 0, "max_retries": 0, "no-log": True}
         if "tools" in params:
             options["_skip_mcp_handler"] = True  # It would need the package mcp, which our functions do not.
@@ -333,6 +333,17 @@ def _completion(
         thinking_blocks=tuple(_thinking_blocks(choice.message, client.remove_secrets) if calls else ()) or UNSET,
         audio_tokens=audio_tokens if hears and audio_tokens is not None else UNSET,
     )
+
+
+def _as_unicode(value: Any) -> Any:
+    """Return messages with `?` for each half of a surrogate pair, which a reply may hold, but a request cannot."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode()
+    if isinstance(value, Mapping):
+        return {name: _as_unicode(part) for name, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_as_unicode(part) for part in value]
+    return value
 
 
 def _tool_calls(message: Any, remove_secrets: Callable[[str], str]) -> tuple[ToolCall, ...]:
