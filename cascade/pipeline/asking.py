@@ -26,7 +26,9 @@ from cascade.pipeline import rounds as exchanges
 from cascade.pipeline.questions import Question
 from cascade.pipeline.watching import HearingWatch, Result, SilenceLimit, watch_model_name
 from cascade.prompting import evidence
+from cascade.prompting.rounds import mismatch
 from cascade.runs import charges, directory
+from cascade.runs.costs import UNFINISHED
 from cascade.runs.directory import Run
 from cascade.runs.provenance import now
 from cascade.types import (
@@ -78,7 +80,7 @@ def ask(
     items = quantity(len({item.id for item, _ in split}), "item")
     note(f"asked again with rounds: {items}, whose samples disagree")
     build = questions.builder(run, captions)
-    failure = Failure(kind=exchanges.UNFINISHED, message="the samples disagree: to be asked again with rounds")
+    failure = Failure(kind=UNFINISHED, message="the samples disagree: to be asked again with rounds")
     for item, answer in split:
         question = build(item, answer.sample, replace(answer, first=answer.result))
         log.append(_answer(question, failure, 0.0, run.spec.llm.params), is_result=False)
@@ -109,7 +111,10 @@ def _ask_all(
 
         def sendable() -> Iterator[Question]:
             for item, sample in missing:
-                question = build(item, sample, earlier.get((item.id, sample)))
+                before = earlier.get((item.id, sample))
+                if before and (problem := mismatch(run.spec.rounds, before)):
+                    raise RunError(f"{run.path}/log.jsonl: {item.id!r}, sample {sample}: {problem}; restore the log")
+                question = build(item, sample, before)
                 if question.failure:
                     write(_answer(question, question.failure, 0.0))
                 else:

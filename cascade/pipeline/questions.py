@@ -71,6 +71,9 @@ def builder(run: Run, captions: Sequence[CaptionRecord]) -> Build:
         own = shown.get(item.id, {})
         question = build_question(item, sample, spec, template, own, run.spec.rounds, before)
         question = replace(question, subject=root / donors.get(item.audio, item.audio))
+        if question.rounds and not question.failure and not question.subject.is_file():
+            failure = Failure(kind="audio", message=f"{question.subject.name}: there is no such file")
+            question = replace(question, failure=failure)
         if question.failure or form is None:
             return question
         return replace(question, clip=root / clips[own[SENT_AUDIO].item], form=form)

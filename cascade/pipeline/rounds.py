@@ -25,8 +25,9 @@ from cascade.captioners.remote import audio_llm
 from cascade.captioning import segments
 from cascade.captioning.backends import local
 from cascade.captioning.cache import CaptionCache
+from cascade.captioning.generate import clip_digest
 from cascade.errors import ClipError, ItemError, Refused, ReplyError
-from cascade.io.digests import caption_key, digest_file
+from cascade.io.digests import caption_key
 from cascade.io.encoding import AudioForm
 from cascade.llms import connect
 from cascade.prompting import evidence
@@ -34,7 +35,7 @@ from cascade.prompting import rounds as messages
 from cascade.prompting.listening import question_digest
 from cascade.prompting.rounds import ToolRequest
 from cascade.runs import directory
-from cascade.runs.costs import spent
+from cascade.runs.costs import UNFINISHED, spent
 from cascade.runs.directory import Run
 from cascade.types import (
     LLM,
@@ -61,8 +62,6 @@ Converse = Callable[[Prompt, Params, LLM], Coroutine[Any, Any, tuple[Completion 
 # A function that returns the choice that a reply settles on, of the choices as they were shown.
 ReadReply = Callable[[Completion, Sequence[str]], Choice]
 
-UNFINISHED = "unfinished"  # the kind of the failure that the log holds for an exchange without an answer yet
-
 
 def split_answers(run: Run, read_reply: ReadReply) -> Iterator[tuple[Item, Answer]]:
     """Yield the answers without rounds of the items whose samples do not all settle on one choice.
@@ -78,7 +77,7 @@ def split_answers(run: Run, read_reply: ReadReply) -> Iterator[tuple[Item, Answe
             order = evidence.order_choices(item.choices, item.id, run.spec.prompt.order_seed, answer.sample)
             if isinstance(reply, Completion):
                 choices.append(read_reply(reply, order).text)
-        if len(choices) == samples and ("" in choices or len(set(choices)) > 1):
+        if len(choices) == samples and messages.disagree(choices):
             yield from ((item, answer) for answer in own if not answer.first)
 
 
@@ -122,12 +121,16 @@ class Engines:
         """Return the key and the caption of a part of a clip, and what this call cost. Raises ItemError."""
         spec, arguments = self._specs[request.tool], request.arguments
         if "question" in arguments:
-            spec = replace(spec, params={**spec.params, "prompt": _LISTEN.format(arguments["question"])})
+            # On one line: a line such as "# system" would begin another part of the prompt.
+            question = " ".join(arguments["question"].split())
+            spec = replace(spec, params={**spec.params, "prompt": _LISTEN.format(question)})
         folder = Path(self._parts.name)
         if self._form and self._form.content != "clip":
             clip = segments.altered(clip, self._form, folder)
         part = segments.cut(clip, arguments.get("start"), arguments.get("end"), folder)
-        digest = digest_file(part)
+        digest = clip_digest(part)
+        if isinstance(digest, Failure):
+            raise ClipError(digest.message)
         labels = question_digest("", arguments["labels"]) if "labels" in arguments else ""
         key = caption_key(spec.slot, spec.name, spec.version, spec.params, digest, labels)
         with self._making.setdefault(key, threading.Lock()):  # Samples may send the same request at once.

@@ -10,6 +10,8 @@ from msgspec.structs import replace
 
 from cascade.types import Answer, Completion, Failure
 
+UNFINISHED = "unfinished"  # the kind of the failure that the log holds for an exchange without an answer yet
+
 
 def spent(result: Completion | Failure, price: Callable[[int, int], float] | None = None) -> float | None:
     """Return the US dollars that a call counts against a budget; None if the call had no bound and no cost is known.
@@ -24,16 +26,22 @@ def spent(result: Completion | Failure, price: Callable[[int, int], float] | Non
 
 
 def total(answer: Answer) -> Completion | Failure:
-    """Return the result of an answer; a completion has the tokens and the cost of its first reply and rounds."""
+    """Return the result of an answer with the cost, and of a completion the tokens, of its first reply and rounds."""
     result, rounds = answer.result, answer.rounds or ()
-    if isinstance(result, Failure) or not (rounds or answer.first):
+    if not (rounds or answer.first):
         return result
-    replies = [*(taken.reply for taken in rounds), result]
+    replies = [taken.reply for taken in rounds]
     if answer.first:
         replies.append(answer.first)
     costs = [reply.cost for reply in replies]
     for taken in rounds:
         costs += [finding.cost for finding in taken.findings]
+    if isinstance(result, Failure):
+        # The cost of an unfinished exchange's line is that of its last round.
+        own = result.cost if result.kind != UNFINISHED else None
+        return replace(result, cost=sum(cost or 0.0 for cost in (*costs, own)) or None)
+    replies.append(result)
+    costs.append(result.cost)
     return replace(
         result,
         input_tokens=sum_known([reply.input_tokens for reply in replies]),
@@ -54,9 +62,8 @@ def total_tokens(results: Iterable[Completion | Failure], kinds: Sequence[str]) 
 
 def total_cost(results: Sequence[Completion | Failure]) -> float | None:
     """Return the cost of all replies in US dollars, with charges for failures; None where a price is unknown."""
-    prices = [result.cost for result in results if isinstance(result, Completion)]
-    charges = [result.cost for result in results if isinstance(result, Failure) and result.cost]
-    return sum_known([*prices, *charges]) if prices else None
+    prices = [result.cost for result in results if isinstance(result, Completion) or result.cost]
+    return sum_known(prices) if prices else None
 
 
 def sum_known(values: Sequence[Any]) -> Any:
