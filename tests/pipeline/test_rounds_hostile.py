@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.pipeline.test_rounds import ask, by_calls, dataset
+from tests.pipeline.test_rounds import CALL, ask, by_calls, dataset
+from tests.pipeline.test_rounds_split import SPLIT, doubter
 from tests.support.commands import cascade, forge, log_of
 from tests.support.hearing_server import text_of
 from tests.support.stub_server import Reply, Script, Stub
@@ -130,3 +132,38 @@ def test_more_rounds_than_were_offered_are_found(dataset: Path) -> None:
     with Stub(by_calls) as server:
         assert ask(server, dataset, "--rounds", "1", "--limit", "1").exit_code == 0
         assert "it has 2 rounds, more than it was offered" in alter(lambda line: line["rounds"].extend(line["rounds"]))
+
+
+def test_what_a_failed_answer_took_is_in_the_cost(dataset: Path) -> None:
+    def broken(request: dict[str, Any], number: int) -> Reply:
+        return Reply(status=500, text="down") if request.get("tool_choice") == "none" else doubter(request, number)
+
+    with Stub(broken) as server:
+        failed = ask(server, dataset, *SPLIT, "--limit", "5", "--price", "0,10000", "--max-tokens", "7")
+    assert failed.exit_code == 3
+    figures = json.loads(cascade("score", "run", "--format", "json").stdout)
+    assert figures["failed"] == 1  # Of clip 4, whose samples disagree.
+    assert figures["cost"] == pytest.approx(0.07 * (5 * 2 + 2))
+
+
+def test_an_item_that_is_to_be_asked_again_counts_as_failed_before_its_lines_say_so(dataset: Path) -> None:
+    with Stub(doubter) as server:
+        assert ask(server, dataset, *SPLIT).exit_code == 0
+        # As if the run had been killed when all samples were answered without rounds.
+        forge(Path("run/log.jsonl"), lambda lines: lines.__delitem__(slice(16, None)))
+        figures = json.loads(cascade("score", "run", "--format", "json").stdout)
+        assert (figures["answered"], figures["failed"], figures["asked_again"]) == (4, 4, 0)
+        assert cascade("export", "run").exit_code == 0
+        rows = [json.loads(line) for line in Path("run/predictions.jsonl").read_text().splitlines()]
+        assert [row["answer_prediction"] for row in rows] == ["a bell"] * 4 + [""] * 4
+        assert ask(server, dataset, *SPLIT).exit_code == 0
+    assert json.loads(cascade("score", "run", "--format", "json").stdout)["asked_again"] == 4
+
+
+def test_calls_beside_an_answer_are_carried_out(dataset: Path) -> None:
+    def script(request: dict[str, Any], number: int) -> Reply:
+        return Reply(text="Answer: a bell", calls=CALL.calls) if number == 0 else by_calls(request, number)
+
+    with Stub(script) as server:
+        assert ask(server, dataset, "--rounds", "1", "--limit", "1").exit_code == 0
+    assert log_of(Path("run"))[-1]["result"]["text"] == "Answer: rain"
