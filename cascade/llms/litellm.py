@@ -174,7 +174,7 @@ async def chat_model(
                 error.cost = price.of(*error.tokens, audio=bool(prompt.seconds))
             error.unpriced = error.cost is None and exchange.current.get().has_reply
             raise
-        return _completion(reply, client, exchanged, price, hears=bool(prompt.seconds))
+        return _completion(reply, client, exchanged, price, prompt, params)
 
     async with _connections(client):
         yield complete
@@ -283,7 +283,7 @@ def takes_temperature(model: str, params: Params) -> bool:
 
 
 def _completion(
-    reply: Any, client: LitellmClient, exchanged: Exchange, price: Price | None, *, hears: bool = False
+    reply: Any, client: LitellmClient, exchanged: Exchange, price: Price | None, prompt: Prompt, params: Params
 ) -> Completion:
     """Return litellm's response as a record. Raises ReplyError for an empty one, Transient for what is no response."""
     if not getattr(reply, "choices", None):
@@ -292,7 +292,7 @@ def _completion(
     tokens = _tokens(usage)
     cost = _cost(reply) if tokens and not client.loopback else None
     audio_tokens = _count(getattr(usage, "prompt_tokens_details", None), "audio_tokens")
-    if hears and not (audio_tokens and price and price.audio is not None):
+    if prompt.seconds and not (audio_tokens and price and price.audio is not None):
         cost = None  # litellm has taken the audio for text, which is cheaper.
     if tokens and price and price.source == "--price":
         cost = price.of(*tokens)
@@ -301,7 +301,7 @@ def _completion(
     if not reasoning and (match := _THOUGHT.match(text)):
         text, reasoning = text[match.end() :], match["thought"] or match["cut"] or ""
     finish = exchanged.finish(choice.finish_reason)
-    calls = _tool_calls(choice.message, client.remove_secrets)
+    calls = _tool_calls(choice.message, client.remove_secrets) if "tools" in params else ()
     error = None
     if refusal := exchanged.refusal:
         error = ReplyError("refusal", one_line(redact(refusal)))
@@ -331,7 +331,7 @@ def _completion(
         else UNSET,
         calls=calls or UNSET,
         thinking_blocks=tuple(_thinking_blocks(choice.message, client.remove_secrets) if calls else ()) or UNSET,
-        audio_tokens=audio_tokens if hears and audio_tokens is not None else UNSET,
+        audio_tokens=audio_tokens if prompt.seconds and audio_tokens is not None else UNSET,
     )
 
 

@@ -167,3 +167,15 @@ def test_calls_beside_an_answer_are_carried_out(dataset: Path) -> None:
     with Stub(script) as server:
         assert ask(server, dataset, "--rounds", "1", "--limit", "1").exit_code == 0
     assert log_of(Path("run"))[-1]["result"]["text"] == "Answer: rain"
+
+
+def test_a_listener_that_only_calls_functions_has_said_nothing(dataset: Path) -> None:
+    def script(request: dict[str, Any], number: int) -> Reply:
+        return CALL if request["model"] == "ears" else Reply(text="Answer: rain")
+
+    with Stub(script) as server:
+        captions = f"sound=audio-llm(model=ears,api_base={server.url})"
+        command = ("run", "--llm", "gpt-x", "--api-base", server.url, "--dataset", dataset, "--limit", "1")
+        done = cascade(*command, "--captions", captions, "--retries", "0", "--out", "run")
+    assert done.exit_code == 3
+    assert "sound: the reply has no text (finish reason 'tool_calls')" in " ".join(done.stderr.split())
