@@ -179,3 +179,14 @@ def test_a_listener_that_only_calls_functions_has_said_nothing(dataset: Path) ->
         done = cascade(*command, "--captions", captions, "--retries", "0", "--out", "run")
     assert done.exit_code == 3
     assert "sound: the reply has no text (finish reason 'tool_calls')" in " ".join(done.stderr.split())
+
+
+def test_a_merged_item_is_taken_from_the_run_that_asked_it_again(dataset: Path) -> None:
+    with Stub(doubter) as server:
+        assert ask(server, dataset, *SPLIT, out="early").exit_code == 0
+        forge(Path("early/log.jsonl"), lambda lines: lines.__delitem__(slice(16, None)))
+        assert ask(server, dataset, *SPLIT, out="late").exit_code == 0
+    assert cascade("merge", "early", "late", "--out", "merged").exit_code == 0
+    figures = json.loads(cascade("score", "merged", "--format", "json").stdout)
+    assert (figures["answered"], figures["failed"], figures["asked_again"]) == (8, 0, 4)
+    assert cascade("verify", "merged").exit_code == 0
