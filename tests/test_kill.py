@@ -38,8 +38,8 @@ KINDS = ("listener", "digest", "model", "finding")
 # The command line, with a price for calls of servers on this machine, which would be free.
 PRICED = """
 from cascade.cli.app import main
-from cascade.llms import credentials, litellm
-credentials.is_loopback = lambda api_base: False
+from cascade.llms import litellm, origins
+origins.is_loopback = lambda api_base: False
 litellm._cost = lambda reply: 0.1
 main()
 """

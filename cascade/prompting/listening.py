@@ -31,7 +31,10 @@ def question_digest(question: str, choices: Sequence[str]) -> str:
 # A sentence that matches states an answer if it also names exactly one choice, or a letter.
 _STATES = re.compile(r"(?i)\b(?:answers?|choices?|options?|choose|pick|select)\b|答案|选项|选择")
 _LABEL = re.compile(r"(?:\b(?i:answer|choice|option)\b(?: is)?|答案|选项)[\s:：】为是*_(\[]{0,8}([A-J])(?![^\W_])")
-_CONCLUDES = re.compile(r"(?i)\b(?:therefore|thus|hence|so|correct|best fits?|most likely)\b|因此|所以")
+_CONCLUDES = re.compile(
+    r"(?i)\b(?:therefore|thus|hence|so|correct|best|most (?:likely|plausibl[ey]|consistent|closely)|aligns?"
+    r"|match(?:es)?|support(?:s|ed)?|favou?rs?|conclusion|evidence|explanation|interpretation)\b|因此|所以"
+)
 _SENTENCE = re.compile(r"(?<=[.!?])(?<!\b[A-J]\.)\s+|(?<=[。！？])|\n")
 _WRAPPING = " \t*_`\"'“”()[]<>.,#-:【】"
 _LETTER = re.compile(r"[A-J](?:\Z|[).:,]\W{0,4})")
@@ -41,21 +44,19 @@ def without_answer(text: str, choices: Sequence[str]) -> tuple[str, str]:
     """Return a listener's text without the sentences that state an answer, and these sentences.
 
     Such a sentence names exactly one of the choices, or a letter, and speaks of an answer, a choice or an option or, at
-    the end, concludes. A first or last line that consists of a choice or a letter is removed too. A sentence that only
-    describes a sound is kept, even if it names a choice.
+    the end, concludes; the sentence before it is then the end. A first or last line that consists of a choice or a
+    letter is removed too. A sentence that only describes a sound is kept, even if it names a choice.
     """
     names = sorted((choice.casefold() for choice in choices), key=len, reverse=True)
     pieces = _pieces(text, names)
     places = [place for place, piece in enumerate(pieces) if piece.strip(_WRAPPING + "\n")]
     stated = {place for place in places if _STATES.search(pieces[place]) and _names_one(pieces[place], names)}
-    first = [place for place in places[:1] if pieces[place].endswith("\n")]
-    for place in {*first, *places[-1:]}:
-        line = pieces[place].strip().strip(_WRAPPING)
-        bare = _LETTER.sub("", line, count=1) if _LETTER.match(line) else line
-        alone = bare.strip(_WRAPPING).casefold() in ("", *names)
-        marked = bare != line or (place > 0 and _CONCLUDES.search(line))
-        if alone or (marked and _names_one(bare, names)):
-            stated.add(place)
+    if places and pieces[places[0]].endswith("\n") and _is_answer(pieces[places[0]], names):
+        stated.add(places[0])
+    for place in reversed(places):
+        if place not in stated and not _is_answer(pieces[place], names, concludes=place > 0):
+            break
+        stated.add(place)
     kept = "".join(piece for place, piece in enumerate(pieces) if place not in stated)
     return kept.strip(), " ".join(pieces[place].strip() for place in sorted(stated))
 
@@ -68,6 +69,16 @@ def _pieces(text: str, names: Sequence[str]) -> list[str]:
             inside.update(range(match.start() + 1, match.end()))
     ends = [match.end() for match in _SENTENCE.finditer(text) if match.end() not in inside]
     return [text[start:end] for start, end in zip([0, *ends], [*ends, len(text)], strict=True)]
+
+
+def _is_answer(piece: str, names: Sequence[str], *, concludes: bool = False) -> bool:
+    """Return whether a piece is a choice or a letter, or begins with a letter or `concludes`, and names one choice."""
+    line = piece.strip().strip(_WRAPPING)
+    bare = _LETTER.sub("", line, count=1) if _LETTER.match(line) else line
+    if bare.strip(_WRAPPING).casefold() in ("", *names):
+        return True
+    is_marked = bare != line or (concludes and _CONCLUDES.search(line))
+    return bool(is_marked) and _names_one(bare, names)
 
 
 def _names_one(sentence: str, names: Sequence[str]) -> bool:
