@@ -38,8 +38,9 @@ def total(answer: Answer) -> Completion | Failure:
         costs += [finding.cost for finding in taken.findings]
     if isinstance(result, Failure):
         # The cost of an unfinished exchange's line is that of its last round.
-        own = result.cost if result.kind != UNFINISHED else None
-        return replace(result, cost=sum(cost or 0.0 for cost in (*costs, own)) or None)
+        if result.kind != UNFINISHED:
+            costs.append(result.cost)
+        return replace(result, cost=sum(cost or 0.0 for cost in costs) or None)
     replies.append(result)
     costs.append(result.cost)
     return replace(
