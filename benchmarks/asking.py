@@ -63,7 +63,7 @@ async def serve(reader, writer):
             await asyncio.sleep(latency)
             state["now"] -= 1
             state["last"] = time.time()
-            asks = re.search(rb'"tool_choice": ?"auto"', given)  # as a model may that asks in rounds
+            asks = re.search(rb'"tool_choice": ?"auto"', given)  # the model may ask in this round
             writer.write(sent(request if asks else answer))
             await writer.drain()
     except (ConnectionError, asyncio.IncompleteReadError):

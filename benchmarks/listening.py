@@ -1,9 +1,9 @@
-"""What evidence that knows the question costs: many questions on one clip, and a model that asks in rounds.
+"""Measure the time that question-aware evidence takes: many questions about one clip, and a model that asks in rounds.
 
-In one run, against a loopback server that takes a fixed time to reply: `cascade caption` with a listener that is shown
-the question, on one clip for all questions and on a clip for each; litellm alone in a plain semaphore loop, with the
-same audio in its messages, encoded in advance; and `cascade run` with two rounds. Wall time is from the 17th request to
-the last reply, as the server sees them, over the ideal time: what starting takes is left out.
+One run, against a loopback server with a fixed reply time, measures `cascade caption` with a listener that is shown the
+question, on one clip for all questions and on one clip per question; litellm alone in a plain semaphore loop, with the
+same audio, encoded in advance; and `cascade run` with two rounds. The wall time from the 17th request to the last
+reply, as the server sees them, is divided by the ideal time; it does not include the start.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ sys.path.insert(0, str(ROOT))
 
 import asking  # noqa: E402 - it lies beside this script
 
-FLYING = 16  # as `--concurrency` is unless given
-SECONDS = 20.0  # of a clip, as is usual in MMAR
+FLYING = 16  # calls in flight, the default of `--concurrency`
+SECONDS = 20.0  # the length of a clip, about MMAR's median
 LISTENER = "a=audio-llm(model=la,question=true)"
 
 
 def write_questions(folder: Path, n: int, clips: int) -> Path:
-    """Write a dataset of `n` questions on so many clips of stereo noise."""
+    """Write a dataset of `n` questions about this number of clips of stereo noise, and return its file."""
     import numpy as np
     import soundfile
 
@@ -47,7 +47,7 @@ def write_questions(folder: Path, n: int, clips: int) -> Path:
 
 
 def litellm_alone(url: str, n: int, clip: str) -> None:
-    """litellm's `acompletion` under a semaphore, each question beside the same audio."""
+    """Ask `n` questions about one clip by litellm's `acompletion` under a semaphore."""
     os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
     import litellm
 
@@ -68,7 +68,7 @@ def litellm_alone(url: str, n: int, clip: str) -> None:
 
 
 def wall_over_ideal(url: str, command: list[str], folder: Path, calls: int) -> float:
-    """Run a command that makes so many calls, and return its wall time over the ideal time."""
+    """Run a command that makes this number of calls, and return its wall time divided by the ideal time."""
     environment = {**os.environ, "NO_PROXY": "127.0.0.1", "PYTHONPATH": str(ROOT)}
     done = subprocess.run([sys.executable, *command], cwd=folder, env=environment, capture_output=True, text=True)
     if done.returncode:
@@ -80,25 +80,25 @@ def wall_over_ideal(url: str, command: list[str], folder: Path, calls: int) -> f
 
 
 def figures(url: str, folder: Path, *, quick: bool) -> dict[str, float]:
-    """All figures, by name."""
+    """Return all figures, by name."""
     n, clips, asked = (100, 40, 100) if quick else (399, 100, 1000)
-    found: dict[str, float] = {}
+    ratios: dict[str, float] = {}
     for name, calls, own in (("one_clip", n, 1), ("own_clips", clips, clips)):
         place = folder / name
         place.mkdir()
         file = str(write_questions(place, calls, own))
         command = ["-m", "cascade", "caption", "--dataset", file, "--captions", LISTENER, "--format", "jsonl"]
-        found[f"{name}_wall_over_ideal"] = wall_over_ideal(
+        ratios[f"{name}_wall_over_ideal"] = wall_over_ideal(
             url, [*command, "--caption-param", f"a.api_base={url}/v1"], place, calls
         )
     place = folder / "one_clip"
     alone = [__file__, "--worker", url, str(n), str(place / "0.flac")]
-    found["litellm_wall_over_ideal"] = wall_over_ideal(url, alone, place, n)
-    found["one_clip_over_litellm"] = found["one_clip_wall_over_ideal"] / found["litellm_wall_over_ideal"]
+    ratios["litellm_wall_over_ideal"] = wall_over_ideal(url, alone, place, n)
+    ratios["one_clip_over_litellm"] = ratios["one_clip_wall_over_ideal"] / ratios["litellm_wall_over_ideal"]
     command = ["-m", "cascade", "run", "--dataset", str(write_questions(place, asked, 1)), "--captions", "none"]
     command += ["--llm", "gpt-x", "--api-base", f"{url}/v1", "--rounds", "2", "--rounds-with", "transcribe=fake"]
-    found["two_rounds_wall_over_ideal"] = wall_over_ideal(url, [*command, "--out", "run"], place, 3 * asked)
-    return found
+    ratios["two_rounds_wall_over_ideal"] = wall_over_ideal(url, [*command, "--out", "run"], place, 3 * asked)
+    return ratios
 
 
 def main() -> None:
@@ -107,9 +107,9 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="fewer questions")
     parser.add_argument("--json", action="store_true", help="one JSON object")
     parser.add_argument("--worker", nargs=3, help=argparse.SUPPRESS)
-    given = parser.parse_args()
-    if given.worker:
-        litellm_alone(given.worker[0], int(given.worker[1]), given.worker[2])
+    options = parser.parse_args()
+    if options.worker:
+        litellm_alone(options.worker[0], int(options.worker[1]), options.worker[2])
         return
     server = subprocess.Popen(
         [sys.executable, "-c", asking.SERVER, str(asking.LATENCY), str(FLYING)], stdout=subprocess.PIPE, text=True
@@ -117,12 +117,12 @@ def main() -> None:
     try:
         port = server.stdout.readline().strip() if server.stdout else ""
         with tempfile.TemporaryDirectory() as folder:
-            found = figures(f"http://127.0.0.1:{port}", Path(folder), quick=given.quick)
+            ratios = figures(f"http://127.0.0.1:{port}", Path(folder), quick=options.quick)
     finally:
         server.kill()
         server.wait()
-    found = {name: round(value, 3) for name, value in found.items()}
-    print(json.dumps(found) if given.json else "\n".join(f"{name:<28} {value}" for name, value in found.items()))
+    ratios = {name: round(value, 3) for name, value in ratios.items()}
+    print(json.dumps(ratios) if options.json else "\n".join(f"{name:<28} {value}" for name, value in ratios.items()))
 
 
 if __name__ == "__main__":

@@ -291,8 +291,9 @@ def report(
 
     `format` is `html`, with each clip to listen to, or `md`, tables alone. Raises UserError where it cannot be written.
     """
-    runs = [Path(source) for source in ([sources] if isinstance(sources, str | PathLike) else sources)]
-    return write_report(runs, _path(out), embed_audio=embed_audio, form=format)
+    if isinstance(sources, str | PathLike):
+        sources = [sources]
+    return write_report([Path(source) for source in sources], _path(out), embed_audio=embed_audio, form=format)
 
 
 def judge(

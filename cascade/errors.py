@@ -46,15 +46,15 @@ class MissingExtra(UserError):
 
 
 class UnknownName(UserError):
-    """A name that means nothing here, with the nearest that does."""
+    """An unknown name, with the most similar known name."""
 
     def __init__(self, kind: str, name: str, known: Iterable[str], hint: str = "") -> None:
         from difflib import get_close_matches
 
         known = sorted(known)
         near = get_close_matches(name, known, n=1, cutoff=0.5)
-        guess = f" (did you mean {near[0]!r}?)" if near else f" (there is: {', '.join(known) or 'none'})"
-        super().__init__(f"unknown {kind} {name!r}{guess}" + (f"; {hint}" if hint else ""))
+        guess = f"did you mean {near[0]!r}?" if near else f"there is: {', '.join(known) or 'none'}"
+        super().__init__(f"unknown {kind} {name!r} ({guess})" + f"; {hint}" * bool(hint))
 
 
 class DatasetError(UserError):
@@ -74,7 +74,7 @@ class ProviderStop(UserError):
 
 
 class MissingKey(ProviderStop):
-    """The provider's key, or a server's address, is not given; a plan needs none."""
+    """The provider's key, or a server's address, is missing; a plan does not need it."""
 
 
 class Refused(ProviderStop):

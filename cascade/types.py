@@ -1,8 +1,8 @@
 """The records of cascade, and the protocols of its parts that can be replaced.
 
-Records are frozen and take keywords only. What is asked (`RunSpec` and the specs in it, hashed) and how it
-is done (`Execution`, `Host`, in `execution.py`) are separate types, so the identity of a run needs no list of
-exceptions. What is stored is a `Record`; what only lives in memory and holds paths (`Dataset`) is a dataclass.
+Records are frozen and take keywords only. The question (`RunSpec` and the specs in it, which are hashed) and the
+execution (`Execution`, `Host`, in `execution.py`) have separate types, so that the identity of a run needs no list of
+exceptions. Stored values are of type `Record`; a value that is only in memory and has paths (`Dataset`) is a dataclass.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from cascade.execution import Host as Host
 
 Params = Mapping[str, Any]
 SENT_AUDIO = "audio"  # the captioner that sends the clip itself, and its slot
-Repeats = Annotated[int, msgspec.Meta(ge=1, le=10_000)]  # how often an item is asked about; checked where it is read
+Repeats = Annotated[int, msgspec.Meta(ge=1, le=10_000)]  # the number of samples of an item; checked on reading
 
 
 class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True, gc=False):
-    """The base of everything that is stored as JSON: its fields in their order; an unknown field is refused.
+    """The base of everything that is stored as JSON, with its fields in their order; unknown fields are refused.
 
-    The members of a union have a `tag`, which stands first in their JSON as `"type"`. A record holds plain values, so
-    that it is in no reference cycle and the garbage collector need not know it (`gc=False`).
+    The members of a union have a `tag`, which is the first field of their JSON, `"type"`. A record has plain values, so
+    it is never in a reference cycle, and the garbage collector need not track it (`gc=False`).
     """
 
 
@@ -35,7 +35,7 @@ class Item(Record, frozen=True, kw_only=True):
     """One multiple-choice question about one clip.
 
     `audio` is the clip's path as the dataset writes it, relative to the dataset's root. `tags` (modality, category, …)
-    only group scores. `reference` is what the benchmark says about the clip (cue, rubric, url, …): no prompt sees it.
+    only group scores. `reference` is the benchmark's information on the clip (cue, rubric, url, …), never in a prompt.
     """
 
     id: str
@@ -47,7 +47,7 @@ class Item(Record, frozen=True, kw_only=True):
     reference: Mapping[str, Any] = msgspec.field(default_factory=dict)
 
     def tag(self, name: str) -> str | None:
-        """Return the value of a tag, None without one; `language` is the reference's where no tag has that name."""
+        """Return the value of a tag, None without one; without a tag `language`, that of the reference counts."""
         value = self.tags.get(name)
         if value is None and name == "language":
             value = self.reference.get(name)
@@ -62,7 +62,7 @@ def tag_names(items: Iterable[Item]) -> list[str]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dataset:
-    """Checked items and where their clips are. `digest` names the bytes of the dataset's file."""
+    """Checked items and the folder of their clips, `root`. `digest` is that of the dataset's file."""
 
     name: str
     digest: str
@@ -73,7 +73,7 @@ class Dataset:
 
 
 class CaptionerSpec(Record, frozen=True, kw_only=True):
-    """Which engine fills a slot, with every parameter filled in; hashed into each caption's key."""
+    """The engine of a slot, with all its parameters; it is hashed into each caption's key."""
 
     slot: str
     name: str
@@ -82,9 +82,9 @@ class CaptionerSpec(Record, frozen=True, kw_only=True):
 
 
 class Caption(Record, frozen=True, kw_only=True):
-    """The text of one clip. `""` is a finding (silence, no speech), not a failure.
+    """The text of one clip. `""` is a result (silence, no speech), not a failure.
 
-    `meta` is JSON: segment times in seconds, language, probabilities, the device, whatever a later filter may want.
+    `meta` is JSON for later filters: segment times in seconds, language, probabilities, the device and more.
     """
 
     text: str
@@ -93,10 +93,10 @@ class Caption(Record, frozen=True, kw_only=True):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CaptionInput:
-    """What a caption is made from where it depends on more than a clip.
+    """The input of a caption that depends on more than a clip.
 
-    `question` and `choices` are in the canonical form of `prompting.listening`, `""` and none where the engine is not
-    to see them. `evidence` is the text of other captions, for an engine that reads captions and no `clip`.
+    `question` and `choices` are in the canonical form of `prompting.listening`, and empty if the engine must not see
+    them. `evidence` is the text of other captions, for an engine that reads captions and no `clip`.
     """
 
     clip: Path | None = None
@@ -113,9 +113,9 @@ class CaptionInput:
 class PromptSpec(Record, frozen=True, kw_only=True):
     """A template by name and digest, and the slots whose captions fill its evidence block, in order.
 
-    `mismatch_seed` gives every item another clip's captions, `order_seed` shuffles the choices; None leaves both alone.
-    `audio` is the slot in which the clip itself is sent; a run of captions alone leaves it out of the JSON.
-    `headings` has the headings of slots whose engine has one of its own; runs of older versions have the slots' names.
+    `mismatch_seed` gives every item another clip's captions, `order_seed` shuffles the choices; None does neither.
+    `audio` is the slot in which the clip itself is sent; a run without sent clips leaves it out of the JSON.
+    `headings` has the headings that engines define for their slots; runs of older versions use the slots' names.
     """
 
     template: str
@@ -128,10 +128,10 @@ class PromptSpec(Record, frozen=True, kw_only=True):
 
 
 class LLMSpec(Record, frozen=True, kw_only=True):
-    """The model by its litellm name (or `local`, `local:…`, `fake`), its parameters, and samples an item.
+    """The model by its litellm name (or `local`, `local:…`, `fake`), its parameters, and the samples per item.
 
-    `answer_as` is `choice` where the reply is forced to be one of the choices; a free text leaves it out of the JSON.
-    `origin` is the address that is asked, without secrets; the provider's own, as in older runs, leaves it out.
+    `answer_as` is `choice` if the reply is forced to be one of the choices; it is left out of the JSON for free text.
+    `origin` is the address that is asked, without secrets; it is left out for the provider's own, as in older runs.
     """
 
     model: str
@@ -142,12 +142,12 @@ class LLMSpec(Record, frozen=True, kw_only=True):
 
 
 class RoundsSpec(Record, frozen=True, kw_only=True):
-    """How a model may ask for more about the clip before it answers: in up to `most` rounds.
+    """The rounds, up to `most`, in which a model may ask for more about the clip before it answers.
 
-    `engines` are those that it may ask; the slot of each is the name by which it asks. `form` is that of a request: the
-    provider's tool `calls`, or lines of `text`. `version` counts the changes of what the model is told about it.
-    `when` is `split` where all samples are asked without rounds first, and only the items whose samples disagree are
-    asked again with them; rounds for every item leave it out of the JSON.
+    `engines` are those that it may ask, each by the name of its slot. `form` is the form of a request: the provider's
+    tool `calls`, or lines of `text`. `version` counts the changes of the instructions that the model gets about rounds.
+    `when` is `split` if all samples are first asked without rounds, and only the items whose samples disagree are asked
+    again with rounds; it is left out of the JSON for rounds of every item.
     """
 
     most: int
@@ -158,9 +158,9 @@ class RoundsSpec(Record, frozen=True, kw_only=True):
 
 
 class RunSpec(Record, frozen=True, kw_only=True):
-    """Everything that can change a result. Holds no path, device, key, time limit or concurrency.
+    """Everything that can change a result; it has no path, device, key, time limit or concurrency.
 
-    A run without rounds leaves `rounds` out of the JSON, as older runs do.
+    A run without rounds leaves `rounds` out of the JSON, like older runs.
     """
 
     dataset: str
@@ -174,9 +174,9 @@ class RunSpec(Record, frozen=True, kw_only=True):
 
 
 class Prompt(Record, frozen=True, kw_only=True):
-    """Chat messages (`role`, `content`), and the choices in the order in which they stand in them.
+    """Chat messages (`role`, `content`), and the choices in the order in which the messages list them.
 
-    `content` is text, or for a model that hears the list of texts and clips that chat endpoints take. `clip` is the
+    `content` is text, or, for a model that hears, the list of texts and clips that chat endpoints accept. `clip` is the
     digest of the clip that is sent with the text, `seconds` its length.
     """
 
@@ -186,7 +186,7 @@ class Prompt(Record, frozen=True, kw_only=True):
     seconds: float = 0.0
 
     def texts(self, clip: str = "") -> list[str]:
-        """Return the text of each message, with `clip` in the place of the clip."""
+        """Return the text of each message, with the text `clip` in place of the clip."""
         texts: list[str] = []
         for message in self.messages:
             parts = message["content"] or ""  # A message that only calls functions has no content.
@@ -196,7 +196,7 @@ class Prompt(Record, frozen=True, kw_only=True):
         return texts
 
 
-# Providers' words for a reply that is whole. Any other word, `length` among them, means that the reply was cut.
+# The finish reasons of complete replies. Any other reason, such as `length`, means that the reply was cut.
 _NATURAL_ENDS = """
 stop end_turn stop_sequence eos eos_token end_of_sequence end_of_text endoftext complete completed finished done
 tool_calls tool_call tool_use function_call
@@ -205,7 +205,7 @@ _TOKEN_LIMITS = "length max_tokens max_output_tokens max_completion_tokens model
 
 
 class ToolCall(Record, frozen=True, kw_only=True):
-    """A call of a tool as the model wrote it; `arguments` is JSON text, or what the model took for it."""
+    """A call of a tool as the model wrote it; `arguments` is text that should be JSON."""
 
     id: str
     name: str
@@ -213,13 +213,13 @@ class ToolCall(Record, frozen=True, kw_only=True):
 
 
 class Completion(Record, frozen=True, kw_only=True, tag="completion"):
-    """What a model said, as it said it. `finish` is the provider's reason (`stop`, `length`, …); None is unknown.
+    """A model's unchanged reply. `finish` is the provider's finish reason (`stop`, `length`, …); None is unknown.
 
-    `model` and `fingerprint` are what the server says of itself. `cost` is in US dollars; `sent` are the parameters as
-    they went out, without the messages. `charged` is what all tries of the call counted against a budget, where that is
-    not `cost`: a reply of unknown cost counts as its bound, and as 0 where it had none. `audio_tokens` are those of the
-    input that the provider counts as audio, where it says so. `calls` are the tools that the model calls with its text,
-    `thinking_blocks` its signed thoughts, which some providers want back unchanged with the results of the calls.
+    `model` and `fingerprint` are those that the server reports. `cost` is in US dollars. `sent` are the parameters of
+    the request, without the messages. `charged` is the charge of all tries of the call against a budget, if it is not
+    `cost`: a reply of unknown cost is charged its bound, or 0 without one. `audio_tokens` are the input tokens that the
+    provider reports as audio. `calls` are the tools that the model calls with its text, `thinking_blocks` its signed
+    thoughts, which some providers require unchanged with the results of the calls.
     """
 
     text: str
@@ -239,21 +239,21 @@ class Completion(Record, frozen=True, kw_only=True, tag="completion"):
 
     @property
     def is_cut(self) -> bool:
-        """Whether the reply was cut: the provider's reason is none of its words for a natural end."""
+        """Whether the reply was cut: its finish reason is known and is not that of a complete reply."""
         return self.finish is not None and self.finish.lower() not in _NATURAL_ENDS.split()
 
     @property
     def cut_where(self) -> str:
-        """How a cut reply was cut, in words: at the token limit, or for the reason that the provider names."""
+        """Where the reply was cut, in words: at the token limit, or by the provider with its finish reason."""
         if (self.finish or "").lower() in _TOKEN_LIMITS.split():
             return "cut at the token limit"
         return f"cut by the provider ({self.finish})"
 
 
 class Failure(Record, frozen=True, kw_only=True, tag="failure"):
-    """Why there is no result. Recorded, counted as wrong, tried again on resume; never text that could be read.
+    """The reason for a missing result. It is recorded, counted as wrong, tried again on resume, and never read as text.
 
-    `cost` is in US dollars, where the provider charges for what it held back; `charged` is a completion's.
+    `cost` is in US dollars, if the provider charges for a reply that it held back; `charged` is as in a `Completion`.
     """
 
     kind: str
@@ -263,10 +263,10 @@ class Failure(Record, frozen=True, kw_only=True, tag="failure"):
 
 
 class Finding(Record, frozen=True, kw_only=True):
-    """What came of one request that a model made in a round: `text` is what the model was shown.
+    """The result of one request that a model made in a round; `text` is shown to the model.
 
-    `tool` and `arguments` are the request as it was understood, with times in seconds. `key` is that of the caption in
-    the cache, `""` where the request failed. `cost` is in US dollars; None is unknown.
+    `tool` and `arguments` are the interpreted request, with times in seconds. `key` is the cache key of the caption,
+    `""` if the request failed. `cost` is in US dollars; None is unknown.
     """
 
     tool: str
@@ -278,23 +278,23 @@ class Finding(Record, frozen=True, kw_only=True):
 
 
 class Round(Record, frozen=True, kw_only=True):
-    """A model's message that asks for more, and the findings that it was shown, a request each."""
+    """A model's message that asks for more, and the findings that it was shown, one for each request."""
 
     reply: Completion
     findings: tuple[Finding, ...]
 
 
 class Answer(Record, frozen=True, kw_only=True):
-    """One line of a run's log: what became of one sample of one item.
+    """One line of a run's log: the result of one sample of one item.
 
-    `prompt` is the digest of the messages sent, `captions` the cache key behind each slot, `seconds` the time the call
-    took, `at` the moment it ended in UTC (ISO 8601). `params` are the model's parameters as they were asked for.
-    `audio` is the digest of the clip as it was sent, where one was. `origin` is the address or the provider that was
-    asked, where the model does not run here; the first line of a log names the `run` that it belongs to, by the digest
-    of its identity. Logs of older versions have neither.
-    `rounds` are those before the result, in a run that has rounds. A line after each round has the failure `unfinished`
-    in the result's place; the cost of a line is that of its own calls. `first` is the reply without rounds of a sample
-    that is asked again with them; `seconds` has its time, too.
+    `prompt` is the digest of the messages sent, `captions` the cache key of each slot's caption, `seconds` the duration
+    of the call, `at` the time of its end in UTC (ISO 8601). `params` are the requested parameters of the model.
+    `audio` is the digest of the clip as it was sent. `origin` is the address or the provider that was asked, if the
+    model does not run on this machine. `run` is in the first line of a log: the digest of the identity of its run. Logs
+    of older versions have neither.
+    `rounds` are those before the result, in a run with rounds. A line after each round has the failure `unfinished` as
+    its result; the cost of a line is that of its own calls. `first` is the reply without rounds of a sample that is
+    asked again with rounds; `seconds` includes its duration.
     """
 
     item: str
@@ -313,14 +313,14 @@ class Answer(Record, frozen=True, kw_only=True):
 
 
 class Choice(Record, frozen=True, kw_only=True):
-    """The choice that a reply settles on, verbatim, or `""` where it settles on none; `how` says by which rule."""
+    """The choice that a reply settles on, verbatim, or `""` if it settles on none; `how` names the rule."""
 
     text: str
     how: str
 
 
 class Score(Record, frozen=True, kw_only=True):
-    """One judged sample: scorer name → right or wrong."""
+    """One scored sample; `correct` has right or wrong by the name of the scorer."""
 
     item: str
     sample: int
@@ -330,23 +330,23 @@ class Score(Record, frozen=True, kw_only=True):
 
 
 class Captioner(Protocol):
-    """An engine, built once, that turns clips into captions: as many as it was given, in their order.
+    """An engine, built once, that returns one caption for each clip, in their order.
 
-    A clip that it cannot hear is a `Failure` in its place, or raises `ClipError`: a batch that raises is tried again
-    clip by clip. An engine whose captions depend on the question gets `CaptionInput`s in the place of paths.
+    The result for an unreadable clip is a `Failure`, or the engine raises `ClipError`: then the batch is tried again
+    clip by clip. An engine whose captions depend on the question gets `CaptionInput`s instead of paths.
     """
 
     def __call__(self, clips: Sequence[Any], /) -> Sequence[Caption | Failure]: ...
 
 
 class Lookup(Protocol):
-    """A captioner that looks up what is known of an item (and its clip) instead of hearing it. Raises `ItemError`."""
+    """A captioner that looks up the caption of an item and its clip instead of hearing the clip. Raises `ItemError`."""
 
     def __call__(self, item: Item, clip: Path, /) -> Caption: ...
 
 
 class Backend(Protocol):
-    """Where captioners run. Yields each clip, or `CaptionInput`, once, as it is done, in any order."""
+    """Runs a captioner on clips. Yields each clip, or `CaptionInput`, once, with its result, in any order."""
 
     def __call__(
         self, spec: CaptionerSpec, host: Host, clips: Sequence[Any], /
@@ -360,15 +360,15 @@ class LLM(Protocol):
 
 
 class Scorer(Protocol):
-    """Whether a prediction (a choice verbatim, or `""`) answers the item."""
+    """Returns whether a prediction (a choice verbatim, or `""`) answers the item."""
 
     def __call__(self, item: Item, prediction: str, /) -> bool: ...
 
 
 class CaptionRecord(Record, frozen=True, kw_only=True):
-    """One caption of one item: its cache key (`""` where there is no clip to make one from), and what came of it.
+    """One caption of one item: its cache key (`""` if the clip cannot be read), and its text or failure.
 
-    `question` is the digest of the item's question and choices where the caption depends on them.
+    `question` is the digest of the item's question and choices, if the caption depends on them.
     """
 
     item: str
@@ -381,12 +381,12 @@ class CaptionRecord(Record, frozen=True, kw_only=True):
 
     @property
     def caption(self) -> Caption | None:
-        """The caption, or None where it failed."""
+        """The caption, or None if it failed."""
         return None if self.text is None else Caption(text=self.text, meta=self.meta)
 
 
 class Shard(Record, frozen=True, kw_only=True):
-    """Which items a run has: those of `shard` (`"2/4"`), among `total`.
+    """The items of a run that has only those of a `shard` (`"2/4"`), of `total` items.
 
     `places` has the indexes of these items among all of them, from 0, as differences between neighbours.
     """
@@ -396,5 +396,5 @@ class Shard(Record, frozen=True, kw_only=True):
     total: int
 
     def positions(self) -> list[int]:
-        """Return the indexes of its items among all of them, from 0. Raises ValueError where `places` is malformed."""
+        """Return the indexes of the shard's items among all items, from 0. Raises ValueError for malformed `places`."""
         return list(accumulate(map(int, self.places.split())))

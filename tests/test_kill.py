@@ -46,10 +46,10 @@ main()
 
 
 class Servers:
-    """All models in one server, whose replies depend on nothing but the request.
+    """All models in one server, whose replies depend only on the request.
 
-    `asked` counts each request, `stages` has for each item how far it was with each of its requests: 0 listening, 1
-    merging, 2 the first message of the model and its finding, 3 the answer.
+    `asked` counts each request. `stages` has the stage of each request of an item: 0 for listening, 1 for merging, 2
+    for the first message of the model and its finding, 3 for the answer.
     """
 
     def __init__(self) -> None:
@@ -58,13 +58,13 @@ class Servers:
         self._lock = threading.Lock()
 
     def __call__(self, request: dict[str, Any], number: int) -> Reply:
-        told = json.dumps([request["messages"], request.get("tool_choice")], sort_keys=True)
-        name = sha256(told.encode()).hexdigest()
-        item = re.findall(r"in clip (\d+)\?", told)[0]
+        content = json.dumps([request["messages"], request.get("tool_choice")], sort_keys=True)
+        name = sha256(content.encode()).hexdigest()
+        item = re.findall(r"in clip (\d+)\?", content)[0]
         has_finding = any(message["role"] == "tool" for message in request["messages"])
         kind, stage = "model", 2 + has_finding
-        if "input_audio" in told:
-            kind, stage = ("finding", 2) if "Listen to this part" in told else ("listener", 0)
+        if "input_audio" in content:
+            kind, stage = ("finding", 2) if "Listen to this part" in content else ("listener", 0)
         elif request["model"] == "gpt-4o-mini":
             kind, stage = "digest", 1
         with self._lock:
@@ -78,7 +78,7 @@ class Servers:
         return Reply(text=f"Noted {name[:8]}.", delay=0.1)
 
     def distinct(self) -> int:
-        """Return the number of different requests, whose replies are known or on their way."""
+        """Return the number of different requests that were sent."""
         with self._lock:
             return sum(map(len, self.asked.values()))
 
@@ -114,7 +114,7 @@ def finish(folder: Path, url: str, out: str) -> None:
 
 
 def outcome(folder: Path) -> dict[str, Any]:
-    """Return what a run has found out: scores, answers with their rounds, captions, and what verifying says."""
+    """Return the results of a run: scores, answers with their rounds, captions, and the last line of `verify`."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     commands = ["score", folder.name, "--format", "json"], ["verify", folder.name]
     score, verify = (
@@ -130,8 +130,8 @@ def outcome(folder: Path) -> dict[str, Any]:
     answers = {}
     for (item, _), answer in directory.last_answers(folder).items():
         assert isinstance(answer.result, Completion)
-        taken = [[(found.text, found.key) for found in turn.findings] for turn in answer.rounds or ()]
-        answers[item] = (answer.result.text, answer.captions, taken)
+        rounds = [[(finding.text, finding.key) for finding in each.findings] for each in answer.rounds or ()]
+        answers[item] = (answer.result.text, answer.captions, rounds)
     captions = [(record.item, record.slot, record.key, record.text) for record in directory.read_captions(folder)]
     verified = verify.decode().replace(folder.name, "RUN").splitlines()[-1]
     figures = json.loads(score)
@@ -176,22 +176,22 @@ def test_twenty_kills_cost_at_most_what_was_in_flight(tmp_path: Path) -> None:
         finish(tmp_path, stub.url, "killed")
         assert servers.total() == paid
     assert servers.distinct() == whole
-    # What was built on is not asked again, and what is asked again was in flight.
+    # A call whose reply was used is not repeated; only calls in flight are repeated.
     assert all(stages == sorted(stages) for stages in servers.stages.values())
     repeated = servers.repeated()
-    # A round is in the log when its findings are there: one that is killed has its model and its listener in flight.
+    # A round is logged after its findings, so a kill can interrupt both its model's call and its listener's.
     assert repeated["listener"] + repeated["digest"] + repeated["model"] <= KILLS * FLYING
     assert repeated["finding"] <= KILLS * FLYING
     killed, expected = outcome(tmp_path / "killed"), outcome(tmp_path / "whole")
     cost, whole_cost = killed.pop("cost"), expected.pop("cost")
     assert killed == expected
     assert whole_cost == pytest.approx(12.0) and expected["captions_cost"] == 8.0
-    # A finding may be kept although the process was killed before it logged the round: it costs the next one nothing.
+    # A finding may be cached although the process was killed before it logged the round: then it is not paid again.
     assert whole_cost - KILLS * FLYING * 0.1 <= cost <= whole_cost + 1e-9
     lost = {}
     for out, asked in (("whole", whole), ("killed", paid)):
         counted = [charge or 0.0 for charge in charges(tmp_path / out)]
         lost[out] = asked - round(sum(counted) / 0.1)
     assert lost["whole"] == 0
-    # What a call in flight costs is in no log.
+    # The cost of a call in flight is in no log.
     assert 0 <= lost["killed"] <= sum(repeated.values()) + KILLS * FLYING

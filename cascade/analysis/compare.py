@@ -34,8 +34,8 @@ SIGNIFICANT = 0.05  # a corrected p under it supports a difference
 class Side:
     """One of the compared runs: its accuracy on the items of all, and how many of its items are left out.
 
-    `differs` says what the run has that not all of these runs have, besides its model. The other fields are those of
-    its summary.
+    `differs` names the settings of the run, other than its model, that not all of these runs share. The other fields
+    are those of its summary.
     """
 
     run: str
@@ -243,9 +243,7 @@ def _pair(sources: Sequence[ScoredRun], scorer: str) -> tuple[list[Item], list[d
     if scorer not in SCORERS:
         raise UnknownName("scorer", scorer, SCORERS)
     names = [str(source.about["run"]) for source in sources]
-    asked = [
-        {item.id: (item.question, sorted(item.choices), item.answer) for item in source.items} for source in sources
-    ]
+    asked = [{item.id: (item.question, sorted(item.choices), item.answer) for item in run.items} for run in sources]
     shared = set(asked[0]).intersection(*asked)
     items = [item for item in sources[0].items if item.id in shared]
     if not items:

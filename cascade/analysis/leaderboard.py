@@ -30,9 +30,9 @@ _DEEPEST = 4  # folders below one that is given
 class BoardRow:
     """One run. `items` describes its items in words, `items_digest` identifies them by question, choices and answer.
 
-    `by` has each tag's values by the official matcher. Where a second reader was asked, `mmar_read` is `mmar` by the
-    combined readings. `differs` says what the run has that not all runs of the board have, besides the other fields.
-    `kind` is that of MMAR's table, where it was asked for. The other fields are those of the run's summary.
+    `by` has each tag's values by the official matcher. If a second reader was asked, `mmar_read` is `mmar` by the
+    combined readings. `differs` names further settings of the run that not all runs of the board share. `kind` is the
+    run's group in MMAR's table, if `by` asks for it. The other fields are those of the run's summary.
     """
 
     run: str
@@ -72,18 +72,18 @@ SORTS = (*_HIGHEST_FIRST, "cost", "failed", "unread", "model", "captions", "prom
 
 
 def board_rows(folders: Iterable[Path], by: Sequence[str], skip: Callable[[str], None]) -> list[BoardRow]:
-    """Return a row for each run of these folders, without repeats; `skip` is called with what cannot be read, and why.
+    """Return a row for each run of these folders, without repeats.
 
-    A folder that holds no run, as one beside runs, is skipped too.
+    `skip` is called with a line for each run that cannot be read and for each folder that has no run.
     """
     paths: dict[Path, Path] = {}
     for folder in folders:
         runs = directory.find_runs(folder, _DEEPEST)
         paths.update((path.resolve(), path) for path in runs)
-        beside = [folder]
+        places = [folder]
         if runs:
-            beside = [path for path in sorted(folder.iterdir()) if path.is_dir() and not path.name.startswith(".")]
-        for path in beside:
+            places = [path for path in sorted(folder.iterdir()) if path.is_dir() and not path.name.startswith(".")]
+        for path in places:
             if runs != [folder] and not any(run.is_relative_to(path) for run in runs):
                 skip(f"{path}: this is no run, and there is none in it")
     rows, specs = [], []
@@ -146,7 +146,8 @@ def ordered(rows: Sequence[BoardRow], sort: str) -> list[list[BoardRow]]:
 
     Rows whose value is unknown are last of their kind.
     """
-    value = attrgetter(f"{sort}.accuracy" if sort in ("mmar", "strict") else sort)
+    field = f"{sort}.accuracy" if sort in ("mmar", "strict") else sort
+    value = attrgetter(field)
     groups: dict[str, list[BoardRow]] = {}
     for row in rows:
         groups.setdefault(row.items_digest, []).append(row)

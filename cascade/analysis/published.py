@@ -95,9 +95,9 @@ def published_rows() -> Mapping[str, PublishedRow]:
 
 
 def matching_row(spec: RunSpec) -> PublishedRow | None:
-    """Return the row whose model, captioners, digest and rounds a run has, with the parameters that the row sets.
+    """Return the row that a run matches in model, captioners, digest, rounds and all parameters that the row sets.
 
-    A captioner that is shown the question matches only a row that sets this.
+    A run whose captioner is shown the question matches only a row that sets this.
     """
     engines, params = _evidence(spec)
     for row in published_rows().values():
@@ -112,7 +112,7 @@ def matching_row(spec: RunSpec) -> PublishedRow | None:
 
 
 def _evidence(spec: RunSpec) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return a run's engines by slot and their parameters as `SLOT.NAME`; of its rounds, with `rounds.` before it."""
+    """Return a run's engines by slot and their parameters by `SLOT.NAME`; slots of rounds have the prefix `rounds.`."""
     engines: dict[str, Any] = {captioner.slot: captioner.name for captioner in spec.captioners}
     params: dict[str, Any] = {}
     for captioner in spec.captioners:
@@ -126,7 +126,7 @@ def _evidence(spec: RunSpec) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def _row_evidence(run: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return the engines and the parameters that the flags of a row name, in the form of `_evidence`."""
+    """Return the engines and the parameters in the flags of a row, in the form of `_evidence`."""
     engines, params = dict(run["captions"]), dict(run.get("caption-param", {}))
     if "digest" in run:
         engines[DIGEST] = DIGEST
@@ -134,8 +134,8 @@ def _row_evidence(run: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any
     if "rounds" in run:
         engines |= {"rounds": run["rounds"], "rounds.when": run.get("rounds-when", "always")}
         for slot, engine in run["rounds-with"].items():
-            engines[f"rounds.{slot}"], _, given = engine.rstrip(")").partition("(")
-            pairs = [pair.split("=") for pair in given.split(",") if pair]
+            engines[f"rounds.{slot}"], _, text = engine.rstrip(")").partition("(")
+            pairs = [pair.split("=") for pair in text.split(",") if pair]
             params.update((f"rounds.{slot}.{name}", value) for name, value in pairs)
     return engines, params
 

@@ -33,7 +33,7 @@ from cascade.types import SENT_AUDIO, Answer, Caption, CaptionRecord, Item
 
 _Shown = Mapping[str, Mapping[str, CaptionRecord]]  # the captions of each prompt, by item and slot
 _Answers = Mapping[tuple[str, int], Answer]  # by item and sample
-# Of each second model: what was done to the run, what the lines of its log are, and what they are about.
+# By the role of a second model: the participle for its run, the name of its log's lines, and the subject of a line.
 _WORDS = {JUDGE: ("judged", "judgements", "answer or rubric"), READER: ("read", "readings", "reply")}
 
 
@@ -72,7 +72,7 @@ def verify(path: Path) -> Verdict:
     logs = [log for log in (CallLog(path, role) for role in _WORDS) if log.file.exists()]
     if not (path / "run.json").exists():
         if not logs:
-            raise RunError(f"{path} is no run directory: it has no run.json")
+            raise directory.missing_run(path)
         for log in logs:
             with verdict.recording():
                 _check_call_log(log, verdict, has_run=False)
@@ -164,7 +164,7 @@ def _origins(
 ) -> Iterator[tuple[str, str]]:
     """Yield two digests for each keyed caption: of the clip or the captions that it was made from, and of the question.
 
-    The first is `""` where the clip is not here, the second where the engine was not shown the question.
+    The first is `""` if the clip is not on this machine, the second if the engine was not shown the question.
     """
     clips: dict[str, str] = {}
     for item in run.items:
@@ -172,7 +172,8 @@ def _origins(
             clips[item.audio] = digest_file(Path(run.manifest.audio_root) / item.audio)
         except (OSError, ValueError):  # A ValueError is a name that no file can have.
             clips[item.audio] = ""
-    items, own = {item.id: item for item in run.items}, evidence.captions_by_item(captions)
+    items = {item.id: item for item in run.items}
+    own: _Shown = evidence.captions_by_item(captions)
     donors: Mapping[str, str] = {clip: clip for clip in clips}
     if (seed := run.spec.prompt.mismatch_seed) is not None and any(caption.question for caption in captions):
         audio = {item.id: item.audio for item in run.items}
@@ -182,13 +183,16 @@ def _origins(
         item, spec, question = items[caption.item], specs[caption.slot], ""
         if caption.question and (spec.name != DIGEST or spec.params.get("question")):
             question = question_digest(item.question, item.choices)
+        clip, merged = item.audio, own
+        if caption.question:  # Then the caption is made from what the prompt shows.
+            clip, merged = donors.get(item.audio, ""), shown
         if spec.name != DIGEST:
-            yield clips.get(donors.get(item.audio, "") if caption.question else item.audio, ""), question
+            yield clips.get(clip, ""), question
             continue
-        beside = (shown if caption.question else own)[caption.item]
-        merged = {slot: record for slot, record in beside.items() if slot != caption.slot}
-        text = evidence.text_to_merge(merged, run.spec.prompt.headings)
-        yield digest(text) if text else "", question
+        beside = {slot: record for slot, record in merged[item.id].items() if slot != caption.slot}
+        text = evidence.text_to_merge(beside, run.spec.prompt.headings)
+        source = digest(text) if text else ""
+        yield source, question
 
 
 def _check_log(run: Run, shown: _Shown, answers: _Answers, verdict: Verdict) -> None:
@@ -331,11 +335,11 @@ def _check_call_log(log: CallLog, verdict: Verdict, *, has_run: bool) -> None:
 
 
 def _inquiries(log: CallLog) -> tuple[Inquiry[Any], Inquiry[Any]]:
-    """Return what a second model may be asked about the run that its log is in, and what it is to be asked."""
+    """Return the calls that a second model's log may contain, and the calls that it should contain."""
     if log.role == JUDGE:
         inquiry = rubric_score.inquiry(rubric_score.judge_cases(log.folder))
         return inquiry, inquiry
     run, answers = directory.read_run(log.folder), directory.last_answers(log.folder)
     possible = list(second_reader.show_replies(run.spec, run.items, answers.values()))
-    # Rules that read more than those of the day of the reading leave fewer replies to ask about.
+    # Newer rules may read more replies than the rules at the time of the reading, and then leave fewer to ask about.
     return second_reader.inquiry(possible), second_reader.inquiry(outcomes.score_source(log.folder).unread_replies)

@@ -105,8 +105,8 @@ def describe_segment(
 ) -> dict[str, Any]:
     """Return the record in `meta` of a segment, in Whisper's fields, of the window from `begin` to `end` seconds.
 
-    `voices` are those of `voiced_windows`. `tokens` are those over which
-    the average log-probability was taken, the end token not counted; None where an endpoint does not say.
+    `voices` are those of `voiced_windows`. `tokens` is the number of tokens that the average log-probability covers,
+    without the end token; None for an endpoint that does not report it.
     """
     # Whisper pads a window to 30 s, and its times may lie in the padding.
     record = {
@@ -130,18 +130,20 @@ def no_speech_rule(thresholds: SpeechThresholds, segment: Mapping[str, Any]) -> 
         return "no words"
     logprob, no_speech, repetition = segment["avg_logprob"], segment["no_speech_prob"], 2.0
     is_short = len(segment["text"].split()) <= SHORT
-    # Captions by an endpoint, which reports no tokens, keep the rules under which they were made.
+    # An endpoint reports no tokens, so its captions keep the older rules.
     if is_short and "tokens" in segment:
         if no_speech <= thresholds.max_no_speech / 2:
             logprob *= min(1, (segment["tokens"] + 1) / FEW)
         if no_speech > thresholds.max_no_speech / 3:
             repetition = SCREAMS
-    if logprob < (thresholds.short_logprob if is_short else thresholds.min_logprob):
+    least = thresholds.short_logprob if is_short else thresholds.min_logprob
+    if logprob < least:
         return "improbable"
-    doubted = no_speech > thresholds.max_no_speech
-    if doubted and segment["avg_logprob"] < thresholds.sure_logprob:
-        return "probably no speech"
-    if segment["compression_ratio"] > thresholds.max_compression * (1 if doubted else repetition):
+    if no_speech > thresholds.max_no_speech:
+        repetition = 1.0
+        if segment["avg_logprob"] < thresholds.sure_logprob:
+            return "probably no speech"
+    if segment["compression_ratio"] > thresholds.max_compression * repetition:
         return "repeats itself"
     return ""
 

@@ -150,7 +150,7 @@ def entries(path: Path) -> Iterator[CacheEntry]:
                 raise ValueError(damage)
             if _identity(entry.spec) not in specs:
                 raise ValueError("it is by a captioner that the manifest does not name")
-            if key <= previous:  # a key that stands twice could have two different texts
+            if key <= previous:  # a key that occurs twice could have two different texts
                 raise ValueError(f"{key} stands twice or out of order")
         except (TypeError, ValueError) as error:
             problem = f"{path}:{count + 1}: {error}; nothing of this file is taken: fetch it again"

@@ -1,4 +1,4 @@
-"""The captions of items: looked up, read from bundles or the cache, or made by a backend and cached as they come."""
+"""The captions of items: looked up, read from bundles or the cache, or made by a backend and cached on arrival."""
 
 from __future__ import annotations
 
@@ -37,21 +37,21 @@ from cascade.types import (
     PromptSpec,
 )
 
-CLIPS_TO_SEND = "clips to send"  # the stage in which they are read and described
+CLIPS_TO_SEND = "clips to send"  # the name of the stage in which clips are read and described
 _BACKENDS = {"local": local, "ray": ray}
 
 
 class _Source(NamedTuple):
-    """What tells an engine's captions apart: the digests of the clip's bytes and of the question, where it is needed.
+    """The identity of an engine's caption: the digests of the clip's bytes and, if it needs one, of the question.
 
-    `audio` is a failure where the clip cannot be read.
+    `audio` is a failure if the clip cannot be read.
     """
 
     audio: str | Failure
     question: str = ""
 
 
-_Inputs = Mapping[_Source, Path | CaptionInput]  # what an engine is given for each caption
+_Inputs = Mapping[_Source, Path | CaptionInput]  # the input of an engine for each caption
 _Results = dict[str, dict[_Source, Caption | Failure]]  # by slot
 
 
@@ -85,13 +85,12 @@ def caption(
     track: Track | None = silent,
     prompt: PromptSpec | None = None,
 ) -> list[CaptionRecord]:
-    """Return every item's captions, in the order of items and specs; make those that are missing.
+    """Return every item's captions, in the order of items and specs, after making those that are missing.
 
-    Where `track` is None, nothing is made, and a missing caption is a failure.
-    `root` is the folder that the items' `audio` is relative to. Clips with the same bytes are captioned once. A caption
-    is in the cache as soon as it is made; failures and lookups are never cached. Where the `prompt` shows captions of
-    other clips, those that depend on the question are of the other clip under the item's question. Raises UserError
-    where no clip can be read.
+    If `track` is None, nothing is made, and a missing caption is a failure. `root` is the folder of the items' clips.
+    Clips with the same bytes are captioned once. A caption is in the cache as soon as it is made; failures and lookups
+    are never cached. If the `prompt` shows captions of other clips, a caption that depends on the question is made from
+    the other clip and the item's own question. Raises UserError if no clip can be read.
     """
     engines = [spec for spec in specs if Engine(spec.name).hears]
     merging = [spec for spec in specs if Engine(spec.name).makes_captions and spec not in engines]
@@ -122,13 +121,13 @@ def caption(
             records[spec.slot] = _records(spec, items, sources[spec.slot], results.get(spec.slot, {}))
     for spec in merging:
         merged = list(_merged_sources(spec, items, list(chain(*records.values())), prompt))
-        given = {source: captions for source, captions in merged if isinstance(source.audio, str)}
-        results = _results([spec], {spec.slot: given}, execution, track)
-        made = _records(spec, items, [source for source, _ in merged], results.get(spec.slot, {}))
-        if any(record.question for record in chain(made, *records.values())):
+        mergeable = {source: captions for source, captions in merged if isinstance(source.audio, str)}
+        results = _results([spec], {spec.slot: mergeable}, execution, track)
+        digested = _records(spec, items, [source for source, _ in merged], results.get(spec.slot, {}))
+        if any(record.question for record in chain(digested, *records.values())):
             questions = [question_digest(item.question, item.choices) for item in items]
-            made = [replace(record, question=question) for record, question in zip(made, questions, strict=True)]
-        records[spec.slot] = made
+            digested = [replace(record, question=text) for record, text in zip(digested, questions, strict=True)]
+        records[spec.slot] = digested
     return [records[spec.slot][place] for place in range(len(items)) for spec in specs]
 
 
@@ -177,27 +176,30 @@ def _results(
 def _merged_sources(
     spec: CaptionerSpec, items: Sequence[Item], captions: Sequence[CaptionRecord], prompt: PromptSpec | None
 ) -> Iterator[tuple[_Source, CaptionInput]]:
-    """Yield what each item's digest is made from: the captions, and the question where it or one of them needs it.
+    """Yield the source and the input of each item's digest: the captions that it merges, with the question if needed.
 
-    A digest that depends on the question merges the captions that the prompt would show; others, the clip's own.
+    A digest that depends on the question merges the captions that the prompt would show; another merges those of the
+    item's own clip.
     """
-    own, shows_question = evidence.captions_by_item(captions), Engine(spec.name).needs_question(spec)
-    depends = shows_question or any(caption.question for caption in captions)
-    if depends and prompt:
-        own = evidence.captions_shown({item.id: item.audio for item in items}, captions, prompt)
+    by_item, shows_question = evidence.captions_by_item(captions), Engine(spec.name).needs_question(spec)
+    if prompt and (shows_question or any(caption.question for caption in captions)):
+        by_item = evidence.captions_shown({item.id: item.audio for item in items}, captions, prompt)
+    headings = prompt.headings if prompt else UNSET
     for item in items:
-        text = evidence.text_to_merge(own[item.id], prompt.headings if prompt else UNSET)
+        text = evidence.text_to_merge(by_item[item.id], headings)
         audio: str | Failure = digest(text or "")
         if text is None:
-            failed = {caption.slot: caption.failure for caption in own[item.id].values() if caption.failure}
-            kinds = {failure.kind for failure in failed.values()} & {NOT_APPLICABLE} or {"caption"}
-            audio = Failure(kind=kinds.pop(), message=f"no digest was made: no caption of {', '.join(failed)} to merge")
-        source, given = _Source(audio), CaptionInput(evidence=text or "")
+            failed = {caption.slot: caption.failure for caption in by_item[item.id].values() if caption.failure}
+            kind = "caption"
+            if any(failure.kind == NOT_APPLICABLE for failure in failed.values()):
+                kind = NOT_APPLICABLE
+            audio = Failure(kind=kind, message=f"no digest was made: no caption of {', '.join(failed)} to merge")
+        source, merged = _Source(audio), CaptionInput(evidence=text or "")
         if shows_question:
             question, choices = canonical_question(item.question, item.choices)
             source = _Source(audio, question_digest(item.question, item.choices))
-            given = CaptionInput(evidence=text or "", question=question, choices=choices)
-        yield source, given
+            merged = CaptionInput(evidence=text or "", question=question, choices=choices)
+        yield source, merged
 
 
 def _look_up(spec: CaptionerSpec, items: Sequence[Item], root: Path, execution: Execution) -> list[CaptionRecord]:
@@ -209,7 +211,7 @@ def _look_up(spec: CaptionerSpec, items: Sequence[Item], root: Path, execution: 
         except ItemError as error:
             records.append(_record(item, spec, _Source(error.failure()), error.failure()))
         else:
-            # No clip was read, so the digest of the text takes the place of the clip's.
+            # No clip was read, so the digest of the text replaces that of the clip.
             records.append(_record(item, spec, _Source(digest(caption.text)), caption))
     return records
 
@@ -244,7 +246,7 @@ def clip_digest(clip: Path) -> str | Failure:
 def _from_bundles(specs: Sequence[CaptionerSpec], inputs: Mapping[str, _Inputs], execution: Execution) -> _Results:
     """Return the results of the slots that bundles fill.
 
-    A clip that is missing from its bundle gives a failure, and so does a caption that its engine rejects.
+    The result is a failure for a clip that its bundle lacks, and for a caption that its engine rejects.
     """
     results: _Results = {}
     for spec in specs:
@@ -280,33 +282,33 @@ def _from_cache(
         for spec in [*unready, *later] * bool(unready):
             Engine(spec.name).check(spec, execution.host)
         backend = find_backend(execution.backend)
-        losses: dict[str, str] = {}
+        losses: dict[str, str] = {}  # by the name of the clip
         for spec in specs:
-            made = results[spec.slot]
-            missing = {given: source for source, given in inputs[spec.slot].items() if source not in made}
+            captions, origin = results[spec.slot], _origin(spec, execution)
+            missing = {clip: source for source, clip in inputs[spec.slot].items() if source not in captions}
             stage = CLIPS_TO_SEND if spec.name == SENT_AUDIO else f"{spec.slot} by {spec.name}"
             with track(stage, len(missing)) as tick:
                 is_named = False
                 if not missing:  # a backend builds the engine, which may need weights that are not here
                     continue
-                # The questions about a clip follow each other, so that an engine can share what it makes of the clip.
+                # The questions about a clip follow each other, so that an engine can reuse its work on the clip.
                 by_clip: dict[str | Failure, list[Path | CaptionInput]] = {}
-                for given, source in missing.items():
-                    by_clip.setdefault(source.audio, []).append(given)
-                for given, result in backend(spec, execution.host, list(chain(*by_clip.values()))):
-                    source = missing[given]
+                for clip, source in missing.items():
+                    by_clip.setdefault(source.audio, []).append(clip)
+                for clip, result in backend(spec, execution.host, list(chain(*by_clip.values()))):
+                    source = missing[clip]
                     if isinstance(result, Caption):
-                        result = _check_unchanged(given, source) or result
-                    if isinstance(result, Caption) and (origin := _origin(spec, execution)):
-                        result = replace(result, meta={**result.meta, "origin": origin})
+                        result = _check_unchanged(clip, source) or result
                     if isinstance(result, Caption):
+                        if origin:
+                            result = replace(result, meta={**result.meta, "origin": origin})
                         cache.put(spec, str(source.audio), result, source.question)
                         if not is_named and result.meta.get("languages") == "en":
                             note(speech.ENGLISH_ONLY.format(spec.slot))
                             is_named = True
                         if loss := _describe_loss(result):
-                            losses[given.name] = loss
-                    made[source] = result
+                            losses[clip.name] = loss
+                    captions[source] = result
                     tick(isinstance(result, Caption))
     for name, loss in losses.items():
         note(f"{name}: {loss} could not be decoded; captions are made from the rest")
@@ -314,7 +316,7 @@ def _from_cache(
 
 
 def _describe_loss(caption: Caption) -> str:
-    """Return how much of its clip a caption's `meta` says could not be decoded, in words, or "" for nothing."""
+    """Return in words how much of its clip could not be decoded, as the caption's `meta` says, or "" for nothing."""
     decoding = caption.meta.get("decoding")
     if not isinstance(decoding, Mapping):
         return ""
@@ -325,7 +327,7 @@ def _describe_loss(caption: Caption) -> str:
 
 
 def _origin(spec: CaptionerSpec, execution: Execution) -> str:
-    """Return the address or the provider that an engine asks; `""` for an engine that works here."""
+    """Return the address or the provider that an engine asks; `""` for an engine on this machine."""
     model = str(spec.params.get("model", ""))
     if not model or not Engine(spec.name).asks_remotely:
         return ""
@@ -333,7 +335,7 @@ def _origin(spec: CaptionerSpec, execution: Execution) -> str:
 
 
 def _name_other_origins(spec: CaptionerSpec, cached: Iterable[Caption | Failure], origin: str) -> None:
-    """Say where cached captions came from, if not from the origin that is asked now; older ones do not say it."""
+    """Print the origins of cached captions that differ from the current origin; older captions have no origin."""
     known = Counter(str(caption.meta.get("origin", origin)) for caption in cached if isinstance(caption, Caption))
     del known[origin]
     if others := ", ".join(f"{count} from {other}" for other, count in known.items()):
@@ -341,13 +343,13 @@ def _name_other_origins(spec: CaptionerSpec, cached: Iterable[Caption | Failure]
 
 
 def _valid_captions(spec: CaptionerSpec, cache: CaptionCache, inputs: _Inputs) -> dict[_Source, Caption | Failure]:
-    """Return the cached captions, without those that the engine rejects today: a note names their clips."""
+    """Return the cached captions, without those that the engine now rejects; a note names the clips of these."""
     captions, rejected = dict[_Source, Caption | Failure](), []
     engine = Engine(spec.name)
-    for source, given in inputs.items():
+    for source, clip in inputs.items():
         caption = cache.get(_key(spec, source))
         if caption is not None and engine.rejects(caption):
-            rejected.append(given.name)
+            rejected.append(clip.name)
         elif caption is not None:
             captions[source] = caption
     if rejected:
@@ -356,16 +358,18 @@ def _valid_captions(spec: CaptionerSpec, cache: CaptionCache, inputs: _Inputs) -
     return captions
 
 
-def _check_unchanged(given: Path | CaptionInput, source: _Source) -> Failure | None:
-    """Return a failure where a clip's bytes have another digest now: their caption belongs under another key."""
-    path = given.clip if isinstance(given, CaptionInput) else given
+def _check_unchanged(clip: Path | CaptionInput, source: _Source) -> Failure | None:
+    """Return a failure if a clip's bytes now have another digest: the caption would be cached under a wrong key."""
+    path = clip.clip if isinstance(clip, CaptionInput) else clip
     if path is None:
         return None
-    present = clip_digest(path)
-    if isinstance(present, Failure):
-        return present
+    current = clip_digest(path)
+    if isinstance(current, Failure):
+        return current
+    if current == source.audio:
+        return None
     message = f"{path.name}: the file changed while it was captioned; the same command captions it again"
-    return Failure(kind="audio", message=message) if present != source.audio else None
+    return Failure(kind="audio", message=message)
 
 
 def _records(
@@ -390,7 +394,7 @@ def _record(item: Item, spec: CaptionerSpec, source: _Source, result: Caption | 
 
 
 def _key(spec: CaptionerSpec, source: _Source) -> str:
-    """Return the key of a caption; `""` where the clip cannot be read."""
+    """Return the key of a caption; `""` if the clip cannot be read."""
     if isinstance(source.audio, Failure):
         return ""
     return caption_key(spec.slot, spec.name, spec.version, spec.params, source.audio, source.question)

@@ -22,10 +22,11 @@ _ABANDONED = 86_400.0  # seconds without a new part
 
 
 def parts_folder(cache: Path) -> TemporaryDirectory[str]:
-    """Make a folder for the parts that a process cuts, which are removed with it.
+    """Make a temporary folder for the parts that a process cuts.
 
-    It is in the cache, because it may need gigabytes. A folder in which nothing was cut for a day is removed: its
-    process was killed. One that still runs would cut its parts again. Raises CacheError where no folder can be made.
+    It is in the cache, because the parts may need gigabytes. Folders of killed processes are removed: those in which
+    nothing was cut for a day. A process that still runs cuts its parts again. Raises CacheError where no folder can be
+    made.
     """
     scratch = cache / "scratch"
     try:
@@ -46,7 +47,9 @@ def cut(clip: Path, start: float | None, end: float | None, folder: Path) -> Pat
     """
     if start is None and end is None:
         return clip
-    start, end = start or 0.0, math.inf if end is None else end
+    start = start or 0.0
+    if end is None:
+        end = math.inf
     path = _place(folder, clip, start, str(end))
     if not path.exists():
         with files.replacing(path) as file:

@@ -42,7 +42,11 @@ def ablate(
     ] = _KINDS,
     arms: Annotated[
         str | None,
-        typer.Option("--arms", metavar="ARM,…", help="In place of --variants: without question, digest or rounds."),
+        typer.Option(
+            "--arms",
+            metavar="ARM,…",
+            help="In place of --variants: the run with and without each of question, digest, rounds.",
+        ),
     ] = None,
     scorer: o.ScorerName = "mmar",
     form: o.Form = "table",
@@ -54,11 +58,13 @@ def ablate(
     """
     whole = prepare(request)
     kinds = variants if arms is None else ablation_plan.arm_kinds(whole.spec, arms)
+    if arms is not None and variants != _KINDS:
+        note(f"--variants {variants}: left out, because --arms takes its place; make these in a second command")
     jobs = ablation_plan.variant_jobs(whole, kinds, request.seed, request.out)
     if request.dry_run:
         planning.check_model(jobs[0].spec.llm, jobs[0].how)
         plans = {job.path.name: planning.plan(replace(job, path=ablation_plan.existing_directory(job))) for job in jobs}
-        rows: list[Row] = [[name, plan.unmade, plan.calls, plan.input_tokens] for name, plan in plans.items()]
+        rows: list[Row] = [[name, len(plan.unmade), plan.calls, plan.input_tokens] for name, plan in plans.items()]
         typer.echo(f"{quantity(len(jobs), 'run')} in {jobs[0].path.parent}\n")
         typer.echo(format_table(["run", "captions to make", "calls", "tokens in"], rows))
         typer.echo("\n".join(planning.plan_lines(planning.combine(list(plans.values())))))

@@ -84,7 +84,7 @@ class _Commands(typer.core.TyperGroup):
         self.commands: dict[str, Any] = dict.fromkeys(HELP)
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        """Return a command, imported now, so that `--help` costs no more than typer does; None for an unknown name."""
+        """Return a command after importing its module, so that `--help` imports none; None for an unknown name."""
         if cmd_name in HELP and self.commands[cmd_name] is None:
             command = getattr(import_module(f"cascade.cli.{_MODULES.get(cmd_name, cmd_name)}"), cmd_name)
             if not isinstance(command, typer.Typer):

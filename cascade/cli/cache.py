@@ -110,7 +110,7 @@ def cache_export(
 
 
 def _check_place(file: Path) -> None:
-    """Make the folder of a bundle. A bundle replaces an earlier one, never a file of another kind."""
+    """Make the folder of a bundle. Raises UserError for a place where a bundle would replace a file of another kind."""
     if file.suffix in _OTHER_COMPRESSIONS:
         raise UserError(
             f"{file}: a bundle is plain or Zstandard's; name it {file.stem}, or {file.stem}.zst to compress it"
@@ -131,7 +131,7 @@ def _check_place(file: Path) -> None:
 def _keys_of_clips(
     specs: Sequence[CaptionerSpec], root: Path, items: Sequence[Item], how: Execution
 ) -> tuple[set[str], dict[str, str]]:
-    """Return the keys of the items' captions, and of each that the cache lacks what it would be."""
+    """Return the keys of the items' captions in the cache, and a description, by key, of each that the cache lacks."""
     engines = {spec.slot: spec for spec in specs if Engine(spec.name).hears}
     clips = {item.id: item.audio for item in items}
     keys: set[str] = set()

@@ -100,7 +100,9 @@ def show(comparison: Comparison, form: str, *, flips: bool = False) -> None:
         rows.append((Label(f"all, read by {readings.name}"), comparison.combined.whole))
     for tag, values in comparison.by.items():
         rows += [(Label(tag, value), difference) for value, difference in values.items()]
-    cells = [[runs, label, *(cell(difference) for _, cell in _FIELDS)] for label, difference in rows]
+    cells: list[Row] = []
+    for label, difference in rows:
+        cells.append([runs, label, *(cell(difference) for _, cell in _FIELDS)])
     typer.echo(format_columns([*_LABELS, *(column for column, _ in _FIELDS)], cells, form), nl=False)
     if form == "table":
         legend = (
@@ -142,9 +144,11 @@ def show_matrix(matrix: Matrix, form: str) -> None:
         output.echo_json(matrix)
         return
     if form == "table":
-        for side in matrix.runs:
-            if side.served:
-                typer.echo(heading(f"{side.run}: answers: {served_text(side.served)}"))
+        served = {side.run: served_text(side.served) for side in matrix.runs if side.served}
+        if len(served) == len(matrix.runs) and len({*served.values()}) == 1:
+            served = {"each run": served[matrix.runs[0].run]}
+        for run, text in served.items():
+            typer.echo(heading(f"{run}: answers: {text}"))
         typer.echo(f"{quantity(matrix.n, 'item')} of all, by {matrix.scorer}; row - column in points\n")
     rows = list(_matrix_rows(matrix))
     if matrix.combined:

@@ -101,7 +101,7 @@ def doctor(
         typer.echo(_lines(machine), nl=False)
         if command := output.joint_install(check.command for check in needed):
             typer.echo(f"\nAll packages at once:\n  $ {command}")
-        less = "; the offline demo needs less: make demo"
+        less = "; `make demo` needs no key, no hub and no GPU"
         things = {0: "Nothing is missing.", 1: f"1 thing is missing{less}"}
         typer.echo("\n" + things.get(missing, f"{missing} things are missing{less}"))
     if missing:
@@ -210,7 +210,7 @@ def check_captioner(spec: CaptionerSpec, host: Host) -> Check:
 def _check_machine() -> Iterator[Check]:
     """Yield what is true whatever is run."""
     yield Check("Python", OK, platform.python_version())
-    lacking: dict[str, list[str]] = {}  # by extra, as the installed package declares them; none of a bare checkout
+    lacking: dict[str, list[str]] = {}  # by extra of the installed package; empty in a checkout that is not installed
     with suppress(metadata.PackageNotFoundError):
         for requirement in metadata.requires("audio-cascade") or ():
             needed = re.match(r"([\w.-]+)[^;]*;.*extra == ['\"](\w+)", requirement)

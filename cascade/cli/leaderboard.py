@@ -40,9 +40,11 @@ def leaderboard(
     rows = board.board_rows(folders, by or (), lambda text: note(f"passed over: {text}"))
     if not rows and form == "table":
         raise UserError(f"{', '.join(map(str, folders))}: no run is there; give the folder of runs, as in runs/")
-    tags = [tag for tag in by or () if tag != board.KIND or not any(row.kind for row in rows)]
-    if lacking := [tag for tag in tags if rows and not any(tag in row.by for row in rows)]:
-        raise UserError(f"--by {lacking[0]}: no run has items with that tag; as in --by modality")
+    has_kinds = any(row.kind for row in rows)
+    tags = [tag for tag in by or () if tag != board.KIND or not has_kinds]
+    for tag in tags:
+        if rows and not any(tag in row.by for row in rows):
+            raise UserError(f"--by {tag}: no run has items with that tag; as in --by modality")
     groups = board.ordered(rows, sort)
     rows = []
     for name, group in zip(board.named(groups), groups, strict=True):
@@ -72,9 +74,9 @@ def leaderboard(
 def _fields(
     rows: Sequence[BoardRow], by: Sequence[str], *, items: str | None, form: str
 ) -> list[tuple[Column, Callable[[BoardRow], Cell]]]:
-    """Return the columns, each with its cell of a row: one that is None in every row is left out of the table.
+    """Return each column with the function that returns its cell of a row; a column of None alone is not shown.
 
-    `items` is the heading of the column that says which items.
+    `items` is the heading of the column with the names of the sets of items.
     """
     most: dict[tuple[str, str], int] = {}
     for tag in by:
@@ -82,8 +84,9 @@ def _fields(
             for value, rate in row.by.get(tag, {}).items():
                 most[tag, value] = max(rate.n, most.get((tag, value), 0))
     tagged = []
+    missing = "" if form == "csv" else "-"
     for tag, value in sorted(most, key=lambda pair: (by.index(pair[0]), -most[pair], pair[1])):
-        tagged.append((Column(value, (f"{tag}: {value}",)), partial(_tagged, tag, value, "" if form == "csv" else "-")))
+        tagged.append((Column(value, (f"{tag}: {value}",)), partial(_tagged, tag, value, missing)))
     read_csv = ("mmar_read_low", "mmar_read_high")
     return [
         (Column(None, ("run", "model")), lambda row: (row.run, row.model)),

@@ -35,7 +35,7 @@ def _print(header: list[str], rows: list[dict[str, Any]], form: str) -> None:
     if form == "json":
         typer.echo(json.dumps(rows, ensure_ascii=False))
         return
-    cells = [[str(row[field]) if row[field] not in (None, "") else "-" for field in header] for row in rows]
+    cells = [["-" if row[field] in (None, "") else str(row[field]) for field in header] for row in rows]
     typer.echo(format_words(header, cells), nl=False)
 
 
@@ -136,7 +136,7 @@ def prompts_show(
     texts = question.prompt.texts(f"<{question.prompt.clip}, {sent}>")
     for message, content in zip(question.prompt.messages, texts, strict=True):
         text = f"--- {message['role']}\n{content}"
-        # To a file or pipe exactly what would be sent; text of a dataset must not drive a terminal.
+        # A file or pipe gets exactly what would be sent; a terminal gets no control characters of a dataset.
         typer.echo(plain(text) if sys.stdout.isatty() else text, color=True)
     if unmade:
         note(f"{how.cache} has no {' and no '.join(unmade)} caption of {item}; `cascade caption` makes them")

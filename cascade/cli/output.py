@@ -35,8 +35,9 @@ def note_unfinished(run: str, not_asked: int | None, questions: int, outcome: st
 
 
 def echo_list(header: Row, rows: Sequence[Row], otherwise: str, form: str = "table") -> None:
-    """Print a table of words below what was printed before, or a sentence where it has no row."""
-    typer.echo("\n" + (format_words(header, rows, form) if rows else f"{otherwise}\n"), nl=False)
+    """Print an empty line and a table of words, or the sentence `otherwise` if the table has no rows."""
+    table = format_words(header, rows, form) if rows else f"{otherwise}\n"
+    typer.echo(f"\n{table}", nl=False)
 
 
 def echo_json(value: Any) -> None:

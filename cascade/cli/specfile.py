@@ -28,8 +28,8 @@ _ENDS = ("]", "}", "<block end>")
 def read_spec(path: Path, kinds: Mapping[str, type]) -> dict[str, Any]:
     """Return each flag's value, by the flag's name without its dashes.
 
-    `kinds` has the type that each flag takes, `list` if it may be repeated. Raises UserError, with the file and the
-    reason, where the file cannot be read, names an unknown flag, or has a value that a flag does not take.
+    `kinds` has the type of each flag, `list` if it may be repeated. Raises UserError, with the file and the reason, if
+    the file cannot be read, names an unknown flag, or has an invalid value.
     """
     place = f"--spec {path}"
     try:

@@ -62,7 +62,8 @@ def parse_item(row: Mapping[str, Any], *, absolute: bool = True, gold_listed: bo
     """
     for field in _REQUIRED:
         if row.get(field) is None:
-            raise ValueError(f"{field!r} is {'null' if field in row else 'missing'}")
+            problem = "null" if field in row else "missing"
+            raise ValueError(f"{field!r} is {problem}")
     choices = row["choices"]
     if not isinstance(choices, list) or not all(isinstance(choice, str) for choice in choices):
         raise ValueError(f"'choices' must be a list of texts, not {choices!r}")

@@ -32,10 +32,12 @@ def load(name: str, data: Path | None = None, *, audio: bool = True) -> Dataset:
 
 
 def load_questions(dataset: Dataset | str | Path | None, data: str | Path | None = None) -> Dataset | None:
-    """Return the dataset that prediction files of ids alone are joined with, where one is named; no clip is needed."""
+    """Return the dataset with the questions of prediction files that have only ids, or None; no clip is fetched."""
+    if not dataset:
+        return None
     if isinstance(dataset, Dataset):
         return dataset
-    return load(str(dataset), Path(data) if data else None, audio=False) if dataset else None
+    return load(str(dataset), Path(data) if data else None, audio=False)
 
 
 def select(dataset: Dataset, only: dict[str, tuple[str, ...]], limit: int | None) -> tuple[Item, ...]:
@@ -58,10 +60,10 @@ def select(dataset: Dataset, only: dict[str, tuple[str, ...]], limit: int | None
 
 
 def split_shard(text: str, items: Sequence[Item]) -> tuple[Shard, tuple[Item, ...]]:
-    """Return the shard `i/n` (i from 1 to n) and its items in their order, so that a job array can share items out.
+    """Return the shard `i/n` (i from 1 to n) and its items in their order, so that a job array can divide the items.
 
-    An item's shard follows from the digest of its clip's path: questions about one clip stay together, and a dataset
-    that grows leaves every item in its shard. Raises UserError for any other text.
+    The digest of the clip's path determines the shard: questions about one clip stay together, and an item keeps its
+    shard when the dataset grows. Raises UserError for any other text.
     """
     number = count = 0
     if match := re.fullmatch(r"(\d{1,6})/(\d{1,6})", text):

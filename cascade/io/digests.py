@@ -44,7 +44,7 @@ def digest(value: Any, *, parsed: bool = False) -> str:
 
 def digest_bytes(data: bytes) -> str:
     """Return the digest of bytes."""
-    from hashlib import blake2b  # A score needs no digest, and hashlib loads OpenSSL.
+    from hashlib import blake2b  # hashlib loads OpenSSL, and scoring needs no digest.
 
     return _TAG + blake2b(data, digest_size=16).hexdigest()
 

@@ -28,7 +28,7 @@ _KNOWN = {
 _RATES = range(8_000, 192_001)  # Hz
 _MP3_RATES = (8_000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000)  # Hz, all that MPEG audio has
 _MP3_BITS = 64_000  # bits per second and channel
-_LARGEST_WAV = 2**32 - 37  # bytes of samples: the header counts them, and 36 bytes of its own, in 32 bits
+_LARGEST_WAV = 2**32 - 37  # bytes of samples: a 32-bit field of the header counts them and 36 further bytes
 _KINDS = {b"RIFF": "wav", b"fLaC": "flac", b"OggS": "ogg", b"\x1aE\xdf\xa3": "webm"}
 
 

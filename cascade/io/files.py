@@ -25,8 +25,8 @@ def open_regular(path: Path) -> BinaryIO:
 def replacing(path: Path) -> Iterator[IO[bytes]]:
     """Yield a file that takes the place of `path` at the end: written beside it, flushed to disk, then renamed.
 
-    What raises leaves the old file as it is. Raises RunError for what a renamed file would destroy: a device, a pipe, a
-    link, a folder.
+    An exception leaves the old file unchanged. Raises RunError for a path that renaming would destroy: a device, pipe,
+    link or folder.
     """
     if path.is_symlink() or (path.exists() and not path.is_file()):
         raise RunError(f"{path} is a link or no plain file, and is not replaced; name another file")
@@ -54,7 +54,7 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 
 def make_folder(path: Path) -> list[Path]:
-    """Make a folder; return it and its parents as far as they were missing, the innermost first. Raises RunError."""
+    """Make a folder and its missing parents; return those that were missing, the innermost first. Raises RunError."""
     missing = [folder for folder in (path, *path.parents) if not folder.exists()]
     try:
         path.mkdir(parents=True, exist_ok=True)

@@ -1,8 +1,8 @@
-"""Records and other values as lines of JSON on disk: read strictly, and written so that a kill loses at most one line.
+"""Records and other values as lines of JSON on disk, read strictly and written so that a kill loses at most one line.
 
-A line ends in a newline byte. The reader of a log leaves out one unfinished last line and refuses every other bad one;
-a writer cuts the file back to its last newline when it opens it. The lines of a log may form a hash chain: each ends
-in a `digest` of its record and of the digest of the line before.
+A line ends in a newline byte. The reader of a log skips an unfinished last line and refuses every other bad line. A
+writer cuts the file back to its last newline when it opens it. The lines of a log may form a hash chain: each line ends
+in a `digest` of its record and of the digest of the previous line.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ from cascade.io.digests import digest
 from cascade.io.files import write_text
 
 T = TypeVar("T")
-OMITTED = {"omitted": True}  # the metadata of a dataclass's field that is left out of its JSON where it is None
+OMITTED = {"omitted": True}  # the metadata of a dataclass field that is left out of the JSON if its value is None
 _TAIL = 1 << 16
 _DEEPEST = 200
 _CHAINED = re.compile(rb', "digest": "b2:[0-9a-f]{32}"\}\s*\Z')
 
 
 def to_json(value: Any) -> Any:
-    """Return a record, or a container of records, as JSON values; what is none of these stays as it is.
+    """Return a record, or a container of records, as JSON values; any other value is returned unchanged.
 
     A field of a record that is unset is left out.
     """
     if value is None or isinstance(value, str | int | float):
-        return value  # Most values are one of these, and the questions below take longer.
+        return value  # Most values have one of these types, and the checks below take longer.
     if isinstance(value, msgspec.Struct):
         parts = ((name, getattr(value, name)) for name in value.__struct_fields__)
         plain = {name: to_json(part) for name, part in parts if part is not msgspec.UNSET}
@@ -58,7 +58,7 @@ def to_json(value: Any) -> Any:
 
 
 def from_json(kind: type[T], value: Any) -> T:
-    """Return the record that a JSON value describes. Raises ValueError, naming the field, where it describes none."""
+    """Return the record that a JSON value describes. Raises ValueError, naming the field, for an invalid value."""
     try:
         return msgspec.convert(value, kind)
     except ValueError as error:
@@ -66,7 +66,7 @@ def from_json(kind: type[T], value: Any) -> T:
 
 
 class OutOfBounds(ValueError):
-    """JSON that is nested deeper, or holds a larger number, than what is read here."""
+    """JSON that is nested too deeply, or contains a number that is too large."""
 
 
 def flatten(value: Any, prefix: str = "") -> dict[str, Any]:
@@ -83,12 +83,12 @@ def flatten(value: Any, prefix: str = "") -> dict[str, Any]:
 def loads(text: bytes | str, *, allow_nan: bool = False) -> Any:
     """Return the value of a JSON text. Raises ValueError for anything else, and for NaN unless it is allowed.
 
-    Raises OutOfBounds for more than 200 levels and, unless NaN is allowed, for a number beyond floats.
+    Raises OutOfBounds for more than 200 levels and, unless NaN is allowed, for a number that is too large for a float.
     """
     try:
         value = msgspec.json.decode(text)
     except (ValueError, RecursionError):
-        # `json` also reads half a surrogate pair, and says better what is wrong.
+        # `json` also reads half a surrogate pair, and has better error messages.
         try:
             if allow_nan:
                 value = json.loads(text)
@@ -110,7 +110,7 @@ def loads(text: bytes | str, *, allow_nan: bool = False) -> Any:
 
 
 def _may_be_deep(text: bytes | str) -> bool:
-    """Return whether a JSON text has enough brackets for too many levels: writing it would exhaust the stack."""
+    """Return whether a JSON text has enough brackets to exceed the limit of levels, which protects the stack."""
     if isinstance(text, str):
         return text.count("[") + text.count("{") > _DEEPEST
     return text.count(b"[") + text.count(b"{") > _DEEPEST
@@ -132,15 +132,26 @@ def dumps(value: Any) -> str:
     try:
         text.encode()
     except UnicodeEncodeError:
-        # Half a surrogate pair is legal in JSON text and in a model's reply, but has no UTF-8 form: escape that line.
+        # Half a surrogate pair is legal in JSON and occurs in replies, but UTF-8 cannot encode it: escape the line.
         return json.dumps(value, allow_nan=False)
     return text
+
+
+def as_unicode(value: Any) -> Any:
+    """Return a JSON value with `?` for each half of a surrogate pair, which text in UTF-8 cannot have."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode()
+    if isinstance(value, Mapping):
+        return {name: as_unicode(part) for name, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [as_unicode(part) for part in value]
+    return value
 
 
 def read(path: Path, *, growing: bool = False) -> Iterator[Any]:
     """Yield each line's value. Raises RunError, with file and line, for a line that is not JSON.
 
-    The last line of a `growing` file may be unfinished, and is left out then.
+    An unfinished last line of a `growing` file is skipped.
     """
     for number, line in lines(path, growing=growing):
         yield _value(path, number, line)
@@ -162,7 +173,7 @@ def lines(path: Path, *, growing: bool = False) -> Iterator[tuple[int, bytes]]:
 
 
 def records(kind: type[T], path: Path, *, growing: bool = False) -> Iterator[T]:
-    """Yield each line's record. Raises RunError, with file and line, for one that is none; `growing` as in `read`."""
+    """Yield each line's record. Raises RunError, with file and line, for an invalid line; `growing` as in `read`."""
     if not path.exists():
         raise RunError(f"{path.parent}: {path.name} is missing")
     for number, line in lines(path, growing=growing):
@@ -170,12 +181,12 @@ def records(kind: type[T], path: Path, *, growing: bool = False) -> Iterator[T]:
 
 
 def record(kind: type[T], path: Path, number: int, line: bytes) -> T:
-    """Return the record of a line, without its digest. Raises RunError, with file and line, where it holds none."""
+    """Return the record of a line, without its digest. Raises RunError, with file and line, for an invalid line."""
     try:
         if not _may_be_deep(line):
             return cast(T, _decoder(cast(Any, kind)).decode(_CHAINED.sub(b"}", line)))
     except ValueError:
-        pass  # A damaged line, one that was written by hand, or half a surrogate pair, which only `json` reads.
+        pass  # The line is damaged, was written by hand, or has half a surrogate pair, which only `json` reads.
     value = without_digest(_value(path, number, line))
     try:
         return from_json(kind, value)
@@ -204,12 +215,12 @@ def write(path: Path, values: Iterable[Any]) -> None:
 
 
 def with_digest(record: Mapping[str, Any], before: str = "") -> dict[str, Any]:
-    """Return the record with a `digest` of it and of the digest of the line before: changes and removals show."""
+    """Return the record with a `digest` of it and of the previous line's digest, which reveals later changes."""
     return {**record, "digest": digest([before, dict(record)])}
 
 
 def hash_chain(records: Iterable[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
-    """Yield the records, each with a digest of it and of the line before."""
+    """Yield the records, each with a digest of it and of the previous record's digest."""
     before = ""
     for record in records:
         line = with_digest(record, before)
@@ -218,25 +229,26 @@ def hash_chain(records: Iterable[Mapping[str, Any]]) -> Iterator[dict[str, Any]]
 
 
 def broken_links(lines: Iterable[Any]) -> Iterator[int]:
-    """Yield the numbers of the lines whose digest is not that of their record and of the line before."""
+    """Yield the number of each line whose digest does not match its record and the previous line's digest."""
     before = ""
     for number, line in enumerate(lines, 1):
         if not _is_linked(line, before):
             yield number
-        written = line.get("digest") if isinstance(line, dict) else None
-        before = written if isinstance(written, str) else ""
+        before = ""
+        if isinstance(line, dict) and isinstance(line.get("digest"), str):
+            before = line["digest"]
 
 
 def _is_linked(line: Any, before: str) -> bool:
-    """Return whether a line has the digest of its record and of the digest of the line before."""
+    """Return whether a line's digest matches its record and `before`, the digest of the previous line."""
     try:
         return isinstance(line, dict) and line.get("digest") == digest([before, without_digest(line)], parsed=True)
-    except ValueError:  # A number too large for a float has no digest, and was written by nobody.
+    except ValueError:  # A number that is too large for a float has no digest, so no log was written with it.
         return False
 
 
 def check_chain(path: Path, hint: str = "") -> str:
-    """Return the digest of a file's last line, `""` where it has none; an unfinished last line is left out.
+    """Return the digest of a file's last line, `""` for an empty file; an unfinished last line is skipped.
 
     Raises RunError, with file, line and the hint, for a line that was changed after it was written.
     """
@@ -253,9 +265,9 @@ def check_chain(path: Path, hint: str = "") -> str:
 class RecordLog:
     """A file of records that grows by whole lines, as a hash chain; `appended` counts the results that were added.
 
-    One process at a time: a second one is refused while the first has it open. The first line has the fields of
-    `first`, too: they name what the log belongs to. Raises RunError, with file and line, for a log that was changed
-    after it was written.
+    Only one process can have the log open. The first line also has the fields `first`, which name the run that the log
+    belongs to. Raises RunError, with file and line, for a log that was changed after it was written, or that another
+    process has open.
     """
 
     def __init__(self, path: Path, **first: str) -> None:
@@ -271,9 +283,9 @@ class RecordLog:
             raise
 
     def append(self, record: Any, *, is_result: bool = True) -> None:
-        """Write one record, whole or, on a full disk, not at all: then raises OSError.
+        """Write one record as a whole. Raises OSError, and writes nothing, if the disk is full.
 
-        A record that is no result, but a step on the way to one, is not counted.
+        A record of an intermediate step, for which `is_result` is false, is not counted.
         """
         fields = {} if self._before else self._first
         line = with_digest({**to_json(record), **fields}, self._before)
@@ -298,7 +310,7 @@ class RecordLog:
 def _lock(handle: int, path: Path) -> None:
     try:
         import fcntl
-    except ImportError:  # Windows has no flock; there a second writer is the user's to avoid.
+    except ImportError:  # Windows has no flock, so the user must avoid a second writer there.
         return
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -324,14 +336,14 @@ def _cut_to_last_newline(handle: int) -> None:
 
 
 def numbered_lines(content: bytes) -> Iterator[tuple[int, bytes]]:
-    """Yield the numbered lines that are not blank, without a byte order mark."""
+    """Yield each line that is not blank, with its number from 1; a byte order mark is removed."""
     for number, line in enumerate(content.removeprefix(b"\xef\xbb\xbf").split(b"\n"), 1):
         if line.strip():
             yield number, line
 
 
 def parse_object(line: bytes) -> dict[str, Any]:
-    """Return the object that a line holds. Raises ValueError with the reason where it holds none."""
+    """Return the JSON object of a line. Raises ValueError, with the reason, for anything else."""
     value = loads(line)
     if not isinstance(value, dict):
         raise ValueError(f"an object is needed, not {type(value).__name__}")

@@ -11,14 +11,14 @@ _NARROWEST = 40  # no table is made narrower
 
 
 def heading(text: str) -> str:
-    """Return the lines above a table wrapped to the terminal, as the table is; control characters are replaced."""
+    """Return the lines above a table, wrapped to the terminal like the table, without control characters."""
     return prose(plain(text), most=sys.maxsize)
 
 
 def prose(text: str, most: int = 120) -> str:
-    """Return sentences wrapped to the terminal, and to `most` columns.
+    """Return sentences wrapped to the terminal, and to at most `most` columns.
 
-    Each line of the text begins anew, and no word is cut.
+    Line breaks in the text are kept, and no word is cut.
     """
     import textwrap
 

@@ -72,8 +72,9 @@ class Budget:
     def count(self, folder: Path, charges: Iterable[float | None]) -> None:
         """Count the charges in a run's logs as spent, once a folder; None had neither a bound nor a known cost."""
         with self._lock:
-            for charge in () if folder in self._counted else charges:
-                self._add(charge)
+            if folder not in self._counted:
+                for charge in charges:
+                    self._add(charge)
             self._counted.add(folder)
 
     def _add(self, charge: float | None) -> None:

@@ -90,7 +90,7 @@ def check(spec: LLMSpec, execution: Execution, *, audio: bool = False) -> None:
         if is_local(spec.model):
             source = "the embedded models take"
         elif not execution.api_base and not credentials.takes_audio(spec.model):
-            source = "by litellm's list the model takes"  # What a server of the user's own takes is in no list.
+            source = "by litellm's list the model takes"  # The list does not know models of the user's own server.
         if source:
             raise UserError(
                 f"--llm {spec.model.partition('@')[0]}: {source} no audio; leave audio out of --captions, or name a "
@@ -122,9 +122,9 @@ def check(spec: LLMSpec, execution: Execution, *, audio: bool = False) -> None:
 
 
 def check_access(spec: LLMSpec, execution: Execution, option: str = "--llm") -> None:
-    """Raise ProviderStop for a model that cannot be asked like this, MissingKey without its key.
+    """Raise ProviderStop for a model that cannot be asked, and MissingKey if its key is missing.
 
-    A model is unknown, has no address, or takes no JSON schema where the choice is forced. `option` is the flag that
+    The model is unknown, has no address, or does not take the JSON schema of a forced choice. `option` is the flag that
     named it.
     """
     if spec.model == "fake" or is_local(spec.model):
@@ -138,12 +138,12 @@ def check_access(spec: LLMSpec, execution: Execution, option: str = "--llm") -> 
         raise ProviderStop(f"{label}: the address that serves it is missing: give --api-base URL")
     provider = credentials.provider(spec.model)
     if not provider:
-        litellm.resolve(spec.model, label=label)  # It takes seconds to import, but knows every name.
+        litellm.resolve(spec.model, label=label)  # litellm takes seconds to import, but knows all models.
     if spec.answer_as == "choice":
         listed = (credentials.listed(spec.model) or {}).get("supports_response_schema")
         if listed is False or (provider and not litellm.takes_schema(spec.model)):
             raise ProviderStop(f"{label}: the model takes no JSON schema; {forced_choice.OTHERWISE}")
-    # A plan needs no key, so this comes last.
+    # This check comes last, because a plan ignores a missing key.
     if variable := credentials.missing(spec.model):
         raise MissingKey(f"{label}: the key is missing: export {variable}=…")
 

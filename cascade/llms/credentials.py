@@ -1,7 +1,7 @@
-"""What is known of a model without importing litellm: its provider, its entry in litellm's list, and its key.
+"""Facts about a model without importing litellm: its provider, its entry in litellm's list, and its key.
 
-Only providers whose key is a variable of the environment are listed here: a missing key is reported before captioning
-starts. Clouds with a chain of credentials and servers of one's own report at the first answer what they lack.
+Only providers whose key is an environment variable are listed here: a missing key is reported before captioning starts.
+Clouds with several kinds of credentials, and the user's own servers, report a missing key at the first call.
 """
 
 from __future__ import annotations
@@ -85,9 +85,9 @@ def takes_audio(model: str) -> bool:
 
 
 def missing(model: str) -> str:
-    """Return the variable that should hold the model's key and is not set; `""` where none is known to be missing.
+    """Return the variable that should hold the model's key and is not set; `""` if none is known to be missing.
 
-    A key may stand in the .env file that litellm reads when it is imported: in its package's folder, or the next above.
+    The key may be in the .env file that litellm reads on import: in its package's folder, or the nearest parent folder.
     """
     names, package = VARIABLES.get(provider(model) or "", ()), find_spec("litellm")
     if not names or any(map(os.environ.get, names)):
@@ -96,7 +96,7 @@ def missing(model: str) -> str:
         import dotenv  # litellm depends on it.
 
         folder = Path.cwd()
-        if hasattr(sys.modules["__main__"], "__file__"):  # not so in a notebook
+        if hasattr(sys.modules["__main__"], "__file__"):  # In a notebook, which has none, the current folder is used.
             folder = Path(package.origin).parent
         files = [place / ".env" for place in (folder, *folder.parents) if (place / ".env").is_file()]
         if files and os.environ.get("LITELLM_MODE", "DEV") == "DEV":
@@ -105,7 +105,7 @@ def missing(model: str) -> str:
 
 
 def unsendable(model: str, api_base: str | None = None) -> str:
-    """Return which variable holds a key of the model that no HTTP header takes, and what to type, or `""`."""
+    """Return which variable holds a key that is invalid in an HTTP header, and what the user must type, or `""`."""
     name = provider(model) or model.partition("/")[0]
     names = VARIABLES.get(name) or (f"{name.upper()}_API_KEY", *["OPENAI_API_KEY"] * (api_base is not None))
     for variable in names:

@@ -1,7 +1,7 @@
-"""The embedded model: a GGUF file behind llama.cpp's own server in a child process, called like any endpoint.
+"""The embedded model: a GGUF file, served by llama.cpp in a child process and called like any endpoint.
 
-The child process runs this module. It reads a key from its standard input, prints its address, and ends when its
-standard input ends: the parent holds the other end, and the kernel closes that however the parent ends.
+The child process runs this module. It reads a key from standard input, prints its address, and exits at the end of
+standard input: the parent has the other end of the pipe, which the kernel closes when the parent ends in any way.
 """
 
 from __future__ import annotations
@@ -146,7 +146,7 @@ def _serve(model: str, context: str, threads: str) -> None:
     key = sys.stdin.readline().strip()
     watch = threading.Thread(target=_end_with_parent, daemon=True)
     watch.start()
-    # Only the address goes to the parent: what the engine prints goes to the log.
+    # Only the address goes to the parent; the engine's own output goes to the log.
     address = os.fdopen(os.dup(sys.stdout.fileno()), "w")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     import xllamacpp
@@ -158,13 +158,13 @@ def _serve(model: str, context: str, threads: str) -> None:
     # Without a key, any page in a browser on this machine could call the model.
     params.api_keys = [key]
     params.n_parallel = 1
-    # Earlier prompts must not matter: a continued prompt is computed in other batches than a whole one.
+    # A cached prompt is computed in other batches than a whole one, so replies would depend on earlier prompts.
     params.cache_prompt = False
     params.n_ctx = int(context)
     params.cache_ram_mib = 0
     cores = int(threads)
-    # Prompts are read on all cores. Writing a reply waits for memory, and its threads for each other at each step:
-    # half of the cores are nearly as fast, and faster where another process needs a core.
+    # Prompts are read on all cores. A reply is limited by memory, and its threads wait for each other at each token:
+    # half of the cores are nearly as fast, and faster if another process needs a core.
     params.cpuparams_batch.n_threads, params.cpuparams.n_threads = cores, max(1, cores // 2)
     params.cpuparams.poll = params.cpuparams_batch.poll = 0
     server = xllamacpp.Server(params)
@@ -174,10 +174,10 @@ def _serve(model: str, context: str, threads: str) -> None:
 
 def _end_with_parent() -> None:
     """Exit when standard input ends."""
-    # Python's buffered reader would hold its lock while a model that cannot be loaded ends the process.
+    # Python's buffered reader would keep its lock, and block the exit of the process if the model cannot be loaded.
     while os.read(0, 1):
         pass
-    # The engine's own clean-up may wait for requests in flight, which nobody waits for any more.
+    # The engine's cleanup may wait for requests in flight, whose replies are no longer needed.
     os._exit(0)
 
 

@@ -1,7 +1,8 @@
-"""An HTTP exchange with a provider as it was, which litellm does not show: its client's responses pass through here.
+"""The HTTP exchanges with a provider, which litellm does not show: the responses of its client are checked here.
 
-A body has bounds, must be JSON where the status is a success, and keeps the provider's own words. An error within a
-success gets its proper status. A redirect to another origin is not followed: keys travel in headers.
+A body is limited in size, must be JSON if the status is a success, and keeps the provider's own words. A success that
+contains an error gets the status of the error. A redirect to another origin is not followed, because the request's
+headers contain the key.
 """
 
 from __future__ import annotations
@@ -21,16 +22,16 @@ from cascade.llms import faults
 
 MOST_BYTES = 16 << 20  # of a body, as it is sent and as it is decoded
 MOST_TOKENS = 10**9  # of one call
-LONGEST_NAME = 200  # characters kept of what a server calls itself, its state, and the end of its reply
+LONGEST_NAME = 200  # characters kept of the server's names of its model, its fingerprint and its finish reason
 _ENCODINGS = ("gzip", "deflate")  # zlib decodes these within bounds
 _USAGE = ("usage", "usageMetadata")
-_COUNTS = ("tokens", "tokencount")  # the ends of the names of its counts, in lower case
+_COUNTS = ("tokens", "tokencount")  # the endings of the names of token counts in lower case
 _FINISH = ("finish_reason", "finishReason", "stop_reason", "stopReason", "done_reason")
 
 
 @dataclass(slots=True)
 class Exchange:
-    """What a call sent, the host that replied, the value of its last JSON, and the `fault` that stopped it here."""
+    """The parameters that a call sent, the host that replied, its last JSON, and the `fault` that was raised here."""
 
     sent: dict[str, Any] = field(default_factory=dict)
     host: str = ""
@@ -53,20 +54,21 @@ class Exchange:
 
     @property
     def has_reply(self) -> bool:
-        """Whether a model wrote a reply, which a provider charges for, whatever became of it."""
+        """Whether the model wrote a reply; a provider charges for it even if it is unusable."""
         return any(self.whole.get(name) for name in ("choices", "candidates", "results", "content"))
 
     @property
     def refusal(self) -> str:
-        """The model's refusal, where the provider has a field of its own for it."""
+        """The text of the model's refusal if the provider has a separate field for it, otherwise `""`."""
         message = self.first.get("message")
-        refusal = message.get("refusal") if isinstance(message, Mapping) else None
-        return refusal.strip() if isinstance(refusal, str) else ""
+        if isinstance(message, Mapping) and isinstance(message.get("refusal"), str):
+            return str(message["refusal"]).strip()
+        return ""
 
     def finish(self, mapped: str | None) -> str | None:
-        """Return the provider's word for why the reply ended; None where it leaves that empty.
+        """Return the provider's finish reason; None if it is empty.
 
-        `mapped` is litellm's word, for a provider that has another field for it.
+        `mapped` is litellm's reason, for a provider whose field has another name.
         """
         for name in _FINISH:
             if name in self.first:
@@ -79,11 +81,11 @@ current: ContextVar[Exchange] = ContextVar("exchange")
 
 
 def guard(client: Any) -> Any:
-    """Return a client of httpx whose responses are checked and recorded in the `current` exchange."""
+    """Return an httpx client after adding a hook that checks responses and records them in the `current` exchange."""
     import httpx
 
     client.headers["Accept-Encoding"] = ", ".join(_ENCODINGS)
-    # Rare providers' calls use a client that blocks.
+    # litellm calls a few providers with the synchronous client.
     client.event_hooks["response"].append(_check_blocking if isinstance(client, httpx.Client) else _check)
     return client
 
@@ -113,7 +115,7 @@ def _check_blocking(response: Any) -> None:
 
 @contextmanager
 def _recording_fault(response: Any) -> Iterator[Exchange]:
-    """Yield the exchange of a response, and keep in it the fault of the block, or a redirect that is not followed."""
+    """Yield the exchange of a response, and record the fault that the block or a refused redirect raises."""
     exchange = current.get(None) or Exchange()
     exchange.host = response.url.netloc.decode()
     try:
@@ -145,16 +147,19 @@ def _replace_body(response: Any, body: bytes) -> None:
 
 
 def _join_parts(message: Any) -> bool:
-    """Make one text of a message's content where that is a list of parts, which litellm reads in part or not at all."""
+    """Join a message's content to one text if it is a list, which litellm reads incompletely; return whether it is."""
     if not isinstance(message, dict) or not isinstance(message.get("content"), list):
         return False
     texts: dict[str, str] = {"text": "", "thinking": ""}
     for part in message["content"]:
-        for kind, value in (part if isinstance(part, Mapping) else {"text": part}).items():
-            # The thoughts of a part are a text, or a list of parts with one each.
-            for inner in value if kind == "thinking" and isinstance(value, list) else [value]:
-                text = inner.get("text") if isinstance(inner, Mapping) else inner
-                if kind in texts and isinstance(text, str):
+        fields = part if isinstance(part, Mapping) else {"text": part}
+        for kind in texts:
+            values = [fields.get(kind)]
+            if kind == "thinking" and isinstance(fields.get(kind), list):
+                values = fields[kind]
+            for value in values:
+                text = value.get("text") if isinstance(value, Mapping) else value
+                if isinstance(text, str):
                     texts[kind] += text
     message["content"] = texts["text"]
     if texts["thinking"]:
@@ -188,9 +193,9 @@ def _decode(body: bytes, encoding: str) -> bytes:
 
 
 def _tidy(reply: Any) -> bool:
-    """Remove what litellm would discard a reply for, or spend seconds on; return whether there was any.
+    """Remove impossible token counts and overlong model names; return whether anything was removed.
 
-    That is counts of tokens that cannot be, and what is too long for a model's name.
+    litellm would discard the whole reply because of them, or spend seconds on them.
     """
     removed = []
     if isinstance(reply.get("model"), str) and len(reply["model"]) > LONGEST_NAME:
@@ -205,7 +210,7 @@ def _tidy(reply: Any) -> bool:
 
 
 def _is_possible(path: str, leaf: Any) -> bool:
-    """Return whether a field of the usage is no count of tokens, or one that can be."""
+    """Return whether a field of the usage is possible: a valid count of tokens, or another kind of field."""
     *holders, name = path.lower().split(".")
     if any(holder.endswith(_COUNTS) for holder in holders):
         return False

@@ -103,8 +103,9 @@ def error_within(reply: Any, choice: Mapping[str, Any]) -> dict[str, Any] | None
     first = reply[0] if isinstance(reply, list) and reply else reply
     if not isinstance(first, Mapping):
         return None
-    message = choice.get("message")
-    holders = [first, choice, *([message] if isinstance(message, Mapping) else [])]
+    holders = [first, choice]
+    if isinstance(choice.get("message"), Mapping):
+        holders.append(choice["message"])
     errors = [holder.get("error") for holder in holders]
     if "error" in (first.get("object"), first.get("type")) and not errors[0]:
         errors[0] = first

@@ -27,6 +27,7 @@ from urllib.parse import urlsplit
 from msgspec import UNSET
 
 from cascade.errors import ProviderStop, ReplyError, Transient
+from cascade.io.jsonl import as_unicode
 from cascade.llms import credentials, exchange, faults, origins
 from cascade.llms.exchange import Exchange
 from cascade.llms.prices import Price
@@ -161,7 +162,7 @@ async def chat_model(
     client = LitellmClient(model, api_base, key, timeout, label or f"--llm {model}")
 
     async def complete(prompt: Prompt, params: Params) -> Completion:
-        messages = _as_unicode(prompt.messages)
+        messages = as_unicode(prompt.messages)
         options: dict[str, Any] = {"num_retries": 0, "max_retries": 0, "no-log": True}
         if "tools" in params:
             options["_skip_mcp_handler"] = True  # It would need the package mcp, which our functions do not.
@@ -315,35 +316,29 @@ def _completion(
         error.tokens, error.cost, error.unpriced = tokens, cost, cost is None
         raise error
     input_tokens, output_tokens = tokens or (None, None)
-    fingerprint = getattr(reply, "system_fingerprint", None)
+    fingerprint = _short(getattr(reply, "system_fingerprint", None), client.remove_secrets)
     return Completion(
         text=client.remove_secrets(text),
         reasoning=client.remove_secrets(reasoning),
-        finish=client.remove_secrets(finish)[: exchange.LONGEST_NAME] if finish else None,
-        model=client.remove_secrets(reply.model)[: exchange.LONGEST_NAME] if isinstance(reply.model, str) else None,
+        finish=_short(finish or None, client.remove_secrets),
+        model=_short(reply.model, client.remove_secrets),
         input_tokens=input_tokens,
         output_tokens=output_tokens,
         reasoning_tokens=_count(getattr(usage, "completion_tokens_details", None), "reasoning_tokens"),
         cost=cost,
         sent=exchanged.sent,
-        fingerprint=client.remove_secrets(fingerprint)[: exchange.LONGEST_NAME]
-        if isinstance(fingerprint, str)
-        else UNSET,
+        fingerprint=UNSET if fingerprint is None else fingerprint,
         calls=calls or UNSET,
         thinking_blocks=tuple(_thinking_blocks(choice.message, client.remove_secrets) if calls else ()) or UNSET,
         audio_tokens=audio_tokens if prompt.seconds and audio_tokens is not None else UNSET,
     )
 
 
-def _as_unicode(value: Any) -> Any:
-    """Return messages with `?` for each half of a surrogate pair, which a reply may hold, but a request cannot."""
-    if isinstance(value, str):
-        return value.encode("utf-8", "replace").decode()
-    if isinstance(value, Mapping):
-        return {name: _as_unicode(part) for name, part in value.items()}
-    if isinstance(value, list | tuple):
-        return [_as_unicode(part) for part in value]
-    return value
+def _short(name: Any, remove_secrets: Callable[[str], str]) -> str | None:
+    """Return a name that a server reports, without secrets and cut to `LONGEST_NAME`; None if it is not text."""
+    if not isinstance(name, str):
+        return None
+    return remove_secrets(name)[: exchange.LONGEST_NAME]
 
 
 def _tool_calls(message: Any, remove_secrets: Callable[[str], str]) -> tuple[ToolCall, ...]:
@@ -359,7 +354,7 @@ def _tool_calls(message: Any, remove_secrets: Callable[[str], str]) -> tuple[Too
 
 
 def _thinking_blocks(message: Any, remove_secrets: Callable[[str], str]) -> Iterator[dict[str, str]]:
-    """Yield the thoughts of a message that calls functions; Anthropic's have a type, a text and a signature."""
+    """Yield the thinking blocks of a message that calls functions; Anthropic's have a type, a text and a signature."""
     blocks = getattr(message, "thinking_blocks", None)
     for block in blocks if isinstance(blocks, list) else ():
         if isinstance(block, Mapping):
@@ -367,9 +362,11 @@ def _thinking_blocks(message: Any, remove_secrets: Callable[[str], str]) -> Iter
 
 
 def _tokens(usage: Any) -> tuple[int, int] | None:
-    """Return the tokens in and out; None where the provider did not count: litellm makes up zeros then."""
-    counts = _count(usage, "prompt_tokens"), _count(usage, "completion_tokens")
-    return None if counts[0] is None or counts[1] is None or not any(counts) else (counts[0], counts[1])
+    """Return the tokens in and out; None if the provider did not count them, for which litellm substitutes zeros."""
+    tokens_in, tokens_out = _count(usage, "prompt_tokens"), _count(usage, "completion_tokens")
+    if tokens_in is None or tokens_out is None or not (tokens_in or tokens_out):
+        return None
+    return tokens_in, tokens_out
 
 
 def _count(usage: Any, name: str) -> int | None:

@@ -1,4 +1,4 @@
-"""Addresses of endpoints, and the origin of a reply: the address that is asked, or the provider's name for its own.
+"""Addresses of endpoints, and the origin of a reply: the address that was asked, or the name of the provider.
 
 An address is given by a flag or by a variable of the environment that litellm reads.
 """
@@ -59,16 +59,16 @@ def is_loopback(api_base: str | None) -> bool:
 
 
 def check_address(address: str | None, option: str, *, shown: bool = True) -> None:
-    """Raise UserError for what is no address of an endpoint, and for one that holds a key.
+    """Raise UserError for a text that is not an endpoint's address, and for an address that contains a key.
 
-    A key in the query will do in a variable of the environment, which is not `shown`.
+    A key in the query is allowed if the address is not `shown`, as that of an environment variable.
     """
     if address is None:  # An unset shell variable gives "" instead, which must not mean the provider's own address.
         return
     try:
         parts = urlsplit(address)
         usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
-    except ValueError:  # of a bracket without its pair, and of a port that is none
+    except ValueError:  # raised for an unpaired bracket or an invalid port
         parts, usable = urlsplit(""), False
     in_query = shown and any(is_secret(name) for name, _ in parse_qsl(parts.query))
     if in_query or "@" in (parts.netloc or address):

@@ -1,9 +1,9 @@
-"""How many calls are in flight, how fast they start, and when a failed call is tried again, as the provider can take.
+"""Limits on the number of concurrent calls and on the rate of their starts, and retries, adapted to the provider.
 
-The concurrency limit starts at 16 (or at `maximum`, where that is less) and doubles while a round of replies arrives
-faster than the round before. A 429 or a time-out halves it, once for all calls in flight; then it grows by one a round.
-A wait that the provider asks for holds every call. Starts are spread over the time that a reply takes. `rpm` and `tpm`
-space the starts evenly. A transient fault is tried again after a random wait, a bounded number of times.
+The concurrency limit starts at 16 (or at `maximum`, if that is less) and doubles while a round of replies arrives
+faster than the previous round. A 429 or a time-out halves it, once for all calls in flight; then it grows by one each
+round. A wait that the provider asks for delays every call. Starts are spread over the time that a reply takes. `rpm`
+and `tpm` space the starts evenly. A transient fault is retried after a random wait, a limited number of times.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ _START = 16
 _FASTER = 1.1  # times as many replies a second; a smaller gain is noise
 _PATIENCE = 50  # rounds until growth is tried again
 _SPREAD = 0.5  # of the time of a reply, over which the starts of calls are spread
-_LONGEST = 300.0  # seconds that a provider may ask to wait
-_FIRST_RETRY, _LONGEST_RETRY = 1.0, 60.0  # seconds before a further try where it asks for none, doubled each time
+_LONGEST = 300.0  # the longest wait in seconds that a provider may ask for
+_FIRST_RETRY, _LONGEST_RETRY = 1.0, 60.0  # seconds before a retry if the provider asks for no wait, doubled each time
 _RANDOM = random.Random()
 _TOKEN_BYTES = 4  # on average, until the provider has counted
 _AUDIO_TOKENS = 25  # a second, as Qwen2-Audio has them; OpenAI counts 10 and Gemini 32
@@ -181,7 +181,7 @@ async def call_within_limit(
 
 
 def retrying(call: Callable[Arguments, Awaitable[Reply]], retries: int) -> Callable[Arguments, Awaitable[Reply]]:
-    """Return the call with up to `retries` further tries after a Transient; the last Transient is raised as it is."""
+    """Return the call with up to `retries` retries after a Transient; the last Transient is raised unchanged."""
 
     async def complete(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Reply:
         for attempt in range(retries):
@@ -195,10 +195,10 @@ def retrying(call: Callable[Arguments, Awaitable[Reply]], retries: int) -> Calla
 
 
 def retry_wait(attempt: int, asked: float | None) -> float:
-    """Return the seconds before the next try: exponential back-off with full jitter, or what the provider asked for.
+    """Return the seconds before the next try: exponential back-off with full jitter, or `asked`, whichever is longer.
 
-    The longer of the two: with a provider that asks for no wait, all tries would pass within a moment. A wait that was
-    asked for is lengthened by up to a tenth, so that calls which were refused together do not return together.
+    Without the back-off, a provider that asks for a wait of 0 would get all retries at once. The `asked` wait is
+    lengthened by up to a tenth, so that calls which were refused together are not repeated together.
     """
     own = _RANDOM.uniform(0, min(_LONGEST_RETRY, _FIRST_RETRY * 2 ** min(attempt, 30)))
     return max(own, min(_LONGEST, (asked or 0.0) * (1 + _RANDOM.random() / 10)))

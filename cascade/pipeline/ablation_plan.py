@@ -134,7 +134,7 @@ def _audio_control(alone: RunSpec, kind: str, seed: int) -> RunSpec:
 
 
 def _turned(spec: RunSpec) -> dict[str, RunSpec]:
-    """Return the run with every engine told the question that can be or, where one was told, with none."""
+    """Return the run with the question shown to every engine that can take it or, if one was shown it, to none."""
     asks = not describe.informed_slots(spec)
     captioners = [Engine(captioner.name).with_question(captioner, asks=asks) for captioner in spec.captioners]
     return {"question-aware" if asks else "question-blind": _with_captioners(spec, tuple(captioners))}

@@ -46,11 +46,9 @@ from cascade.types import (
     RunSpec,
 )
 
-_MOST_UNANSWERED = 12  # in a row, or as many as are in flight
+_MOST_UNANSWERED = 12  # consecutive calls without an answer, or as many as are in flight
 
-Done = TypeVar("Done")
-
-
+Value = TypeVar("Value")
 Asked = TypeVar("Asked")
 Reply = TypeVar("Reply", bound=Result)
 
@@ -65,9 +63,9 @@ def ask(
 ) -> None:
     """Ask every question that has no completion in the run's log, and append each answer when it arrives.
 
-    Where rounds are for items whose samples disagree, `read_reply` tells which these are when all are answered without.
-    Raises ProviderStop where the provider refuses every call or drops the audio; the log then keeps all
-    earlier answers.
+    If only items whose samples disagree have rounds, `read_reply` reads the choices of the samples after all of them
+    are answered without rounds. Raises ProviderStop if the provider refuses every call or drops the audio; the log then
+    keeps all earlier answers.
     """
     missing = remaining(run.path, run.items, run.spec.llm.samples)
     if missing:
@@ -95,7 +93,7 @@ def _ask_all(
     missing: Sequence[tuple[Item, int]],
     track: Track,
 ) -> None:
-    """Ask the missing samples of items, each of which `build` makes a question of, and append each answer."""
+    """Ask the question that `build` returns for each missing item and sample, and append each answer to the log."""
     params, rounds, form = run.spec.llm.params, run.spec.rounds, questions.sent_form(run.spec.captioners)
     earlier = directory.last_answers(run.path)
     with track("asking", len(missing)) as tick:
@@ -105,11 +103,11 @@ def _ask_all(
             tick(isinstance(answer.result, Completion))
 
         # A model with completions in the log is not checked again.
-        trusted = form is None or execution.accept_silent_audio
-        trusted = trusted or any(answer.first or isinstance(answer.result, Completion) for answer in earlier.values())
+        answered = any(answer.first or isinstance(answer.result, Completion) for answer in earlier.values())
+        trusted = form is None or execution.accept_silent_audio or answered
         watch = HearingWatch(f"--llm {run.spec.llm.model}", len(missing), write, trusted=trusted)
 
-        def sendable() -> Iterator[Question]:
+        def sendable_questions() -> Iterator[Question]:
             for item, sample in missing:
                 before = earlier.get((item.id, sample))
                 if before and (problem := mismatch(run.spec.rounds, before)):
@@ -127,18 +125,22 @@ def _ask_all(
                 answer = _answer(question, unfinished, perf_counter() - started, params)
                 log.append(replace(answer, origin=execution.origin or UNSET, rounds=tuple(rounds)), is_result=False)
 
-            taken = (question.before.rounds or ()) if question.before else ()
+            taken: Sequence[Round] = ()
+            if question.before and question.before.rounds:
+                taken = question.before.rounds
             forced = run.spec.llm.answer_as == "choice"
             return partial(exchanges.exchange, question.subject, engines, taken, save, forced)
 
         async def ask_all() -> None:
-            async with exchanges.opened(rounds, execution, form) if rounds else nullcontext() as engines:
+            opened = exchanges.opened(rounds, execution, form) if rounds else nullcontext()
+            async with opened as engines:
 
                 async def call(question: Question, llm: LLM) -> Answer:
                     converse = converse_about(question, engines) if engines and question.rounds else None
-                    return watch.measured(question.prompt, await ask_question(question, llm, params, converse))
+                    answer = await ask_question(question, llm, params, converse)
+                    return watch.measured(question.prompt, answer)
 
-                await fan_out(sendable(), run.spec.llm, execution, call, watch.add, earlier=earlier.values())
+                await fan_out(sendable_questions(), run.spec.llm, execution, call, watch.add, earlier=earlier.values())
 
         try:
             run_coroutine(ask_all())
@@ -147,14 +149,14 @@ def _ask_all(
 
 
 def count_earlier(path: Path, spec: RunSpec, execution: Execution) -> None:
-    """Charge the calls in a run's logs to the budget. Use the current price for replies of unknown cost."""
+    """Charge the calls in a run's logs to the budget; the current price applies to replies of unknown cost."""
     price = connect.price(spec.llm, execution)
     of_tokens = partial(price.of, audio=bool(spec.prompt.audio)) if price else None
     execution.budget.count(path, charges.charges(path, of_tokens))
 
 
 def check_clips(run: Run, captions: Sequence[CaptionRecord]) -> None:
-    """Raise RunError where a clip has changed since it was answered: the run would mix two clips."""
+    """Raise RunError if a clip has changed since a question about it was answered: the run would mix two clips."""
     if not captions:
         return
     shown = evidence.captions_shown({item.id: item.audio for item in run.items}, captions, run.spec.prompt)
@@ -171,9 +173,9 @@ def check_clips(run: Run, captions: Sequence[CaptionRecord]) -> None:
 
 
 def remaining(path: Path, items: Sequence[Item], samples: int) -> list[tuple[Item, int]]:
-    """Return each item and sample that a run directory, which need not be there yet, has no completion for."""
-    done = directory.answered_samples(path) if (path / "log.jsonl").exists() else set()
-    return [(item, sample) for item in items for sample in range(samples) if (item.id, sample) not in done]
+    """Return each item and sample without a completion in the run directory, which need not exist yet."""
+    answered = directory.answered_samples(path) if (path / "log.jsonl").exists() else set()
+    return [(item, sample) for item in items for sample in range(samples) if (item.id, sample) not in answered]
 
 
 async def fan_out(
@@ -185,14 +187,14 @@ async def fan_out(
     option: str = "--llm",
     earlier: Collection[Result] = (),
 ) -> None:
-    """Put each question to the model, with `execution.concurrency` calls at once, and write each reply as it comes.
+    """Put each question to the model, with `execution.concurrency` calls at once, and write each reply when it arrives.
 
-    `option` is the flag that named the model; where the server reports another model than in the `earlier` replies or
-    in those before, one line says so. Raises ProviderStop where nothing is answered any more.
+    `option` is the flag that named the model. One line on stderr reports a server whose model name differs from that of
+    the `earlier` replies or of previous ones. Raises ProviderStop if the model no longer answers.
     """
     first = next(questions, None)
     if first is None:
-        return  # Nothing to ask: no model is started.
+        return  # No model is started if there is nothing to ask.
     async with connect.connect(spec, execution, option) as llm:
         silence = SilenceLimit(max(_MOST_UNANSWERED, execution.concurrency), f"{option} {spec.model}")
         watch_model = watch_model_name(f"{option} {spec.model}", earlier)
@@ -205,8 +207,8 @@ async def fan_out(
                     write(reply)
                 except (ProviderStop, BudgetSpent) as stop:
                     if isinstance(stop, ProviderStop) and not silence.answered:
-                        raise  # Every call is refused alike: there is nothing to wait for.
-                    stops.append(stop)  # Calls in flight are already charged: they are waited for.
+                        raise  # The provider refuses every call, so there is no reply to wait for.
+                    stops.append(stop)  # Calls in flight are already charged, so their replies are awaited.
                     return
                 watch_model(reply.result)
                 silence.count(reply.result)
@@ -224,15 +226,15 @@ async def fan_out(
             raise stops[0]
 
 
-def run_coroutine(work: Coroutine[Any, Any, Done]) -> Done:
-    """Return the result of a coroutine; where a loop runs already, as in a notebook, use one in another thread."""
+def run_coroutine(work: Coroutine[Any, Any, Value]) -> Value:
+    """Return the result of a coroutine. If a loop already runs, as in a notebook, use a loop in another thread."""
     if not _in_a_loop():
         return asyncio.run(work)
-    begun: list[tuple[asyncio.AbstractEventLoop, asyncio.Future[Done]]] = []
+    started: list[tuple[asyncio.AbstractEventLoop, asyncio.Future[Value]]] = []
 
-    async def cancellable() -> Done:
+    async def cancellable() -> Value:
         task = asyncio.ensure_future(work)
-        begun.append((asyncio.get_running_loop(), task))
+        started.append((asyncio.get_running_loop(), task))
         return await task
 
     with ThreadPoolExecutor(1) as thread:
@@ -240,13 +242,13 @@ def run_coroutine(work: Coroutine[Any, Any, Done]) -> Done:
         try:
             return waiting.result()
         except KeyboardInterrupt:
-            for loop, task in begun:
+            for loop, task in started:
                 loop.call_soon_threadsafe(task.cancel)
             raise
 
 
 def _in_a_loop() -> bool:
-    # A function of its own: an error raised while a RuntimeError is handled would carry it as its context.
+    # In a separate function, because an error that is raised inside `except` has the RuntimeError as its context.
     try:
         asyncio.get_running_loop()
     except RuntimeError:
@@ -255,7 +257,7 @@ def _in_a_loop() -> bool:
 
 
 def ask_single(question: Question, spec: LLMSpec, execution: Execution) -> Answer:
-    """Return one question's answer, without a run. Raises ProviderStop where the model seems not to hear its clip."""
+    """Return one question's answer, without a run. Raises ProviderStop if the model seems not to hear the clip."""
 
     async def answer() -> Answer:
         async with connect.connect(spec, execution) as llm:

@@ -1,10 +1,10 @@
-"""A request made ready as a job, and carried out: captions, answers, the run directory."""
+"""Jobs: prepare one from a request, and carry it out: make captions, ask questions, write the run directory."""
 
 from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -35,14 +35,14 @@ from cascade.prompting.templates import Template
 from cascade.runs import charges, directory, provenance
 from cascade.runs.describe import truncated_captions
 from cascade.runs.directory import Run
-from cascade.types import CaptionRecord, Dataset, Execution, Failure, Item, RunSpec, Shard
+from cascade.types import CaptionerSpec, CaptionRecord, Dataset, Execution, Failure, Item, RunSpec, Shard
 
-_LISTED = 5  # messages of a kind of failure
+_LISTED = 5  # messages that are listed for each kind of failure
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """A prepared run: its directory, spec, template and items, the dataset, and how it is carried out."""
+    """A prepared run, with its dataset, the name and folder that it was loaded from (`source`), and its execution."""
 
     path: Path
     spec: RunSpec
@@ -55,7 +55,7 @@ class Job:
 
 
 def prepare(request: Request) -> Job:
-    """Return the job of a request, checked as far as it can be before anything takes time."""
+    """Return the job of a request after all checks that take little time. Raises UserError for an invalid request."""
     captioners = select_captioners(
         caption_sources(request.captions, request.dataset),
         request.caption_param,
@@ -63,10 +63,11 @@ def prepare(request: Request) -> Job:
         digest_question=request.digest_question,
     )
     if request.digest and request.digest == request.llm and request.api_base:
-        # The captions go where the questions go, unless digest.api_base says otherwise.
+        # The digest's model has the address of the answering model, unless digest.api_base gives another.
         captioners = replace(captioners, endpoints={request.llm: request.api_base, **captioners.endpoints})
     template = choose_template(request.prompt, captioners.specs)
-    prompt = prompt_spec(template, captioners.specs, request.seed if request.shuffle_choices else None)
+    order_seed = request.seed if request.shuffle_choices else None
+    prompt = prompt_spec(template, captioners.specs, order_seed)
     rounds, engines = rounds_spec(request)
     llm, how = model_and_execution(request, captioners.beside(engines))
     connect.check(llm, how, audio=bool(prompt.audio))
@@ -95,7 +96,7 @@ def prepare(request: Request) -> Job:
 
 
 def count_spent(jobs: Iterable[Job]) -> None:
-    """Charge the earlier cost of all these runs, complete ones too, to the budget that they share."""
+    """Charge the earlier cost of these runs, including complete ones, to their shared budget."""
     for job in jobs:
         if job.how.budget and (job.path / "log.jsonl").exists():
             asking.count_earlier(job.path, job.spec, job.how)
@@ -104,38 +105,41 @@ def count_spent(jobs: Iterable[Job]) -> None:
 def carry_out(job: Job, read_reply: ReadReply) -> Run:
     """Make the captions and answers that a run lacks, and return the run.
 
-    A complete run needs neither key nor clips nor packages. `read_reply` tells whether the samples of an item disagree.
+    A complete run needs no key, no clips and no packages. `read_reply` reads the choices of samples that may disagree.
     """
+    engines = job.spec.rounds.engines if job.spec.rounds else ()
     # A missing key is reported before gigabytes are fetched and hours of captioning pass.
     if asking.remaining(job.path, job.items, job.spec.llm.samples):
         connect.check_access(job.spec.llm, job.how)
-        for engine in job.spec.rounds.engines if job.spec.rounds else ():
+        for engine in engines:
             Engine(engine.name).check(engine, job.how.host)
     root = _clip_root(job)
     manifest = directory.new_manifest(
         job.spec,
         job.template.text,
-        _session(job.spec, silent_audio=job.how.accept_silent_audio),
+        _session(job.spec, engines, silent_audio=job.how.accept_silent_audio),
         part=job.part,
         data_version=job.loaded.version,
         licence=job.loaded.licence,
         audio_root=str(root),
     )
-    counts = Counter[tuple[bool, bool]]()  # by whether they are clips to send, and whether they succeeded
+    clips, captions_made = Counter[bool](), Counter[bool]()  # by success; `clips` are those that are sent to the model
 
     @contextmanager
-    def track(what: str, total: int) -> Iterator[Tick]:
-        with bars(what, total) as tick:
+    def track(stage: str, total: int) -> Iterator[Tick]:
+        with bars(stage, total) as tick:
 
             def count(succeeded: bool) -> None:
-                counts[what == generate.CLIPS_TO_SEND, succeeded] += 1
+                counts = clips if stage == generate.CLIPS_TO_SEND else captions_made
+                counts[succeeded] += 1
                 tick(succeeded)
 
             yield count
 
     with directory.open_run(job.path, manifest, job.items, same_model=job.how.same_model) as (run, log):
         note(f"run directory: {job.path}")
-        kept = len(run.items) * run.spec.llm.samples - len(asking.remaining(job.path, run.items, run.spec.llm.samples))
+        samples = run.spec.llm.samples
+        kept = len(run.items) * samples - len(asking.remaining(job.path, run.items, samples))
         count_spent([job])
         try:
             with charges.charge_log(job.path) as record, recording(job.how.budget, record):
@@ -146,43 +150,44 @@ def carry_out(job: Job, read_reply: ReadReply) -> Run:
                 note(line)
             asking.ask(run, captions, log, job.how, read_reply, bars)
         finally:
-            outcome = f"answers: {kept} kept, {log.appended} asked; captions: {counts[False, True]} made"
-            if failed := counts[False, False]:
-                outcome += f", {failed} failed"
+            outcome = f"answers: {kept} kept, {log.appended} asked; captions: {captions_made[True]} made"
+            if captions_made[False]:
+                outcome += f", {captions_made[False]} failed"
             if job.spec.prompt.audio:
-                outcome += "; clips: " + ("sent with each question" if log.appended else "none sent")
-            if failed := counts[True, False]:
-                outcome += f", {failed} failed"
+                sent = "sent with each question" if log.appended else "none sent"
+                outcome += f"; clips: {sent}"
+            if clips[False]:
+                outcome += f", {clips[False]} failed"
             note(outcome)
     return run
 
 
 def make_captions(job: Job) -> list[CaptionRecord]:
-    """Return the captions of a job's items, an item and slot a record, from the cache or made now; nothing is asked."""
+    """Return one caption for each item and slot of a job, from the cache or made now; no question is asked."""
     if not job.items:
         return []
     return generate.caption(job.items, _clip_root(job), job.spec.captioners, job.how, bars, job.spec.prompt)
 
 
 def _clip_root(job: Job) -> Path:
-    """Return the folder of the clips; they are fetched only if an engine needs them."""
+    """Return the folder of the clips, after fetching them if an engine needs them."""
     if job.spec.rounds or generate.needs_clips(job.spec.captioners):
         return datasets.load(*job.source).root
     return job.loaded.root
 
 
-def _session(spec: RunSpec, *, silent_audio: bool) -> provenance.Session:
-    rounds = spec.rounds.engines if spec.rounds else ()
-    modules = set[str]().union(
-        *(Engine(captioner.name).modules for captioner in (*spec.captioners, *rounds)), connect.modules(spec.llm.model)
-    )
+def _session(spec: RunSpec, engines: Sequence[CaptionerSpec], *, silent_audio: bool) -> provenance.Session:
+    """Return the record of this session; `engines` are those that the model may ask in rounds."""
+    modules = set(connect.modules(spec.llm.model))
+    for captioner in (*spec.captioners, *engines):
+        modules |= Engine(captioner.name).modules
     return provenance.session([redact(word) for word in ("cascade", *sys.argv[1:])], modules, silent_audio=silent_audio)
 
 
 def report_failures(*runs: Run, again: str = "the same command tries the failed ones again") -> bool:
-    """Print which items failed on stderr, by kind, each message once; return whether any run has something left to ask.
+    """Print the failed items on stderr, by kind, each message once; return whether any run has questions left to ask.
 
-    What is counted is items, or samples where an item has several, once for all runs.
+    The counts are of items, or of samples if an item has several. An item that failed in several runs counts once.
     """
     left = [run for run in runs if asking.remaining(run.path, run.items, run.spec.llm.samples)]
     failed: dict[str, dict[tuple[str, int], str]] = {}

@@ -53,9 +53,9 @@ def parse_pairs(texts: Iterable[str], place: str) -> dict[str, str]:
 def typed_flags(content: Mapping[Any, Any], kinds: Mapping[str, type], place: str) -> dict[str, Any]:
     """Return each flag of a YAML or TOML mapping as a value of its kind.
 
-    `kinds` has the type that each flag takes, by its name without the leading dashes. The value of a repeatable flag,
-    `list`, becomes a list of texts; another flag's list or mapping becomes the text that would be typed. Raises
-    UserError, naming the place, for an unknown flag and for a value that the flag does not take.
+    `kinds` has the type of each flag, by its name without the leading dashes. The value of a repeatable flag (`list`)
+    becomes a list of texts; a list or mapping for another flag becomes the text that a user would type. Raises
+    UserError, naming the place, for an unknown flag and for an invalid value.
     """
     typed: dict[str, Any] = {}
     for key, value in content.items():

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cache
 from math import ceil
 
@@ -21,26 +21,42 @@ from cascade.pipeline.jobs import Job
 from cascade.prompting import evidence
 from cascade.prompting.rounds import MOST_REQUESTS
 from cascade.runs import directory
-from cascade.types import SENT_AUDIO, CaptionRecord, Execution, LLMSpec, Params
+from cascade.types import SENT_AUDIO, CaptionerSpec, CaptionRecord, Execution, LLMSpec, Params
+
+# What tells a caption from the others: its slot and its key, or what stands for the key.
+CaptionName = tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemoteModel:
+    """A remote model that captions, merges captions or is asked in rounds; `most_tokens` bounds each of its replies."""
+
+    name: str
+    model: str
+    most_tokens: int | None
+    price: Price | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """`calls` are still to be made, of `questions` items times samples; `input_tokens` are theirs, by `tokenizer`.
 
-    `unmade` captions are not in the cache: their words are not in the tokens. `audio` is the seconds of audio that are
-    sent, whose tokens are not in them either, and `absent` counts the clips that are not here. `reply_tokens` is the
-    mean of what the run has so far, None before; `most_tokens` bounds a reply where that is known. `price` None is
-    unknown. `most_calls` counts those of all rounds, too; `split` says that only items whose samples disagree have any.
-    `remote` has a line of text for each remote model that captions, merges captions, or may be asked in rounds.
+    `captions` holds what tells each caption from the others. The `unmade` of them are not in the cache: their words are
+    not in the tokens. Each has its remote model, None for an engine of this machine, and how many replies it takes at
+    most. `in_rounds` has the most replies of each remote model that may be asked in rounds. `audio` is the seconds of
+    audio that are sent, whose tokens are not in them either, and `absent` counts the clips that are not here.
+    `reply_tokens` is the mean of what the run has so far, None before; `most_tokens` bounds a reply where that is
+    known. `price` None is unknown. `most_calls` counts those of all rounds, too; `split` says that only items whose
+    samples disagree have any.
     """
 
     questions: int
     samples: int
     calls: int
     most_calls: int
-    captions: int
-    unmade: int
+    captions: frozenset[CaptionName] = frozenset()
+    unmade: Mapping[CaptionName, tuple[RemoteModel | None, int]] = field(default_factory=dict)
+    in_rounds: Mapping[RemoteModel, int] = field(default_factory=dict)
     input_tokens: int
     tokenizer: str
     reply_tokens: float | None
@@ -49,7 +65,6 @@ class Plan:
     split: bool = False
     audio: float = 0.0
     absent: int = 0
-    remote: tuple[str, ...] = ()
 
 
 def check_model(spec: LLMSpec, how: Execution, option: str = "--llm") -> None:
@@ -84,14 +99,7 @@ def plan(job: Job) -> Plan:
     def sent_seconds(record: CaptionRecord) -> float | None:
         return evidence.clip_sent(record.meta).get("seconds") or seconds(clips[record.item])
 
-    # Items that share a caption have one key; where the clip is not here, it stands for the key. A sent clip is none.
-    made = [record for record in captions if not spec.prompt.audio or record.slot != SENT_AUDIO]
-    distinct = {(record.slot, record.key or clips[record.item]): record for record in made}
-    unmade = [record for record in distinct.values() if record.failure and record.failure.kind != NOT_APPLICABLE]
-    params = {spec.slot: spec.params for spec in spec.captioners}
-    replies = Counter[str]()  # of remote models at most, by slot
-    for record in unmade:
-        replies[record.slot] += _most_replies(params[record.slot], seconds(clips[record.item]))
+    distinct, unmade = _distinct_captions(job, captions, seconds)
     sent = [sent_seconds(shown[item.id][SENT_AUDIO]) for item, _ in missing if spec.prompt.audio]
     count, tokenizer = connect.counter(spec.llm)
     answers = directory.last_answers(job.path) if (job.path / "log.jsonl").exists() else {}
@@ -109,8 +117,9 @@ def plan(job: Job) -> Plan:
         samples=spec.llm.samples,
         calls=len(missing),
         most_calls=exchanges * (1 + rounds) + split * len(missing),
-        captions=len(distinct),
-        unmade=len(unmade),
+        captions=distinct,
+        unmade=unmade,
+        in_rounds=_replies_in_rounds(job, exchanges),
         input_tokens=tokens,
         tokenizer=tokenizer,
         reply_tokens=directory.mean_reply_tokens(answer.result for answer in answers.values()),
@@ -119,41 +128,88 @@ def plan(job: Job) -> Plan:
         price=price,
         audio=sum(filter(None, sent)),
         absent=sent.count(None),
-        remote=tuple(_remote_lines(job, replies, exchanges)),
     )
+
+
+def _distinct_captions(
+    job: Job, captions: Sequence[CaptionRecord], seconds: Callable[[str], float | None]
+) -> tuple[frozenset[CaptionName], dict[CaptionName, tuple[RemoteModel | None, int]]]:
+    """Return what tells each caption from the others and, of those to be made, the remote model and its most replies.
+
+    Items that share a caption have one key. Where there is none yet, because the clip is not here or a digest's
+    captions are not made, the clip, the question and the captioners stand for it. A sent clip is no caption.
+    """
+    spec, clips = job.spec, {item.id: item.audio for item in job.items}
+    captioners = {captioner.slot: captioner for captioner in spec.captioners}
+    remote = {slot: _remote_model(job, captioner, slot) for slot, captioner in captioners.items()}
+    distinct: dict[CaptionName, CaptionRecord] = {}
+    for record in captions:
+        if not spec.prompt.audio or record.slot != SENT_AUDIO:
+            name: CaptionName = (record.slot, record.key)
+            if not record.key:
+                name = (record.slot, clips[record.item], record.question or "", str(spec.captioners))
+            distinct[name] = record
+    unmade = {}
+    for name, record in distinct.items():
+        if record.failure and record.failure.kind != NOT_APPLICABLE:
+            most = _most_replies(captioners[record.slot].params, seconds(clips[record.item]))
+            unmade[name] = remote[record.slot], most
+    return frozenset(distinct), unmade
+
+
+def _replies_in_rounds(job: Job, exchanges: int) -> dict[RemoteModel, int]:
+    """Return the most replies of each remote model that may be asked in the rounds of so many exchanges."""
+    replies = {}
+    if exchanges and (rounds := job.spec.rounds):
+        for engine in rounds.engines:
+            if model := _remote_model(job, engine, f"{engine.slot}, in rounds"):
+                replies[model] = exchanges * rounds.most * MOST_REQUESTS * _most_replies(engine.params, None)
+    return replies
 
 
 def _most_replies(params: Params, seconds: float | None) -> int:
     """Return how many replies of a remote model a caption takes at most: one, or one for each part of the clip."""
     window, segments = float(params.get("window", 0)), int(params.get("segments", 1))
     if window and seconds and seconds > window:
-        return ceil(seconds / (window - min(speech.SEARCH, window / 2)))  # A window ends up to so many seconds early.
+        # A window is cut at a quiet place, which may be this many seconds before its end.
+        return ceil(seconds / (window - min(speech.SEARCH, window / 2)))
     return segments + 1 if segments > 1 else 1
 
 
-def _remote_lines(job: Job, replies: Counter[str], exchanges: int) -> Iterator[str]:
+def _remote_model(job: Job, spec: CaptionerSpec, name: str) -> RemoteModel | None:
+    """Return the remote model that an engine asks, if it asks one."""
+    if not Engine(spec.name).asks_remotely:
+        return None
+    model = str(spec.params["model"])
+    how = replace(job.how, api_base=job.how.host.endpoints.get(model), price=None)
+    price = connect.price(LLMSpec(model=model), how)
+    return RemoteModel(name=name, model=model.partition("@")[0], most_tokens=reply_limit(spec.params), price=price)
+
+
+def _remote_lines(plan: Plan) -> Iterator[str]:
     """Yield what the replies of each remote model besides the answers can cost; what is sent to it is not counted."""
-    asked = [(spec, spec.slot, replies[spec.slot]) for spec in job.spec.captioners]
-    if rounds := job.spec.rounds:
-        for spec in rounds.engines:
-            requests = exchanges * rounds.most * MOST_REQUESTS
-            asked.append((spec, f"{spec.slot}, in rounds", requests * _most_replies(spec.params, None)))
-    for spec, name, count in asked:
-        if not count or not Engine(spec.name).asks_remotely:
-            continue
-        model, limit = str(spec.params["model"]), reply_limit(spec.params)
-        how = replace(job.how, api_base=job.how.host.endpoints.get(model), price=None)
-        price = connect.price(LLMSpec(model=model), how)
-        line = f"{name}: up to {quantity(count, 'reply')} of {model.partition('@')[0]}"
-        if limit is None:
+    replies = Counter[RemoteModel]()
+    for remote, count in plan.unmade.values():
+        if remote:
+            replies[remote] += count
+    replies.update(plan.in_rounds)
+    for remote, count in replies.items():
+        line = f"remote    {remote.name}: up to {quantity(count, 'reply')} of {remote.model}"
+        if remote.most_tokens is None:
             yield line
             continue
-        cost = f"at most ${price.of(0, count * limit):.4f} for the replies" if price else "its price is unknown"
-        yield f"{line}, of at most {limit} tokens; {cost}"
+        price, most = remote.price, count * remote.most_tokens
+        cost = f"at most ${price.of(0, most):.4f} for the replies" if price else "its price is unknown"
+        yield f"{line}, of at most {remote.most_tokens} tokens; {cost}"
 
 
 def combine(plans: Sequence[Plan]) -> Plan:
     """Return several runs of one model over one dataset as one plan: captions that they share are made once."""
+    unmade: dict[CaptionName, tuple[RemoteModel | None, int]] = {}
+    in_rounds = Counter[RemoteModel]()
+    for plan in plans:
+        unmade |= plan.unmade
+        in_rounds.update(plan.in_rounds)
     replies = [plan.reply_tokens for plan in plans if plan.reply_tokens is not None]
     return replace(
         plans[0],
@@ -161,20 +217,20 @@ def combine(plans: Sequence[Plan]) -> Plan:
         calls=sum(plan.calls for plan in plans),
         most_calls=sum(plan.most_calls for plan in plans),
         split=any(plan.split for plan in plans),
-        captions=max(plan.captions for plan in plans),
-        unmade=max(plan.unmade for plan in plans),
+        captions=frozenset().union(*(plan.captions for plan in plans)),
+        unmade=unmade,
+        in_rounds=in_rounds,
         input_tokens=sum(plan.input_tokens for plan in plans),
         reply_tokens=sum(replies) / len(replies) if replies else None,
         audio=sum(plan.audio for plan in plans),
         absent=sum(plan.absent for plan in plans),
-        remote=(),  # Runs share some of these replies, and not others.
     )
 
 
 def plan_lines(plan: Plan) -> list[str]:
     """Return the plan for people, a line a subject."""
-    verb = "is" if plan.unmade == 1 else "are"
-    captions = f"captions  {plan.captions}, of which {plan.unmade} {verb} to be made"
+    verb = "is" if len(plan.unmade) == 1 else "are"
+    captions = f"captions  {len(plan.captions)}, of which {len(plan.unmade)} {verb} to be made"
     if plan.unmade:
         captions += "; their words are not in the tokens below (cascade caption makes them)"
     questions, samples = quantity(plan.questions, "question"), quantity(plan.samples, "sample")
@@ -191,7 +247,7 @@ def plan_lines(plan: Plan) -> list[str]:
     out = ", ".join(replies) or "unknown: nothing bounds a reply (--max-tokens would)"
     return [
         captions,
-        *[f"remote    {line}" for line in plan.remote],
+        *_remote_lines(plan),
         f"calls     {plan.calls} ({questions}, {samples} each; {answered} answered already){rounds}",
         f"tokens    {plan.input_tokens} in, by {plan.tokenizer}; out {out}",
         *[_audio_line(plan)] * bool(plan.audio or plan.absent),

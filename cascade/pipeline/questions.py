@@ -34,7 +34,7 @@ class Question:
     """One sample of one item, ready to be asked; `failure` gives the reason if a caption failed.
 
     `clip` is sent with the prompt in this `form`; both are None if only captions are sent. `rounds` are those that the
-    model is offered, about the clip `subject`; `before` is the sample's last line in the log, whose exchange goes on.
+    model is offered, about the clip `subject`. `before` is the sample's last line in the log, if its exchange goes on.
     """
 
     item: str
@@ -49,7 +49,7 @@ class Question:
     before: Answer | None = None
 
 
-# A function that returns the question of an item's sample, whose last line in the log is given.
+# A function that takes an item, a sample and the sample's last line in the log, and returns the question.
 Build = Callable[[Item, int, Answer | None], Question]
 
 
@@ -61,22 +61,22 @@ def builder(run: Run, captions: Sequence[CaptionRecord]) -> Build:
     spec, form, root = run.spec.prompt, sent_form(run.spec.captioners), Path(run.manifest.audio_root)
     template = Template(name=spec.template, text=run.manifest.template)
     clips = {item.id: item.audio for item in run.items}
-    shown = evidence.captions_shown(clips, captions, spec)
+    captions_by_item = evidence.captions_shown(clips, captions, spec)
     donors: Mapping[str, str] = {}
     if spec.mismatch_seed is not None and run.spec.rounds:
         digests = {clip: clip_digest(root / clip) for clip in clips.values()}
         donors = evidence.draw_donors(clips, evidence.captions_by_item(captions), spec.mismatch_seed, digests)
 
     def build(item: Item, sample: int, before: Answer | None) -> Question:
-        own = shown.get(item.id, {})
-        question = build_question(item, sample, spec, template, own, run.spec.rounds, before)
+        shown = captions_by_item.get(item.id, {})
+        question = build_question(item, sample, spec, template, shown, run.spec.rounds, before)
         question = replace(question, subject=root / donors.get(item.audio, item.audio))
         if question.rounds and not question.failure and not question.subject.is_file():
             failure = Failure(kind="audio", message=f"{question.subject.name}: there is no such file")
             question = replace(question, failure=failure)
         if question.failure or form is None:
             return question
-        return replace(question, clip=root / clips[own[SENT_AUDIO].item], form=form)
+        return replace(question, clip=root / clips[shown[SENT_AUDIO].item], form=form)
 
     return build
 
@@ -100,23 +100,29 @@ def build_question(
     Where the run's `rounds` are offered to the sample, the prompt also says what the model may ask for. `before` is the
     sample's last line in the log.
     """
-    offer = offered(rounds, before)
+    failure, kind = None, "caption"
+    slots: dict[str, list[str]] = {}  # By message: a clip that cannot be decoded fails in each of its slots.
+    for caption in captions.values():
+        if caption.failure:
+            slots.setdefault(caption.failure.message, []).append(caption.slot)
+            if caption.failure.kind == NOT_APPLICABLE:
+                kind = NOT_APPLICABLE
+    if slots:
+        problem = "; ".join(f"{', '.join(names)}: {message}" for message, names in slots.items())
+        failure = Failure(kind=kind, message=problem)
     texts = {slot: captions[slot].caption or Caption(text="") for slot in spec.slots}
-    failures = {caption.slot: caption.failure for caption in captions.values() if caption.failure}
-    kind = "caption"
-    if NOT_APPLICABLE in {failure.kind for failure in failures.values()}:
-        kind = NOT_APPLICABLE
-    slots: dict[str, list[str]] = {}  # by message: a clip that cannot be decoded fails in each of its slots
-    for slot, failure in failures.items():
-        slots.setdefault(failure.message, []).append(slot)
-    problem = "; ".join(f"{', '.join(names)}: {message}" for message, names in slots.items())
     prompt = evidence.build_prompt(spec, template, item.id, item.question, item.choices, texts, sample)
+    offer = offered(rounds, before)
+    if offer:
+        prompt = opening(prompt, offer)
+    if before and not (before.first or before.rounds):
+        before = None  # It has no exchange that could go on.
     return Question(
         item=item.id,
         sample=sample,
-        prompt=opening(prompt, offer) if offer else prompt,
+        prompt=prompt,
         captions={slot: captions[slot].key for slot in spec.slots},
-        failure=Failure(kind=kind, message=problem) if failures else None,
+        failure=failure,
         rounds=offer,
-        before=before if before and (before.first or before.rounds) else None,
+        before=before,
     )

@@ -44,29 +44,28 @@ def row_jobs(rows: Mapping[str, Mapping[str, Any]], models: Sequence[str], reque
 
 
 def _row_request(row: str, flags: Mapping[str, Any], model: str, request: Request) -> Request:
-    """Return the row's flags under the user's own.
+    """Return the request with the row's flags, which the user's own flags override.
 
-    Captions that the user gives replace the row's. The row's digest merges them, if there are any, and no digest among
-    them.
+    Captions of the user replace the row's. The row's digest merges them, unless there are none or they have a digest.
     """
     place = f"the row {row}"
-    given = {name.replace("-", "_"): value for name, value in typed_flags(flags, flag_kinds(), place).items()}
-    params = parse_pairs(given.pop("caption_param", ()), place)
+    values = {name.replace("-", "_"): value for name, value in typed_flags(flags, flag_kinds(), place).items()}
+    params = parse_pairs(values.pop("caption_param", ()), place)
     if request.captions:
         params = {key: value for key, value in params.items() if key.startswith(f"{DIGEST}.")}
         slots = [slot for slot, _, _ in caption_entries(request.captions)]
         if DIGEST in slots or not slots:
             params = {}
-            given = {name: value for name, value in given.items() if name not in ("digest", "digest_question")}
+            values = {name: value for name, value in values.items() if name not in ("digest", "digest_question")}
     params |= parse_pairs(request.caption_param or (), "--caption-param")
     defaults = {field.name: field.default for field in fields(Request)}
-    kept = {name: value for name, value in given.items() if getattr(request, name) == defaults[name]}
+    kept = {name: value for name, value in values.items() if getattr(request, name) == defaults[name]}
     caption_param = [f"{key}={value}" for key, value in params.items()]
     return replace(request, **{**kept, "caption_param": caption_param, "llm": model, "out": None})
 
 
 def carry_out_row(job: RowJob, read_reply: ReadReply) -> Run | UserError:
-    """Return a row's run, or why it is passed over: a key or an endpoint that is missing, say.
+    """Return a row's run, or the error for which it is skipped, such as a missing key or endpoint.
 
     Raises BudgetSpent, which ends all rows.
     """

@@ -126,7 +126,7 @@ class Request:
 
 
 def flag_kinds() -> dict[str, type]:
-    """Return the type that each flag takes, by its name without the leading dashes; `list` if it may be repeated."""
+    """Return the type of each flag, by its name without the leading dashes; `list` if it may be repeated."""
     kinds: dict[str, type] = {}
     for name, hint in get_type_hints(Request).items():
         kind = next(kind for kind in get_args(hint) or (hint,) if kind is not NoneType)

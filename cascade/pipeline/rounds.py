@@ -56,17 +56,17 @@ from cascade.types import (
     RoundsSpec,
 )
 
-# A function that asks in rounds: it takes the prompt, parameters and model, and returns the result and its rounds.
+# A function that takes the prompt, parameters and model, asks in rounds, and returns the result and its rounds.
 Converse = Callable[[Prompt, Params, LLM], Coroutine[Any, Any, tuple[Completion | Failure, tuple[Round, ...]]]]
 
-# A function that returns the choice that a reply settles on, of the choices as they were shown.
+# A function that takes a reply and the choices as they were shown, and returns the choice that the reply settles on.
 ReadReply = Callable[[Completion, Sequence[str]], Choice]
 
 
 def split_answers(run: Run, read_reply: ReadReply) -> Iterator[tuple[Item, Answer]]:
     """Yield the answers without rounds of the items whose samples do not all settle on one choice.
 
-    A reply without a choice agrees with no other. An item is passed over while a sample of it has no reply.
+    A reply without a choice counts as a disagreement. An item is skipped while a sample of it has no reply.
     """
     answers, samples = directory.last_answers(run.path), run.spec.llm.samples
     for item in run.items:
@@ -111,7 +111,7 @@ class Engines:
                 key, caption, cost = await self._loop.run_in_executor(self._threads, work)
                 text = caption.text.strip()[:_LONGEST] or "nothing was recognised"
             except ItemError as error:
-                # The file name is removed because it may reveal the content.
+                # A file name may reveal the content of the clip, so it is removed.
                 text, cost = f"not done: {error}".replace(clip.name, "the clip"), error.cost or 0.0
         seconds = round(perf_counter() - started, 3)
         arguments = request.arguments
@@ -219,11 +219,12 @@ async def exchange(
 ) -> tuple[Completion | Failure, tuple[Round, ...]]:
     """Return the result of an exchange and its rounds. The exchange continues after the earlier rounds, `taken`.
 
-    `prompt` says what the model may ask for. `save` is called after each round with the rounds so far and a
-    failure in the place of the result. With `forced` a separate call asks for the answer, and its reply has the form of
-    a choice. Raises ProviderStop and BudgetSpent.
+    `prompt` says what the model may ask for. `save` is called after each round with the rounds so far and a failure in
+    place of the result. With `forced`, a separate last call asks for the answer in the form of a choice. Raises
+    ProviderStop and BudgetSpent.
     """
-    spec, rounds, finished = engines.spec, list(taken), bool(taken) and not taken[-1].findings
+    spec, rounds = engines.spec, list(taken)
+    finished = bool(rounds) and not rounds[-1].findings  # The last message made no request.
     while True:
         last = finished or len(rounds) >= spec.most
         asked = messages.continued(prompt, rounds, spec)
@@ -248,7 +249,7 @@ async def exchange(
         finished = not requests
         cost = (spent(reply) or 0.0) + sum(finding.cost or 0.0 for finding in findings)
         message = f"the answer is still to come after {len(rounds)} of at most {spec.most} rounds"
-        # If a listener stops the run, this round is asked again, so its cost must be counted now.
+        # If a listener stops the run, the next start asks this round again, so its cost must be counted now.
         save(rounds, Failure(kind=UNFINISHED, message=message, cost=cost or None))
         if stops:
             raise stops[0]

@@ -59,8 +59,6 @@ def _plan(log: CallLog, inquiry: Inquiry[Any], model: SecondModel, how: Executio
         samples=model.calls,
         calls=len(left),
         most_calls=len(left),
-        captions=0,
-        unmade=0,
         input_tokens=sum(count(question.prompt) for question in left),
         tokenizer=tokenizer,
         reply_tokens=directory.mean_reply_tokens(call.result for call in replies.values()),

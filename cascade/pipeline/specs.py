@@ -214,7 +214,9 @@ def llm_spec(request: Request) -> tuple[LLMSpec, dict[str, Path]]:
     sent = {key: value for key, value in params.items() if value is not None}
     origin = origins.given(name, request.api_base) or UNSET
     spec = LLMSpec(model=name, params=sent, samples=request.samples, origin=origin)
-    return replace(spec, answer_as="choice") if answer_as == "choice" else spec, files
+    if answer_as == "choice":
+        spec = replace(spec, answer_as="choice")
+    return spec, files
 
 
 def rounds_spec(request: Request) -> tuple[RoundsSpec | UnsetType, CaptionerSelection]:
@@ -343,7 +345,8 @@ def _worker_numbers(worker: Sequence[str] | None, slots: Collection[str]) -> dic
             raise UnknownName("worker's number", name, _WORKER_NUMBERS, f"in --worker {key}={value}")
         if slot and slot not in slots:
             raise UnknownName("slot", slot, slots, f"in --worker {key}={value}")
-        if not re.fullmatch(r"\d+" if name == "pool" else r"\d+(\.\d+)?", value):
+        pattern = r"\d+" if name == "pool" else r"\d+(\.\d+)?"
+        if not re.fullmatch(pattern, value):
             raise UserError(f"--worker {key}={value}: a number is needed, as in --worker {key}=1")
         if float(value) > 1 and not float(value).is_integer():
             raise UserError(

@@ -1,4 +1,4 @@
-"""Checks on incoming replies: which model name the server reports, whether it replies at all, and whether it hears."""
+"""Checks of incoming replies: which model name the server reports, whether it replies at all, and whether it hears."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from cascade.llms.prices import PUBLISHED_RATES
 from cascade.runs.served import reported
 from cascade.types import Answer, Completion, Failure, Prompt
 
-_FIRST = 5  # the number of replies that show whether a model hears
+_FIRST = 5  # the number of first replies that are checked for whether the model hears
 _TRANSIENT_KINDS = frozenset({"connection", "timeout", "rate_limit", "server", "unreadable"})
 
 
@@ -67,7 +67,7 @@ class SilenceLimit:
 
 
 class HearingWatch:
-    """Holds back the first replies until one shows that the model hears; calls `write` with those that may be kept.
+    """Hold the first replies until one shows that the model hears, then pass the answers to `write`.
 
     Some servers drop the audio and answer as usual. Their prompt tokens then count the text alone. Every published
     model uses at least 6.25 tokens per second of audio (Gemma 3n). The threshold is the text's tokens by cl100k_base
@@ -75,8 +75,8 @@ class HearingWatch:
     Qwen3, Llama 3 and Mistral differ from cl100k_base by -4 to +13 tokens in 98 of 100, with a caption by -7 to +22. A
     model counts as deaf only if all its first replies are below it.
 
-    A reply that is held when the model turns out to be deaf, or when the run ends before that is known, is written as a
-    failure, to be asked again. `questions` is their number; a `trusted` model is taken to hear.
+    If the model is deaf, or the run ends before this is known, each held reply is written as a failure, to be asked
+    again. `questions` is the number of questions; a `trusted` model is not checked.
     """
 
     def __init__(self, label: str, questions: int, write: Callable[[Answer], None], *, trusted: bool) -> None:
@@ -85,7 +85,7 @@ class HearingWatch:
         self._reasons: dict[tuple[str, int], str] = {}  # why the usage seems to count text alone
 
     def measured(self, prompt: Prompt, answer: Answer) -> Answer:
-        """Compare the usage of an answer with its text, and return the answer. Skip answers without token counts."""
+        """Compare the token usage of an answer with its text, if the usage is known, and return the answer."""
         result = answer.result
         if answer.rounds:  # Later messages also contain findings.
             result = answer.rounds[0].reply
@@ -99,7 +99,7 @@ class HearingWatch:
         return answer
 
     def add(self, answer: Answer) -> None:
-        """Write or hold a measured answer. Raises ProviderStop where the model does not hear."""
+        """Write or hold a measured answer. Raises ProviderStop if the model does not hear."""
         reason = self._reasons.pop((answer.item, answer.sample), "")
         if self._hears or not reason:
             if isinstance(answer.result, Completion):

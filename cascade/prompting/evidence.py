@@ -203,7 +203,8 @@ def evidence_text(
         text = caption.text.strip()
         if text and (lines := _window_lines(caption.meta.get("windows"))):
             text = "\n".join(lines)
-        sections.append(f"[{heading}]\n{text or _SILENT.get('' if slot in own else slot, 'Nothing was recognised.')}")
+        kind = "" if slot in own else slot
+        sections.append(f"[{heading}]\n{text or _SILENT.get(kind, 'Nothing was recognised.')}")
     return "\n\n".join(sections) or _BLIND
 
 

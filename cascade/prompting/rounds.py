@@ -56,7 +56,7 @@ class ToolRequest:
 
 
 def offered(spec: RoundsSpec | UnsetType, answer: Answer | None) -> RoundsSpec | UnsetType:
-    """Return the rounds in which a sample may ask, unset for none; `answer` is the sample's last line in the log."""
+    """Return the rounds that a sample may have, unset for none; `answer` is the sample's last line in the log."""
     if spec and spec.when and not (answer and answer.first):
         return UNSET
     return spec

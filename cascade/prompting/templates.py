@@ -19,9 +19,9 @@ from cascade.io.digests import digest_bytes
 _PACKAGE = Path(__file__).parents[1]
 _FOLDER = _PACKAGE / "prompts" if (_PACKAGE / "prompts").is_dir() else _PACKAGE.parent / "prompts"
 _PART = re.compile(r"^# (system|user)[ \t]*\n", re.MULTILINE)
-_CAPTIONING = ("caption", "observe")  # the shipped prompts for models that hear, without and with the question
-_LISTENING = "question choices"  # the fields of a prompt that shows a listener the question
-# Of each kind of prompt: what names it, the shipped one that stands for no name, its fields, and those that it needs.
+_CAPTIONING = ("caption", "observe")  # the shipped prompts for listeners, without and with the question
+_LISTENING = "question choices"  # the fields of a listener's prompt with the question
+# By kind of prompt: the flag or parameter that names it, the name of the default, its fields, and its required fields.
 _KINDS = {
     "ask": ("--prompt", "default", "evidence question choices", "question choices"),
     "digest": ("digest.prompt", "digest", "evidence question", "evidence question"),
@@ -49,6 +49,11 @@ def prompt_names() -> list[str]:
     return sorted({path.stem for path in _FOLDER.glob("*.md")} - others)
 
 
+def shipped_name(text: str) -> str:
+    """Return the name of the shipped prompt that has this text, or ""."""
+    return next((path.stem for path in _FOLDER.glob("*.md") if path.read_text("utf-8") == text), "")
+
+
 def captioning_prompt(prompt: str, *, asks: bool = False) -> str:
     """Return the text of a captioning prompt: a shipped one's, a file's, or `prompt` itself; "none" is no text.
 
@@ -72,7 +77,7 @@ def captioning_prompt(prompt: str, *, asks: bool = False) -> str:
 
 
 def find_template(name: str, kind: str = "ask") -> Template:
-    """Return a prompt of a kind (`ask`, `digest`, `judge`, `reader`) by name or file; "" is the usual one.
+    """Return a prompt of a kind (`ask`, `digest`, `judge`, `reader`) by name or file; "" is the name of the default.
 
     Raises UnknownName, or UserError for a broken template.
     """
@@ -109,7 +114,7 @@ def parts(template: Template) -> list[tuple[str, str]]:
 
 
 def check_template(template: Template, place: str, kind: str = "ask") -> None:
-    """Raise UserError for a template that cannot be asked with as one of its kind."""
+    """Raise UserError for a template that cannot be used as a prompt of its kind."""
     if re.search("[\ud800-\udfff]", template.text):
         raise UserError(f"{place}: holds half a surrogate pair, which is no character")
     roles = [role for role, _ in parts(template)]
@@ -120,7 +125,7 @@ def check_template(template: Template, place: str, kind: str = "ask") -> None:
 
 
 def _check_fields(template: Template, place: str, fields: str, needed: str) -> None:
-    """Raise UserError where a template uses another field than these, or lacks a `needed` one."""
+    """Raise UserError if a template uses a field that is not in `fields`, or lacks a `needed` field."""
     used: set[str] = set()
     for match in _Text.pattern.finditer(template.text):
         if match["invalid"] is not None:

@@ -114,7 +114,7 @@ def by_tag(report: ReportData, tag: str, key: str, title: str) -> Picture | None
 
 
 def differences(title: str, rows: Iterable[tuple[str, PairedDifference]], key: str = "", span: float = 0.0) -> Picture:
-    """Return paired differences around zero, on an axis to ±`span`; without one it is as long as the intervals need."""
+    """Return paired differences around zero, on an axis to ±`span`; by default the axis just holds all intervals."""
     pairs = list(rows)
     span = span or _half_axis(paired for _, paired in pairs)
     drawn = [
@@ -153,7 +153,7 @@ def _half_axis(pairs: Iterable[PairedDifference]) -> float:
 
 
 def by_modality(named: Mapping[str, Mapping[str, PairedDifference]]) -> list[Picture]:
-    """Return a picture of each of these differences, in all (`""`) and by modality, on one axis for all of them."""
+    """Return one picture for each name, with its differences for all items (`""`) and by modality, on a common axis."""
     span = _half_axis(paired for groups in named.values() for paired in groups.values())
     pictures = []
     for title, groups in named.items():
@@ -163,7 +163,7 @@ def by_modality(named: Mapping[str, Mapping[str, PairedDifference]]) -> list[Pic
 
 
 def diagnosis(report: ReportData) -> list[Bar]:
-    """Return all items, and those of each modality: how many are right, and the cause of each wrong one."""
+    """Return a bar for all items and for each modality: how many are right, and how many are wrong by cause."""
     if report.diagnosis is None:
         return []
     groups = [("all", len(report.main.run.items), report.diagnosis.counts)]

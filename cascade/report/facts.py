@@ -27,10 +27,10 @@ def facts(report: ReportData, missing_clips: int = 0) -> Facts:
     """Return the facts of the main run, and notes on what a reader may miss."""
     main, spec = report.main, report.main.spec
     own = [(captioner.slot, captioner.name) for captioner in spec.captioners]
-    captions = " · ".join("the clip itself" if name == SENT_AUDIO else f"{slot}: {name}" for slot, name in own)
+    evidence = ["the clip itself" if name == SENT_AUDIO else f"{slot}: {name}" for slot, name in own]
     return Facts(
         title=f"{spec.llm.model.split('@')[0]} on {spec.dataset}",
-        under=captions or "blind: no captions, the question alone",
+        under=" · ".join(evidence) or "blind: no captions, the question alone",
         brief=tuple(_brief(main)),
         more=tuple(_more(main)),
         notes=tuple(_notes(report, missing_clips)),
@@ -55,9 +55,11 @@ def _brief(run: ReportRun) -> Iterator[tuple[str, str]]:
     yield "when", manifest.created[:16].replace("T", " ") + " UTC"
     reasoning = summary.tokens["reasoning"]
     tokens = f"{summary.tokens['input']:,} in, {summary.tokens['output']:,} out"
-    yield "tokens", tokens + (f" ({reasoning:,} of them reasoning)" if reasoning else "")
+    yield "tokens", tokens + f" ({reasoning:,} of them reasoning)" * bool(reasoning)
     cost = "unknown" if summary.cost is None else f"${summary.cost:.2f}"
-    yield "cost", cost + (f" + ${summary.captions_cost:.2f} for captions" if summary.captions_cost else "")
+    if summary.captions_cost:
+        cost += f" + ${summary.captions_cost:.2f} for captions"
+    yield "cost", cost
     yield "cascade", manifest.sessions[-1].cascade
 
 
@@ -89,7 +91,7 @@ def _notes(report: ReportData, missing_clips: int) -> Iterator[str]:
     for run in report.runs:
         if run.summary.unfinished:
             yield f"{run.name}: {run.summary.unfinished}."
-        if run.summary.served and run is not report.main:
+        if run.summary.served and run.summary.served != report.main.summary.served:
             yield f"{run.name}: answers: {served_text(run.summary.served)}."
         if run.summary.inapplicable:
             yield f"{run.name}: not applicable to {run.summary.inapplicable} items, which are left out on both sides."

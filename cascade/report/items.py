@@ -166,7 +166,7 @@ def _completion(completion: Completion) -> dict[str, Any]:
 
 
 def _prompt(run: ReportRun, item: Item, template: Template, answer: Answer) -> Prompt | None:
-    """Return the prompt of an answer, rendered again; None where a caption is missing and nothing was asked."""
+    """Return the prompt of an answer, rendered again; None if a caption is missing, so that nothing was asked."""
     spec = run.spec.prompt
     records = run.captions.get(item.id, {})
     captions = {slot: record.caption for slot, record in records.items() if record.caption is not None}
@@ -217,6 +217,6 @@ def facets(report: ReportData) -> list[dict[str, Any]]:
 
 
 def _facet(key: str, label: str, options: Iterable[str | tuple[str, str]], kind: str = "select") -> dict[str, Any]:
-    """Return a filter; an option that is one text is its own label."""
+    """Return a filter with its options as (value, label); an option that is a text is both."""
     pairs = [[option, option] if isinstance(option, str) else list(option) for option in options]
     return {"key": key, "label": label, "kind": kind, "options": pairs}

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from msgspec import UNSET, structs
+
 from cascade.analysis import ablation, compare, published
 from cascade.analysis.ablation import PERCEPTION, REASONING, UNKNOWN, Diagnosis
 from cascade.analysis.compare import Comparison, PairedDifference
@@ -71,7 +73,7 @@ class ReportData:
 
     `main` is the full set, else the first run given; its items are the report's. `comparisons` are other − main for
     each of `others`, with Holm's correction over them; `alike` are the others of main's model. `adds` and `hearing` are
-    those of the family that `alike` and main are. `diagnosis` is of main's wrong items, where one of `alike` has the
+    those of the family of main and `alike`. `diagnosis` is of main's wrong items, if a run in `alike` has the
     benchmark's cues.
     """
 
@@ -132,6 +134,7 @@ def load_report(sources: Sequence[Path]) -> ReportData:
     corrected = compare.adjust_family({place: comparison.whole for place, comparison in enumerate(comparisons)})
     alike = [run for run in others if describe.same_model(run.spec.llm, main.spec.llm)]
     oracle = next((run for run in alike if run.role == "oracle"), None)
+    diagnosis = ablation.diagnose(main.scored, oracle.scored) if oracle else None
     variants = [run.scored for run in alike if run.spec.dataset_digest == main.spec.dataset_digest]
     family = ablation.read_family([main.scored, *variants]) if variants else None
     return ReportData(
@@ -140,14 +143,15 @@ def load_report(sources: Sequence[Path]) -> ReportData:
         alike=tuple(alike),
         comparisons=tuple(replace(comparisons[place], mcnemar=each.mcnemar) for place, each in corrected.items()),
         adds=family.adds if family else {},
-        hearing=(family.hearing or {}) if family else {},
-        diagnosis=ablation.diagnose(main.scored, oracle.scored) if oracle else None,
+        hearing=(family and family.hearing) or {},
+        diagnosis=diagnosis,
     )
 
 
 def _rank(run: ReportRun) -> tuple[int, bool, int]:
-    """Sort by kind, controls last, and sources alone before several together; other runs keep their order."""
-    return published.KINDS.index(run.kind), bool(run.role), 0 if run.role else len(run.spec.prompt.slots)
+    """Return the sort key of a run: by kind, controls last, and single sources before combinations of them."""
+    slots = 0 if run.role else len(run.spec.prompt.slots)  # Controls keep their order.
+    return published.KINDS.index(run.kind), bool(run.role), slots
 
 
 def _run_directories(source: Path) -> list[Path]:
@@ -188,8 +192,11 @@ def _load_runs(paths: Sequence[Path]) -> list[ReportRun]:
 
 
 def _names(specs: Sequence[RunSpec], paths: Sequence[Path]) -> list[str]:
-    """Return what tells the runs apart: their models, evidence and whatever else differs, or else their directories."""
-    models = [describe.with_answer_form(spec.llm.model.split("@")[0], spec) for spec in specs]
+    """Return distinct names of the runs: from their models, evidence and other differences, or from their paths."""
+    # The evidence of a run names its rounds.
+    models = [
+        describe.with_answer_form(spec.llm.model.split("@")[0], structs.replace(spec, rounds=UNSET)) for spec in specs
+    ]
     several = len(set(models)) > 1
     if several or len(specs) == 1:
         names = [describe.evidence_label(spec) for spec in specs]
@@ -201,9 +208,14 @@ def _names(specs: Sequence[RunSpec], paths: Sequence[Path]) -> list[str]:
         names = [f"{model}, {name}" for model, name in zip(models, names, strict=True)]
     # Engines are named where a slot has several.
     engines = {(captioner.slot, captioner.name) for spec in specs for captioner in spec.captioners}
-    named = ["model", "controls", "answer_as"]
+    named = ["model", "controls", "answer_as", "rounds", "rounds when"]
     if len({slot for slot, _ in engines}) == len(engines):
         named.append("captions")
+    if not several:
+        # The name of a variant says whether its listeners were told the question, and so which prompt they had.
+        informed = [describe.informed_slots(spec) for spec in specs]
+        turned = informed[0].union(*informed) - informed[0].intersection(*informed)
+        named += [f"{slot}={name} prompt" for slot, name in engines if slot in turned]
     further = describe.differences(specs, named)
     names = [
         ", ".join(filter(None, [name.replace("+", " + "), text])) for name, text in zip(names, further, strict=True)

@@ -46,7 +46,8 @@ def write_report(runs: Sequence[Path], out: Path | None, *, embed_audio: bool = 
         raise UserError(f"--out {page} is a folder; name a file: --out {page / f'report.{form}'}")
     if out and not page.parent.is_dir():
         raise UserError(f"--out {page}: there is no folder {page.parent}; make it first: mkdir -p {page.parent}")
-    write_text(page, html_report(runs, page, embed_audio=embed_audio) if form == "html" else markdown_report(runs))
+    text = html_report(runs, page, embed_audio=embed_audio) if form == "html" else markdown_report(runs)
+    write_text(page, text)
     return page
 
 

@@ -140,9 +140,9 @@ def new_model(llm: LLMSpec, template: Template, session: Session, calls: int) ->
 
 @dataclass(frozen=True, slots=True)
 class CallLog:
-    """The log of a `JUDGE` or `READER` in a folder; neither need be there.
+    """The log of a `JUDGE` or `READER` in a folder; neither need exist.
 
-    `source` is the run or file that it is about, where that is not the folder.
+    `source` is the run or file that the log is about, if that is not the folder.
     """
 
     folder: Path
@@ -191,7 +191,7 @@ class CallLog:
         """
         for run in {self.folder, self.source or self.folder}:
             if (run / "run.json").exists():
-                check_seals(run)  # Nothing is asked about answers that were changed after they were written.
+                check_seals(run)  # No question is asked about answers that were changed after they were written.
         new_folders = files.make_folder(self.folder)
         with RecordLog(self.file) as log:
             is_new = self.file.stat().st_size == 0

@@ -25,7 +25,7 @@ class Charge(Record, frozen=True, kw_only=True):
 
 
 def caption_charges(path: Path) -> list[Charge]:
-    """Return the charges for captions of a run, in their order; none where there was no budget."""
+    """Return the charges for a run's captions, in their order; none for a run without a budget."""
     file = path / "charges.jsonl"
     return list(records(Charge, file, growing=True)) if file.exists() else []
 
@@ -35,12 +35,12 @@ def charges(path: Path, price: Callable[[int, int], float] | None = None) -> Ite
 
     Repeated calls count each time. `price` maps tokens in and out to dollars, for answers of unknown cost.
     """
-    counted: dict[tuple[str, int], int] = {}  # by item and sample, the rounds of the lines so far
+    counted: dict[tuple[str, int], int] = {}  # by item and sample, the number of rounds counted so far
     for answer in records(Answer, path / "log.jsonl", growing=True):
         yield spent(answer.result, price)
         key, rounds = (answer.item, answer.sample), answer.rounds or ()
         for taken in rounds[counted.get(key, 0) :]:
-            if taken.reply.cost is None and taken.reply.charged is UNSET:  # The cost of its line does not have it.
+            if taken.reply.cost is None and taken.reply.charged is UNSET:  # The cost of its line excludes it.
                 yield spent(taken.reply, price)
         counted[key] = len(rounds)
     for charge in caption_charges(path):

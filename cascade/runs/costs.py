@@ -26,7 +26,7 @@ def spent(result: Completion | Failure, price: Callable[[int, int], float] | Non
 
 
 def total(answer: Answer) -> Completion | Failure:
-    """Return the result of an answer with the cost, and of a completion the tokens, of its first reply and rounds."""
+    """Return the result of an answer, with the cost and, of a completion, the tokens of its first reply and rounds."""
     result, rounds = answer.result, answer.rounds or ()
     if not (rounds or answer.first):
         return result

@@ -12,9 +12,10 @@ from cascade.io.digests import digest
 from cascade.io.jsonl import to_json
 from cascade.io.terminal import quantity
 from cascade.plugins import DIGEST
+from cascade.prompting.templates import shipped_name
 from cascade.types import SENT_AUDIO, CaptionerSpec, CaptionRecord, LLMSpec, RunSpec
 
-_LONGEST = 40  # characters of a value; a longer one is cut, and its digest tells it from others
+_LONGEST = 40  # characters of a value; a longer value is cut, and followed by its digest
 
 
 def shown_slots(captioners: Sequence[CaptionerSpec]) -> tuple[str, ...]:
@@ -35,7 +36,7 @@ def is_digested(spec: RunSpec) -> bool:
 
 
 def informed_slots(spec: RunSpec) -> frozenset[str]:
-    """Return the slots whose engine was told the question, of those that listen to the clips."""
+    """Return the slots whose engine hears the clip and was shown the question."""
     engines = [captioner for captioner in spec.captioners if captioner.name != DIGEST]
     return frozenset(
         engine.slot
@@ -173,12 +174,14 @@ def _parts(spec: RunSpec) -> dict[str, str]:
         for name, value in {"version": captioner.version, **captioner.params}.items():
             if (captioner.name, name) == (SENT_AUDIO, "content"):
                 continue  # The controls already name it.
+            if name == "prompt":
+                value = shipped_name(str(value)) or value
             parts[f"{captioner.slot}={captioner.name} {name}"] = value
     return {name: _brief(value) for name, value in parts.items() if value is not None}
 
 
 def _brief(value: Any) -> str:
-    """Return a value on one line; of a digest and of a long text, what tells it from others."""
+    """Return a value on one line; a digest or a long text is shortened, but stays distinct."""
     text = str(value)
     if text.startswith("b2:"):
         return text.removeprefix("b2:")[:8]
@@ -208,7 +211,7 @@ def _variant_name(spec: RunSpec, full: RunSpec) -> str:
 
 
 def truncated_captions(captions: Iterable[CaptionRecord]) -> list[str]:
-    """Return a line for each slot with captions whose model was cut off while it wrote them."""
+    """Return a line for each slot that has captions whose reply was cut off."""
     slots: dict[str, list[CaptionRecord]] = {}
     for caption in captions:
         slots.setdefault(caption.slot, []).append(caption)

@@ -1,15 +1,15 @@
-"""Run directories: created, resumed, found and read. A run directory needs nothing else to be understood.
+"""Create, resume, find and read run directories. A run directory is complete: no other file is needed to read it.
 
-    run.json        what was asked for, with the template's text, and by which sessions; written first, atomically
+    run.json        the spec, the template's text, and the sessions that made the run; written first, atomically
     items.jsonl     the questions, in the order in which they were asked; `run.json` has the file's digest
-    captions.jsonl  a caption or failure a line, for each item and slot: key, text and meta; written before asking
-    log.jsonl       append-only, one answer a line as the model gave it; the last line of an item and sample counts
-    judge.jsonl     append-only, a judge's replies about the answers (`call_log`), where there is a judge
-    reader.jsonl    append-only, the same of a second reader of the replies that the rules leave unread
-    charges.jsonl   append-only, what calls for captions counted against a budget, where there is one
+    captions.jsonl  one caption or failure per line, for each item and slot: key, text and meta; written before asking
+    log.jsonl       append-only, one unchanged answer per line; the last line of an item and sample counts
+    judge.jsonl     append-only, a judge's replies about the answers (`call_log`), if there is a judge
+    reader.jsonl    append-only, a second reader's replies about the answers that the rules leave unread
+    charges.jsonl   append-only, the charges of calls for captions against a budget, if there is one
 
-Every other file can be deleted and rebuilt. The lines of captions and log are a hash chain, and `run.json` ends in a
-digest of itself, so that `cascade verify` finds what was changed by hand.
+Every other file can be deleted and rebuilt. The lines of captions and log form a hash chain, and `run.json` ends in its
+own digest, so that `cascade verify` finds later changes.
 """
 
 from __future__ import annotations
@@ -47,9 +47,9 @@ _OUT = "give --out another directory"
 class Manifest(Record, frozen=True, kw_only=True):
     """The content of `run.json`.
 
-    `sessions` are the sessions that made the run, without those that repeat the one before. `items` is the digest
-    of the lines of items.jsonl, in any order. `data_version` and `licence` are the dataset's, `audio_root` is where the
-    clips were. `part` says which shard of the items the run has, None that it has all.
+    `sessions` made the run; one that equals the previous one is left out. `items` is the digest of the lines of
+    items.jsonl, in any order. `data_version` and `licence` belong to the dataset, `audio_root` is the folder of the
+    clips. `part` is the shard of the items that the run has; None means all items.
     """
 
     format: int
@@ -105,10 +105,10 @@ class Run:
 
 
 def identity(spec: RunSpec) -> str:
-    """Return the digest of all that can change a result, except the number of items, which may grow.
+    """Return the digest of everything that can change a result, except the number of items, which may grow.
 
-    The origin is not in it, because two may serve one model; `check_same` compares it. Nor are the headings of slots,
-    which follow from the engines: a run keeps those that it began with.
+    It does not contain the origin, because two origins may serve one model; `check_same` compares origins. It does not
+    contain the headings of slots, because they follow from the engines, and a run keeps its first headings.
     """
     same = replace(spec, limit=None, llm=replace(spec.llm, origin=UNSET), prompt=replace(spec.prompt, headings=UNSET))
     return digest(to_json(same))
@@ -136,9 +136,9 @@ def open_run(
 ) -> Iterator[tuple[Run, RecordLog]]:
     """Create a run directory, or resume one of the same identity; yield the run and its log, locked for this process.
 
-    Extra items of the directory are kept. A new directory is removed where an error comes before the first answer.
-    Raises RunError for a directory of another run or, without `same_model`, another origin, for one that is no run or
-    was altered, and for one that another process is writing.
+    Extra items of the directory are kept. A new directory is removed if an error comes before the first answer.
+    Raises RunError for a directory of another run or, without `same_model`, another origin, for a directory that is not
+    a run or was altered, and for one that another process is writing.
     """
     _check_usable(path, wanted)
     begun = (path / "run.json").exists()
@@ -159,7 +159,7 @@ def open_run(
 
 
 def check_seals(path: Path, logs: Iterable[str] = ("captions.jsonl", "log.jsonl", "charges.jsonl")) -> None:
-    """Raise RunError, with file and line, where `run.json` or a hash chain was changed after it was written."""
+    """Raise RunError, with file and line, if `run.json` or a hash chain was changed after it was written."""
     if list(jsonl.broken_links([jsonl.loads((path / "run.json").read_bytes())])):
         raise RunError(f"{path}/run.json: it was changed after it was written: its digest does not match; restore it")
     hints = {"captions.jsonl": ", or delete it: the command that made the run makes it again"}
@@ -169,7 +169,7 @@ def check_seals(path: Path, logs: Iterable[str] = ("captions.jsonl", "log.jsonl"
 
 
 def copy_run(source: Path, path: Path) -> None:
-    """Copy a run directory, whole or not at all; raises as `check_seals` does."""
+    """Copy a run directory atomically; raises as `check_seals` does."""
     check_seals(source)
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
@@ -191,8 +191,8 @@ def _resume(
 ) -> tuple[Manifest, tuple[Item, ...]]:
     """Return the manifest and items of a run that is resumed; the larger set of items stays.
 
-    Raises RunError for altered items, unless the items that are wanted are those that `run.json` names, and where
-    another origin than the run's would be asked, unless it is the `same_model`; a complete run asks nothing.
+    Raises RunError for an altered items.jsonl, unless `items` are the items whose digest is in `run.json`. Raises it
+    also if questions remain that would go to another origin than before, unless `same_model` is set.
     """
     earlier, file = _read_manifest(path), path / "items.jsonl"
     chosen = wanted
@@ -215,14 +215,14 @@ def _resume(
     sessions = earlier.sessions
     if replace(wanted.sessions[0], at=sessions[-1].at) != sessions[-1]:
         sessions = (*sessions, *wanted.sessions)
-    # with the origin and the headings that the run began with
+    # The run keeps its first origin and its first headings.
     spec = replace(chosen.spec, llm=earlier.spec.llm, prompt=earlier.spec.prompt)
     manifest = replace(earlier, spec=spec, part=chosen.part, sessions=sessions, audio_root=wanted.audio_root)
     return manifest, items
 
 
 def _check_usable(path: Path, wanted: Manifest) -> None:
-    """Raise RunError where a path holds another run, another shard, or anything that is no run."""
+    """Raise RunError if a path contains another run, another shard, or anything that is not a run."""
     if (path / "run.json").exists():
         existing = _read_manifest(path)
         check_same(path, existing.spec, wanted.spec, same_model=True)
@@ -241,17 +241,19 @@ def _check_usable(path: Path, wanted: Manifest) -> None:
 
 
 def log_owner(path: Path) -> str | None:
-    """Return the digest of the run that a log's first line names; `""` where it names none, None for no line."""
+    """Return the digest of the run that a log's first line names; `""` if it names none, None if there is no line."""
     file = path / "log.jsonl"
     if not file.exists():
         return None
     for line in jsonl.read(file, growing=True):
-        return str(line.get("run", "")) if isinstance(line, dict) else ""
+        if isinstance(line, dict):
+            return str(line.get("run", ""))
+        return ""
     return None
 
 
 def _check_owner(path: Path, spec: RunSpec) -> None:
-    """Raise RunError where the first line of the log names another run; logs of older versions name none."""
+    """Raise RunError if the first line of the log names another run; logs of older versions name none."""
     if log_owner(path) not in (None, "", identity(spec)):
         raise RunError(f"{path}/log.jsonl:1: its first line names another run; restore the log of this one")
 
@@ -259,9 +261,9 @@ def _check_owner(path: Path, spec: RunSpec) -> None:
 def check_same(
     path: Path, existing: RunSpec, requested: RunSpec, *, same_model: bool = False, advice: str = _OUT
 ) -> None:
-    """Raise RunError, with the differences and advice, where the run in `path` has another identity than the requested.
+    """Raise RunError, with the differences and `advice`, if the run in `path` has another identity than the requested.
 
-    Raises it for another origin, too, unless `same_model` says that both serve one model.
+    Raises it also for another origin, unless `same_model` says that both origins serve one model.
     """
     if identity(existing) == identity(requested):
         check_origin(path, existing.llm, requested.llm, same_model=same_model, advice=advice)
@@ -277,7 +279,7 @@ def check_same(
 
 
 def check_origin(place: Path, existing: LLMSpec, requested: LLMSpec, *, same_model: bool, advice: str = _OUT) -> None:
-    """Raise RunError where two models are asked at different addresses, unless these serve the `same_model`."""
+    """Raise RunError if two models have different origins, unless these serve the `same_model`."""
     if existing.origin != requested.origin and not same_model:
         there, here = (llm.origin or "the provider's own address" for llm in (existing, requested))
         recorded = "" if existing.origin else ", or one that was not recorded"
@@ -288,9 +290,9 @@ def check_origin(place: Path, existing: LLMSpec, requested: LLMSpec, *, same_mod
 
 
 def find_runs(folder: Path, depth: int = 1) -> list[Path]:
-    """Return the run that a folder is, or the runs in it, sorted by name, down to `depth` levels below it.
+    """Return the folder itself if it is a run, otherwise the runs in it, sorted by name, down to `depth` levels below.
 
-    Hidden folders, unreadable folders and the folders of a run are skipped.
+    Hidden folders, unreadable folders and the folders inside a run are skipped.
     """
     runs: list[Path] = []
     with suppress(OSError):
@@ -304,9 +306,9 @@ def find_runs(folder: Path, depth: int = 1) -> list[Path]:
 
 
 def read_run(path: Path, *, any_log: bool = False) -> Run:
-    """Read a run directory. Raises RunError, with file and line, where it is none, is damaged, or has other items.
+    """Read a run directory. Raises RunError, with file and line, if it is not a run, is damaged, or has other items.
 
-    It raises it for another run's log, too, unless `any_log` will do.
+    Raises it also for another run's log, unless `any_log` is set.
     """
     manifest, file = _read_manifest(path), path / "items.jsonl"
     items = tuple(records(Item, file))
@@ -321,8 +323,18 @@ def read_run(path: Path, *, any_log: bool = False) -> Run:
 
 
 def _lines_digest(content: bytes) -> str:
-    """Return a digest that changes with every line that is added, altered or removed, but not with their order."""
+    """Return a digest of the lines in any order: it changes with every line that is added, altered or removed."""
     return digest_bytes(b"\n".join(sorted(content.splitlines())))
+
+
+def missing_run(path: Path) -> RunError:
+    """Return the error for a path that is no run directory, with the runs that lie in it."""
+    if not path.exists():
+        return RunError(f"{path}: there is no such run directory; `ls runs` shows those of `cascade run`")
+    hint = ""
+    if runs := find_runs(path):  # a folder of runs, such as an ablation's
+        hint = f"; there are {len(runs)} in it: give {path}/*, or one: {runs[0]}"
+    return RunError(f"{path} is no run directory: it has no run.json{hint}")
 
 
 def _read_manifest(path: Path) -> Manifest:
@@ -340,12 +352,7 @@ def _read_manifest(path: Path) -> Manifest:
         templates.check_template(Template(name=name, text=manifest.template), f"{file}: the template {name!r}")
         return manifest
     except FileNotFoundError:
-        if not path.exists():
-            raise RunError(f"{path}: there is no such run directory; `ls runs` shows those of `cascade run`") from None
-        hint = ""
-        if runs := find_runs(path):  # a folder of runs, such as an ablation's
-            hint = f"; there are {len(runs)} in it: give {path}/*, or one: {runs[0]}"
-        raise RunError(f"{path} is no run directory: it has no run.json{hint}") from None
+        raise missing_run(path) from None
     except ValueError as error:
         raise RunError(f"{file}: cannot be read as a run's manifest ({error})") from error
 
@@ -356,9 +363,9 @@ def last_answers(path: Path) -> dict[tuple[str, int], Answer]:
 
 
 def answered_samples(path: Path) -> set[tuple[str, int]]:
-    """Return each (item, sample) that is not to be asked again, without keeping the answers in memory.
+    """Return each (item, sample) that need not be asked again, without keeping the answers in memory.
 
-    Its last answer is a completion, or that the run does not apply to the item.
+    Its last answer is a completion, or a failure which says that the run does not apply to the item.
     """
     answered: set[tuple[str, int]] = set()
     for answer in _answers(path):
@@ -370,7 +377,7 @@ def answered_samples(path: Path) -> set[tuple[str, int]]:
 
 
 def mean_reply_tokens(results: Iterable[Completion | Failure]) -> float | None:
-    """Return the mean number of output tokens of the completions that have one; None where none has."""
+    """Return the mean number of output tokens of the completions with a known number; None if there are none."""
     completions = [result for result in results if isinstance(result, Completion)]
     tokens = [completion.output_tokens for completion in completions if completion.output_tokens is not None]
     return sum(tokens) / len(tokens) if tokens else None
@@ -381,7 +388,7 @@ def _answers(path: Path) -> Iterator[Answer]:
 
 
 def write_captions(path: Path, captions: Iterable[CaptionRecord]) -> None:
-    """Replace the run's captions, whole or not at all."""
+    """Replace the run's captions atomically."""
     jsonl.write(path / "captions.jsonl", jsonl.hash_chain(map(to_json, captions)))
 
 

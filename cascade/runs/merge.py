@@ -106,8 +106,8 @@ def _assign_items(runs: Sequence[Run]) -> tuple[list[Item], _Owners]:
     total = max([len(run.items) for run in runs if not run.manifest.part] + [part.total for part in parts])
     if len(items) != total:
         shards = [part.shard for part in parts]  # not empty: without shards, the longest run has every item
-        of = int(shards[0].partition("/")[2])
-        absent = [f"{number}/{of}" for number in range(1, of + 1) if f"{number}/{of}" not in shards]
+        count = int(shards[0].partition("/")[2])
+        absent = [f"{number}/{count}" for number in range(1, count + 1) if f"{number}/{count}" not in shards]
         shown = f" (no run is of shard {', '.join(absent[:8])}{', …' * (len(absent) > 8)})" * bool(absent)
         lacking = f"{total - len(items)} of {total} items are in none of these runs{shown}"
         raise RunError(f"{lacking}; give the runs that have them")
@@ -136,7 +136,7 @@ def _write(out: Path, runs: Sequence[Run], items: Sequence[Item], owners: _Owner
             for caption in directory.read_captions(run.path):
                 if owners.get(caption.item) is run:
                     captions[caption.item].append(caption)
-            charges |= Counter(caption_charges(run.path))  # A run and a copy of it have charges in common.
+            charges |= Counter(caption_charges(run.path))  # A run and its copy have the same charges, which count once.
         directory.write_captions(folder, chain.from_iterable(captions.values()))
         if charges:
             lines = map(to_json, sorted(charges.elements(), key=attrgetter("at")))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from cascade.types import Answer, Completion
 
-if TYPE_CHECKING:  # A score needs no log of calls, whose module takes a tenth of its time to import.
+if TYPE_CHECKING:  # Scoring does not need this module, whose import would take a tenth of the time of a score.
     from cascade.runs.call_log import LoggedCall
 
 
@@ -44,11 +44,11 @@ def reported(result: Completion) -> tuple[str, str]:
 
 
 def served_text(servers: Sequence[Served], *, models: bool = False) -> str:
-    """Return who answered, in words; with the models that the servers report where these differ, or with `models`."""
+    """Return in words who answered; with the models that the servers report if these differ, or with `models`."""
     models = models or len({(server.model, server.fingerprint) for server in servers}) > 1
     parts = []
     for server in servers:
-        named = ", ".join(filter(None, [server.model, server.fingerprint])) if models else ""
+        names = ", ".join(filter(None, [server.model, server.fingerprint]))
         origin = server.origin or "an address that was not recorded"
-        parts.append(f"{server.answers} from {origin}" + (f" ({named})" if named else ""))
+        parts.append(f"{server.answers} from {origin}" + f" ({names})" * bool(models and names))
     return ", ".join(parts)

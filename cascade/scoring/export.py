@@ -34,7 +34,7 @@ _CUT = "\n[…]\n"
 def export(path: Path, shape: str | None = None, out: Path | None = None) -> Path:
     """Write a run's predictions, in the run directory unless `out` names a file, and return the file's path.
 
-    `shape` is that of `prediction_file`. Raises RunError for a run that cannot be read.
+    `shape` is as in `prediction_file`. Raises RunError for a run that cannot be read.
     """
     name, content = prediction_file(directory.read_run(path), shape)
     target = out or path / name
@@ -51,7 +51,7 @@ def export(path: Path, shape: str | None = None, out: Path | None = None) -> Pat
 def prediction_file(run: Run, shape: str | None = None) -> tuple[str, str]:
     """Return the name and the content of a run's prediction file.
 
-    `shape` is `mmar` or `mmau`, by the run's dataset unless given. Raises UnknownName for another.
+    `shape` is `mmar` or `mmau`; the default follows from the run's dataset. Raises UnknownName for another value.
     """
     shape = shape or ("mmau" if run.spec.dataset == "mmau" else "mmar")
     if shape not in FILES:
@@ -90,9 +90,9 @@ def prediction_rows(run: Run, shape: str) -> list[dict[str, Any]]:
 
 
 def thinking(answer: Answer | None, choice: str) -> str:
-    """Return the reasoning and the text of the reply and of the rounds before it, with the choice at the end.
+    """Return the reasoning and text of the earlier rounds and of the reply, with the choice at the end.
 
-    They are cut in the middle where they are too long.
+    A text that is too long is cut in the middle.
     """
     if answer is None or not isinstance(answer.result, Completion):
         return ""

@@ -1,8 +1,8 @@
-"""Right or wrong: every item of a run or prediction file, by each scorer, on the choice that its reply settles on.
+"""Score every item of a run or prediction file as right or wrong, by each scorer, from the choice of its reply.
 
-An item without an answer is wrong, and listed as failed; one that a run does not apply to is left out. Modules that
-only runs or only prediction files need are imported where they are used: scoring a thousand predictions takes less time
-than importing all of them.
+An item without an answer is wrong, and listed as failed; an item that a run does not apply to is left out. Modules that
+only runs or only prediction files need are imported where they are used, because scoring a thousand predictions takes
+less time than importing all of them.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from cascade.scoring.second_reader import Readings, ShownReply
 
 _NOTHING: Mapping[str, Any] = {}
-TRUNCATED = "truncated"  # how a reply is read that was cut at its token limit
-CUT = "cut"  # the same of one that was cut for another reason
+TRUNCATED = "truncated"  # the `how` of a reply that was cut at its token limit
+CUT = "cut"  # the `how` of a reply that was cut for another reason
 _REASONS = {
     "empty": "the reply is empty",
     "no choice named": "no rule finds a choice in it",
@@ -49,18 +49,18 @@ _REASONS = {
     voting.TIE: "a tie: two choices have the same number of votes",
     "as it stands": "the prediction is not the exact text of a choice",
 }
-_ENDING = 160  # characters shown of a reply: models state their answer at the end
+_ENDING = 160  # characters of a reply's end that are shown, because models state their answer there
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScoredRun:
-    """Every item of a run or file, and its score by its id, both in their order.
+    """The items of a run or file, and their scores by item id, both in the source's order.
 
-    `failed` items have no reply. `replies` are each item's first reply or failure, as text; `choices` the choice of
-    each sample's reply; `about` the fields of a summary that describe the source. A file has no `spec`.
-    `reasoned` says whether a reply came with reasoning of its own, as text or as tokens.
-    `unread_replies` are those that a second reader is to be asked about. Where it was asked, `readings` counts the
-    replies, and `combined` is the same source scored by the rules' choices or else the reader's.
+    `failed` items have no reply. `replies` has each item's first reply or failure as text, `choices` the choice of each
+    sample's reply, `about` the fields of a summary that describe the source. A file has no `spec`. `reasoned` says
+    whether any reply came with separate reasoning, as text or as tokens. `unread_replies` are the replies that a second
+    reader should read. If it has read some, `readings` counts its replies, and `combined` is the source scored by the
+    rules' choices or, where the rules have none, the reader's.
     """
 
     items: Sequence[Item]
@@ -89,7 +89,7 @@ class ScoredRun:
         return rate(list(self.correct(scorer).values()))
 
     def agreement(self, scorer: str, items: Sequence[Item]) -> voting.Agreement | None:
-        """Return how far the samples of these items agree; None where an item has one sample."""
+        """Return how far the samples of these items agree; None if each item has one sample."""
         samples = self.spec.llm.samples if self.spec else 1
         if samples == 1:
             return None
@@ -101,9 +101,9 @@ def score_source(
 ) -> ScoredRun:
     """Score each item of a run directory or an official prediction file.
 
-    `dataset` has the questions of a file that has ids alone. A file's predictions are scored unchanged; `read_replies`
-    extracts a choice from each first. `reader` is the folder of a second reader's log, if not the usual one. Raises
-    RunError or DatasetError for what cannot be read.
+    `dataset` has the questions of a file that has only ids. A file's predictions are scored unchanged, unless
+    `read_replies` extracts a choice from each first. `reader` is the folder of a second reader's log, if not the usual
+    one. Raises RunError or DatasetError for a source that cannot be read.
     """
     folder = reader_folder(source, reader)
     has_log = (folder / "reader.jsonl").exists()
@@ -126,9 +126,9 @@ def score_source(
 
 
 def reader_folder(source: Path, out: Path | None = None) -> Path:
-    """Return the folder of a second reader's log: `out`, else the run, else `NAME-read` beside the file NAME.
+    """Return the folder of a second reader's log: `out`, otherwise the run, otherwise `NAME-read` beside the file NAME.
 
-    An older version left the suffix out of NAME; a log that lies there, and not in the other folder, is used on.
+    An older version left the suffix out of NAME. Its folder is still used if it has a log and the other does not exist.
     """
     if out or source.is_dir():
         return out or source
@@ -146,7 +146,7 @@ class UnreadItem:
 
 
 def unread_items(scored: ScoredRun) -> list[UnreadItem]:
-    """Return the items that failed, whose reply names none or several choices, or whose prediction is no choice."""
+    """Return the items that failed, whose reply names no or several choices, or whose prediction is no choice."""
     unread = []
     combined = (scored.combined or scored).scores
     for item in scored.items:
@@ -155,7 +155,7 @@ def unread_items(scored: ScoredRun) -> list[UnreadItem]:
             continue
         why = "failed"
         if item.id not in scored.failed:
-            # The rule's reason, and that of a second reader after a semicolon.
+            # The reason of the rules comes first, then that of a second reader after a semicolon.
             rule, semicolon, reader = joined_how(score.choice, second.choice).partition("; ")
             why = why_unread(rule) + semicolon + reader
         reply = " ".join(scored.replies.get(item.id, "").split())
@@ -166,22 +166,22 @@ def unread_items(scored: ScoredRun) -> list[UnreadItem]:
 
 
 def why_unread(how: str) -> str:
-    """Return in words why a rule reads no choice from a reply."""
+    """Return in words why the rules read no choice from a reply; `how` is that of its Choice."""
     reason = how.rpartition(": ")[2]
     return _REASONS.get(reason, reason)
 
 
 def joined_how(choice: Choice, second: Choice) -> str:
-    """Return how the rules came to a choice and, where a second reader was asked, how it came to its own."""
+    """Return the `how` of the rules' choice and, if it differs, that of the choice with a second reader."""
     return choice.how if choice.how == second.how else f"{choice.how}; {second.how}"
 
 
 def score_items(items: Iterable[Item], choices: voting.ReadChoices) -> dict[str, Score]:
-    """Score the vote of each item's samples, by the item's id; an item without one is scored as no answer."""
-    scores, none = {}, {0: Choice(text="", how="no reply")}
-    verdicts: dict[tuple[bool, ...], dict[str, bool]] = {}  # Items with the same verdict share its mapping.
+    """Return the score of the vote of each item's samples, by item id; an item without a choice has no answer."""
+    scores, no_reply = {}, {0: Choice(text="", how="no reply")}
+    verdicts: dict[tuple[bool, ...], dict[str, bool]] = {}  # Items with the same verdict share one mapping.
     for item in items:
-        choice = voting.vote(choices.get(item.id, none))
+        choice = voting.vote(choices.get(item.id, no_reply))
         verdict = tuple(scorer(item, choice.text) for scorer in SCORERS.values())
         correct = verdicts.setdefault(verdict, dict(zip(SCORERS, verdict, strict=True)))
         scores[item.id] = Score(item=item.id, sample=0, choice=choice, correct=correct, tags=item.tags)
@@ -208,7 +208,7 @@ def _score_directory(path: Path) -> ScoredRun:
             result = costs.total(answer)
             if answer.first:
                 again.add(answer.item)
-            # A score needs no other field, and without them a long log fits in little memory.
+            # Scoring does not need the emptied fields, and without them a long log takes little memory.
             if isinstance(result, Completion):
                 result = replace(result, reasoning="", sent=_NOTHING)
             short = {"prompt": "", "at": "", "captions": _NOTHING, "params": _NOTHING, "rounds": UNSET, "first": UNSET}
@@ -278,9 +278,9 @@ def _describe_run(path: Path, spec: RunSpec, results: Sequence[Completion | Fail
 def read_choices(
     spec: RunSpec, items: Iterable[Item], answers: Iterable[Answer], again: Collection[str]
 ) -> dict[str, dict[int, Choice]]:
-    """Return the choice that each reply settles on, by item id and sample; failures are left out.
+    """Return the choice that each reply settles on, by item id and sample, without failures.
 
-    Items whose samples disagree, and that have yet to be asked `again` for that, are left out, too.
+    Items whose samples disagree are left out, too, where they have yet to be asked `again` for that.
     """
     from cascade.prompting import evidence
 
@@ -303,20 +303,21 @@ def read_choices(
 
 
 def read_reply(reply: Completion, choices: Sequence[str]) -> Choice:
-    """Return the choice that a reply settles on, of the choices as they were shown."""
+    """Return the choice that a reply settles on, from the choices as they were shown to the model."""
     from cascade.scoring.extraction.extract import extract
 
-    if reply.is_cut:
-        # A reply that was cut is an unfinished thought, whatever it names.
-        return Choice(text="", how=TRUNCATED if "token limit" in reply.cut_where else CUT)
-    return extract(reply.text, choices)
+    if not reply.is_cut:
+        return extract(reply.text, choices)
+    # A reply that was cut may name a choice that the model would have rejected later.
+    how = TRUNCATED if "token limit" in reply.cut_where else CUT
+    return Choice(text="", how=how)
 
 
 # Prediction files
 
 
 def _score_file(path: Path, dataset: Dataset | None, *, as_choices: bool, extracted: bool) -> ScoredRun:
-    """Score a file's predictions as they stand or `as_choices`, which are `extracted` from them."""
+    """Score a file's predictions unchanged or, with `as_choices`, by the choices that are `extracted` from them."""
     from cascade.scoring import predictions
 
     file = predictions.read_predictions(path, dataset)
@@ -336,7 +337,9 @@ def _score_file(path: Path, dataset: Dataset | None, *, as_choices: bool, extrac
     if not as_choices:
         choices = {name: {0: Choice(text=text, how="as it stands")} for name, text in file.texts.items()}
     scores = score_items(file.items, choices)
-    carried = [scores[name].correct["mmar"] for name in file.carried]
+    official: float | None = None
+    if file.carried:
+        official = sum(scores[name].correct["mmar"] for name in file.carried) / len(file.carried)
     return ScoredRun(
         items=file.items,
         scores=scores,
@@ -346,7 +349,7 @@ def _score_file(path: Path, dataset: Dataset | None, *, as_choices: bool, extrac
             "run": str(path),
             "dataset": dataset.name if dataset else "",
             "llm": "",
-            "official_denominator": sum(carried) / len(carried) if carried else None,
+            "official_denominator": official,
             "as_it_stands": (extracted and not as_choices) or None,
         },
         choices=rules,

@@ -58,7 +58,7 @@ class Summary:
     Where a second reader was asked, `readings` counts the replies, and `scores` has `mmar` by the combined readings
     too. Where it is known, `served` says which servers answered, `captions_from` counts captions by the origin that
     made them. `not_asked` counts the questions that a run has still to ask; their items are among the failed.
-    `asked_again` counts the items whose samples disagreed, where only these are asked with rounds.
+    `asked_again` counts the items whose samples disagreed, in a run that asks only these with rounds.
     `as_it_stands` marks a file with a second reader's log whose own predictions are scored unread, so that none is
     unparsed.
     """
@@ -94,10 +94,10 @@ class Summary:
 
     @property
     def cuts(self) -> str:
-        """How many replies were cut, in words; `""` where none was."""
-        replies = "" if self.samples == 1 else " replies"  # otherwise a reply an item
-        at_limit = f"{self.truncated}{replies} cut at the token limit" if self.truncated else ""
-        return ", ".join(filter(None, [at_limit, f"{self.cut}{replies} cut by the provider" if self.cut else ""]))
+        """How many replies were cut, in words; `""` if none was."""
+        replies = " replies" * (self.samples > 1)  # With one sample, a reply stands for its item.
+        counts = [(self.truncated, "cut at the token limit"), (self.cut, "cut by the provider")]
+        return ", ".join(f"{count}{replies} {how}" for count, how in counts if count)
 
     @property
     def unfinished(self) -> str:
@@ -125,9 +125,9 @@ class Summary:
 
 
 def summarize(scored: ScoredRun, by: Sequence[str] = ()) -> Summary:
-    """Return the figures of a scored run or file, broken down by the benchmarks' tags and those in `by`.
+    """Return the figures of a scored run or file, broken down by the benchmarks' tags and by those in `by`.
 
-    `by` may name `language`, too. Raises UserError for a tag that no item has.
+    `by` may contain `language`. Raises UserError for a tag that no item has.
     """
     n, failed, unread = len(scored.items), len(scored.failed), scored.unread
     ways = Counter(choice.how for read in scored.choices.values() for choice in read.values())

@@ -52,7 +52,7 @@ def count_right(items: Iterable[Item], choices: ReadChoices, scorer: Scorer) -> 
 def agreement(
     items: Sequence[Item], choices: ReadChoices, scorer: Scorer, samples: int, correct: Mapping[str, bool]
 ) -> Agreement:
-    """Return how far the samples of the items agree; `correct` says of each item's vote whether it is right."""
+    """Return how far the samples of the items agree; `correct` has for each item whether its vote is right."""
     groups: dict[str, list[bool]] = {UNANIMOUS: [], MAJORITY: [], SPLIT: []}
     for item in items:
         votes = Counter(choice.text for choice in choices.get(item.id, {}).values() if choice.text)

@@ -181,7 +181,7 @@ def test_a_run_of_the_published_items_has_published_marks() -> None:
     assert figures(scored(500, {}, spec=both)) == {} and published.run_kind(scored(500, {}, spec=both)) == "OLM"
 
 
-def test_a_run_with_steered_listening_has_the_marks_of_its_row_alone(mini: Path) -> None:
+def test_a_run_gets_the_figures_of_the_row_with_the_same_evidence_only(mini: Path) -> None:
     def spec(**flags: Any) -> RunSpec:
         row = published.published_rows()["taltech-two-listeners"].run
         [job] = row_jobs({"taltech-two-listeners": row}, [], Request(dataset="mini.jsonl", **flags))

@@ -132,6 +132,13 @@ def test_what_is_no_run_is_said_at_once(tmp_path: Path) -> None:
     assert cascade("verify", str(tmp_path)).exit_code == 2
 
 
+def test_the_runs_in_a_folder_are_named(mini: Path, tmp_path: Path) -> None:
+    run = tmp_path / "runs" / "one"
+    assert cascade("run", "--dataset", mini, "--captions", "none", "--llm", "fake", "--out", run).exit_code == 0
+    told = cascade("verify", str(run.parent))
+    assert told.exit_code == 2 and f"there are 1 in it: give {run.parent}/*, or one: {run}" in told.stderr
+
+
 def _set(*keys: str, value: Any) -> Callable[[list[dict[str, Any]]], None]:
     def change(records: list[dict[str, Any]]) -> None:
         holder = records[0]

@@ -67,7 +67,7 @@ def test_a_caption_belongs_to_the_question_and_to_no_order_of_the_choices(tmp_pa
 
 @pytest.fixture
 def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The names of the clips that are decoded, each time that one is."""
+    """The names of the decoded clips, one for each time that a clip is decoded."""
     names: list[str] = []
     decode = audio.blocks
 
@@ -94,7 +94,7 @@ def test_the_questions_about_a_clip_share_what_is_sent(tmp_path: Path, decoded: 
     assert len({*sent[:12]}) == len({*sent[12:]}) == 1 and sent[0] != sent[12]
 
 
-def test_parts_that_are_large_are_sent_alike_and_not_kept(
+def test_large_parts_are_sent_unchanged_and_not_kept(
     tmp_path: Path, decoded: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     items = [item("q0"), item("q1", question="How often?")]

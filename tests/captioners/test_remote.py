@@ -412,12 +412,12 @@ def test_the_last_four_clips_are_encoded_once_each(tmp_path: Path) -> None:
     assert encoded == paths[:1]
     for path in [*paths[1:4], paths[0], paths[4], paths[0], paths[1]]:
         recent(path)
-    assert encoded == [*paths, paths[1]]  # the second clip was the one that had not been used for longest
+    assert encoded == [*paths, paths[1]]  # The second clip was the least recently used.
     clips.write(paths[0], clips.tone(800, 0.2))
     assert recent(paths[0]) == paths[0].read_bytes()
 
 
-def test_every_thread_learns_why_a_clip_cannot_be_encoded(tmp_path: Path) -> None:
+def test_every_thread_gets_the_error_of_a_clip_that_cannot_be_encoded(tmp_path: Path) -> None:
     (path,) = tones(tmp_path, 300)
 
     def encode(clip: Path) -> bytes:

@@ -264,7 +264,7 @@ def test_without_an_address_a_cluster_of_its_own_ends_with_the_work(here: Path) 
 def test_a_second_interrupt_waits_for_the_end_of_a_cluster_of_its_own(here: Path) -> None:
     clips(here, *(f"clip {number}" for number in range(40)))
     with short_folder() as folder:
-        job = start(environment(folder), here, *command(here, "--batch", "2", "--worker", "num_cpus=1", seconds=0.1))
+        job = start(environment(folder), here, *command(here, "--batch", "2", "--worker", "num_cpus=1", seconds=0.3))
         until(lambda: kept(here) >= 2)
         job.send_signal(signal.SIGINT)
         time.sleep(0.5)

@@ -73,8 +73,8 @@ def test_clips_are_counted_as_sent_and_not_as_captions(tones: Path) -> None:
     rows[1]["audio_path"] = "broken.wav"
     tones.write_text("".join(json.dumps(row) + "\n" for row in rows))
     with Stub(hears(by_pitch)) as stub:
-        told = run(tones, stub, "--dry-run", captions="audio,speech=fake").stdout
-        assert "captions  8, of which 8 are to be made\n" in told.replace(";", "\n")
+        plan = run(tones, stub, "--dry-run", captions="audio,speech=fake").stdout
+        assert "captions  8, of which 8 are to be made\n" in plan.replace(";", "\n")
         done = run(tones, stub, "--out", "run", captions="audio,speech=fake")
         outcome = "answers: 0 kept, 8 asked; captions: 8 made; clips: sent with each question, 1 failed\n"
         assert outcome in done.stderr
@@ -214,8 +214,8 @@ def test_a_dropped_clip_is_noticed_in_the_first_message_of_rounds(tones: Path) -
     assert {line["result"]["kind"] for line in last.values()} == {"audio_dropped"}
 
 
-def test_a_clip_that_is_dropped_for_functions_is_shown_by_the_control(tones: Path) -> None:
-    """The declared functions count as prompt tokens and hide the drop; lines of text declare none."""
+def test_the_silence_control_reveals_a_clip_that_is_dropped_when_functions_are_declared(tones: Path) -> None:
+    """The tokens of declared functions hide the missing audio; requests as lines of text declare no function."""
     hearing = hears(by_pitch)
 
     def dropping(request: dict[str, Any], number: int) -> Reply:

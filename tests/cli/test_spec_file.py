@@ -147,7 +147,7 @@ def test_the_variable_of_a_key(model: str, variable: str, monkeypatch: pytest.Mo
 
 
 @pytest.mark.skipif(find_spec("litellm") is None, reason="litellm is not installed")
-def test_a_key_may_stand_in_an_env_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_key_may_be_in_an_env_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delattr(sys.modules["__main__"], "__file__", raising=False)  # as in a notebook
     monkeypatch.setenv("OPENAI_API_KEY", "x")

@@ -7,6 +7,7 @@ import io
 import json
 import re
 import wave
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
@@ -201,9 +202,9 @@ def test_captions_that_were_cut_off_are_kept_and_counted(tones: Path) -> None:
         stderr = ok(["run", *words, "--out", "r"]).stderr
         stdout = ok(["caption", *command(stub, "--digest", "d", llm=False)]).stdout
         assert ok(["run", *words, "--out", "r"]).stderr.count("cut off at the end") == 2
-    for told in (stderr, stdout):
-        assert "a: 1 of 6 captions are cut off at the end: q2;" in told
-        assert "digest: 6 of 6 captions are cut off at the end: q0, q1, q2, …;" in " ".join(told.split())
+    for output in (stderr, stdout):
+        assert "a: 1 of 6 captions are cut off at the end: q2;" in output
+        assert "digest: 6 of 6 captions are cut off at the end: q0, q1, q2, …;" in " ".join(output.split())
     assert [record.meta.get("truncated") for (_, slot), record in records("r").items() if slot == "a"] == [
         True if number == 2 else None for number in range(6)
     ]
@@ -316,6 +317,21 @@ def test_the_report_shows_the_digest_and_what_it_merges(tones: Path) -> None:
     assert "the same choice in all samples 100.0, all right 100.0" in " ".join(page.text.split())
 
 
+def test_a_family_with_rounds_has_the_same_names_in_the_report_as_in_the_table(tones: Path) -> None:
+    with Stub(Ear()) as stub:
+        words = [*command(stub, captions=TWO), "--rounds", "2", "--rounds-with", "measure=signal", "--out", "arms"]
+        family = json.loads(ok(["ablate", *words, "--arms", "question,rounds", "--format", "json"]).stdout)
+    names = [member["name"].replace("+", " + ") for member in family["members"]]
+    assert names[:4] == ["all: a + b, 2 rounds", "question-blind", "without rounds", "1 round"]
+    ok(["report", "arms", "--out", "page.html"])
+    text = " ".join(Page(Path("page.html").read_text()).text.split())
+    assert all(name in text for name in names)
+    assert "prompt=" not in text.partition("How it was made")[0] and "answers: 6 from" not in text
+    assert "a=audio-llm prompt=observe" in ok(["compare", "arms/all", "arms/question-blind"]).stdout
+    matrix = ok(["compare", "arms/all", "arms/question-blind", "arms/1-round"]).stdout
+    assert matrix.count("answers: ") == 1 and matrix.startswith("each run: answers: 6 from ")
+
+
 WITHOUT = ["b, digested (without a)", "a, digested (without b)"]
 
 
@@ -336,6 +352,22 @@ def test_arms_are_paired_with_what_an_item_took(tones: Path) -> None:
     assert "$ an item  s an item" in table
     # An arm that is switched off has the other arm's captions: the question-blind listener is asked once a clip.
     assert sorted(ear.listened).count(("la", 400, "")) == 1
+
+
+def test_a_plan_counts_the_replies_that_a_family_then_takes(tones: Path) -> None:
+    ear = Ear()
+    with Stub(ear) as stub:
+        words = [*command(stub, "--digest", "d", "--digest-question", captions=TWO), "--arms", "question,digest"]
+        plan = ok(["ablate", *words, "--out", "arms", "--dry-run"]).stdout
+        both = ok(["ablate", *words, "--out", "arms", "--dry-run", "--variants", "blind"])
+        assert both.stdout == plan and "--variants blind: left out, because --arms takes its place" in both.stderr
+        assert not stub.asked
+        ok(["ablate", *words, "--out", "arms"])
+    asked = Counter(model for model, _, _ in ear.listened)
+    for slot, model, count in (("a", "la", asked["la"]), ("b", "lb", asked["lb"]), ("digest", "d", len(ear.merged))):
+        assert f"remote    {slot}: up to {count} replies of {model}," in plan
+    total = sum(asked.values()) + len(ear.merged)
+    assert f"captions  {total}, of which {total} are to be made;" in plan
 
 
 def test_the_clip_alone_has_no_digest(tones: Path) -> None:

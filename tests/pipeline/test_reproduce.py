@@ -1,4 +1,4 @@
-"""The rows whose listeners know the question, whose captions are merged, or whose model asks back, against a server."""
+"""Rows with question-aware listeners, with digests and with rounds are reproduced against a stub server."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ needs_whisper = pytest.mark.skipif(find_spec("whisper") is None, reason="whisper
 
 
 class Server:
-    """Listeners, a digester and an answering model that asks back; `calls` counts the calls of each role."""
+    """Listeners, a model that merges, and a model that answers in rounds; `calls` counts the calls of each role."""
 
     def __init__(self) -> None:
         self.calls: Counter[str] = Counter()
@@ -62,7 +62,7 @@ class Server:
 
 @pytest.fixture
 def tones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Four questions, each about a clip of its own; rain is the answer of two."""
+    """Four questions about four clips; the answer of two of them is rain."""
     monkeypatch.chdir(tmp_path)
     questions = []
     for number in range(4):
@@ -81,7 +81,7 @@ def reproduce(server: Stub, row: str, *flags: str) -> Result:
 
 
 def check_row(server: Stub, asked: Counter[str], row: str, figure: str, *flags: str) -> list[dict[str, Any]]:
-    """Run a row, check its table, that the second start asks nothing, and `verify`; return the lines of its log."""
+    """Run a row; check its table, that a second start asks nothing, and `verify`; return the lines with answers."""
     result = reproduce(server, row, *flags)
     assert result.exit_code == 0, result.output
     name = f"{row} (other captions)" if "--captions" in flags else row
@@ -118,7 +118,7 @@ def test_two_listeners_with_a_digest(tones: Path, monkeypatch: pytest.MonkeyPatc
 
 @needs_audio
 @needs_whisper
-def test_two_listeners_a_digest_and_asking_back(tones: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_listeners_with_a_digest_and_rounds(tones: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     script = Server()
     with Stub(script) as server:
         monkeypatch.setenv("HOSTED_VLLM_API_BASE", server.url)
@@ -131,7 +131,7 @@ def test_two_listeners_a_digest_and_asking_back(tones: Path, monkeypatch: pytest
 
 @needs_audio
 @needs_whisper
-def test_asking_back_from_captions_without_the_question(tones: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rounds_after_captions_without_the_question(tones: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     script = Server()
     with Stub(script) as server:
         monkeypatch.setenv("HOSTED_VLLM_API_BASE", server.url)
@@ -142,7 +142,7 @@ def test_asking_back_from_captions_without_the_question(tones: Path, monkeypatch
 
 @needs_audio
 def test_a_digest_without_the_question(tones: Path) -> None:
-    """The listener of the row is Gemini's; the same protocol runs here with one that the server takes the place of."""
+    """The row's listener is Gemini; here the stub server is the listener of the same protocol."""
     script = Server()
     captions = "caption=audio-llm(model=openai/gemini-listener,segments=3),speech=fake"
     with Stub(script) as server:
@@ -154,7 +154,7 @@ def test_a_digest_without_the_question(tones: Path) -> None:
 
 @needs_audio
 def test_a_plan_bounds_the_replies_of_captions_digest_and_rounds(tones: Path) -> None:
-    """Four clips of 0.6 s; none of the keys is there, and nothing is written."""
+    """The dataset has four clips of 0.6 s, no API key is set, and no file is written."""
     rows = ["taltech-one-listener", "taltech-two-listeners", "taltech-rounds", "echo-rounds", "omni-detective-gpt-4o"]
     result = cascade("reproduce", *rows, "--dataset", tones, "--dry-run")
     assert result.exit_code == 0 and not Path("runs").exists()
@@ -184,7 +184,7 @@ def test_a_plan_counts_the_windows_of_a_long_clip(tones: Path) -> None:
 
 
 def spec_of(row: str, **flags: Any) -> Any:
-    """Return the spec of the run that stands for a row, under the user's own flags."""
+    """Return the spec of a row's run, with the user's own flags."""
     run = published.published_rows()[row].run
     request = Request(dataset="mini.jsonl", **flags)
     [job] = row_jobs({row: run}, [], request)

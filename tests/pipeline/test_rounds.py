@@ -370,7 +370,7 @@ def test_parts_are_removed_when_the_run_ends(dataset: Path) -> None:
 
     with Stub(script) as server:
         assert ask(server, dataset, "--rounds", "1", "--limit", "1", "--samples", "2").exit_code == 0
-    assert len({*cut}) == 2  # that of the run and that of the other process
+    assert len({*cut}) == 2  # the part that this run cut, and the one that the other process cut
     assert sorted(path.name for path in scratch.iterdir()) == ["embeddings", "parts-running"]
 
 

@@ -28,9 +28,9 @@ SPLIT = ["--rounds", "1", "--rounds-when", "split", "--samples", "2", "--param",
 
 
 def doubter(request: dict[str, Any], number: int) -> Reply:
-    """Say a bell of clips 0 to 3, what differs from sample to sample of 4 and 5, and nothing of the others.
+    """Answer a bell for clips 0 to 3, another choice in each sample for clips 4 and 5, and no choice for the others.
 
-    With tools, ask for a transcript, and answer with rain. The samples have seeds of their own.
+    With tools, ask for a transcript, and then answer rain. Each sample has its own seed.
     """
     if "tools" in request:
         return by_calls(request, number)
@@ -41,7 +41,7 @@ def doubter(request: dict[str, Any], number: int) -> Reply:
 
 
 def again(run: str | Path) -> dict[str, list[dict[str, Any]]]:
-    """Return the lines of a log that are about the samples that were asked again, by item."""
+    """Return the log lines of the samples that were asked again, by item."""
     lines: dict[str, list[dict[str, Any]]] = {}
     for line in log_of(Path(run)):
         if "first" in line:
@@ -60,11 +60,11 @@ def test_only_items_whose_samples_disagree_are_asked_again(dataset: Path) -> Non
         assert ask(server, dataset, *SPLIT).exit_code == 0
         assert len(server.asked) == 32  # The second start asks nothing.
     lines = again("run")
-    assert sorted(lines) == ["q4", "q5", "q6", "q7"]  # Samples that settle on nothing do not agree.
+    assert sorted(lines) == ["q4", "q5", "q6", "q7"]  # Samples without a choice do not agree.
     answers = [line for own in lines.values() for line in own if line["result"]["type"] == "completion"]
     assert [line["result"]["text"] for line in answers] == ["Answer: rain"] * 8
     assert {line["first"]["text"] for line in answers} == {"Answer: a bell", "Answer: wind", "I cannot know."}
-    assert right("run") == 2  # q1 by the samples, which agree on a bell, and q4 by the rain of the rounds
+    assert right("run") == 2  # q1, whose samples agree on a bell, and q4, whose answers with rounds are rain
     figures = json.loads(cascade("score", "run", "--format", "json").stdout)
     assert figures["asked_again"] == 4 and figures["prompt"] == "default, 1 round if split"
     assert figures["tokens"] == {"input": 32 * 11, "output": 32 * 7, "reasoning": 0}
@@ -96,7 +96,7 @@ def test_the_report_shows_rounds_of_the_items_that_have_them(dataset: Path) -> N
     assert all(reply["same"] for reply in replies)  # Each prompt has the digest that the log has.
 
 
-def test_a_run_is_told_from_one_with_rounds_for_every_item(dataset: Path) -> None:
+def test_a_run_with_rounds_if_split_differs_from_one_with_rounds_for_every_item(dataset: Path) -> None:
     with Stub(doubter) as server:
         always = [*SPLIT[:2], *SPLIT[4:]]
         assert ask(server, dataset, *always, "--limit", "1", out="always").exit_code == 0
@@ -114,7 +114,7 @@ def test_a_run_is_told_from_one_with_rounds_for_every_item(dataset: Path) -> Non
         (["--rounds-when", "split", "--samples", "2"], "say in how many --rounds"),
     ],
 )
-def test_flags_that_mean_nothing_together_are_refused(dataset: Path, flags: list[str], words: str) -> None:
+def test_flags_that_contradict_each_other_are_refused(dataset: Path, flags: list[str], words: str) -> None:
     with Stub() as server:
         command = ["run", "--llm", "gpt-x", "--api-base", server.url, "--dataset", dataset, "--captions", "none"]
         refused = cascade(*command, *flags)
@@ -125,7 +125,7 @@ def plan(server: Stub, dataset: Path) -> str:
     return ask(server, dataset, *SPLIT, "--dry-run").stdout
 
 
-def test_a_plan_is_of_the_case_that_all_disagree(dataset: Path) -> None:
+def test_a_plan_assumes_that_the_samples_of_every_item_disagree(dataset: Path) -> None:
     with Stub(doubter) as server:
         words = (
             "calls     16 (8 questions, 2 samples each; 0 answered already); with rounds up to 48 if the samples of "
@@ -194,8 +194,8 @@ _SLOW = pytest.mark.slow
 
 
 @pytest.mark.parametrize("kind", [pytest.param("plain", marks=_SLOW), pytest.param("auto", marks=_SLOW), "none"])
-def test_a_kill_pays_for_nothing_twice_but_what_was_in_flight(dataset: Path, kind: str) -> None:
-    """The process is killed while four calls of a kind are in flight: before the rounds, in them, and after them."""
+def test_after_a_kill_only_the_calls_in_flight_are_repeated(dataset: Path, kind: str) -> None:
+    """The process is killed while four calls of a kind are in flight: before, during or after the rounds."""
     held, lock, counts = threading.Event(), threading.Lock(), Counter[str]()
 
     def hanging(request: dict[str, Any], number: int) -> Reply:
@@ -247,7 +247,7 @@ def test_split_is_an_arm_of_a_run_with_several_samples(dataset: Path) -> None:
     ]
 
 
-def test_python_has_the_flag(dataset: Path) -> None:
+def test_the_python_interface_has_the_flag(dataset: Path) -> None:
     with Stub(doubter) as server:
         run = interface.run(
             *("gpt-x", dataset),

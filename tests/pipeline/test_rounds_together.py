@@ -1,4 +1,4 @@
-"""Rounds together with models that think, with earlier runs of unknown cost, and with the other commands."""
+"""Rounds combined with models that think, with earlier runs of unknown cost, and with the other commands."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ def thinking(request: dict[str, Any], number: int) -> Reply:
         return claude([THOUGHT, HIDDEN, call], "tool_use")
     if before["content"][:2] != [THOUGHT, HIDDEN]:
         return Reply(status=400, text="Expected thinking or redacted_thinking, but found tool_use")
-    heard = str(last["content"][0]["content"])
-    return claude([{"type": "text", "text": "Answer: rain" if "rains" in heard else "Answer: a bell"}], "end_turn")
+    answer = "Answer: rain" if "rains" in str(last["content"][0]["content"]) else "Answer: a bell"
+    return claude([{"type": "text", "text": answer}], "end_turn")
 
 
 def test_thoughts_before_a_call_are_sent_back(dataset: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -76,7 +76,7 @@ def test_earlier_rounds_of_unknown_cost_count_on_resume(dataset: Path) -> None:
 
 
 def served(request: dict[str, Any], number: int) -> Reply:
-    """Answer as a model that asks once in words, as a reader that finds rain, or as a judge that gives all points."""
+    """Reply as a model that makes one request, as a reader that reads rain, or as a judge that gives all points."""
     if request["model"] == "reader":
         return Reply(text="Answer: rain")
     if request["model"] == "judge":
@@ -101,7 +101,7 @@ def rubrics(dataset: Path) -> Path:
 def test_a_reader_and_a_judge_see_the_answers_with_rounds(rubrics: Path) -> None:
     with Stub(served) as server:
         assert ask(server, rubrics, *SPLIT).exit_code == 0
-        assert right("run") == 1  # a bell of q1: the replies with rounds are unread
+        assert right("run") == 1  # q1, which is a bell; the replies with rounds are unread
         read = cascade("read", "run", "--reader", "reader", "--api-base", server.url)
         assert read.exit_code == 0 and [request["model"] for request in server.asked].count("reader") == 8
         judged = cascade("judge", "run", "--judge", "judge", "--api-base", server.url)
@@ -170,7 +170,7 @@ def test_controls_have_rounds_where_their_own_samples_disagree(dataset: Path) ->
     assert cascade("report", "family", "--out", "page.html").exit_code == 0
 
 
-def test_a_row_is_reproduced_with_rounds_of_the_users_own(dataset: Path) -> None:
+def test_a_row_is_reproduced_with_rounds_that_the_user_asks_for(dataset: Path) -> None:
     with Stub(by_calls) as server:
         done = cascade(
             *("reproduce", "o3", "--models", "gpt-x", "--api-base", server.url, "--dataset", dataset),

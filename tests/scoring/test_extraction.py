@@ -354,7 +354,7 @@ def test_letters_follow_the_order_that_the_model_saw() -> None:
     ],
 )  # fmt: skip
 def test_time_grows_no_faster_than_a_hostile_reply(unit: str) -> None:
-    """A hundred times the text takes at most 150 times the processor's time, and less than a second."""
+    """A hundred times the text takes at most 150 times the processor's time, and two replies less than two seconds."""
     seconds = {}
     for size in (10_000, 1_000_000):
         reply = (unit * (size // len(unit) + 1))[:size]
@@ -362,7 +362,7 @@ def test_time_grows_no_faster_than_a_hostile_reply(unit: str) -> None:
         extract(reply, PETS)
         extract(reply + " is: a cat", PETS)
         seconds[size] = time.process_time() - started
-    assert seconds[1_000_000] < min(max(150 * seconds[10_000], 0.1), 1)
+    assert seconds[1_000_000] < min(max(150 * seconds[10_000], 0.1), 2)
 
 
 MINIMAL = [

@@ -68,7 +68,7 @@ class Clap:
     def __init__(self, kind: str, weights: str, revision: str, host: Host, slot: str) -> None:
         """Load the model. `kind` is "2023" or "clapcap".
 
-        Raises UserError where the weights cannot be had or are not the model's.
+        Raises UserError if the weights are missing or belong to another model.
         """
         self.device = torch_device.prepare(host)
         folder = host.files.get(weights)
@@ -85,7 +85,7 @@ class Clap:
 
     @property
     def fixed(self) -> bool:
-        """Whether the shape of what is computed together stays the same, however many windows there are."""
+        """Whether every batch has the same shape, for any number of windows."""
         return self.device != "cpu"
 
     def embed_audio(self, samples: audio.Samples) -> Any:
@@ -105,7 +105,8 @@ class Clap:
         import torch
 
         name = digest([*self.identity, version("msclap"), list(texts)]).removeprefix("b2:")
-        for file in folder.glob(f"{name}-*.npy") if folder else ():
+        files = folder.glob(f"{name}-*.npy") if folder else ()
+        for file in files:
             with suppress(OSError, ValueError, EOFError):
                 if file.stem == f"{name}-{digest_file(file).removeprefix('b2:')}":
                     array: audio.Samples = np.load(file, allow_pickle=False)

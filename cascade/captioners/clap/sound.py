@@ -27,7 +27,7 @@ FILES = {"weights": None, "vocabulary": VOCABULARY}
 lanes, absent = torch_device.workers, partial(model.absent, "2023")
 
 _WORD = re.compile(r"[^\W\d_]{2,}")
-# English function words, and the words in which audio questions are put: they name nothing that sounds.
+# English function words and words that are common in audio questions; none of them names a sound.
 _STOP = """
 about according after again all also am among an and another any appear appears are as asked at audio audios away based
 be because been before being best between both but by can choose clip clips come correct could describe described
@@ -73,13 +73,13 @@ def make(params: Params, host: Host) -> Captioner:
     return tags.make_tagger(params, host, SLOT, VOCABULARY, describe, group_labels)
 
 
-def _question_groups(given: CaptionInput) -> list[tags.Group]:
+def _question_groups(inputs: CaptionInput) -> list[tags.Group]:
     """Return the groups of phrases that a clip is scored against: the choices, then the question's content words.
 
-    A single word is left out, because its share would be 1 whatever is heard.
+    A single content word is left out, because its share would be 1 for every clip.
     """
-    words = dict.fromkeys(word for word in _WORD.findall(given.question.casefold()) if word not in _STOP.split())
-    groups = [tags.Group("the choices", "the sound of {}", given.choices)]
+    words = dict.fromkeys(word for word in _WORD.findall(inputs.question.casefold()) if word not in _STOP.split())
+    groups = [tags.Group("the choices", "the sound of {}", inputs.choices)]
     if len(words) > 1:
         groups.append(tags.Group("the question's words", "the sound of {}", tuple(words)))
     return groups

@@ -107,8 +107,8 @@ def make_tagger(
 ) -> Captioner:
     """Return the captioner of a tagging engine; `group_labels` gives the phrases of an item in the vocabulary's place.
 
-    The `top` tags a group stand in `meta`, of the clip and of each window. Raises UserError where the weights or the
-    vocabulary cannot be had, or a parameter cannot be.
+    `meta` has the `top` tags of each group, for the clip and for each window. Raises UserError for missing weights, an
+    unusable vocabulary, or an invalid parameter.
     """
     if params.compute != "float32" or params.top < 1 or not 0 <= params.floor <= 1:
         given = f"compute={params.compute}, top={params.top} and floor={params.floor:g}"
@@ -134,9 +134,9 @@ def make_tagger(
 
     def tag_inputs(inputs: Sequence[CaptionInput]) -> list[Caption | Failure]:
         captions: list[Caption | Failure] = []
-        for given in inputs:
-            # The few labels of an item are embedded with its clip, and not kept: they would be a file an item.
-            captions += tag(Tagger(clap, group_labels(given), None), [given.clip or Path()])
+        for each in inputs:
+            # The few labels of an item are embedded with its clip and not kept, to avoid one file for each item.
+            captions += tag(Tagger(clap, group_labels(each), None), [each.clip or Path()])
         return captions
 
     return tag_inputs

@@ -55,8 +55,8 @@ def caption_windows(
 ) -> list[Caption | Failure]:
     """Return a caption of each clip from what `model` returns for samples of shape (windows, `WINDOW`).
 
-    `describe` returns the text of a clip and what `meta` says of it. Where the shape must stay `clap.fixed`, the model
-    gets `ROWS` windows of all clips; otherwise it gets those of one clip.
+    `describe` returns the text of a clip and fields of its `meta`. If the shape must stay fixed (`clap.fixed`), `model`
+    gets `ROWS` windows of several clips at once; otherwise it gets the windows of one clip.
     """
     import numpy as np
 

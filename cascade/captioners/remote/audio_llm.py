@@ -135,7 +135,7 @@ def caption_clip(
 ) -> Caption:
     """Return the caption of a clip by the model's call, `complete`, which waits for the reply.
 
-    `encode` returns what questions about the clip share, or None for a clip that is encoded again for each of them.
+    `encode` returns the parts that all questions about a clip share, or None for a clip that is encoded each time.
     """
     options = call_options(params)
     began, parts, replies, answers = time.perf_counter(), list[tuple[float, float, str]](), list[Completion](), []
@@ -143,7 +143,8 @@ def caption_clip(
     if isinstance(clip, CaptionInput):
         given, clip = clip, clip.clip or Path()
         fields = {"question": given.question, "choices": "\n".join(given.choices)}
-    sent, decoded = (encode(clip) if encode else None) or _encode_parts(params, clip)
+    encoded = encode(clip) if encode else None
+    sent, decoded = encoded or _encode_parts(params, clip)
     for start, end, wav in sent:
         reply = complete(Prompt(messages=messages(params.prompt, wav, fields)), options)
         replies.append(reply)

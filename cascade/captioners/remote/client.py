@@ -117,9 +117,9 @@ class RemoteCaptioner(Generic[Asked, Reply]):
 
 
 class RecentClips(Generic[Form]):
-    """The last few clips in the form in which they are sent, which the questions about a clip share.
+    """A cache of the last few encoded clips, so that all questions about a clip share one encoding.
 
-    The first thread that needs a clip encodes it, and the others wait for it. A file that was changed is encoded again.
+    The first thread that needs a clip encodes it, and the others wait for it. A changed file is encoded again.
     """
 
     def __init__(self, encode: Callable[[Path], Form]) -> None:

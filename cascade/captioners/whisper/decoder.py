@@ -178,7 +178,8 @@ class Decoder:
         tokens = decoded.tokens
         times = [token for token in tokens if token >= first]
         if tokens[-1] < first:
-            return 0, times[-1] + 1 if times else first, last
+            lowest = times[-1] + 1 if times else first
+            return 0, lowest, last
         if len(tokens) < 2 or tokens[-2] >= first:
             return 0, last + 1, last
         return self.tokenizer.eot, times[-1], last

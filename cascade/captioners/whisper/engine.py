@@ -160,7 +160,8 @@ def load_checkpoint(name: str, host: Host, device: str, compute: str) -> Any:
         if path is None or isinstance(error, OSError):
             raise UserError(
                 f"whisper's {name!r} cannot be fetched {reason}; give a checkpoint: "
-                "--caption-param speech.model=/path/to/model.pt, or use --captions speech=faster-whisper"
+                "--caption-param speech.model=/path/to/model.pt, or use --captions speech=faster-whisper "
+                "(in rounds: --rounds-with transcribe=faster-whisper)"
             ) from None
         raise UserError(f"speech.model={path}: no Whisper checkpoint {reason}") from None
     # A sparse buffer, which some devices cannot hold; only word times would need it.

@@ -185,9 +185,9 @@ class _Pool:
             yield from zip(batch.clips, value, strict=True)
 
     def _replace_worker(self, worker: _WorkerHandle, error: Exception) -> Iterator[_Result]:
-        """Give the batches of a lost worker to others; yield a failure for a clip that has brought down too many.
+        """Give the batches of a lost worker to others; yield a failure for a clip that has stopped too many workers.
 
-        Only the batch that it worked on may be the reason. From its second loss on it is halved.
+        Only the batch in progress can be the cause. After its second loss it is halved.
         """
         # The last line says what happened to which process, after " detail: " where it has a general part as well.
         last_line = str(error).strip().rpartition("\n")[2]
