@@ -284,6 +284,8 @@ def _mismatches(
         messages = rounds.opening(messages, offer)
     if answer.prompt != evidence.prompt_digest(messages):
         yield "its prompt is not the one that template, captions, question and choices make"
+    if problem := rounds.mismatch(run.spec.rounds, answer):
+        yield problem
     names = (answer.params.keys() | llm.params.keys()) - {"seed"}
     if answer.params and any(answer.params.get(name) != llm.params.get(name) for name in names):
         yield "it was asked with other parameters than run.json has"

@@ -12,7 +12,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import IO, Any
 
-from cascade.errors import ClipError
+from cascade.errors import CacheError, ClipError
 from cascade.io import audio, files
 from cascade.io.digests import digest, digest_file
 from cascade.io.encoding import AudioForm, check_wav_size, encode
@@ -25,10 +25,14 @@ def parts_folder(cache: Path) -> TemporaryDirectory[str]:
     """Make a temporary folder for the parts that a process cuts.
 
     It is in the cache, because the parts may need gigabytes. Folders of killed processes are removed: those in which
-    nothing was cut for a day. A process that still runs cuts its parts again.
+    nothing was cut for a day. A process that still runs cuts its parts again. Raises CacheError where no folder can be
+    made.
     """
     scratch = cache / "scratch"
-    scratch.mkdir(parents=True, exist_ok=True)
+    try:
+        scratch.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CacheError(f"{scratch}: cannot be made ({error.strerror}); give --cache another folder") from None
     for folder in scratch.glob("parts*"):
         with suppress(FileNotFoundError):  # another process may have removed it
             if time.time() - folder.stat().st_mtime > _ABANDONED:

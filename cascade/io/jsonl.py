@@ -137,6 +137,17 @@ def dumps(value: Any) -> str:
     return text
 
 
+def as_unicode(value: Any) -> Any:
+    """Return a JSON value with `?` for each half of a surrogate pair, which text in UTF-8 cannot have."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode()
+    if isinstance(value, Mapping):
+        return {name: as_unicode(part) for name, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [as_unicode(part) for part in value]
+    return value
+
+
 def read(path: Path, *, growing: bool = False) -> Iterator[Any]:
     """Yield each line's value. Raises RunError, with file and line, for a line that is not JSON.
 

@@ -27,6 +27,7 @@ from urllib.parse import urlsplit
 from msgspec import UNSET
 
 from cascade.errors import ProviderStop, ReplyError, Transient
+from cascade.io.jsonl import as_unicode
 from cascade.llms import credentials, exchange, faults, origins
 from cascade.llms.exchange import Exchange
 from cascade.llms.prices import Price
@@ -161,7 +162,7 @@ async def chat_model(
     client = LitellmClient(model, api_base, key, timeout, label or f"--llm {model}")
 
     async def complete(prompt: Prompt, params: Params) -> Completion:
-        messages = [dict(message) for message in prompt.messages]
+        messages = as_unicode(prompt.messages)
         options: dict[str, Any] = {"num_retries": 0, "max_retries": 0, "no-log": True}
         if "tools" in params:
             options["_skip_mcp_handler"] = True  # It would need the package mcp, which our functions do not.
@@ -174,7 +175,7 @@ async def chat_model(
                 error.cost = price.of(*error.tokens, audio=bool(prompt.seconds))
             error.unpriced = error.cost is None and exchange.current.get().has_reply
             raise
-        return _completion(reply, client, exchanged, price, hears=bool(prompt.seconds))
+        return _completion(reply, client, exchanged, price, prompt, params)
 
     async with _connections(client):
         yield complete
@@ -283,7 +284,7 @@ def takes_temperature(model: str, params: Params) -> bool:
 
 
 def _completion(
-    reply: Any, client: LitellmClient, exchanged: Exchange, price: Price | None, *, hears: bool = False
+    reply: Any, client: LitellmClient, exchanged: Exchange, price: Price | None, prompt: Prompt, params: Params
 ) -> Completion:
     """Return litellm's response as a record. Raises ReplyError for an empty one, Transient for what is no response."""
     if not getattr(reply, "choices", None):
@@ -292,7 +293,7 @@ def _completion(
     tokens = _tokens(usage)
     cost = _cost(reply) if tokens and not client.loopback else None
     audio_tokens = _count(getattr(usage, "prompt_tokens_details", None), "audio_tokens")
-    if hears and not (audio_tokens and price and price.audio is not None):
+    if prompt.seconds and not (audio_tokens and price and price.audio is not None):
         cost = None  # litellm has taken the audio for text, which is cheaper.
     if tokens and price and price.source == "--price":
         cost = price.of(*tokens)
@@ -301,7 +302,7 @@ def _completion(
     if not reasoning and (match := _THOUGHT.match(text)):
         text, reasoning = text[match.end() :], match["thought"] or match["cut"] or ""
     finish = exchanged.finish(choice.finish_reason)
-    calls = _tool_calls(choice.message, client.remove_secrets)
+    calls = _tool_calls(choice.message, client.remove_secrets) if "tools" in params else ()
     error = None
     if refusal := exchanged.refusal:
         error = ReplyError("refusal", one_line(redact(refusal)))
@@ -329,7 +330,7 @@ def _completion(
         fingerprint=UNSET if fingerprint is None else fingerprint,
         calls=calls or UNSET,
         thinking_blocks=tuple(_thinking_blocks(choice.message, client.remove_secrets) if calls else ()) or UNSET,
-        audio_tokens=audio_tokens if hears and audio_tokens is not None else UNSET,
+        audio_tokens=audio_tokens if prompt.seconds and audio_tokens is not None else UNSET,
     )
 
 

@@ -146,7 +146,7 @@ def paced(call: LLM, limit: ConcurrencyLimit, rpm: float | None = None, tpm: flo
 
     async def complete(prompt: Prompt, params: Params) -> Completion:
         nonlocal last_reply
-        size = sum(len(text.encode()) for text in prompt.texts())
+        size = sum(len(text.encode("utf-8", "replace")) for text in prompt.texts())
         expected = size / _TOKEN_BYTES + _AUDIO_TOKENS * prompt.seconds + last_reply
         reply = await call_within_limit(limit, lambda: call(prompt, params), lambda: take_turn(expected))
         if reply.input_tokens is not None:

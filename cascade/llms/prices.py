@@ -50,7 +50,7 @@ class Price:
         if most is None:
             return None
         # No token is less than a byte.
-        sent = sum(len(text.encode()) for text in prompt.texts()) + _OVERHEAD
+        sent = sum(len(text.encode("utf-8", "replace")) for text in prompt.texts()) + _OVERHEAD
         sent += sum(len(json.dumps(params[name])) for name in ("response_format", "tools") if name in params)
         clips = 0.0
         if prompt.seconds:

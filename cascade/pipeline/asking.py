@@ -25,6 +25,7 @@ from cascade.pipeline import rounds as exchanges
 from cascade.pipeline.questions import Question
 from cascade.pipeline.watching import HearingWatch, Result, SilenceLimit, watch_model_name
 from cascade.prompting import evidence
+from cascade.prompting.rounds import mismatch
 from cascade.runs import charges, directory
 from cascade.runs.directory import Run
 from cascade.runs.provenance import now
@@ -106,7 +107,10 @@ def _ask_all(
 
         def sendable_questions() -> Iterator[Question]:
             for item, sample in missing:
-                question = build(item, sample, earlier.get((item.id, sample)))
+                before = earlier.get((item.id, sample))
+                if before and (problem := mismatch(run.spec.rounds, before)):
+                    raise RunError(f"{run.path}/log.jsonl: {item.id!r}, sample {sample}: {problem}; restore the log")
+                question = build(item, sample, before)
                 if question.failure:
                     write(_answer(question, question.failure, 0.0))
                 else:

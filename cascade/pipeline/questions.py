@@ -77,6 +77,9 @@ def builder(run: Run, captions: Sequence[CaptionRecord]) -> Build:
         shown = captions_by_item.get(item.id, {})
         question = build_question(item, sample, spec, template, shown, run.spec.rounds, before)
         question = replace(question, subject=root / donors.get(item.audio, item.audio))
+        if question.rounds and not question.failure and not question.subject.is_file():
+            failure = Failure(kind="audio", message=f"{question.subject.name}: there is no such file")
+            question = replace(question, failure=failure)
         if question.failure or encode_clip is None:
             return question
         return replace(question, clip=root / clips[shown[SENT_AUDIO].item], encode=encode_clip)

@@ -25,8 +25,9 @@ from cascade.captioners.remote import audio_llm
 from cascade.captioning import segments
 from cascade.captioning.backends import local
 from cascade.captioning.cache import CaptionCache
+from cascade.captioning.generate import clip_digest
 from cascade.errors import UNFINISHED, ClipError, ItemError, Refused, ReplyError
-from cascade.io.digests import caption_key, digest_file
+from cascade.io.digests import caption_key
 from cascade.io.encoding import AudioForm
 from cascade.llms import connect
 from cascade.prompting import evidence
@@ -76,7 +77,7 @@ def split_answers(run: Run, read_reply: ReadReply) -> Iterator[tuple[Item, Answe
             order = evidence.order_choices(item.choices, item.id, run.spec.prompt.order_seed, answer.sample)
             if isinstance(reply, Completion):
                 choices.append(read_reply(reply, order).text)
-        if len(choices) == samples and ("" in choices or len(set(choices)) > 1):
+        if len(choices) == samples and messages.disagree(choices):
             yield from ((item, answer) for answer in own if not answer.first)
 
 
@@ -120,12 +121,16 @@ class Engines:
         """Return the key and the caption of a part of a clip, and what this call cost. Raises ItemError."""
         spec, arguments = self._specs[request.tool], request.arguments
         if "question" in arguments:
-            spec = replace(spec, params={**spec.params, "prompt": _LISTEN.format(arguments["question"])})
+            # On one line: a line such as "# system" would begin another part of the prompt.
+            question = " ".join(arguments["question"].split())
+            spec = replace(spec, params={**spec.params, "prompt": _LISTEN.format(question)})
         folder = Path(self._parts.name)
         if self._form and self._form.content != "clip":
             clip = segments.altered(clip, self._form, folder)
         part = segments.cut(clip, arguments.get("start"), arguments.get("end"), folder)
-        digest = digest_file(part)
+        digest = clip_digest(part)
+        if isinstance(digest, Failure):
+            raise ClipError(digest.message)
         labels = question_digest("", arguments["labels"]) if "labels" in arguments else ""
         key = caption_key(spec.slot, spec.name, spec.version, spec.params, digest, labels)
         with self._making.setdefault(key, threading.Lock()):  # Samples may send the same request at once.

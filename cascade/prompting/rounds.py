@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from dataclasses import replace as changed
 from math import isfinite
@@ -60,6 +60,25 @@ def offered(spec: RoundsSpec | UnsetType, answer: Answer | None) -> RoundsSpec |
     if spec and spec.when and not (answer and answer.first):
         return UNSET
     return spec
+
+
+def disagree(choices: Collection[str]) -> bool:
+    """Return whether an item's samples do not all settle on one choice; `""`, no choice, agrees with no other."""
+    return "" in choices or len(set(choices)) > 1
+
+
+def mismatch(spec: RoundsSpec | UnsetType, answer: Answer) -> str:
+    """Return what of an answer's rounds is not as its run makes them, or `""`; `spec` is that of the run."""
+    offer, rounds = offered(spec, answer), answer.rounds or ()
+    if not offer:
+        return "it has rounds, and was offered none" * bool(rounds)
+    if len(rounds) > offer.most:
+        return f"it has {quantity(len(rounds), 'round')}, more than it was offered"
+    for number, taken in enumerate(rounds, start=1):
+        asked = [(request.tool, request.arguments) for request in read_requests(taken.reply, offer)]
+        if asked != [(finding.tool, finding.arguments) for finding in taken.findings]:
+            return f"the findings of its round {number} are not those that the model asked for"
+    return ""
 
 
 def opening(prompt: Prompt, spec: RoundsSpec) -> Prompt:
@@ -226,6 +245,11 @@ def _as_call(call: ToolCall) -> dict[str, Any]:
 def request_text(finding: Finding, *, times: bool = True) -> str:
     """Return a request on one line, as in `listen 2-5 s "What is it?"`; the times may be left out."""
     start, end = finding.arguments.get("start"), finding.arguments.get("end")
+    # A log that was altered may have anything in the place of a time.
+    if not isinstance(start, int | float):
+        start = None
+    if not isinstance(end, int | float):
+        end = None
     parts = [finding.tool]
     if times and end is not None:
         parts.append(f"{start or 0:g}-{end:g} s")

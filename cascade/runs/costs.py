@@ -60,9 +60,8 @@ def total_tokens(results: Iterable[Completion | Failure], kinds: Sequence[str]) 
 
 def total_cost(results: Sequence[Completion | Failure]) -> float | None:
     """Return the cost of all replies in US dollars, with charges for failures; None where a price is unknown."""
-    prices = [result.cost for result in results if isinstance(result, Completion)]
-    charges = [result.cost for result in results if isinstance(result, Failure) and result.cost]
-    return sum_known([*prices, *charges]) if prices else None
+    prices = [result.cost for result in results if isinstance(result, Completion) or result.cost]
+    return sum_known(prices) if prices else None
 
 
 def sum_known(values: Sequence[Any]) -> Any:

@@ -1,8 +1,9 @@
 """Several runs of one identity merged into one: shards of a job array, or parts made on several machines.
 
-An item that several runs have is taken, with its captions and answers, from the run that answered most of its samples;
-of equals, from the first. Answers of the other runs that differ are counted. The merged run is like one made at once:
-its items are in the dataset's order, its files are new hash chains, and it has no shard.
+An item that several runs have is taken, with its captions and answers, from the run that asked most of its samples
+again because they disagreed; of equals, from the run that answered most of them; of equals, from the first. Answers of
+the other runs that differ are counted. The merged run is like one made at once: its items are in the dataset's order,
+its files are new hash chains, and it has no shard.
 """
 
 from __future__ import annotations
@@ -82,9 +83,12 @@ def _assign_items(runs: Sequence[Run]) -> tuple[list[Item], _Owners]:
     """
     items: dict[int, Item] = {}
     owners: dict[str, Run] = {}
-    most: dict[str, int] = {}
+    most: dict[str, tuple[int, int]] = {}
     for run in runs:
         answered = Counter(item for item, _ in directory.answered_samples(run.path))
+        again = Counter[str]()
+        if run.spec.rounds and run.spec.rounds.when:
+            again.update(item for (item, _), answer in directory.last_answers(run.path).items() if answer.first)
         places: Sequence[int] = ()
         with suppress(ValueError):
             places = run.manifest.part.positions() if run.manifest.part else range(len(run.items))
@@ -95,8 +99,9 @@ def _assign_items(runs: Sequence[Run]) -> tuple[list[Item], _Owners]:
         for place, item in zip(places, run.items, strict=True):
             if items.setdefault(place, item) != item:
                 raise RunError(f"{run.path}: {item.id!r} is another item in {owners[items[place].id].path}")
-            if item.id not in owners or answered[item.id] > most[item.id]:
-                owners[item.id], most[item.id] = run, answered[item.id]
+            progress = again[item.id], answered[item.id]
+            if item.id not in owners or progress > most[item.id]:
+                owners[item.id], most[item.id] = run, progress
     parts = [run.manifest.part for run in runs if run.manifest.part]
     total = max([len(run.items) for run in runs if not run.manifest.part] + [part.total for part in parts])
     if len(items) != total:

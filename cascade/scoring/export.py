@@ -66,7 +66,8 @@ def prediction_rows(run: Run, shape: str) -> list[dict[str, Any]]:
     """Return one row per item, in the run's order: the vote of its samples, and the thinking of its first voter."""
     samples = run.spec.llm.samples
     answers = {key: answer for key, answer in directory.last_answers(run.path).items() if key[1] < samples}
-    choices = read_choices(run.spec, run.items, answers.values())
+    again = {answer.item for answer in answers.values() if answer.first}
+    choices = read_choices(run.spec, run.items, answers.values(), again)
     rows = []
     for item in run.items:
         read = choices.get(item.id, {})

@@ -8,7 +8,7 @@ less time than importing all of them.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from dataclasses import replace as changed
 from pathlib import Path
@@ -221,7 +221,7 @@ def _score_directory(path: Path) -> ScoredRun:
     if not items:
         first = next(iter(inapplicable.values())).message
         raise RunError(f"{path}: not applicable to any of its {len(known)} items, nothing to score; the first: {first}")
-    choices = read_choices(run.spec, items, answers)
+    choices = read_choices(run.spec, items, answers, again)
     replies: dict[str, str] = {}
     unread = []
     for answer in answers:
@@ -275,8 +275,13 @@ def _describe_run(path: Path, spec: RunSpec, results: Sequence[Completion | Fail
     }
 
 
-def read_choices(spec: RunSpec, items: Iterable[Item], answers: Iterable[Answer]) -> dict[str, dict[int, Choice]]:
-    """Return the choice that each reply settles on, by item id and sample, without failures."""
+def read_choices(
+    spec: RunSpec, items: Iterable[Item], answers: Iterable[Answer], again: Collection[str]
+) -> dict[str, dict[int, Choice]]:
+    """Return the choice that each reply settles on, by item id and sample, without failures.
+
+    Items whose samples disagree are left out, too, where they have yet to be asked `again` for that.
+    """
     from cascade.prompting import evidence
 
     known = {item.id: item for item in items}
@@ -287,6 +292,13 @@ def read_choices(spec: RunSpec, items: Iterable[Item], answers: Iterable[Answer]
             continue
         order = evidence.order_choices(item.choices, item.id, spec.prompt.order_seed, answer.sample)
         choices.setdefault(item.id, {})[answer.sample] = read_reply(reply, order)
+    if spec.rounds and spec.rounds.when:
+        from cascade.prompting.rounds import disagree
+
+        for name in choices.keys() - again:
+            texts = [choice.text for choice in choices[name].values()]
+            if len(texts) == spec.llm.samples and disagree(texts):
+                del choices[name]
     return choices
 
 
