@@ -94,11 +94,14 @@ def _ask_all(
     """Ask the question that `build` returns for each missing item and sample, and append each answer to the log."""
     params, rounds, form = run.spec.llm.params, run.spec.rounds, questions.sent_form(run.spec.captioners)
     earlier = directory.last_answers(run.path)
+    not_done: list[str] = []  # the findings that give a reason instead of a caption
     with track("asking", len(missing)) as tick:
 
         def write(answer: Answer) -> None:
             log.append(replace(answer, origin=execution.origin or UNSET))
             tick(isinstance(answer.result, Completion))
+            findings = [finding for taken in answer.rounds or () for finding in taken.findings]
+            not_done.extend(finding.text for finding in findings if finding.text.startswith(exchanges.NOT_DONE))
 
         # A model with completions in the log is not checked again.
         answered = any(answer.first or isinstance(answer.result, Completion) for answer in earlier.values())
@@ -144,6 +147,8 @@ def _ask_all(
             run_coroutine(ask_all())
         finally:
             watch.close()
+    if not_done:
+        note(f"{quantity(len(not_done), 'request')} in rounds could not be carried out; the first: {not_done[0]}")
 
 
 def count_earlier(path: Path, spec: RunSpec, execution: Execution) -> None:

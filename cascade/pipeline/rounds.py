@@ -59,6 +59,8 @@ from cascade.types import (
 # A function that takes the prompt, parameters and model, asks in rounds, and returns the result and its rounds.
 Converse = Callable[[Prompt, Params, LLM], Coroutine[Any, Any, tuple[Completion | Failure, tuple[Round, ...]]]]
 
+NOT_DONE = "not done: "  # the start of a finding that gives the reason why there is no caption
+
 # A function that takes a reply and the choices as they were shown, and returns the choice that the reply settles on.
 ReadReply = Callable[[Completion, Sequence[str]], Choice]
 
@@ -103,7 +105,7 @@ class Engines:
     async def answer(self, clip: Path, request: ToolRequest) -> Finding:
         """Return the finding for a request about a clip; if the request fails, the finding gives the reason."""
         started = perf_counter()
-        key, text = "", f"not done: {request.problem}"
+        key, text = "", f"{NOT_DONE}{request.problem}"
         cost: float | None = 0.0
         if not request.problem:
             try:
@@ -112,7 +114,7 @@ class Engines:
                 text = caption.text.strip()[:_LONGEST] or "nothing was recognised"
             except ItemError as error:
                 # A file name may reveal the content of the clip, so it is removed.
-                text, cost = f"not done: {error}".replace(clip.name, "the clip"), error.cost or 0.0
+                text, cost = f"{NOT_DONE}{error}".replace(clip.name, "the clip"), error.cost or 0.0
         seconds = round(perf_counter() - started, 3)
         arguments = request.arguments
         return Finding(tool=request.tool, arguments=arguments, text=text, key=key, seconds=seconds, cost=cost)

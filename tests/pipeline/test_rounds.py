@@ -152,7 +152,8 @@ def test_requests_that_cannot_be_carried_out_say_why(dataset: Path) -> None:
         return Reply(text="", finish="tool_calls", calls=calls) if number == 0 else Reply(text="Answer: rain")
 
     with Stub(script) as server:
-        assert ask(server, dataset, "--rounds", "1", "--limit", "1").exit_code == 0
+        done = ask(server, dataset, "--rounds", "1", "--limit", "1")
+        assert done.exit_code == 0 and "4 requests in rounds could not be carried out; the first: " in done.stderr
         results = [message["content"] for message in server.asked[1]["messages"] if message["role"] == "tool"]
     assert "5 to the end is no part of the clip, which is 1.0 s long" in results[0]
     assert results[1:] == [
