@@ -14,6 +14,7 @@ from string import Template as _Text
 
 from cascade.errors import UnknownName, UserError
 from cascade.io.digests import digest_bytes
+from cascade.io.terminal import note
 
 # A wheel holds the prompts inside the package; a checkout beside it.
 _PACKAGE = Path(__file__).parents[1]
@@ -102,9 +103,12 @@ def check_sends_audio(template: Template, place: str) -> None:
 def _read_template(name: str, is_file: bool, place: str) -> Template:
     path = Path(name).expanduser() if is_file else _FOLDER / f"{name}.md"
     try:
-        return Template(name=path.stem, text=path.read_text(encoding="utf-8"))
+        template = Template(name=path.stem, text=path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{place}: cannot be read ({error})") from error
+    if parts(template) and _PART.split(template.text)[0].strip():
+        note(f"{place}: the text before its first '# system' or '# user' line is not sent")
+    return template
 
 
 def parts(template: Template) -> list[tuple[str, str]]:

@@ -143,6 +143,16 @@ def test_a_template_of_ones_own(tmp_path: Path) -> None:
     ]
 
 
+def test_text_before_the_first_part_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "mine.md"
+    file.write_text("You are an expert.\n# user\n$evidence $question $choices\n")
+    templates.find_template(str(file))
+    assert "the text before its first '# system' or '# user' line is not sent" in capsys.readouterr().err
+    file.write_text("\n# user\n$evidence $question $choices\n")
+    templates.find_template(str(file))
+    assert not capsys.readouterr().err
+
+
 def test_a_template_that_is_not_there() -> None:
     with pytest.raises(UnknownName, match=r"unknown prompt 'defualt' \(did you mean 'default'\?\)"):
         templates.find_template("defualt")
