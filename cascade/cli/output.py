@@ -31,7 +31,7 @@ def check_explain(explain: bool, form: str) -> None:
 
 
 def note_unfinished(run: str, not_asked: int | None, questions: int, outcome: str = "counted as failed") -> None:
-    """Say on stderr what `unfinished` says of a run, where that is something."""
+    """Print the text that `unfinished` returns for a run to stderr, unless it is empty."""
     if text := unfinished(not_asked, questions, outcome):
         note(f"{run}: {text}")
 
